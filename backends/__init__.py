@@ -1,0 +1,190 @@
+"""Where arrays live, and what makes them fast. Imported as `xlstm.backends`; imports nothing of `xlstm`.
+
+The array namespace is the backend of the mathematics. This package answers only what a namespace cannot:
+
+- which devices this machine has, which one is used, and why not the others: `select`, `report`;
+- how arrays get there and back, and how rows are added to rows of a table: a `Backend`;
+- which fast implementation of a whole layer exists: `find`.
+"""
+
+from __future__ import annotations
+
+if __name__ != "xlstm.backends":
+    raise ImportError(
+        f"this folder was imported as {__name__!r}: it is the package 'xlstm.backends'. "
+        "Import that; a second copy would have a second registry."
+    )
+
+import logging
+import os
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from . import cupy_arrays, numpy_arrays
+
+__all__ = ["AUTO_MIN_FLOPS_PER_STEP", "Backend", "Choice", "DeviceReport", "find", "report", "select"]
+
+log = logging.getLogger("xlstm")
+
+AUTO_MIN_FLOPS_PER_STEP = 10_000_000
+"""`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
+
+Array code launches some twenty kernels a step, at 5 to 12 microseconds each, whatever the size: about 150 microseconds
+forward. A CPU core does some ten million operations in that time, so smaller steps end sooner on the CPU. This is an
+estimate, not a measurement on a GPU; `xlstm bench` measures the crossing point of a machine.
+"""
+
+
+class Backend(Protocol):
+    """One device and the library whose arrays live on it."""
+
+    device: str
+    """`"cpu"`, `"cuda:0"`, …"""
+    library: str
+    """`"numpy"` or `"cupy"`."""
+    namespace: Any
+    """The array-API namespace."""
+
+    def owns(self, array: object) -> bool:
+        """Whether `array` is of this library and lives on this device."""
+
+    def from_host(self, array: Any) -> Any:
+        """A copy of a NumPy array on this device."""
+
+    def to_host(self, array: Any) -> Any:
+        """A NumPy array with the values of an array of this device."""
+
+    def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
+        """target[ids[k]] += rows[k] for every k, repeated ids included. target (V, G), ids (K,), rows (K, G)."""
+
+    def current(self) -> AbstractContextManager[Any]:
+        """A context in which this device is the library's current one: work on its arrays belongs inside."""
+
+    def synchronize(self) -> None:
+        """Return when all work that was started on this device has ended."""
+
+
+class Choice(NamedTuple):
+    """Which implementation of a layer runs."""
+
+    layer: Any
+    """A module or object with `forward` and `backward` of the reference's signature; None for the reference itself."""
+    kernels: str
+    """What to call it: `"reference"`, or the name of the compiled target."""
+    reason: str
+    """Why this one."""
+
+
+class DeviceReport(NamedTuple):
+    """What `xlstm devices` says of one device."""
+
+    device: str
+    usable: bool
+    library: str
+    kernels: str
+    detail: str
+
+
+def select(device: str | None, default: str = "auto", flops_per_step: float | None = None) -> Backend:
+    """The backend for a device's name.
+
+    Parameters
+    ----------
+    device
+        `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`. None stands for the environment variable XLSTM_DEVICE, and where that
+        is not set for `default`.
+    flops_per_step
+        The size of the work, for `"auto"`: see `AUTO_MIN_FLOPS_PER_STEP`. None is taken as large.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a name.
+    RuntimeError
+        If a GPU was asked for and cannot be used: what is missing, and the command that mends it.
+    """
+    source = "device"
+    if device is None:
+        device = os.environ.get("XLSTM_DEVICE") or None
+        source = "the environment variable XLSTM_DEVICE" if device else source
+        device = device or default
+    if device == "cpu":
+        return numpy_arrays.BACKEND
+    if device == "auto":
+        return _automatic(flops_per_step)
+    if isinstance(device, str) and device.startswith("cuda"):
+        number = device.removeprefix("cuda").removeprefix(":") or ("0" if device == "cuda" else "")
+        if number.isdecimal() and number.isascii():
+            return cupy_arrays.backend(int(number))
+    raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
+
+
+def _automatic(flops_per_step: float | None) -> Backend:
+    """What `"auto"` stands for. Only here may the choice fall back, and it says so once."""
+    if not cupy_arrays.installed():
+        return numpy_arrays.BACKEND  # nobody who has no GPU package expects a GPU
+    if flops_per_step is not None and flops_per_step < AUTO_MIN_FLOPS_PER_STEP:
+        _say_once(
+            f"using the CPU: a step of this work is {flops_per_step / 1e6:.2g} million operations, and below "
+            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster; device='cuda' overrides this"
+        )
+        return numpy_arrays.BACKEND
+    try:
+        return cupy_arrays.backend(0)
+    except RuntimeError as error:
+        _say_once(f"using the CPU: {error}")
+        return numpy_arrays.BACKEND
+
+
+_said: set[str] = set()
+
+
+def _say_once(message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        log.warning(message)
+
+
+def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
+    """Which implementation of a whole layer over a whole sequence runs: the one place that decides it.
+
+    Parameters
+    ----------
+    cell
+        `"lstm"` or `"rnn"`.
+    backend, dtype
+        Where its arrays live, and `"float32"` or `"float64"`.
+    kernels
+        `"auto"`, `"reference"` (never a fast one), or `"compiled"` (an error where there is none).
+
+    Raises
+    ------
+    ValueError
+        If `kernels` is none of these.
+    RuntimeError
+        If compiled kernels were demanded and there are none for this device and dtype.
+    """
+    if kernels not in ("auto", "reference", "compiled"):
+        raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
+    if kernels == "reference":
+        return Choice(None, "reference", "asked for")
+    reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
+    if kernels == "compiled":
+        raise RuntimeError(f"{reason}. Use kernels='auto' or kernels='reference'.")
+    return Choice(None, "reference", reason)
+
+
+def report() -> list[DeviceReport]:
+    """Every device of this machine, whether it can be used, and why not."""
+    cpu = find("lstm", numpy_arrays.BACKEND, "float32", "auto")
+    devices = [DeviceReport("cpu", True, numpy_arrays.version(), cpu.kernels, numpy_arrays.processor())]
+    try:
+        for number in range(cupy_arrays.count()):
+            cuda = cupy_arrays.backend(number)
+            choice = find("lstm", cuda, "float32", "auto")
+            devices.append(
+                DeviceReport(cuda.device, True, cupy_arrays.version(), choice.kernels, cupy_arrays.processor(number))
+            )
+    except RuntimeError as error:
+        devices.append(DeviceReport("cuda", False, "", "", str(error)))
+    return devices

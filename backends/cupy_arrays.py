@@ -1,0 +1,144 @@
+"""CUDA GPUs, by CuPy. CuPy is imported when a GPU is first asked for, never before."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from contextlib import AbstractContextManager
+from typing import Any
+
+_INSTALL = "pip install 'xp-lstm[cuda12]' (or [cuda13], as the driver needs; nvidia-smi shows its CUDA version)"
+
+
+def installed() -> bool:
+    """Whether a package of the name cupy can be imported, found without importing it."""
+    return importlib.util.find_spec("cupy") is not None
+
+
+def _distributions() -> list[str]:
+    """The installed distributions that bring the package `cupy`: more than one destroy each other."""
+    names = {dist.metadata["Name"] or "" for dist in importlib.metadata.distributions()}
+    return sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
+
+
+def _import() -> Any:
+    """The module `cupy`, once one operation has been seen to work on some device.
+
+    Raises
+    ------
+    RuntimeError
+        Where it cannot be used: what is missing, and the command that mends it.
+    """
+    if not installed():
+        raise RuntimeError(f"no GPU can be used: CuPy is not installed. Install it with: {_INSTALL}.")
+    several = _distributions()
+    if len(several) > 1:
+        raise RuntimeError(
+            f"no GPU can be used: {' and '.join(several)} are installed together and overwrite each other's files. "
+            f"Remove all with: pip uninstall -y {' '.join(several)}; then {_INSTALL}."
+        )
+    try:
+        cupy = importlib.import_module("cupy")
+    except Exception as error:
+        # A broken wheel fails in many ways: ImportError for a missing library, OSError from the loader, and others.
+        raise RuntimeError(f"no GPU can be used: importing CuPy failed ({error}). Reinstall it: {_INSTALL}.") from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise RuntimeError(
+            f"no GPU can be used: CuPy {cupy.__version__} found no working NVIDIA driver ({_first_line(error)}). "
+            "Install the driver of your GPU; the command nvidia-smi then lists it."
+        ) from error
+    if count < 1:
+        raise RuntimeError(
+            f"no GPU can be used: CuPy {cupy.__version__} and the driver work, but there is no CUDA device. "
+            "Check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not hide it."
+        )
+    return cupy
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def count() -> int:
+    """How many CUDA devices there are; RuntimeError where none can be used."""
+    return int(_import().cuda.runtime.getDeviceCount())
+
+
+class CuPyBackend:
+    """See `xlstm.backends.Backend`."""
+
+    library = "cupy"
+
+    def __init__(self, cupy: Any, number: int) -> None:
+        from array_api_compat import cupy as namespace
+
+        self.device = f"cuda:{number}"
+        self.namespace = namespace
+        self._cupy = cupy
+        self._number = number
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, self._cupy.ndarray) and array.device.id == self._number
+
+    def from_host(self, array: Any) -> Any:
+        with self.current():
+            return self._cupy.array(array)
+
+    def to_host(self, array: Any) -> Any:
+        with self.current():
+            return self._cupy.asnumpy(array)
+
+    def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
+        with self.current():
+            self._cupy.add.at(target, ids, rows)
+
+    def current(self) -> AbstractContextManager[Any]:
+        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
+        return device
+
+    def synchronize(self) -> None:
+        self._cupy.cuda.Device(self._number).synchronize()
+
+
+_backends: dict[int, CuPyBackend] = {}
+
+
+def backend(number: int) -> CuPyBackend:
+    """The backend of one CUDA device; RuntimeError where it cannot be used."""
+    if number in _backends:
+        return _backends[number]
+    cupy = _import()
+    found = int(cupy.cuda.runtime.getDeviceCount())
+    if number >= found:
+        devices = ", ".join(f"cuda:{n}" for n in range(found))
+        raise RuntimeError(f"there is no device cuda:{number}: this machine has {devices}.")
+    candidate = CuPyBackend(cupy, number)
+    try:
+        # One product and one elementwise kernel: these need cuBLAS and NVRTC, which a bare CuPy wheel does not bring.
+        with candidate.current():
+            ones = cupy.ones((2, 2), dtype="float32")
+            works = float(cupy.tanh(ones @ ones)[0, 0]) > 0.9
+    except Exception as error:
+        raise RuntimeError(
+            f"cuda:{number} is there, but a first operation on it failed ({_first_line(error)}). CuPy needs CUDA's "
+            f"libraries (cuBLAS, NVRTC): {_INSTALL} brings them."
+        ) from error
+    if not works:
+        raise RuntimeError(f"cuda:{number} is there, but computes wrong results. Update its driver and CuPy.")
+    return _backends.setdefault(number, candidate)
+
+
+def version() -> str:
+    return f"cupy {_import().__version__}"
+
+
+def processor(number: int) -> str:
+    """The GPU's name and memory."""
+    cupy = _import()
+    properties = cupy.cuda.runtime.getDeviceProperties(number)
+    name = properties["name"]
+    name = name.decode() if isinstance(name, bytes) else name
+    return f"{name}, {properties['totalGlobalMem'] / 2**30:.0f} GiB"

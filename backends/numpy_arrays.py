@@ -1,0 +1,57 @@
+"""The CPU, by NumPy."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+
+class NumPyBackend:
+    """See `xlstm.backends.Backend`."""
+
+    device = "cpu"
+    library = "numpy"
+    namespace = np
+
+    def owns(self, array: object) -> bool:
+        return isinstance(array, np.ndarray)
+
+    def from_host(self, array: Any) -> Any:
+        return np.array(array)
+
+    def to_host(self, array: Any) -> Any:
+        return np.asarray(array)
+
+    def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
+        # Rows of one id are brought together and summed in one call: np.add.at takes several times as long.
+        order = np.argsort(ids, kind="stable")
+        present, first = np.unique(ids[order], return_index=True)
+        target[present] += np.add.reduceat(rows[order], first, axis=0)
+
+    def current(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        pass
+
+
+BACKEND = NumPyBackend()
+
+
+def version() -> str:
+    return f"numpy {np.__version__}"
+
+
+def processor() -> str:
+    """The CPU's name, as far as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

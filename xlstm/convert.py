@@ -1,0 +1,93 @@
+"""Parameters from other layouts to ours and back: four gate matrices on [h; x], an Elman cell's U and V, PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+HostArray = np.ndarray[Any, Any]
+
+
+def from_gate_matrices(matrices: Mapping[str, Any], biases: Mapping[str, Any]) -> dict[str, HostArray]:
+    """weight_ih (4H, D), weight_hh (4H, H) and bias (4H,) from W_i, W_f, W_g, W_o (H, H+D) on [h; x] and their biases."""
+    arrays = _floats({**matrices, **biases})
+    H = arrays["W_i"].shape[0] if arrays["W_i"].ndim == 2 else 0
+    for name in matrices:
+        shape = arrays[name].shape
+        if len(shape) != 2 or shape[1] <= shape[0] or shape[0] < 1:
+            raise ValueError(f"{name} must be (H, H+D) and act on [h; x], with D of 1 or more; got shape {shape}.")
+        if shape != arrays["W_i"].shape:
+            raise ValueError(f"{name} has shape {shape}, but W_i has {arrays['W_i'].shape}: all four must be (H, H+D).")
+    stacked = np.concatenate([arrays[name] for name in ("W_i", "W_f", "W_g", "W_o")], axis=0)
+    bias = np.concatenate([_column(name, arrays[name], H) for name in ("b_i", "b_f", "b_g", "b_o")])
+    return {"weight_ih": stacked[:, H:], "weight_hh": stacked[:, :H], "bias": bias}
+
+
+def from_elman_matrices(U: Any, V: Any, b_h: Any) -> dict[str, HostArray]:
+    """weight_ih (H, D), weight_hh (H, H) and bias (H,) from h = tanh(U·x + V·h + b_h)."""
+    arrays = _floats({"U": U, "V": V, "b_h": b_h})
+    U, V = arrays["U"], arrays["V"]
+    if V.ndim != 2 or V.shape[0] != V.shape[1] or V.shape[0] < 1:
+        raise ValueError(f"V must be (H, H), hidden to hidden; got shape {V.shape}.")
+    if U.ndim != 2 or U.shape[0] != V.shape[0] or U.shape[1] < 1:
+        raise ValueError(f"U must be ({V.shape[0]}, D), input to hidden, to go with V {V.shape}; got shape {U.shape}.")
+    return {"weight_ih": U, "weight_hh": V, "bias": _column("b_h", arrays["b_h"], V.shape[0])}
+
+
+def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
+    """Our parameters from the `state_dict()` of a torch.nn.LSTM or torch.nn.RNN: its two biases are added.
+
+    Raises
+    ------
+    ValueError
+        If there are names that we have no place for (a projection, `weight_hr_…`), or one of a pair of biases is missing.
+    """
+    ours: dict[str, HostArray] = {}
+    for name, tensor in state_dict.items():
+        values = np.asarray(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
+        if name.startswith(("weight_ih_l", "weight_hh_l")):
+            ours[name] = values
+        elif name.startswith("bias_ih_l"):
+            other = name.replace("bias_ih", "bias_hh")
+            if other not in state_dict:
+                raise ValueError(f"the state has {name} but no {other}.")
+            second = state_dict[other]
+            second = np.asarray(second.detach().cpu().numpy() if hasattr(second, "detach") else second)
+            ours[name.replace("bias_ih", "bias")] = values + second
+        elif not name.startswith("bias_hh_l"):
+            raise ValueError(f"{name} is no parameter of a plain LSTM or RNN; expected weight_ih_l0, bias_ih_l0 and so on.")
+    for name in list(ours):
+        bias = name.replace("weight_ih", "bias")
+        if bias not in ours:  # torch.nn.LSTM(bias=False)
+            ours[bias] = np.zeros(ours[name].shape[0], ours[name].dtype)
+    return ours
+
+
+def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
+    """The names and values of a PyTorch `state_dict` from ours, as NumPy arrays: our bias, and zero for the second."""
+    theirs: dict[str, HostArray] = {}
+    for name, values in parameters.items():
+        if name.startswith("bias_"):
+            suffix = name.removeprefix("bias_")
+            theirs[f"bias_ih_{suffix}"] = np.array(values)
+            theirs[f"bias_hh_{suffix}"] = np.zeros_like(values)
+        else:
+            theirs[name] = np.array(values)
+    return theirs
+
+
+def _floats(given: Mapping[str, Any]) -> dict[str, HostArray]:
+    arrays = {name: np.asarray(value) for name, value in given.items()}
+    kinds = {name: str(array.dtype) for name, array in arrays.items()}
+    if set(kinds.values()) not in ({"float32"}, {"float64"}):
+        told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        raise TypeError(f"all matrices must be float32, or all float64; got {told}.")
+    return arrays
+
+
+def _column(name: str, array: HostArray, H: int) -> HostArray:
+    if array.shape not in ((H,), (H, 1)):
+        raise ValueError(f"{name} must be ({H},) or ({H}, 1), got shape {array.shape}.")
+    return array.reshape(H)

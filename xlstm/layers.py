@@ -1,0 +1,601 @@
+"""Whole recurrent layers: stacked, in one or both directions, with dropout between them.
+
+The arithmetic of one layer in one direction is a cell's (`xlstm.cells`), or a faster implementation with the same
+signature that `backends.find` names. This file asks for it once, hands each layer and direction its parameters and
+states, and joins the results.
+
+Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from . import backends, cells, params
+from .backends import Backend
+from .cells.ragged import check_lengths, reverse_valid
+from .namespace import Array, library
+from .seeds import generator
+
+DTYPES = ("float32", "float64")
+INITS = ("orthogonal", "pytorch")
+
+Self = TypeVar("Self", bound="RecurrentLayer")
+
+
+class LayerTape:
+    """What one forward call of a layer keeps for its backward call. Opaque."""
+
+    def __init__(self, layer: RecurrentLayer, shape: tuple[int, int], lengths: list[int] | None) -> None:
+        self.layer = layer
+        self.shape = shape  # N, T
+        self.lengths = lengths
+        self.cell_tapes: list[Any] = []  # one a layer and direction
+        self.dropout_masks: list[Array | None] = []  # one between each two layers
+
+
+class RecurrentLayer:
+    """What LSTM and RNN have in common; use one of these."""
+
+    _cell_name: ClassVar[str]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        dtype: str = "float32",
+        device: str | None = None,
+        seed: Any = None,
+        init: str = "orthogonal",
+        kernels: str = "auto",
+    ) -> None:
+        self.input_size = _positive("input_size", input_size)
+        self.hidden_size = _positive("hidden_size", hidden_size)
+        self.num_layers = _positive("num_layers", num_layers)
+        self.bidirectional = bool(bidirectional)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}.")
+        self.dropout = float(dropout)
+        self.dtype = _dtype_name(dtype)
+        if init not in INITS:
+            raise ValueError(f"init must be one of {INITS}, got {init!r}.")
+        self.init = init
+        self._requested_kernels = kernels
+        self._generator = generator(seed)
+        self._place(backends.select(device, default="cpu", flops_per_step=self._flops_per_step(rows=1)))
+        start = self._initial_values(self._generator)
+        self._bind(params.Parameters(self._shapes(), self._backend.from_host(start.flat)))
+
+    # ------------------------------------------------------------ where it lives
+
+    def _place(self, backend: Backend) -> None:
+        self._backend = backend
+        choice = backends.find(self._cell_name, backend, self.dtype, self._requested_kernels)
+        self._reference: ModuleType = cells.CELLS[self._cell_name]
+        self._cell = self._reference if choice.layer is None else choice.layer
+        self.device, self.kernels = backend.device, choice.kernels
+
+    def _bind(self, parameters: params.Parameters, gradients: params.Parameters | None = None) -> None:
+        """Take these buffers as one's own: a model binds its layers to sections of its one buffer."""
+        with self._backend.current():
+            self.parameters = parameters
+            self.gradients = params.zeros(parameters.shapes, parameters.flat) if gradients is None else gradients
+
+    def to(self: Self, device: str | None) -> Self:
+        """A copy of the layer on another device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`.
+
+        Raises
+        ------
+        RuntimeError
+            If that device cannot be used; the message says what is missing.
+        """
+        target = backends.select(device, default="cpu")
+        host = self._backend.to_host(self.parameters.flat)
+        other: Self = copy.copy(self)
+        other._generator = copy.deepcopy(self._generator)
+        other._place(target)
+        other._bind(params.Parameters(self._shapes(), target.from_host(host)))
+        return other
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        return self.to(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle holds host arrays: it opens on a machine without the GPU if the layer is moved to the CPU first.
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_backend", "_cell", "_reference", "gradients")}
+        return {**state, "parameters": self._backend.to_host(self.parameters.flat)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._place(backends.select(state["device"]))
+        self._bind(params.Parameters(self._shapes(), self._backend.from_host(state["parameters"])))
+
+    # ------------------------------------------------------------ shapes and init
+
+    @property
+    def directions(self) -> int:
+        """2 for a bidirectional layer, else 1."""
+        return 2 if self.bidirectional else 1
+
+    def _suffixes(self) -> list[str]:
+        """The endings of the parameters' names, in the order of the states: l0, l0_reverse, l1, …"""
+        return [f"l{layer}{end}" for layer in range(self.num_layers) for end in ("", "_reverse")[: self.directions]]
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        G, H = cells.CELLS[self._cell_name].GATES * self.hidden_size, self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for suffix in self._suffixes():
+            D = self.input_size if suffix in ("l0", "l0_reverse") else H * self.directions
+            shapes.update({f"weight_ih_{suffix}": (G, D), f"weight_hh_{suffix}": (G, H), f"bias_{suffix}": (G,)})
+        return shapes
+
+    def _initial_values(self, rng: np.random.Generator) -> params.Parameters:
+        """The start of the parameters, drawn in float64 on the host and rounded once.
+
+        "orthogonal": each gate's recurrent matrix orthogonal (Saxe, McClelland and Ganguli, 2014), its input matrix
+        uniform as Glorot and Bengio (2010) have it, the bias as the cell says. "pytorch": all uniform in ±1/√H, the
+        bias the sum of two such draws, for PyTorch has two biases.
+        """
+        values = params.Parameters(self._shapes(), np.zeros(sum(map(_size, self._shapes().values())), self.dtype))
+        H, limit = self.hidden_size, self.hidden_size**-0.5
+        for name, view in values.items():
+            if self.init == "pytorch":
+                draws = 2 if name.startswith("bias") else 1
+                view[...] = sum(rng.uniform(-limit, limit, view.shape) for _ in range(draws))
+            elif name.startswith("weight_ih"):
+                glorot = (6 / (view.shape[1] + H)) ** 0.5
+                view[...] = rng.uniform(-glorot, glorot, view.shape)
+            elif name.startswith("weight_hh"):
+                for gate in range(view.shape[0] // H):
+                    view[gate * H : (gate + 1) * H] = _orthogonal(H, rng)
+            else:
+                self._reference.initialise_bias(view)
+        return values
+
+    def _flops_per_step(self, rows: int) -> float:
+        """Floating-point operations of the products of one time step of `rows` sequences, forward."""
+        gates = cells.CELLS[self._cell_name].GATES
+        H, S = self.hidden_size, self.directions
+        inputs = self.input_size + (self.num_layers - 1) * S * H
+        return 2.0 * rows * gates * H * S * (inputs + self.num_layers * H)
+
+    # ------------------------------------------------------------ forward
+
+    def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
+        """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
+        outputs, final, _ = self._run(self.parameters, x, state, lengths, None, None, keep=False)
+        return outputs, final
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, *, tokens: Any = None, seed: Any = None
+    ) -> tuple[Array, Any, LayerTape]:
+        """A whole batch of sequences, keeping what `backward` needs. Dropout is active.
+
+        Parameters
+        ----------
+        x
+            (N, T, D) real numbers on the layer's device, converted once to its dtype.
+        state
+            The initial state, zeros if None: (h, c) for an LSTM, h for an RNN, each (L·S, N, H) in the order l0,
+            l0_reverse, l1, …; either half of a pair may be None.
+        lengths
+            For each row how many of its T steps are valid: integers from 1 to T on the host. None means all. What
+            stands after a row's length is never used, NaN included.
+        tokens
+            In place of `x`, for models: a pair (ids (N, T), table (V, D) or None for one-hot), `xlstm.cells.projection`.
+        seed
+            Where the dropout masks are drawn from: a seed or a generator. None goes on with the layer's own generator.
+
+        Returns
+        -------
+        outputs : (N, T, S·H)
+            Of the last layer at every step, zero after a row's length.
+        state
+            Like `state`: after each row's last valid step (in the reverse direction that is its first).
+        tape
+            For `backward`.
+
+        Raises
+        ------
+        TypeError
+            If an array lives in another library or on another device than the parameters; if lengths are no integers.
+        ValueError
+            If a shape does not fit, or a length is outside 1 to T.
+        """
+        outputs, final, tape = self._run(self.parameters, x, state, lengths, tokens, seed, keep=True)
+        assert tape is not None
+        return outputs, final, tape
+
+    def _run(
+        self, parameters: Mapping[str, Array], x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
+    ) -> tuple[Array, Any, LayerTape | None]:
+        xp, L, S = self._backend.namespace, self.num_layers, self.directions
+        with self._backend.current():
+            if tokens is None:
+                x = self._own("x", x)
+                if x.ndim != 3 or x.shape[2] != self.input_size:
+                    raise ValueError(
+                        f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
+                    )
+            N, T = x.shape[:2] if tokens is None else tokens[0].shape
+            if N < 1 or T < 1:
+                raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
+            lengths = check_lengths(lengths, N, T)
+            states = self._split_state("state", state, N)
+            tape = LayerTape(self, (N, T), lengths) if keep else None
+            rng = self._generator if seed is None else generator(seed)
+            finals, outputs = [], x
+            for layer in range(L):
+                if layer > 0 and keep:
+                    outputs, mask = self._drop(outputs, rng)
+                    tape.dropout_masks.append(mask)  # type: ignore[union-attr]
+                layer_tokens = tokens if layer == 0 else None
+                sides = []
+                for direction in range(S):
+                    k = layer * S + direction
+                    cell_x, cell_tokens = outputs, layer_tokens
+                    if direction == 1:
+                        if layer_tokens is not None:
+                            cell_tokens = (reverse_valid(xp, layer_tokens[0], lengths), layer_tokens[1])
+                        else:
+                            cell_x = reverse_valid(xp, outputs, lengths)
+                    side, final, cell_tape = self._cell.forward(
+                        self._of_cell(parameters, k), cell_x, states[k], lengths, tokens=cell_tokens, keep=keep
+                    )
+                    sides.append(side if direction == 0 else reverse_valid(xp, side, lengths))
+                    finals.append(final)
+                    if keep:
+                        tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
+                outputs = sides[0] if S == 1 else xp.concat(sides, axis=2)
+            return outputs, self._join_state(finals), tape
+
+    def _drop(self, outputs: Array, rng: np.random.Generator) -> tuple[Array, Array | None]:
+        """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
+        if self.dropout == 0:
+            return outputs, None
+        keep = rng.random(outputs.shape, dtype=np.float32) >= self.dropout
+        mask = self._backend.from_host((keep / (1 - self.dropout)).astype(self.dtype))
+        return outputs * mask, mask
+
+    # ------------------------------------------------------------ backward
+
+    def backward(
+        self, tape: LayerTape, d_outputs: Any = None, d_state: Any = None, input_gradient: bool = True
+    ) -> tuple[Array | None, Any]:
+        """The gradients of everything `forward` was given; those of the parameters go to `gradients`, overwritten.
+
+        The parameters are read as they are now: write to them after this call.
+
+        Parameters
+        ----------
+        tape
+            What this layer's `forward` returned.
+        d_outputs
+            (N, T, S·H), the loss's gradient with respect to the outputs, or None for zero.
+        d_state
+            The same with respect to the final state, in its form; it or either half of a pair may be None.
+        input_gradient
+            False returns None for dx and saves its cost.
+
+        Returns
+        -------
+        dx : (N, T, D) or None
+            Zero after a row's length.
+        d_state
+            The gradient of the initial state, in its form.
+        """
+        if not isinstance(tape, LayerTape):
+            raise TypeError(f"tape must be what forward returned, got {type(tape).__name__}.")
+        if tape.layer is not self:
+            raise ValueError("this tape belongs to another layer: call forward and backward on the same one.")
+        xp, L, S, H = self._backend.namespace, self.num_layers, self.directions, self.hidden_size
+        N, T = tape.shape
+        with self._backend.current():
+            if d_outputs is not None:
+                d_outputs = self._own("d_outputs", d_outputs)
+                if tuple(d_outputs.shape) != (N, T, S * H):
+                    raise ValueError(f"d_outputs must be {(N, T, S * H)}, got shape {tuple(d_outputs.shape)}.")
+            d_states = self._split_state("d_state", d_state, N)
+            d_finals: list[Any] = [None] * (L * S)
+            gradients: dict[str, Array] = {}
+            for layer in reversed(range(L)):
+                wanted = input_gradient or layer > 0
+                d_input = None
+                for direction in range(S):
+                    k = layer * S + direction
+                    d_side = d_outputs if d_outputs is None or S == 1 else d_outputs[:, :, direction * H :][:, :, :H]
+                    if direction == 1 and d_side is not None:
+                        d_side = reverse_valid(xp, d_side, tape.lengths)
+                    dx, d_finals[k], d_params = self._cell.backward(
+                        self._of_cell(self.parameters, k),
+                        tape.cell_tapes[k],
+                        d_side,
+                        d_states[k],
+                        wanted,
+                        add_rows=self._backend.add_rows,
+                    )
+                    gradients.update({f"{name}_{self._suffixes()[k]}": d for name, d in d_params.items()})
+                    # dx of tokens is the gradient of their table: it has no direction in time.
+                    if direction == 1 and dx is not None and tuple(dx.shape[:2]) == (N, T) and dx.ndim == 3:
+                        dx = reverse_valid(xp, dx, tape.lengths)
+                    d_input = dx if d_input is None else d_input + dx
+                d_outputs = d_input
+                if layer > 0 and tape.dropout_masks[layer - 1] is not None:
+                    d_outputs = d_outputs * tape.dropout_masks[layer - 1]
+            for name, gradient in gradients.items():
+                self.gradients[name][...] = gradient
+            return d_outputs, self._join_state(d_finals)
+
+    # ------------------------------------------------------------ frozen, for inference
+
+    def prepare(self, precision: str | None = None) -> Callable[..., tuple[Array, Any]]:
+        """A frozen copy for inference: `outputs, state = call(x, state=None, lengths=None)`.
+
+        Later writes to the parameters do not change it. A sequence streams through it in steps or chunks if each call
+        is given the state that the one before returned.
+
+        Parameters
+        ----------
+        precision
+            None for the layer's own dtype: no other comes with this version.
+        """
+        if precision is not None:
+            raise ValueError(f"precision must be None (the layer's dtype, {self.dtype}), got {precision!r}.")
+        if self.bidirectional:
+            frozen = self.to(self.device)
+        else:
+            frozen = self.to(self.device)
+        return frozen.__call__
+
+    # ------------------------------------------------------------ arguments
+
+    def _of_cell(self, parameters: Mapping[str, Array], k: int) -> dict[str, Array]:
+        suffix = self._suffixes()[k]
+        return {name: parameters[f"{name}_{suffix}"] for name in ("weight_ih", "weight_hh", "bias")}
+
+    def _own(self, name: str, values: Any) -> Array:
+        """`values` as an array of the layer's dtype; TypeError where it lives elsewhere or is not real."""
+        backend, xp = self._backend, self._backend.namespace
+        if not backend.owns(values):
+            try:
+                kind = library(values)
+            except TypeError:
+                if hasattr(values, "__array_namespace__") or hasattr(values, "__dlpack__") or backend.library != "numpy":
+                    raise
+                kind = "numpy"
+                values = np.asarray(values)
+            if not backend.owns(values):
+                raise TypeError(
+                    f"{name} is a {kind} array on {getattr(values, 'device', 'cpu')}, but the parameters are "
+                    f"{backend.library} arrays on {backend.device}. Convert {name}, or move the layer with "
+                    "layer.to('cpu') or layer.to('cuda')."
+                )
+        if values.dtype == self.parameters.flat.dtype:
+            return values
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}.")
+        return xp.astype(values, self.parameters.flat.dtype)
+
+    def _split_state(self, name: str, state: Any, rows: int) -> list[Any]:
+        """The state of each layer and direction, as the cell takes it."""
+        raise NotImplementedError
+
+    def _join_state(self, states: list[Any]) -> Any:
+        """The inverse of `_split_state`."""
+        raise NotImplementedError
+
+    def _own_state(self, name: str, half: Any, rows: int) -> list[Array | None]:
+        K = self.num_layers * self.directions
+        if half is None:
+            return [None] * K
+        half = self._own(name, half)
+        if tuple(half.shape) != (K, rows, self.hidden_size):
+            raise ValueError(
+                f"{name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "
+                f"got shape {tuple(half.shape)}."
+            )
+        return [half[k, :, :] for k in range(K)]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
+            f"bidirectional={self.bidirectional}, dropout={self.dropout}, dtype={self.dtype!r}, "
+            f"device={self.device!r}, kernels={self.kernels!r})"
+        )
+
+
+class LSTM(RecurrentLayer):
+    """Long short-term memory layers: `xlstm.cells.lstm`, stacked, in one or both directions.
+
+    Parameters
+    ----------
+    input_size, hidden_size
+        D and H.
+    num_layers
+        How many layers are stacked, each reading the outputs of the one below.
+    bidirectional
+        A second set of parameters reads each sequence from its last valid step to its first; the outputs stand side by
+        side, the forward direction first.
+    dropout
+        The fraction of the outputs between two layers that `forward` sets to zero; calling the layer never does.
+    dtype
+        `"float32"` or `"float64"`.
+    device
+        `"cpu"`, `"cuda"`, `"cuda:N"` or `"auto"`. None stands for the environment variable XLSTM_DEVICE, else `"cpu"`.
+    seed
+        None, an integer or a generator: where the weights and the dropout masks are drawn from.
+    init
+        `"orthogonal"` (forget bias 1) or `"pytorch"` (all uniform in ±1/√H).
+    kernels
+        `"auto"`, `"reference"` or `"compiled"`.
+
+    Attributes
+    ----------
+    parameters
+        Mapping of name to array, writable views of one buffer: `weight_ih_l0` (4H, D), `weight_hh_l0` (4H, H),
+        `bias_l0` (4H,), then `…_l0_reverse`, `…_l1` and so on; gates in the order i, f, g, o. From the second layer
+        on, D is the number of the outputs below, S·H.
+    gradients
+        The same names and shapes: those of the last `backward` call, not a sum over calls.
+    device, kernels
+        Where it lives, and which implementation runs.
+
+    Examples
+    --------
+    >>> import numpy as np, xlstm
+    >>> layer = xlstm.LSTM(input_size=3, hidden_size=4, seed=0)
+    >>> outputs, (h, c) = layer(np.ones((2, 5, 3)), lengths=[5, 2])
+    >>> outputs.shape, h.shape
+    ((2, 5, 4), (1, 2, 4))
+    >>> bool((h[0, 1] == outputs[1, 1]).all())  # the last valid step of the second row
+    True
+    """
+
+    _cell_name = "lstm"
+
+    def _split_state(self, name: str, state: Any, rows: int) -> list[Any]:
+        if state is None:
+            return [None] * (self.num_layers * self.directions)
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
+            raise ValueError(f"{name} of an LSTM must be a pair (h, c), either of which may be None; got {type(state)}.")
+        prefix = "d" if name == "d_state" else ""
+        h, c = (self._own_state(f"{name}'s {prefix}{half}", value, rows) for half, value in zip("hc", state, strict=True))
+        return list(zip(h, c, strict=True))
+
+    def _join_state(self, states: list[Any]) -> Any:
+        xp = self._backend.namespace
+        return xp.stack([h for h, _ in states], axis=0), xp.stack([c for _, c in states], axis=0)
+
+    @classmethod
+    def from_gate_matrices(
+        cls,
+        *,
+        W_f: Any,
+        W_i: Any,
+        W_g: Any,
+        W_o: Any,
+        b_f: Any,
+        b_i: Any,
+        b_g: Any,
+        b_o: Any,
+        device: str | None = None,
+        kernels: str = "auto",
+    ) -> LSTM:
+        """One layer from four gate matrices that act on z = [h; x], h on top, as textbooks write them.
+
+        Parameters
+        ----------
+        W_f, W_i, W_g, W_o
+            (H, H+D), NumPy arrays; their dtype becomes the layer's.
+        b_f, b_i, b_g, b_o
+            (H,) or (H, 1).
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit; the matrix is named.
+        TypeError
+            If they are not all float32 or all float64.
+        """
+        from .convert import from_gate_matrices
+
+        matrices = {"W_i": W_i, "W_f": W_f, "W_g": W_g, "W_o": W_o}
+        return _from_values(
+            cls, from_gate_matrices(matrices, {"b_i": b_i, "b_f": b_f, "b_g": b_g, "b_o": b_o}), device, kernels
+        )
+
+
+class RNN(RecurrentLayer):
+    """Elman recurrent layers: `xlstm.cells.rnn`, stacked, in one or both directions.
+
+    Everything is as in `LSTM`, but for the state, which is h (L·S, N, H) alone, and the weights, which have H rows.
+    """
+
+    _cell_name = "rnn"
+
+    def _split_state(self, name: str, state: Any, rows: int) -> list[Any]:
+        if isinstance(state, (tuple, list)):
+            raise ValueError(f"{name} of an RNN is one array, h (layers·directions, batch, hidden); got {type(state)}.")
+        return self._own_state(name, state, rows)
+
+    def _join_state(self, states: list[Any]) -> Any:
+        return self._backend.namespace.stack(states, axis=0)
+
+    @classmethod
+    def from_matrices(cls, *, U: Any, V: Any, b_h: Any, device: str | None = None, kernels: str = "auto") -> RNN:
+        """One layer from the matrices of h = tanh(U·x + V·h + b_h).
+
+        Parameters
+        ----------
+        U, V
+            Input to hidden (H, D) and hidden to hidden (H, H), NumPy arrays; their dtype becomes the layer's.
+        b_h
+            (H,) or (H, 1).
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit; the matrix is named.
+        TypeError
+            If they are not all float32 or all float64.
+        """
+        from .convert import from_elman_matrices
+
+        return _from_values(cls, from_elman_matrices(U, V, b_h), device, kernels)
+
+
+LAYERS: dict[str, type[RecurrentLayer]] = {"lstm": LSTM, "rnn": RNN}
+
+
+def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], device: str | None, kernels: str) -> Self:
+    """One layer with these host values of weight_ih, weight_hh and bias."""
+    weight_ih, weight_hh = values["weight_ih"], values["weight_hh"]
+    layer = cls(
+        weight_ih.shape[1], weight_hh.shape[1], dtype=str(weight_hh.dtype), device=device, seed=0, kernels=kernels
+    )
+    for name, value in values.items():
+        layer.parameters[f"{name}_l0"] = layer._backend.from_host(value)
+    return layer
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    # The signs make it uniform over all rotations: Mezzadri, "How to generate random matrices …" (2007).
+    signed: np.ndarray[Any, Any] = q * np.sign(np.diag(r))
+    return signed
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def _positive(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+    if number < 1:
+        raise ValueError(f"{name} must be 1 or more, got {number}.")
+    return number
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    return name

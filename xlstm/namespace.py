@@ -1,0 +1,78 @@
+"""Which array library do these arrays belong to: the one question the mathematics asks.
+
+Every function of `cells`, `head`, `losses` and `optim` computes in the namespace of the arrays it was given
+(https://data-apis.org/array-api/latest/), so this module is all they know of NumPy, CuPy, PyTorch or array-api-strict.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+Array = Any
+"""An array of any supported library."""
+
+Namespace = Any
+"""A module with the functions of the array API standard."""
+
+SUPPORTED = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "array_api_strict": "array-api-strict"}
+
+
+def library(array: object) -> str:
+    """The name of the supported library that `array` belongs to, found without importing anything.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, or one of a library that cannot be used here.
+    """
+    for base in type(array).__mro__:
+        name = base.__module__.partition(".")[0]
+        if name in SUPPORTED:
+            if base.__module__.startswith("numpy.ma") or base.__name__ in ("matrix", "generic"):
+                break
+            if base.__name__ in ("ndarray", "Tensor", "Array"):
+                return name
+    kind = f"{type(array).__module__}.{type(array).__qualname__}"
+    supported = ", ".join(SUPPORTED.values())
+    if kind.partition(".")[0] in ("jax", "jaxlib", "tensorflow", "mlx"):
+        raise TypeError(
+            f"{kind}: arrays of this library are immutable, and the cells write into slices of theirs. "
+            f"Convert it first; supported are {supported}."
+        )
+    raise TypeError(f"{kind} is not an array of a supported library: {supported}.")
+
+
+def array_namespace(*arrays: Array) -> Namespace:
+    """The array-API namespace shared by all `arrays`; those that are None are passed over.
+
+    array-api-compat is imported only when a CuPy or PyTorch array is met: NumPy 2 and array-api-strict are their own
+    namespaces, and the import costs more than NumPy's.
+
+    Raises
+    ------
+    TypeError
+        If the arrays are of different libraries, or of one that is not supported.
+    """
+    given = [array for array in arrays if array is not None]
+    names = {library(array) for array in given}
+    if len(names) != 1:
+        found = " and ".join(sorted(SUPPORTED[name] for name in names)) or "none"
+        raise TypeError(f"all arrays must be of one library, got {found}. Convert them to one of them first.")
+    if names <= {"numpy", "array_api_strict"}:
+        return given[0].__array_namespace__()
+    import array_api_compat
+
+    return array_api_compat.array_namespace(given[0])
+
+
+def sigmoid(xp: Namespace, z: Array) -> Array:
+    """1 / (1 + exp(-z)), of any shape: exact in its relative error far below 0 too, where a gate is nearly closed.
+
+    exp(-z) would overflow below about -88 in float32 (and NumPy warn of it): there it is held at the largest finite
+    value, which gives the smallest normal number instead of 0. NaN stays NaN.
+    """
+    limit = math.log(xp.finfo(z.dtype).max)
+    e = xp.exp(xp.minimum(-z, limit - 0.01))
+    e += 1
+    return 1 / e

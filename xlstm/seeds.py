@@ -1,0 +1,25 @@
+"""Random numbers are drawn on the host, from one generator: the same seed gives the same numbers on every backend."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """A generator from None (fresh), an integer, a Generator (itself) or scikit-learn's RandomState (drawn from)."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if isinstance(seed, np.random.RandomState):
+        return np.random.default_rng(seed.randint(2**31, size=4))
+    if seed is None:
+        return np.random.default_rng()
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(seed, bool):
+        raise ValueError(f"a seed must be None, an integer of 0 or more, or a NumPy random generator, got {seed!r}.")
+    return np.random.default_rng(number)
