@@ -71,7 +71,8 @@ class RecurrentLayer:
         self.init = init
         self._requested_kernels = kernels
         self._generator = generator(seed)
-        self._place(backends.select(device, default="cpu", flops_per_step=self._flops_per_step(rows=1)))
+        flops = flops_per_step(self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, rows=1)
+        self._place(backends.select(device, default="cpu", flops_per_step=flops))
         start = self._initial_values(self._generator)
         self._bind(params.Parameters(self._shapes(), self._backend.from_host(start.flat)))
 
@@ -160,13 +161,6 @@ class RecurrentLayer:
             else:
                 self._reference.initialise_bias(view)
         return values
-
-    def _flops_per_step(self, rows: int) -> float:
-        """Floating-point operations of the products of one time step of `rows` sequences, forward."""
-        gates = cells.CELLS[self._cell_name].GATES
-        H, S = self.hidden_size, self.directions
-        inputs = self.input_size + (self.num_layers - 1) * S * H
-        return 2.0 * rows * gates * H * S * (inputs + self.num_layers * H)
 
     # ------------------------------------------------------------ forward
 
@@ -554,6 +548,15 @@ class RNN(RecurrentLayer):
 
 
 LAYERS: dict[str, type[RecurrentLayer]] = {"lstm": LSTM, "rnn": RNN}
+
+
+def flops_per_step(
+    cell: str, input_size: int, hidden_size: int, num_layers: int, directions: int, rows: int
+) -> float:
+    """Floating-point operations of the products of one time step of `rows` sequences, forward."""
+    H, S = hidden_size, directions
+    inputs = input_size + (num_layers - 1) * S * H
+    return 2.0 * rows * cells.CELLS[cell].GATES * H * S * (inputs + num_layers * H)
 
 
 def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], device: str | None, kernels: str) -> Self:

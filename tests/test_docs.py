@@ -1,0 +1,81 @@
+"""The pages of docs/ and the README: every python block runs, and an output block is what the block above it prints."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+CHAPTERS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [page for page in (README, *CHAPTERS) if page.exists()]
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """One fenced block of a page."""
+
+    language: str
+    text: str
+    line: int  # of its first line in the page, counted from 0
+
+
+def blocks_of(page: str) -> list[Block]:
+    """All fenced blocks of a page, in their order."""
+    return [Block(match[1], match[2], page.count("\n", 0, match.start(2))) for match in FENCE.finditer(page)]
+
+
+def run_page(page: str, name: str) -> None:
+    """Run a page's python blocks, in one namespace; compare what each prints with the output block that follows it."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    blocks = blocks_of(page)
+    for block, following in zip(blocks, [*blocks[1:], Block("", "", 0)], strict=True):
+        if block.language == "python":
+            # The empty lines in front make a traceback name the line of the page.
+            code = compile("\n" * block.line + block.text, name, "exec")
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(code, namespace)
+            if following.language == "output":
+                assert printed.getvalue() == following.text, f"{name}, line {following.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    run_page(page.read_text(encoding="utf-8"), str(page))
+
+
+def test_the_chapter_is_among_the_pages() -> None:
+    assert "many-to-one.md" in [page.name for page in CHAPTERS]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_fence_is_understood(page: Path) -> None:
+    # A block of an unknown language, or an odd fence, would silently not be run.
+    text = page.read_text(encoding="utf-8")
+    blocks = blocks_of(text)
+    assert 2 * len(blocks) == sum(line.lstrip().startswith("```") for line in text.splitlines())
+    assert {block.language for block in blocks} <= {"python", "output", "text", "console", "bash", "sh", "diff", "toml"}
+    for before, block in zip([Block("", "", 0), *blocks], blocks, strict=False):
+        assert block.language != "output" or before.language == "python", f"{page.name}, line {block.line}"
+
+
+def test_blocks_share_a_namespace_and_run_in_order() -> None:
+    run_page("```python\na = 1\n```\n\n```text\na = 2\n```\n\n```python\nprint(a)\n```\n\n```output\n1\n```\n", "page")
+
+
+def test_a_failing_block_fails_with_the_line_of_the_page() -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        run_page("# Title\n\n```python\nx = 0\n1 / x\n```\n", "page")
+    assert raised.traceback[-1].lineno == 5 - 1  # pytest counts from 0
+
+
+def test_an_untrue_output_block_fails() -> None:
+    with pytest.raises(AssertionError):
+        run_page("```python\nprint(1)\n```\n\n```output\n2\n```\n", "page")

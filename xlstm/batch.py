@@ -1,0 +1,90 @@
+"""Batches of sequences of similar length, so that padding costs little; their order comes from the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from .sequences import HostArray
+
+POOL_BATCHES = 16
+"""So many batches are drawn at random, sorted by length and cut up: large enough that batches hold like lengths, small
+enough that they differ from epoch to epoch."""
+
+
+class Encoded(NamedTuple):
+    """Encoded sequences on the host, one after another."""
+
+    steps: HostArray  # (sum of the lengths, D) features, or (sum of the lengths,) token numbers
+    lengths: HostArray  # (n,)
+    starts: HostArray  # (n,): where each begins
+
+    @classmethod
+    def of(cls, steps: HostArray, lengths: HostArray) -> Encoded:
+        return cls(steps, lengths, np.cumsum(lengths) - lengths)
+
+    def padded(self, rows: HostArray) -> tuple[HostArray, list[int]]:
+        """These rows as one block, (N, T, D) or (N, T), T the longest; and their lengths.
+
+        After a row's end stands whatever follows it in `steps`: nothing reads it.
+        """
+        lengths = self.lengths[rows]
+        index = self.starts[rows][:, None] + np.arange(int(lengths.max()))
+        return self.steps[np.minimum(index, len(self.steps) - 1)], lengths.tolist()
+
+
+def shuffled(lengths: HostArray, batch_size: int, rng: np.random.Generator) -> list[HostArray]:
+    """Every row once, in batches of at most `batch_size` rows of similar length, in random order."""
+    order = rng.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), POOL_BATCHES * batch_size):
+        pool = order[start : start + POOL_BATCHES * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[k : k + batch_size] for k in range(0, len(pool), batch_size)]
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def by_length(lengths: HostArray, max_steps: int = 65536) -> Iterator[HostArray]:
+    """Every row once, longest first, in batches of at most `max_steps` steps, the padding included: for prediction."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = max(1, max_steps // int(lengths[order[start]]))
+        yield order[start : start + rows]
+        start += rows
+
+
+def stratified_split(
+    labels: HostArray, fraction: float, rng: np.random.Generator
+) -> tuple[HostArray, HostArray]:
+    """Row numbers of two parts, the second with `fraction` of the rows (rounded up) and each class in its proportion.
+
+    Every class keeps at least one row in the first part.
+
+    Parameters
+    ----------
+    labels
+        (n,) integers from 0 on.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for two parts.
+    """
+    n = len(labels)
+    counts = np.bincount(labels)
+    wanted = int(np.ceil(n * fraction))
+    if wanted > n - np.count_nonzero(counts):
+        raise ValueError(f"{n} rows of {len(counts)} classes are too few to set {wanted} of them aside.")
+    # The largest remainders get the rows that rounding down leaves over.
+    share = counts * (wanted / n)
+    take = np.minimum(np.floor(share), np.maximum(counts - 1, 0)).astype(np.int64)
+    for label in np.argsort(-(share - take), kind="stable"):
+        if take.sum() < wanted and take[label] < counts[label] - 1:
+            take[label] += 1
+    second = np.concatenate([rng.permutation(np.flatnonzero(labels == k))[: take[k]] for k in range(len(counts))])
+    chosen = np.zeros(n, dtype=bool)
+    chosen[second] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -1,0 +1,176 @@
+"""From what users have to what a model reads: tokens to numbers, numeric features to unit scale.
+
+An encoder belongs to its model and is saved with it. It is fitted on the training part alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .sequences import HostArray, Series, Texts
+
+UNKNOWN = 0
+"""The number of a token that was not seen in training. Its input to the first layer is zero, and stays so: it says
+nothing, rather than something that was never learned."""
+
+
+class TokenEncoder:
+    """A vocabulary: tokens to numbers from 1 on, and `UNKNOWN` for all others.
+
+    Parameters
+    ----------
+    kind
+        `"characters"`, `"words"` or `"integers"`.
+    fold_case
+        Whether upper and lower case are one (`str.casefold`); no matter for integers.
+    vocabulary
+        The tokens in order; the first has the number 1.
+    """
+
+    def __init__(self, kind: str, fold_case: bool, vocabulary: list[Any]) -> None:
+        self.kind, self.fold_case, self.vocabulary = kind, fold_case, vocabulary
+        self._numbers = {token: number for number, token in enumerate(vocabulary, start=1)}
+
+    @classmethod
+    def fit(cls, texts: Texts, fold_case: bool) -> TokenEncoder:
+        """The vocabulary of these texts, sorted, so that it does not depend on their order."""
+        tokens = texts.tokens
+        if texts.kind == "integers":
+            vocabulary = np.unique(np.asarray(tokens)).tolist()
+        elif texts.kind == "characters":
+            vocabulary = sorted({_fold(character, fold_case) for character in set(tokens)})
+        else:
+            vocabulary = sorted({_fold(token, fold_case) for token in tokens})
+        return cls(texts.kind, fold_case, vocabulary)
+
+    @property
+    def size(self) -> int:
+        """V: the number of tokens, the unknown one included."""
+        return len(self.vocabulary) + 1
+
+    def encode(self, texts: Texts) -> HostArray:
+        """The numbers of all tokens, (sum of the lengths,).
+
+        Raises
+        ------
+        ValueError
+            If the texts are of another kind than the vocabulary.
+        """
+        if texts.kind != self.kind:
+            raise ValueError(f"this model was trained on {self.kind}, got {texts.kind}.")
+        if texts.kind == "integers":
+            tokens = np.asarray(texts.tokens)
+            known = np.asarray(self.vocabulary, dtype=np.int64)
+            place = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
+            return np.where(known[place] == tokens, place + 1, UNKNOWN)
+        # Each different token is looked up once, however often it occurs.
+        seen = {token: self._numbers.get(_fold(token, self.fold_case), UNKNOWN) for token in set(texts.tokens)}
+        return np.fromiter((seen[token] for token in texts.tokens), dtype=np.int64, count=len(texts.tokens))
+
+    def state(self) -> dict[str, Any]:
+        """What a file keeps."""
+        return {"kind": self.kind, "fold_case": self.fold_case, "vocabulary": self.vocabulary}
+
+
+def _fold(token: str, fold_case: bool) -> str:
+    return token.casefold() if fold_case else token
+
+
+class Scaler:
+    """Each feature minus its mean, divided by its standard deviation over all valid steps.
+
+    Parameters
+    ----------
+    mean, scale
+        (D,) float64. A feature that never changes has scale 1.
+    """
+
+    kind = "series"
+
+    def __init__(self, mean: HostArray, scale: HostArray) -> None:
+        self.mean, self.scale = mean, scale
+
+    @classmethod
+    def fit(cls, series: Series, standardize: bool) -> Scaler:
+        """From these series; with `standardize` False, mean 0 and scale 1."""
+        D = series.values.shape[1]
+        if not standardize:
+            return cls(np.zeros(D), np.ones(D))
+        # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
+        largest = np.abs(series.values).max(axis=0).astype(np.float64)
+        largest[largest == 0] = 1
+        values = series.values / largest
+        scale = values.std(axis=0)
+        scale[scale < 1e-12] = 1 / largest[scale < 1e-12]
+        return cls(values.mean(axis=0) * largest, scale * largest)
+
+    @property
+    def size(self) -> int:
+        """D: the number of features."""
+        return len(self.mean)
+
+    def encode(self, series: Series) -> HostArray:
+        """The scaled values, (sum of the lengths, D), float64.
+
+        Raises
+        ------
+        ValueError
+            If the number of features is another than in training.
+        """
+        if series.values.shape[1] != self.size:
+            raise ValueError(f"X has {series.values.shape[1]} features a step, but this model was trained on {self.size}.")
+        scaled: HostArray = (series.values - self.mean) / self.scale
+        return scaled
+
+    def state(self) -> dict[str, Any]:
+        """What a file keeps."""
+        return {"kind": self.kind, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+
+Encoder = TokenEncoder | Scaler
+
+
+def fit(data: Series | Texts, fold_case: bool, standardize: bool) -> Encoder:
+    """The encoder for such data, fitted on it."""
+    return TokenEncoder.fit(data, fold_case) if isinstance(data, Texts) else Scaler.fit(data, standardize)
+
+
+def check_kind(encoder: Encoder, data: Series | Texts) -> None:
+    """Raise where the data is of another kind than the encoder's."""
+    kind = data.kind if isinstance(data, Texts) else Scaler.kind
+    if kind != encoder.kind:
+        raise ValueError(f"this model was trained on {encoder.kind}, got {kind}.")
+
+
+def encode(encoder: Encoder, data: Series | Texts) -> HostArray:
+    """`data` as the numbers its model reads: (sum of the lengths,) tokens, or (sum of the lengths, D) features."""
+    check_kind(encoder, data)
+    return encoder.encode(data)  # type: ignore[arg-type]
+
+
+def from_state(state: dict[str, Any]) -> Encoder:
+    """The encoder of a file's `state`.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a state.
+    """
+    if state.get("kind") == "series" and state.keys() == {"kind", "mean", "scale"}:
+        mean, scale = np.array(state["mean"], dtype=np.float64), np.array(state["scale"], dtype=np.float64)
+        if mean.ndim != 1 or mean.shape != scale.shape or not len(mean):
+            raise ValueError("mean and scale of the features do not fit each other.")
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError("mean and scale of the features must be finite, the scale above 0.")
+        return Scaler(mean, scale)
+    if state.get("kind") in ("characters", "words", "integers") and state.keys() == {"kind", "fold_case", "vocabulary"}:
+        vocabulary = state["vocabulary"]
+        expected = int if state["kind"] == "integers" else str
+        if not isinstance(vocabulary, list) or not vocabulary or any(type(token) is not expected for token in vocabulary):
+            raise ValueError(f"the vocabulary must be a list of {expected.__name__}.")
+        if sorted(set(vocabulary)) != vocabulary or not isinstance(state["fold_case"], bool):
+            raise ValueError("the vocabulary must be sorted, without repetition.")
+        return TokenEncoder(state["kind"], state["fold_case"], vocabulary)
+    raise ValueError("unknown kind of encoder.")

@@ -1,0 +1,825 @@
+"""The classifier that users type: scikit-learn's manners over `model` and `train`. No mathematics here.
+
+It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import operator
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import backends, batch, encode, layers, losses, optim, sequences, train
+from .batch import Encoded
+from .model import Architecture, Batch, Model
+from .seeds import generator
+from .sequences import HostArray
+
+UPDATE_BUDGET = 1000
+"""With max_iter=None, so many updates are made, ..."""
+MIN_EPOCHS = 20
+"""... but at least so many epochs, ..."""
+MAX_EPOCHS = 400
+"""... and at most so many."""
+
+
+@dataclass
+class Fitted:
+    """All that training made. It is replaced as a whole, so that a failed fit leaves the old one."""
+
+    trainer: train.Trainer
+    encoder: encode.Encoder
+    classes: HostArray
+    columns: int | None  # of a two-dimensional X
+    feature_names: HostArray | None
+
+    @property
+    def model(self) -> Model:
+        return self.trainer.model
+
+
+class SequenceClassifier:
+    """A recurrent network that reads a sequence and answers once, after its last valid step.
+
+    Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths may
+    differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
+
+    Parameters
+    ----------
+    cell : {"lstm", "rnn"}
+        The recurrent cell.
+    hidden_size : int
+        H, the size of the state, of each direction.
+    num_layers : int
+        Stacked layers.
+    bidirectional : bool
+        Read each sequence in both directions; the head then sees the final state of each.
+    dropout : float
+        Fraction set to zero in training, between two layers and before the head.
+    embedding_size : int or None
+        Size of a learned embedding of tokens; None feeds them one-hot. Of no effect on numeric sequences.
+    encoding : {"auto", "tokens"}
+        "auto": numbers are series. "tokens": integers are tokens.
+    fold_case : bool
+        Whether upper and lower case of tokens are one.
+    standardize : bool
+        Whether numeric features are brought to mean 0 and standard deviation 1, as measured on the training part.
+    init : {"orthogonal", "pytorch"}
+        The start of the weights: see `LSTM`.
+    solver : {"adam", "adamw", "sgd"}
+        See `xlstm.optim.Optimizer`, also for `alpha` (penalty on squared weights), `momentum`, `beta_1`, `beta_2` and
+        `epsilon`.
+    learning_rate_init : float
+        The highest learning rate.
+    learning_rate : {"constant", "cosine"}
+        How it goes on.
+    warmup : int
+        So many updates first rise to it.
+    batch_size : int or "auto"
+        "auto" is a 128th of the rows, from 32 to 256.
+    max_iter : int or None
+        Epochs. None stands for a budget of updates: as many epochs as make 1000 of them, from 20 to 400.
+    max_grad_norm : float or None
+        The norm of all gradients together is clipped to it; None never clips.
+    class_weight : dict, "balanced" or None
+        A weight for each class; "balanced" makes them inverse to their frequency.
+    early_stopping : bool
+        Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has not
+        risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
+    warm_start : bool
+        Whether `fit` goes on from the weights of the last one.
+    dtype : {"float32", "float64"}
+        Of all computation.
+    device : str or None
+        "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto".
+    kernels : {"auto", "reference", "compiled"}
+        Which implementation of the layers.
+    random_state : int, generator or None
+        Where the weights, the order of the rows and the dropout masks are drawn from.
+    verbose : bool
+        Whether to write a line an epoch to stderr.
+
+    Attributes
+    ----------
+    classes_ : (K,)
+        The labels, sorted.
+    n_iter_ : int
+        Epochs run by the last call.
+    loss_ : float
+        The last of `loss_curve_`.
+    loss_curve_, accuracy_curve_ : list of float
+        Of each epoch, on the training part, in training mode.
+    validation_loss_curve_, validation_scores_ : list of float
+        With early stopping: loss and accuracy of each epoch on the validation part.
+    best_validation_score_ : float
+        With early stopping: the highest accuracy there.
+    n_features_in_ : int
+        Columns of a two-dimensional X, else the features of a step.
+    device_, kernels_ : str
+        What did the work.
+
+    Examples
+    --------
+    >>> import xlstm
+    >>> X, y = ["aab", "ba", "abab", "bbba", "b", "aa"], ["b", "a", "b", "a", "b", "a"]  # the last letter
+    >>> clf = xlstm.SequenceClassifier(hidden_size=8, max_iter=100, learning_rate_init=0.02, random_state=0)
+    >>> clf.fit(X, y).predict(["aaaaab", "ba"]).tolist()
+    ['b', 'a']
+    """
+
+    _estimator_type = "classifier"
+
+    def __init__(
+        self,
+        cell: str = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        embedding_size: int | None = None,
+        encoding: str = "auto",
+        fold_case: bool = True,
+        standardize: bool = True,
+        init: str = "orthogonal",
+        solver: str = "adam",
+        alpha: float = 0.0,
+        learning_rate_init: float = 0.002,
+        learning_rate: str = "constant",
+        warmup: int = 0,
+        momentum: float = 0.9,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int | str = "auto",
+        max_iter: int | None = None,
+        max_grad_norm: float | None = 1.0,
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        device: str | None = None,
+        kernels: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.embedding_size = embedding_size
+        self.encoding = encoding
+        self.fold_case = fold_case
+        self.standardize = standardize
+        self.init = init
+        self.solver = solver
+        self.alpha = alpha
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.warmup = warmup
+        self.momentum = momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.max_grad_norm = max_grad_norm
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.device = device
+        self.kernels = kernels
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ------------------------------------------------------------ scikit-learn's manners
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls).parameters]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters and their values. `deep` is of no effect: none of them is an estimator."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **values: Any) -> SequenceClassifier:
+        """Set some of the constructor's parameters.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; none is then changed.
+        """
+        known = self._parameter_names()
+        for name in values:
+            if name not in known:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
+        for name, value in values.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        changed = (f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name])
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            transformer_tags=None,
+            regressor_tags=None,
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=True, three_d_array=True, string=True),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_fitted")
+
+    # ------------------------------------------------------------ fit
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SequenceClassifier:
+        """Train on sequences X and their labels y.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        y
+            (n,) labels: strings or numbers.
+        sample_weight
+            (n,) weights of 0 or more, or None for 1.
+
+        Raises
+        ------
+        ValueError
+            If a sequence is empty, holds NaN or has other features than the rest (the row is named); if there are not
+            as many labels; if there is but one class; if a parameter is out of range.
+        TypeError
+            If X is of a type that cannot be read.
+        FloatingPointError
+            If training diverges.
+
+        None of these changes the classifier.
+        """
+        self._check_parameters()
+        data = sequences.read(X, self.encoding)
+        classes, labels = _labels(y, len(data.lengths))
+        weights = self._weights(sample_weight, classes, labels)
+        if len(classes) < 2:
+            raise ValueError(f"y holds a single class, {classes[0]!r}: a classifier needs two or more (1 class given).")
+        if self.warm_start and hasattr(self, "_fitted"):
+            fitted = copy.deepcopy(self._fitted)
+            labels = _known(y, fitted.classes)
+            _check_columns(fitted, data, X)
+        else:
+            fitted = None
+        rng = generator(self.random_state) if fitted is None else fitted.trainer.rng
+        kept, aside = np.arange(len(labels)), None
+        if self.early_stopping:
+            kept, aside = batch.stratified_split(labels, self.validation_fraction, rng)
+        if fitted is None:
+            encoder = encode.fit(_take(data, kept), self.fold_case, self.standardize)
+            fitted = self._build(encoder, classes, data, X, len(kept), rng)
+        encoded = self._encoded(fitted, data)
+        training = train.Rows(_subset(encoded, kept), labels[kept], _mean_one(weights[kept]))
+        validation = None
+        if aside is not None:
+            validation = train.Rows(_subset(encoded, aside), labels[aside], _mean_one(weights[aside]))
+        fitted.trainer.history = train.History()
+        self._train(fitted, training, validation, self._epochs(len(kept)))
+        self._take_over(fitted)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> SequenceClassifier:
+        """One more epoch, on these rows alone, with the optimiser where it was.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes
+            All labels that will ever come: needed in the first call, where y does not hold them all.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and if a label is not one of the classes: the row is named.
+        """
+        self._check_parameters()
+        data = sequences.read(X, self.encoding)
+        if hasattr(self, "_fitted"):
+            fitted = copy.deepcopy(self._fitted)
+            if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), fitted.classes):
+                raise ValueError(f"classes {classes!r} are not those of the first call: {fitted.classes.tolist()}.")
+            labels = _known(y, fitted.classes, len(data.lengths))
+            _check_columns(fitted, data, X)
+        else:
+            found, _ = _labels(y if classes is None else classes)
+            if len(found) < 2:
+                raise ValueError(f"a single class, {found[0]!r}: pass all labels that will come as classes=.")
+            labels = _known(y, found, len(data.lengths))
+            encoder = encode.fit(data, self.fold_case, self.standardize)
+            fitted = self._build(encoder, found, data, X, len(labels), generator(self.random_state))
+        weights = self._weights(sample_weight, fitted.classes, labels)
+        training = train.Rows(self._encoded(fitted, data), labels, _mean_one(weights))
+        self._train(fitted, training, None, 1)
+        self._take_over(fitted)
+        return self
+
+    def _check_parameters(self) -> None:
+        """Everything that `Model`, `Optimizer` and the schedules do not check themselves."""
+        choices = (
+            ("cell", tuple(layers.LAYERS)),
+            ("solver", optim.SOLVERS),
+            ("learning_rate", optim.SCHEDULES),
+            ("encoding", sequences.ENCODINGS),
+        )
+        for name, allowed in choices:
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
+        for name, low, optional in (
+            ("max_iter", 1, True),
+            ("embedding_size", 1, True),
+            ("n_iter_no_change", 1, False),
+            ("warmup", 0, False),
+        ):
+            value = getattr(self, name)
+            if value is None and optional:
+                continue
+            if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < low:
+                none = "None or " if optional else ""
+                raise ValueError(f"{name} must be {none}an integer of {low} or more, got {value!r}.")
+        if self.batch_size != "auto":
+            size = self.batch_size
+            if isinstance(size, str) or not hasattr(size, "__index__") or operator.index(size) < 1:
+                raise ValueError(f"batch_size must be 'auto' or an integer of 1 or more, got {size!r}.")
+        ranges = {
+            "learning_rate_init": (0, np.inf, "(]"),
+            "alpha": (0, np.inf, "[)"),
+            "momentum": (0, 1, "[)"),
+            "beta_1": (0, 1, "[)"),
+            "beta_2": (0, 1, "[)"),
+            "epsilon": (0, np.inf, "()"),
+            "validation_fraction": (0, 1, "()"),
+            "tol": (0, np.inf, "[)"),
+        }
+        for name, (low_value, high, ends) in ranges.items():
+            value = getattr(self, name)
+            inside = isinstance(value, (int, float, np.number)) and (low_value <= value if ends[0] == "[" else low_value < value)
+            if not inside or not (value <= high if ends[1] == "]" else value < high) or value == np.inf:
+                raise ValueError(f"{name} must be a number in {ends[0]}{low_value}, {high}{ends[1]}, got {value!r}.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be None or a number above 0, got {self.max_grad_norm!r}.")
+
+    def _weights(self, sample_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
+        """(n,) float64: each row's own weight times that of its class."""
+        n = len(labels)
+        weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        if weights.ndim == 0:
+            weights = np.full(n, float(weights))
+        if weights.shape != (n,):
+            raise ValueError(f"sample_weight.shape == {weights.shape}, expected ({n},): one weight for each row.")
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            row = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
+            raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every row: nothing could be learned.")
+        counts = np.bincount(labels, weights=weights, minlength=len(classes))
+        if self.class_weight is None:
+            return weights
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            present = counts > 0
+            factors = np.ones(len(classes))
+            factors[present] = counts.sum() / (present.sum() * counts[present])
+        elif isinstance(self.class_weight, dict):
+            names = classes.tolist()
+            unknown = [name for name in self.class_weight if name not in names]
+            if unknown:
+                raise ValueError(f"class_weight names {unknown[0]!r}, which is no class of y: {names}.")
+            factors = np.array([float(self.class_weight.get(name, 1.0)) for name in names])
+            if not np.isfinite(factors).all() or (factors < 0).any() or not factors[labels].any():
+                raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {self.class_weight}.")
+        else:
+            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}.")
+        weighted: HostArray = weights * factors[labels]
+        return weighted
+
+    def _batch_size(self, n: int) -> int:
+        if self.batch_size == "auto":
+            return min(n, max(32, min(256, n // 128)))
+        return min(n, operator.index(self.batch_size))
+
+    def _epochs(self, n: int) -> int:
+        if self.max_iter is not None:
+            return operator.index(self.max_iter)
+        per_epoch = -(-n // self._batch_size(n))
+        return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
+
+    def _build(
+        self, encoder: encode.Encoder, classes: HostArray, data: Any, X: Any, n: int, rng: np.random.Generator
+    ) -> Fitted:
+        """A new model for such data."""
+        tokens = isinstance(encoder, encode.TokenEncoder)
+        architecture = Architecture(
+            cell=self.cell,
+            input_size=encoder.size,
+            tokens=tokens,
+            embedding_size=self.embedding_size if tokens else None,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            bidirectional=bool(self.bidirectional),
+            dropout=self.dropout,
+            outputs=1 if len(classes) == 2 else len(classes),
+            dtype=layers._dtype_name(self.dtype),
+            init=self.init,
+        )
+        backend = backends.select(self.device, "auto", flops_per_step(architecture, self._batch_size(n)))
+        model = Model(architecture, backend, self.kernels, rng)
+        columns = data.columns if isinstance(data, sequences.Series) else None
+        return Fitted(train.Trainer(model, self._optimizer(model), rng), encoder, classes, columns, _feature_names(X))
+
+    def _optimizer(self, model: Model) -> optim.Optimizer:
+        with model.backend.current():
+            return optim.Optimizer(
+                model.parameters.flat,
+                model.decayed(),
+                self.solver,
+                alpha=self.alpha,
+                momentum=self.momentum,
+                beta_1=self.beta_1,
+                beta_2=self.beta_2,
+                epsilon=self.epsilon,
+            )
+
+    def _encoded(self, fitted: Fitted, data: sequences.Series | sequences.Texts) -> Encoded:
+        steps = encode.encode(fitted.encoder, data)
+        if not fitted.model.architecture.tokens:
+            steps = steps.astype(fitted.model.architecture.dtype)
+        return Encoded.of(steps, data.lengths)
+
+    def _train(self, fitted: Fitted, training: train.Rows, validation: train.Rows | None, epochs: int) -> None:
+        dtype = fitted.model.architecture.dtype
+        training = train.Rows(training.data, training.labels, training.weights.astype(dtype))
+        if validation is not None:
+            validation = train.Rows(validation.data, validation.labels, validation.weights.astype(dtype))
+        settings = train.Settings(
+            epochs=epochs,
+            batch_size=self._batch_size(len(training.labels)),
+            learning_rate=float(self.learning_rate_init),
+            schedule=self.learning_rate,
+            warmup=operator.index(self.warmup),
+            max_grad_norm=self.max_grad_norm,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
+        )
+        progress: Callable[[int, int, train.History], None] | None = getattr(self, "_progress", None)
+        if progress is None and self.verbose:
+            progress = print_progress
+        fitted.trainer.fit(training, validation, settings, progress)
+
+    def _take_over(self, fitted: Fitted) -> None:
+        """Make this the classifier's state, all of it at once."""
+        self._fitted = fitted
+        history, model = fitted.trainer.history, fitted.model
+        self.classes_ = fitted.classes
+        self.n_iter_ = len(history.loss)
+        self.loss_curve_, self.accuracy_curve_ = history.loss, history.accuracy
+        self.loss_ = history.loss[-1] if history.loss else float("nan")
+        self.n_features_in_ = fitted.columns if fitted.columns is not None else fitted.encoder.size
+        self.device_, self.kernels_ = model.backend.device, model.recurrent.kernels
+        for name in ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        if history.validation_loss:
+            self.validation_loss_curve_, self.validation_scores_ = history.validation_loss, history.validation_accuracy
+            self.best_validation_score_ = max(history.validation_accuracy)
+        if fitted.feature_names is not None:
+            self.feature_names_in_ = fitted.feature_names
+
+    # ------------------------------------------------------------ predict
+
+    def _state(self) -> Fitted:
+        if not hasattr(self, "_fitted"):
+            message = f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments first."
+            if "sklearn" in sys.modules:
+                from sklearn.exceptions import NotFittedError
+
+                raise NotFittedError(message)
+            raise ValueError(message)
+        return self._fitted
+
+    def _logits(self, X: Any) -> HostArray:
+        """(n, K) on the host, float64 or float32 as computed."""
+        fitted = self._state()
+        data = sequences.read(X, self.encoding)
+        _check_columns(fitted, data, X)
+        encoded = self._encoded(fitted, data)
+        model = fitted.model
+        logits = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
+        for rows in batch.by_length(encoded.lengths):
+            logits[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
+        return logits
+
+    def decision_function(self, X: Any) -> HostArray:
+        """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
+        logits = self._logits(X)
+        return logits[:, 0] if logits.shape[1] == 1 else logits
+
+    def predict_proba(self, X: Any) -> HostArray:
+        """The probability of each class, (n, K), in the order of `classes_`."""
+        return probabilities(self._logits(X))
+
+    def predict(self, X: Any) -> HostArray:
+        """The most probable class of each sequence, (n,)."""
+        logits = self._logits(X)
+        numbers = (logits[:, 0] > 0).astype(int) if logits.shape[1] == 1 else logits.argmax(axis=1)
+        predicted: HostArray = self.classes_[numbers]
+        return predicted
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy on X with labels y, weighted by `sample_weight`.
+
+        Raises
+        ------
+        ValueError
+            If a label is not one of `classes_`: the row is named.
+        """
+        predicted = self.predict(X)
+        truth = self.classes_[_known(y, self.classes_, len(predicted))]
+        return float(np.average(predicted == truth, weights=sample_weight))
+
+    # ------------------------------------------------------------ elsewhere
+
+    def to(self, device: str | None) -> SequenceClassifier:
+        """A copy of the fitted classifier on another device, its optimiser included; the original stays.
+
+        Raises
+        ------
+        RuntimeError
+            If that device cannot be used; the message says what is missing.
+        """
+        fitted = self._state()
+        backend = backends.select(device, "auto")
+        other = copy.copy(self)
+        other.device = backend.device
+        other._take_over(_moved(fitted, backend, self.kernels))
+        return other
+
+    def stream(self) -> Stream:
+        """Feed one sequence in parts and read the probabilities after each: see `Stream`.
+
+        Raises
+        ------
+        ValueError
+            If the model is bidirectional: its second direction begins at the end.
+        """
+        return Stream(self)
+
+    def save(self, path: Any) -> None:
+        """Write the classifier to one file, whole or not at all: `xlstm.load` reads it.
+
+        Parameters
+        ----------
+        path
+            The file; an older one of the name is replaced.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. The older file is then untouched.
+        """
+        from . import checkpoint
+
+        checkpoint.save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state.pop("_progress", None)
+        return state
+
+
+class Stream:
+    """One sequence, fed in parts; the state is carried from part to part.
+
+    The probabilities after all parts are those of the whole sequence.
+    """
+
+    def __init__(self, classifier: SequenceClassifier) -> None:
+        fitted = classifier._state()
+        if fitted.model.architecture.bidirectional:
+            raise ValueError("a bidirectional model cannot stream: its second direction begins at the end.")
+        self._fitted = copy.deepcopy(fitted)
+        self._classifier = classifier
+        self._state: Any = None
+
+    def feed(self, part: Any) -> HostArray:
+        """The next steps: a string, a list of tokens, or an array (time, D) or (time,).
+
+        Returns
+        -------
+        (K,)
+            The probability of each class, given all that was fed.
+        """
+        fitted = self._fitted
+        if isinstance(part, np.ndarray) or not isinstance(part, (str, list, tuple)):
+            part = np.asarray(part)
+        data = sequences.read([part], self._classifier.encoding)
+        encoded = self._classifier._encoded(fitted, data)
+        piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
+        logits, self._state = fitted.model.continued(piece, self._state)
+        return probabilities(fitted.model.backend.to_host(logits))[0]
+
+
+def print_progress(epoch: int, epochs: int, history: train.History) -> None:
+    """One line to stderr."""
+    line = f"epoch {epoch}/{epochs}: loss {history.loss[-1]:.4f}, accuracy {history.accuracy[-1]:.4f}"
+    if history.validation_loss:
+        line += f", validation loss {history.validation_loss[-1]:.4f}, accuracy {history.validation_accuracy[-1]:.4f}"
+    print(line, file=sys.stderr, flush=True)
+
+
+def probabilities(logits: HostArray) -> HostArray:
+    """(n, K) from logits (n, K), or (n, 2) from (n, 1)."""
+    if logits.shape[1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+    p: HostArray = losses.softmax(logits)
+    return p
+
+
+def flops_per_step(architecture: Architecture, rows: int) -> float:
+    """Floating-point operations of one time step of `rows` sequences, forward: what `"auto"` decides by."""
+    a = architecture
+    return layers.flops_per_step(
+        a.cell, a.embedding_size or a.input_size, a.hidden_size, a.num_layers, 2 if a.bidirectional else 1, rows
+    )
+
+
+def _moved(fitted: Fitted, backend: backends.Backend, kernels: str) -> Fitted:
+    """A copy on another device."""
+    old = fitted.trainer
+    model = old.model.to(backend, kernels)
+    with backend.current():
+        optimizer = copy.copy(old.optimizer)
+        optimizer.decayed = model.decayed()
+        optimizer.moments = [backend.from_host(old.model.backend.to_host(moment)) for moment in old.optimizer.moments]
+    trainer = train.Trainer(model, optimizer, copy.deepcopy(old.rng))
+    trainer.history = copy.deepcopy(old.history)
+    return Fitted(trainer, fitted.encoder, fitted.classes, fitted.columns, fitted.feature_names)
+
+
+def _labels(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
+    """The classes, sorted, and the number of each row's class."""
+    labels = _column(y, rows)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    return classes, numbers.astype(np.int64)
+
+
+def _known(y: Any, classes: HostArray, rows: int | None = None) -> HostArray:
+    """The number of each row's class among `classes`; a ValueError that names the row of one that is not there."""
+    labels = _column(y, rows)
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    found = np.array([numbers.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+    if (found < 0).any():
+        row = int(np.argmin(found))
+        raise ValueError(f"row {row} has the label {labels[row]!r}, which is none of the classes {classes.tolist()}.")
+    return found
+
+
+def _column(y: Any, rows: int | None) -> HostArray:
+    """y as a one-dimensional array of labels, checked."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None.")
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
+            "for example using ravel().",
+            category=_conversion_warning(),
+            stacklevel=4,
+        )
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.")
+    if rows is not None and len(labels) != rows:
+        raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
+    if labels.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y holds complex numbers.")
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            row = int(np.argmin(np.isfinite(labels)))
+            raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
+        if (labels != np.floor(labels)).any():
+            raise ValueError("Unknown label type: continuous. y must hold classes, got numbers with fractions.")
+    if labels.dtype.kind == "O":
+        kinds = {type(label) for label in labels.tolist()}
+        if any(label is None or label != label for label in labels.tolist()):
+            row = next(k for k, label in enumerate(labels.tolist()) if label is None or label != label)
+            raise ValueError(f"y[{row}] is {labels[row]!r}: every row needs a label.")
+        if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
+            names = sorted(kind.__name__ for kind in kinds)
+            raise ValueError(f"Unknown label type: y mixes {' and '.join(names)}.")
+        labels = np.array(labels.tolist())
+        if labels.ndim != 1 or labels.dtype.kind == "O":
+            raise ValueError("Unknown label type: y must hold strings or numbers.")
+    return labels
+
+
+def _conversion_warning() -> type[Warning]:
+    if "sklearn" in sys.modules:
+        from sklearn.exceptions import DataConversionWarning
+
+        kind: type[Warning] = DataConversionWarning
+        return kind
+    return UserWarning
+
+
+def _feature_names(X: Any) -> HostArray | None:
+    """The names of a data frame's columns, where all are strings."""
+    columns = getattr(X, "columns", None)
+    if columns is None:
+        return None
+    names = np.asarray(columns, dtype=object)
+    return names if len(names) and all(isinstance(name, str) for name in names) else None
+
+
+def _check_columns(fitted: Fitted, data: Any, X: Any) -> None:
+    """A two-dimensional X has as many columns, of the same names, as the one the model was trained on."""
+    encode.check_kind(fitted.encoder, data)
+    columns = data.columns if isinstance(data, sequences.Series) else None
+    if columns is not None and fitted.columns is not None and columns != fitted.columns:
+        raise ValueError(
+            f"X has {columns} features, but SequenceClassifier is expecting {fitted.columns} features as input. "
+            "For series of another length pass (n, time, 1), or a list of (time_i, 1)."
+        )
+    names = _feature_names(X)
+    if fitted.feature_names is None and names is not None and fitted.columns is not None:
+        warnings.warn("X has feature names, but SequenceClassifier was fitted without feature names", stacklevel=4)
+    if fitted.feature_names is not None and names is None and isinstance(X, np.ndarray):
+        warnings.warn(
+            "X does not have valid feature names, but SequenceClassifier was fitted with feature names", stacklevel=4
+        )
+    if names is not None and fitted.feature_names is not None and not np.array_equal(names, fitted.feature_names):
+        raise ValueError(
+            "The feature names should match those that were passed during fit.\n" + _difference(names, fitted.feature_names)
+        )
+
+
+def _difference(names: HostArray, expected: HostArray) -> str:
+    unexpected, missing = sorted(set(names) - set(expected)), sorted(set(expected) - set(names))
+    text = ""
+    if unexpected:
+        text += "Feature names unseen at fit time:\n" + "".join(f"- {name}\n" for name in unexpected[:5])
+    if missing:
+        text += "Feature names seen at fit time, yet now missing:\n" + "".join(f"- {name}\n" for name in missing[:5])
+    if not unexpected and not missing:
+        text += "Feature names must be in the same order as they were in fit.\n"
+    return text
+
+
+def _take(data: Any, rows: HostArray) -> Any:
+    """These rows of a Series or Texts."""
+    if len(rows) == len(data.lengths):
+        return data
+    starts = np.cumsum(data.lengths) - data.lengths
+    if isinstance(data, sequences.Series):
+        index = np.concatenate([np.arange(starts[k], starts[k] + data.lengths[k]) for k in rows])
+        return data._replace(values=data.values[index], lengths=data.lengths[rows])
+    parts = [data.tokens[starts[k] : starts[k] + data.lengths[k]] for k in rows]
+    tokens: Any
+    if data.kind == "characters":
+        tokens = "".join(parts)
+    elif data.kind == "words":
+        tokens = [token for part in parts for token in part]
+    else:
+        tokens = np.concatenate(parts)
+    return data._replace(tokens=tokens, lengths=data.lengths[rows])
+
+
+def _subset(data: Encoded, rows: HostArray) -> Encoded:
+    """These rows; the steps are shared."""
+    return Encoded(data.steps, data.lengths[rows], data.starts[rows])
+
+
+def _mean_one(weights: HostArray) -> HostArray:
+    mean = weights.mean()
+    if mean == 0:
+        raise ValueError("all rows of the training or the validation part have weight zero.")
+    scaled: HostArray = weights / mean
+    return scaled

@@ -1,0 +1,56 @@
+"""The cross-entropy of a batch and its gradient, together: both need the same exponentials.
+
+Each loss is the weighted sum over the rows divided by the number of rows; with weights of mean 1, that is their mean.
+Stable for logits of any size: only differences from the largest are exponentiated.
+Shapes: N batch, K classes.
+"""
+
+from __future__ import annotations
+
+from .namespace import Array, array_namespace, sigmoid
+
+
+def softmax(logits: Array) -> Array:
+    """The probabilities of the classes, (N, K)."""
+    xp = array_namespace(logits)
+    e = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
+    return e / xp.sum(e, axis=1, keepdims=True)
+
+
+def softmax_cross_entropy(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
+    """The loss of `labels` (N,), integers from 0 to K - 1, weighted by `weights` (N,).
+
+    Returns
+    -------
+    loss : ()
+        Σ weight · -log p(label) / N.
+    d_logits : (N, K)
+    """
+    xp = array_namespace(logits, labels, weights)
+    N, K = logits.shape
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    log_sum = xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+    log_p = shifted - log_sum  # (N, K)
+    classes = xp.arange(K, dtype=labels.dtype, device=labels.device)
+    target = xp.astype(labels[:, None] == classes[None, :], logits.dtype)  # (N, K), one 1 in each row
+    scale = weights[:, None] / N
+    return -xp.sum(scale * target * log_p), scale * (xp.exp(log_p) - target)
+
+
+def logistic_cross_entropy(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
+    """The loss of `labels` (N,), 0 or 1, of one logit (N, 1) for the class 1, weighted by `weights` (N,).
+
+    log(1 + exp(z)) - label·z, written as max(z, 0) - label·z + log(1 + exp(-|z|)).
+
+    Returns
+    -------
+    loss : ()
+    d_logits : (N, 1)
+    """
+    xp = array_namespace(logits, labels, weights)
+    z = logits[:, 0]
+    target = xp.astype(labels, z.dtype)
+    scale = weights / z.shape[0]
+    zero = xp.zeros_like(z)
+    loss = xp.sum(scale * (xp.maximum(z, zero) - target * z + xp.log1p(xp.exp(-xp.abs(z)))))
+    return loss, (scale * (sigmoid(xp, z) - target))[:, None]

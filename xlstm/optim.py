@@ -1,0 +1,130 @@
+"""Optimisers on the flat buffer of the parameters, clipping, and schedules of the learning rate.
+
+An optimiser keeps its moments as arrays beside the buffer; a step is a handful of operations on whole arrays, and no
+array becomes a Python number in it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .namespace import Array, array_namespace
+
+SOLVERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine")
+
+
+class Optimizer:
+    """One of SGD with momentum, Adam and AdamW.
+
+    Parameters
+    ----------
+    parameters
+        The flat buffer to step on.
+    decayed
+        Array like it: 1 where a penalty applies (weights), 0 where not (biases).
+    solver
+        `"sgd"`: v ← momentum·v - rate·g; p ← p + v.
+        `"adam"`: Kingma and Ba, "Adam" (2015).
+        `"adamw"`: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019).
+    alpha
+        Strength of the penalty on squared weights: alpha·p is added to the gradient ("sgd", "adam"), or p shrinks by
+        the factor 1 - rate·alpha a step ("adamw").
+    momentum
+        Of "sgd", 0 to 1.
+    beta_1, beta_2, epsilon
+        Of "adam" and "adamw".
+
+    Attributes
+    ----------
+    updates : int
+        Steps taken.
+    moments : list of arrays
+        One for "sgd", two for the others, like the buffer.
+    """
+
+    def __init__(
+        self,
+        parameters: Array,
+        decayed: Array,
+        solver: str,
+        *,
+        alpha: float = 0.0,
+        momentum: float = 0.9,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        if solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
+        xp = array_namespace(parameters)
+        self.solver, self.alpha, self.momentum = solver, alpha, momentum
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.decayed = decayed
+        self.updates = 0
+        self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(1 if solver == "sgd" else 2)]
+
+    def step(self, parameters: Array, gradients: Array, learning_rate: float) -> None:
+        """Move `parameters` (P,) in place, down `gradients` (P,)."""
+        xp = array_namespace(parameters, gradients)
+        self.updates += 1
+        if self.alpha and self.solver != "adamw":
+            gradients = gradients + self.alpha * (self.decayed * parameters)
+        if self.solver == "sgd":
+            (velocity,) = self.moments
+            velocity *= self.momentum
+            velocity -= learning_rate * gradients
+            parameters += velocity
+            return
+        mean, square = self.moments
+        mean *= self.beta_1
+        mean += (1 - self.beta_1) * gradients
+        square *= self.beta_2
+        square += (1 - self.beta_2) * (gradients * gradients)
+        # Both start at zero: divided by what they have seen so far, they are no longer too small.
+        mean_seen = 1 - self.beta_1**self.updates
+        square_seen = 1 - self.beta_2**self.updates
+        if self.alpha and self.solver == "adamw":
+            parameters -= (learning_rate * self.alpha) * (self.decayed * parameters)
+        denominator = xp.sqrt(square / square_seen)
+        denominator += self.epsilon
+        parameters -= (learning_rate / mean_seen) * (mean / denominator)
+
+
+def clip_by_global_norm(gradients: Array, max_norm: float) -> Array:
+    """Scale `gradients` (P,) in place so that their Euclidean norm is at most `max_norm`; return the norm before, ().
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+    """
+    xp = array_namespace(gradients)
+    # Of the gradients over their largest: their squares would overflow long before they do.
+    largest = xp.max(xp.abs(gradients))
+    safe = xp.where(largest > 0, largest, xp.ones_like(largest))
+    scaled = gradients / safe
+    norm = safe * xp.sqrt(xp.sum(scaled * scaled))
+    gradients *= xp.minimum(max_norm / xp.maximum(norm, xp.full_like(norm, 1e-30)), xp.ones_like(norm))
+    return norm
+
+
+def learning_rate_at(update: int, total: int, schedule: str, rate: float, warmup: int) -> float:
+    """The learning rate of one update.
+
+    Parameters
+    ----------
+    update
+        From 0 on.
+    total
+        How many there will be.
+    schedule
+        `"constant"`, or `"cosine"`: from `rate` down to 0 along half a cosine (Loshchilov and Hutter, "SGDR", 2017).
+    warmup
+        So many updates first rise in equal steps to `rate`.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"learning_rate must be one of {SCHEDULES}, got {schedule!r}.")
+    if update < warmup:
+        return rate * (update + 1) / warmup
+    if schedule == "constant":
+        return rate
+    done = (update - warmup) / max(1, total - warmup)
+    return rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

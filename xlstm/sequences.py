@@ -1,0 +1,221 @@
+"""What users pass as X, made into one form: the only place that reads and checks input.
+
+Whatever comes in – strings, lists of tokens, ragged lists of (time_i, features), arrays – becomes a `Series` or a
+`Texts`: all steps of all sequences one after another, and the length of each. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HostArray = np.ndarray[Any, Any]
+
+ENCODINGS = ("auto", "tokens")
+
+
+class Series(NamedTuple):
+    """Numeric sequences."""
+
+    values: HostArray  # (sum of the lengths, D), float32 or float64
+    lengths: HostArray  # (n,), int64
+    columns: int | None  # the number of columns, where X was a two-dimensional (n, time): else None
+
+
+class Texts(NamedTuple):
+    """Sequences of tokens, not yet numbered."""
+
+    tokens: str | list[str] | HostArray  # all characters in one string; all words in a list; or all integers
+    lengths: HostArray  # (n,), int64
+    kind: str  # "characters", "words" or "integers"
+
+
+def from_channels_first(X: Any) -> HostArray:
+    """(n, channels, time), as aeon and sktime keep data, to (n, time, channels), as this library does.
+
+    Raises
+    ------
+    ValueError
+        If X is not three-dimensional.
+    """
+    array = np.asarray(X)
+    if array.ndim != 3:
+        raise ValueError(f"expected (n, channels, time), got an array of shape {array.shape}.")
+    return np.ascontiguousarray(np.swapaxes(array, 1, 2))
+
+
+def read(X: Any, encoding: str = "auto") -> Series | Texts:
+    """X in the one form.
+
+    Parameters
+    ----------
+    X
+        A list of strings (each character is a token); a list of lists of strings (each string is a token); a list of
+        arrays (time_i, D) or (time_i,); an array (n, time, D) or (n, time).
+    encoding
+        `"auto"`: numbers are series. `"tokens"`: integers are tokens.
+
+    Raises
+    ------
+    ValueError
+        If a sequence is empty, holds NaN or infinity, or has another number of features than the first; the row is
+        named. If X is empty, or has a shape that is none of these.
+    TypeError
+        If X is of a type that cannot be read.
+    """
+    if encoding not in ENCODINGS:
+        raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
+    if isinstance(X, (str, bytes)):
+        raise TypeError(f"X must be a list of sequences, got one {type(X).__name__}: put it in a list.")
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
+    if hasattr(X, "__cuda_array_interface__"):
+        raise TypeError("X lives on a GPU: pass host data (cupy.asnumpy(X)); the classifier moves it to its device.")
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X must be a list of sequences or an array, got {type(X).__name__}.")
+    if not isinstance(X, (list, tuple)):
+        array = np.asarray(X)
+        if array.dtype.kind != "O" and array.dtype.kind not in "UST":
+            return _from_array(array, encoding)
+        if array.ndim == 2 and array.dtype.kind == "O" and not _holds_strings(array):
+            return _from_array(array, encoding)
+        # Rows of strings, of words or of arrays of different lengths.
+        X = list(array) if array.ndim > 1 else array.tolist()
+    if len(X) == 0:
+        raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
+    if all(isinstance(row, str) for row in X):
+        return _from_strings(X)
+    if any(isinstance(row, (str, bytes)) for row in X):
+        row = next(k for k, value in enumerate(X) if not isinstance(value, str))
+        raise TypeError(f"X holds strings, but row {row} is {type(X[row]).__name__}.")
+    if any(not hasattr(row, "__len__") for row in X):
+        row = next(k for k, value in enumerate(X) if not hasattr(value, "__len__"))
+        if np.ndim(X[row]) == 0 and isinstance(X[row], (int, float, complex, np.generic)):
+            raise ValueError(
+                "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
+                "numbers. Reshape your data: X.reshape(-1, 1) for sequences of one step, X.reshape(1, -1) for one."
+            )
+        raise TypeError(f"row {row} of X is {type(X[row]).__name__}, not a sequence.")
+    if any(len(row) > 0 and isinstance(row[0], str) for row in X):
+        return _from_words(X)
+    if encoding == "tokens":
+        return _from_integers(X)
+    return _from_list(X)
+
+
+def _holds_strings(array: HostArray) -> bool:
+    return any(isinstance(value, str) for value in array.flat)
+
+
+def _check_lengths(lengths: HostArray) -> None:
+    if (lengths == 0).any():
+        raise ValueError(f"row {int(np.argmin(lengths))} of X is an empty sequence: each needs at least one step.")
+
+
+def _from_strings(X: Sequence[str]) -> Texts:
+    lengths = np.array([len(text) for text in X], dtype=np.int64)
+    _check_lengths(lengths)
+    return Texts("".join(X), lengths, "characters")
+
+
+def _from_words(X: Sequence[Sequence[str]]) -> Texts:
+    lengths = np.array([len(row) for row in X], dtype=np.int64)
+    _check_lengths(lengths)
+    for k, row in enumerate(X):
+        for word in row:
+            if not isinstance(word, str):
+                raise TypeError(f"row {k} of X mixes strings with {type(word).__name__} {word!r}: tokens must be strings.")
+    return Texts([str(word) for word in chain.from_iterable(X)], lengths, "words")
+
+
+def _from_integers(X: Sequence[Any]) -> Texts:
+    rows = [np.asarray(row) for row in X]
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    _check_lengths(lengths)
+    for k, row in enumerate(rows):
+        if row.ndim != 1 or row.dtype.kind not in "iu":
+            raise TypeError(
+                f"with encoding='tokens' each row holds integers (time_i,), or strings; row {k} of X has dtype "
+                f"{row.dtype} and shape {row.shape}."
+            )
+    return Texts(np.concatenate(rows).astype(np.int64), lengths, "integers")
+
+
+def _from_array(array: HostArray, encoding: str) -> Series | Texts:
+    """(n, time) or (n, time, D)."""
+    if array.ndim not in (2, 3):
+        raise ValueError(
+            f"Expected 2D array (n, time) or 3D array (n, time, features), got an array of shape {array.shape}. "
+            "Reshape your data."
+        )
+    if array.shape[0] == 0:
+        raise ValueError(
+            f"X is empty: Found array with 0 sample(s) (shape={array.shape}) while a minimum of 1 is required."
+        )
+    if 0 in array.shape:
+        raise ValueError(
+            f"X has no steps or features: Found array with 0 feature(s) (shape={array.shape}) while a minimum of 1 is "
+            "required."
+        )
+    n, time = array.shape[:2]
+    if encoding == "tokens":
+        if array.ndim != 2 or array.dtype.kind not in "iu":
+            raise TypeError(
+                f"with encoding='tokens' an array must hold integers (n, time), got {array.dtype} {array.shape}."
+            )
+        return Texts(array.reshape(-1).astype(np.int64), np.full(n, time, np.int64), "integers")
+    values = _numbers(array)
+    _check_finite(values.reshape(n, -1), range(n))
+    features = 1 if array.ndim == 2 else array.shape[2]
+    return Series(values.reshape(n * time, features), np.full(n, time, np.int64), time if array.ndim == 2 else None)
+
+
+def _from_list(X: Sequence[Any]) -> Series:
+    """A list of (time_i, D) or (time_i,)."""
+    rows = []
+    for k, row in enumerate(X):
+        try:
+            array = np.asarray(row)
+        except ValueError:
+            raise ValueError(f"row {k} of X is ragged inside: each must be (time, features) or (time,).") from None
+        if array.ndim not in (1, 2):
+            raise ValueError(f"row {k} of X has shape {array.shape}: each must be (time, features) or (time,).")
+        if 0 in array.shape:
+            raise ValueError(f"row {k} of X is an empty sequence (shape {array.shape}): each needs at least one step.")
+        rows.append(_numbers(array, k))
+    D = 1 if rows[0].ndim == 1 else rows[0].shape[1]
+    for k, array in enumerate(rows):
+        if array.ndim != rows[0].ndim or (array.ndim == 2 and array.shape[1] != D):
+            raise ValueError(
+                f"row {k} of X has shape {array.shape}, but row 0 has {rows[0].shape}: all must have the same features."
+            )
+        _check_finite(array.reshape(1, -1), [k])
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    equal = rows[0].ndim == 1 and bool((lengths == lengths[0]).all())
+    values = np.concatenate([array.reshape(len(array), D) for array in rows])
+    return Series(values, lengths, int(lengths[0]) if equal else None)
+
+
+def _numbers(array: HostArray, row: int | None = None) -> HostArray:
+    """Real numbers as float32 (if they are) or float64."""
+    where = "X" if row is None else f"row {row} of X"
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {where} has dtype {array.dtype}.")
+    if array.dtype.kind not in "fiubO":
+        raise TypeError(f"{where} must hold numbers or strings, got dtype {array.dtype}.")
+    if array.dtype == np.float32:
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where} must hold numbers: argument must be a string or a real number ({error}).") from error
+
+
+def _check_finite(values: HostArray, rows: Sequence[int]) -> None:
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        row = rows[int(np.argmin(finite))]
+        raise ValueError(f"row {row} of X holds NaN or infinity (inf): remove or replace it.")

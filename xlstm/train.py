@@ -1,0 +1,185 @@
+"""Training: epochs over batches, the loss and accuracy of each, early stopping, and what resumption needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import batch as batching
+from . import losses, optim
+from .batch import Encoded
+from .model import Batch, Model
+from .sequences import HostArray
+
+log = logging.getLogger("xlstm")
+
+
+@dataclass
+class History:
+    """What each epoch gave. Losses are means over rows, weighted as the rows are; accuracies are not weighted."""
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    warmup: int
+    max_grad_norm: float | None
+    patience: int | None  # epochs without a better validation score, or None to run to the end
+    tol: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled, weighted rows on the host."""
+
+    data: Encoded
+    labels: HostArray  # (n,) integers from 0 on
+    weights: HostArray  # (n,), of mean 1
+
+
+class Trainer:
+    """A model on its way: it, its optimiser, its generator and its history.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    optimizer
+        On the model's buffer.
+    rng
+        Order of the rows and dropout masks.
+    """
+
+    def __init__(self, model: Model, optimizer: optim.Optimizer, rng: np.random.Generator) -> None:
+        self.model, self.optimizer, self.rng = model, optimizer, rng
+        self.history = History()
+
+    def fit(
+        self,
+        training: Rows,
+        validation: Rows | None,
+        settings: Settings,
+        progress: Callable[[int, int, History], None] | None = None,
+    ) -> None:
+        """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
+
+        Ctrl-C ends the training: the best validated weights are restored, or else those of the last whole epoch. Before
+        the first epoch has ended, it is raised again.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is no longer finite; the weights are then those of the last good epoch.
+        """
+        per_epoch = -(-len(training.labels) // settings.batch_size)
+        first_update, total = self.optimizer.updates, settings.epochs * per_epoch
+        best, best_score, since_best = None, (-np.inf, -np.inf), 0
+        whole: Any = None  # the weights after the last whole epoch
+        start = self.model.read()
+        try:
+            for epoch in range(settings.epochs):
+                loss, accuracy = self._epoch(training, settings, first_update, total)
+                if not np.isfinite(loss):
+                    self.model.write(start if whole is None else whole)
+                    raise FloatingPointError(
+                        f"the loss became {loss} in epoch {epoch + 1}: lower learning_rate_init "
+                        f"(now {settings.learning_rate:g}) or set max_grad_norm."
+                    )
+                scores = None if validation is None else self.evaluate(validation)
+                whole = self.model.read()
+                self.history.loss.append(loss)
+                self.history.accuracy.append(accuracy)
+                if scores is not None:
+                    self.history.validation_loss.append(scores[0])
+                    self.history.validation_accuracy.append(scores[1])
+                if progress is not None:
+                    progress(epoch + 1, settings.epochs, self.history)
+                if scores is None:
+                    continue
+                score = (scores[1], -scores[0])  # the more accurate epoch; of two alike, the one with the lower loss
+                since_best = 0 if score[0] > best_score[0] + settings.tol or best is None else since_best + 1
+                if best is None or score > best_score:
+                    best, best_score = whole, score
+                if settings.patience is not None and since_best >= settings.patience:
+                    break
+        except KeyboardInterrupt:
+            if whole is None:
+                self.model.write(start)
+                raise
+            self.model.write(whole)
+            log.warning("training interrupted after %d whole epochs: their model is kept", len(self.history.loss))
+        if best is not None:
+            self.model.write(best)
+
+    def _epoch(self, training: Rows, settings: Settings, first_update: int, total: int) -> tuple[float, float]:
+        model, optimizer = self.model, self.optimizer
+        backend, xp = model.backend, model.backend.namespace
+        losses_seen: list[Any] = []
+        hits_seen: list[Any] = []
+        with backend.current():
+            for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
+                labels, weights = backend.from_host(training.labels[rows]), backend.from_host(training.weights[rows])
+                logits, tape = model.forward(on_device(model, training.data, rows), self.rng)
+                loss, d_logits = cross_entropy(model, logits, labels, weights)
+                model.backward(tape, d_logits)
+                if settings.max_grad_norm is not None:
+                    optim.clip_by_global_norm(model.gradients.flat, settings.max_grad_norm)
+                rate = optim.learning_rate_at(
+                    optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
+                )
+                optimizer.step(model.parameters.flat, model.gradients.flat, rate)
+                losses_seen.append(loss * len(rows))
+                hits_seen.append(xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype)))
+            # The only numbers that leave the device, once an epoch.
+            n = len(training.labels)
+            sums = backend.to_host(xp.stack([xp.sum(xp.stack(losses_seen)), xp.sum(xp.stack(hits_seen))]))
+        return float(sums[0]) / n, float(sums[1]) / n
+
+    def evaluate(self, rows: Rows) -> tuple[float, float]:
+        """Mean loss, weighted, and accuracy, not weighted, without dropout."""
+        model, backend, xp = self.model, self.model.backend, self.model.backend.namespace
+        sums = []
+        with backend.current():
+            for chosen in batching.by_length(rows.data.lengths):
+                labels, weights = backend.from_host(rows.labels[chosen]), backend.from_host(rows.weights[chosen])
+                logits = model.logits(on_device(model, rows.data, chosen))
+                loss, _ = cross_entropy(model, logits, labels, weights)
+                hits = xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype))
+                sums.append(xp.stack([loss * len(chosen), hits]))
+            loss_sum, hit_sum = backend.to_host(xp.sum(xp.stack(sums), axis=0))
+        return float(loss_sum) / len(rows.labels), float(hit_sum) / len(rows.labels)
+
+
+def on_device(model: Model, data: Encoded, rows: HostArray) -> Batch:
+    """These rows as a batch on the model's device."""
+    block, lengths = data.padded(rows)
+    block = model.backend.from_host(block)
+    return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
+
+
+def cross_entropy(model: Model, logits: Any, labels: Any, weights: Any) -> tuple[Any, Any]:
+    """The loss that goes with the model's number of outputs, and its gradient."""
+    one_logit = model.architecture.outputs == 1
+    return (losses.logistic_cross_entropy if one_logit else losses.softmax_cross_entropy)(logits, labels, weights)
+
+
+def predicted(model: Model, logits: Any) -> Any:
+    """The number of the more probable class of each row, (N,)."""
+    xp = model.backend.namespace
+    if model.architecture.outputs == 1:
+        return xp.astype(logits[:, 0] > 0, xp.int64)
+    return xp.argmax(logits, axis=1)
