@@ -18,7 +18,8 @@ def installed() -> bool:
 
 def _distributions() -> list[str]:
     """The installed distributions that bring the package `cupy`: more than one destroy each other."""
-    names = {dist.metadata["Name"] or "" for dist in importlib.metadata.distributions()}
+    # What a broken uninstallation leaves behind has no name.
+    names = {(dist.metadata or {}).get("Name") or "" for dist in importlib.metadata.distributions()}
     return sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
 
 
@@ -80,6 +81,9 @@ class CuPyBackend:
         self._cupy = cupy
         self._number = number
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
+
     def owns(self, array: object) -> bool:
         return isinstance(array, self._cupy.ndarray) and array.device.id == self._number
 
@@ -115,12 +119,12 @@ def backend(number: int) -> CuPyBackend:
     if number >= found:
         devices = ", ".join(f"cuda:{n}" for n in range(found))
         raise RuntimeError(f"there is no device cuda:{number}: this machine has {devices}.")
-    candidate = CuPyBackend(cupy, number)
     try:
+        candidate = CuPyBackend(cupy, number)
         # One product and one elementwise kernel: these need cuBLAS and NVRTC, which a bare CuPy wheel does not bring.
         with candidate.current():
             ones = cupy.ones((2, 2), dtype="float32")
-            works = float(cupy.tanh(ones @ ones)[0, 0]) > 0.9
+            works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
     except Exception as error:
         raise RuntimeError(
             f"cuda:{number} is there, but a first operation on it failed ({_first_line(error)}). CuPy needs CUDA's "

@@ -1,11 +1,20 @@
-"""Fixtures that every test may use: the array libraries, and the dtypes."""
+"""Fixtures that every test may use: the array libraries, the dtypes, and the implementations of the layers."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 
 from .peers import peer
+
+STRICT_DEVICES = {
+    "strict": "CPU_DEVICE",
+    "strict-device1": "device1",
+    "strict-no-float64": "no_float64",  # float32 only
+    "strict-no-x64": "no_x64",  # float32 and int32 only, as on some GPUs
+}
 
 
 class Library:
@@ -23,8 +32,7 @@ class Library:
         if self.name == "torch":
             return peer("torch").asarray(host)
         strict = peer("array_api_strict")
-        device = strict.Device("device1") if self.name == "strict-device1" else strict.Device("CPU_DEVICE")
-        return strict.asarray(host, device=device)
+        return strict.asarray(host, device=strict.Device(STRICT_DEVICES[self.name]))
 
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:
         if self.name.startswith("strict"):
@@ -32,18 +40,33 @@ class Library:
             array = strict.asarray(array, device=strict.Device("CPU_DEVICE"), copy=True)
         return np.asarray(array)
 
+    def strictest(self) -> Any:
+        """A context in which array-api-strict refuses whatever the standard leaves to a library's choice."""
+        if not self.name.startswith("strict"):
+            return nullcontext()
+        return peer("array_api_strict").ArrayAPIStrictFlags(
+            api_version="2024.12", boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+        )
+
 
 @pytest.fixture(params=["numpy", "numpy-readonly", "strict", "strict-device1", "torch"])
-def xp(request: pytest.FixtureRequest) -> Library:
+def xp(request: pytest.FixtureRequest) -> Iterator[Library]:
     """Each array library that the pure functions support and that runs here; inputs of one of them are read-only."""
     library = Library(request.param)
     if library.name.startswith("strict"):
         peer("array_api_strict")
     if library.name == "torch":
         peer("torch")
-    return library
+    with library.strictest():
+        yield library
 
 
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["reference"])
+def kernels(request: pytest.FixtureRequest) -> str:
+    """Each implementation of the layers that runs here, by the name that a layer's `kernels` takes."""
     return str(request.param)

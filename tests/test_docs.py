@@ -13,6 +13,8 @@ README = ROOT / "README.md"
 CHAPTERS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [page for page in (README, *CHAPTERS) if page.exists()]
 
+# Only python is run, and output compared; the others are for reading.
+LANGUAGES = {"python", "output", "text", "console", "bash", "sh", "powershell", "diff", "toml", "yaml", "json", "csv"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,13 +59,15 @@ def test_the_chapter_is_among_the_pages() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_fence_is_understood(page: Path) -> None:
-    # A block of an unknown language, or an odd fence, would silently not be run.
+    # A block of an unknown language, or an indented or odd fence, would silently not be run.
     text = page.read_text(encoding="utf-8")
     blocks = blocks_of(text)
-    assert 2 * len(blocks) == sum(line.lstrip().startswith("```") for line in text.splitlines())
-    assert {block.language for block in blocks} <= {"python", "output", "text", "console", "bash", "sh", "diff", "toml"}
+    fences = sum(line.lstrip().startswith("```") for line in text.splitlines())
+    assert fences == 2 * len(blocks), "a fence is indented, not closed, or has more than one word after it"
     for before, block in zip([Block("", "", 0), *blocks], blocks, strict=False):
-        assert block.language != "output" or before.language == "python", f"{page.name}, line {block.line}"
+        where = f"{page.name}, line {block.line}"
+        assert block.language in LANGUAGES, where
+        assert block.language != "output" or before.language == "python", f"{where}: output of what?"
 
 
 def test_blocks_share_a_namespace_and_run_in_order() -> None:

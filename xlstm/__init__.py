@@ -7,10 +7,12 @@ except ImportError as error:
         raise
     raise ImportError("xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml.") from None
 
+from .checkpoint import load
 from .estimator import SequenceClassifier
+from .gradcheck import GradientReport, check_gradients
 from .layers import LSTM, RNN
 from .sequences import from_channels_first
 
 __version__ = "0.1.0"
 
-__all__ = ["LSTM", "RNN", "SequenceClassifier", "from_channels_first"]
+__all__ = ["LSTM", "RNN", "GradientReport", "SequenceClassifier", "check_gradients", "from_channels_first", "load"]

@@ -1,0 +1,169 @@
+"""Which backend, at which size, on this machine: forward and training step of each device and kernel path that is there.
+
+Every path is first compared with the float64 reference, then timed in turns with the others.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from . import backends
+from .layers import LSTM, flops_per_step
+
+SIZES = ((1, 20, 8, 32), (32, 28, 28, 128), (64, 50, 64, 256), (128, 16, 128, 512))
+"""(N, T, D, H): batch, time, features, hidden; from where overhead counts to where arithmetic does."""
+
+
+def interleaved(
+    functions: dict[str, Callable[[], Any]], seconds: float = 0.2, rounds: int = 3, pause: float = 0.06
+) -> dict[str, list[float]]:
+    """Seconds of single calls of each function, in blocks that take turns.
+
+    A block begins with a pause, for threads of another library that still spin, and a call that is not counted; then
+    come calls for `seconds`, two at least.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            time.sleep(pause)
+            function()
+            block_end, calls = time.perf_counter() + seconds, 0
+            while calls < 2 or time.perf_counter() < block_end:
+                begin = time.perf_counter()
+                function()
+                times[name].append(time.perf_counter() - begin)
+                calls += 1
+    return times
+
+
+def training_flops(size: tuple[int, int, int, int]) -> float:
+    """Useful operations of a training step: forward, and twice that backward but for the input's gradient at t = 0."""
+    N, T, D, H = size
+    return 3 * 2.0 * N * T * 4 * H * (D + H)
+
+
+def run(device: str | None = None, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Measure, and return the results as plain values: `rows`, one a size and path, and `crossing`.
+
+    Parameters
+    ----------
+    device
+        One device to measure; None measures all that can be used.
+    """
+    paths = [entry.device for entry in backends.report() if entry.usable] if device is None else [device]
+    rows = []
+    for size in SIZES:
+        if progress is not None:
+            progress(f"measuring (N, T, D, H) = {size}")
+        rows += _measure(size, paths)
+    return {
+        "machine": {
+            "processor": backends.report()[0].detail,
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+        "rows": rows,
+        "crossing": _crossing(rows),
+    }
+
+
+def _measure(size: tuple[int, int, int, int], paths: list[str]) -> list[dict[str, Any]]:
+    N, T, D, H = size
+    rng = np.random.default_rng(0)
+    x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((1, N, H), dtype=np.float32)
+    truth = _results(LSTM(D, H, dtype="float64", device="cpu", kernels="reference", seed=0), x, dh)
+    forwards, steps, errors, kernels = {}, {}, {}, {}
+    for path in paths:
+        layer = LSTM(D, H, device=path, seed=0)
+        backend = layer._backend
+        on_device = backend.from_host(x), backend.from_host(dh)
+        results = [backend.to_host(array) for array in _results(layer, *on_device)]
+        errors[path] = max(
+            float(np.linalg.norm(ours - true) / np.linalg.norm(true)) for ours, true in zip(results, truth, strict=True)
+        )
+        kernels[path] = layer.kernels
+
+        def forward(layer: LSTM = layer, x: Any = on_device[0]) -> None:
+            layer(x)
+            layer._backend.synchronize()
+
+        def step(layer: LSTM = layer, x: Any = on_device[0], dh: Any = on_device[1]) -> None:
+            _, _, tape = layer.forward(x)
+            layer.backward(tape, d_state=(dh, None), input_gradient=False)
+            layer._backend.synchronize()
+
+        forwards[path], steps[path] = forward, step
+    forward_times, step_times = interleaved(forwards), interleaved(steps)
+    return [
+        {
+            "size": list(size),
+            "flops_per_step": flops_per_step("lstm", D, H, 1, 1, N),
+            "device": path,
+            "kernels": kernels[path],
+            "forward_ms": 1e3 * median(forward_times[path]),
+            "training_step_ms": 1e3 * median(step_times[path]),
+            "training_gflops": training_flops(size) / median(step_times[path]) / 1e9,
+            "error": errors[path],
+        }
+        for path in paths
+    ]
+
+
+def _results(layer: LSTM, x: Any, dh: Any) -> list[Any]:
+    outputs, (h, c), tape = layer.forward(x)
+    layer.backward(tape, d_state=(dh, None), input_gradient=False)
+    return [outputs, h, c, layer.gradients["weight_ih_l0"], layer.gradients["weight_hh_l0"]]
+
+
+def _crossing(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The smallest measured work a step from which on the GPU trains faster than the CPU; None without a GPU."""
+    gpus = [row for row in rows if row["device"] != "cpu"]
+    if not gpus or all(row["device"] != "cpu" for row in rows):
+        return None
+    cpu = {tuple(row["size"]): row["training_step_ms"] for row in rows if row["device"] == "cpu"}
+    ordered = sorted(gpus, key=lambda row: row["flops_per_step"])
+    first = None
+    for row in reversed(ordered):
+        if row["training_step_ms"] >= cpu[tuple(row["size"])]:
+            break
+        first = row
+    if first is None:
+        return {"flops_per_step": None, "size": None, "device": ordered[0]["device"]}
+    return {"flops_per_step": first["flops_per_step"], "size": first["size"], "device": first["device"]}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results for people."""
+    machine = results["machine"]
+    lines = [
+        f"{machine['processor']}, {machine['system']}, Python {machine['python']}, NumPy {machine['numpy']}; LSTM, float32",
+        "",
+        f"{'N, T, D, H':>18}  {'device':<8} {'kernels':<10} {'forward':>10} {'training step':>14} {'GFLOP/s':>8}  "
+        f"{'error':>8}",
+    ]
+    for row in results["rows"]:
+        size = ", ".join(map(str, row["size"]))
+        lines.append(
+            f"{size:>18}  {row['device']:<8} {row['kernels']:<10} {row['forward_ms']:>7.2f} ms "
+            f"{row['training_step_ms']:>11.2f} ms {row['training_gflops']:>8.1f}  {row['error']:>8.1e}"
+        )
+    crossing = results["crossing"]
+    lines.append("")
+    if crossing is None:
+        lines.append("One kind of device: there is no crossing point to measure. `xlstm devices` says why.")
+    elif crossing["size"] is None:
+        lines.append("The CPU trains faster at every size measured.")
+    else:
+        lines.append(
+            f"From (N, T, D, H) = {tuple(crossing['size'])} on, {crossing['flops_per_step'] / 1e6:.3g} million operations "
+            f"a step, {crossing['device']} trains faster than the CPU (device='auto' takes it from "
+            f"{backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million on)."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,336 @@
+"""Save and load: one file, no pickle, every byte under a checksum.
+
+Layout, all integers little-endian:
+
+    8 bytes   b"xlstm\\x00\\r\\n"      a text-mode copy destroys the end of it, and is noticed
+    4 bytes   format version
+    8 bytes   length of the header, n
+    8 bytes   length of the arrays, m
+    n bytes   header: JSON, UTF-8
+    m bytes   the arrays, one after another, C order, little-endian
+    32 bytes  SHA-256 of all bytes before
+
+The header names the arrays with dtype and shape; nothing in it is executed. A reader compares the lengths with the
+file's size before it takes memory for them, and the checksum before it believes a word of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import struct
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from . import backends, encode, params, train
+from .estimator import Fitted, SequenceClassifier
+from .model import Architecture, Model
+from .sequences import HostArray
+
+MAGIC = b"xlstm\x00\r\n"
+VERSION = 1
+_PREFIX = struct.Struct("<8sIQQ")
+_CHECKSUM = 32
+_DTYPES = {"float32": "<f4", "float64": "<f8"}
+_HEADER_KEYS = {"kind", "settings", "architecture", "encoder", "classes", "columns", "feature_names", "history",
+                "updates", "solver", "generator", "arrays"}  # fmt: skip
+
+
+# ---------------------------------------------------------------- the file
+
+
+def write_file(path: Any, header: dict[str, Any], arrays: list[HostArray]) -> None:
+    """Write the file whole or not at all: to a temporary file beside it, synced, then renamed over it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; an older file is then untouched.
+    """
+    path = os.fspath(path)
+    text = json.dumps(header, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+    blocks = [np.ascontiguousarray(array, dtype=_DTYPES[str(array.dtype)]).tobytes() for array in arrays]
+    parts = [_PREFIX.pack(MAGIC, VERSION, len(text), sum(map(len, blocks))), text, *blocks]
+    digest = hashlib.sha256()
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", suffix=".part", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+            file.write(digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        _allow_as_usual(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _allow_as_usual(path: str) -> None:
+    """Temporary files are private; a saved model has the permissions of any new file."""
+    if os.name == "posix":
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(path, 0o666 & ~mask)
+
+
+def _sync_folder(folder: str) -> None:
+    """So that the new name too survives a loss of power; not every system can."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def read_file(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
+    """The header and the arrays of a file.
+
+    Raises
+    ------
+    ValueError
+        If it is foreign, newer, truncated or damaged.
+    OSError
+        If it cannot be read.
+    """
+    path = os.fspath(path)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        prefix = file.read(_PREFIX.size)
+        if prefix[: len(MAGIC)] != MAGIC[: len(prefix)] or not prefix:
+            raise ValueError(f"{path} is not a model file of xlstm: it begins with {prefix[:8]!r}.")
+        if len(prefix) < _PREFIX.size:
+            raise ValueError(f"{path} is truncated: it has {len(prefix)} bytes.")
+        _, version, header_size, arrays_size = _PREFIX.unpack(prefix)
+        expected = _PREFIX.size + header_size + arrays_size + _CHECKSUM
+        if version > VERSION:
+            raise ValueError(
+                f"{path} has format version {version}; this version of xlstm reads up to {VERSION}. Upgrade xp-lstm "
+                "(or the file is damaged)."
+            )
+        if version != VERSION or size > expected:
+            raise ValueError(f"{path} is damaged: it has {size} bytes where {expected} are announced.")
+        if size < expected:
+            raise ValueError(f"{path} is truncated: it has {size} bytes of {expected}.")
+        content = file.read(header_size + arrays_size)
+        checksum = file.read(_CHECKSUM)
+    if hashlib.sha256(prefix + content).digest() != checksum:
+        raise ValueError(f"{path} is damaged: its checksum does not fit its content.")
+    try:
+        header = json.loads(content[:header_size].decode())
+        if not isinstance(header, dict) or not isinstance(header.get("arrays"), list):
+            raise ValueError("the header is no object with arrays")
+        arrays, start = [], header_size
+        for entry in header["arrays"]:
+            shape = tuple(entry["shape"])
+            dtype = np.dtype(_DTYPES[entry["dtype"]])
+            if any(type(n) is not int or n < 0 for n in shape):
+                raise ValueError(f"an array has shape {shape}")
+            end = start + math.prod(shape) * dtype.itemsize
+            if end > len(content):
+                raise ValueError("the arrays are longer than announced")
+            block = np.frombuffer(content[start:end], dtype=dtype).reshape(shape)
+            arrays.append(block.astype(dtype.newbyteorder("=")))
+            start = end
+        if start != len(content):
+            raise ValueError("the arrays are shorter than announced")
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{path} cannot be understood: {error!r}.") from error
+    return header, arrays
+
+
+# ---------------------------------------------------------------- the classifier
+
+
+def save(classifier: SequenceClassifier, path: Any) -> None:
+    """Write a fitted classifier, with what exact resumption needs: see `SequenceClassifier.save`."""
+    fitted = classifier._state()
+    trainer, model = fitted.trainer, fitted.model
+    arrays = [model.read(), *(model.backend.to_host(moment) for moment in trainer.optimizer.moments)]
+    header = {
+        "kind": "SequenceClassifier",
+        "settings": _plain_settings(classifier),
+        "architecture": model.architecture.as_dict(),
+        "encoder": fitted.encoder.state(),
+        "classes": _plain_classes(fitted.classes),
+        "columns": fitted.columns,
+        "feature_names": None if fitted.feature_names is None else fitted.feature_names.tolist(),
+        "history": vars(trainer.history),
+        "updates": trainer.optimizer.updates,
+        "solver": trainer.optimizer.solver,
+        "generator": _plain_generator(trainer.rng),
+        "arrays": [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays],
+    }
+    write_file(path, header, arrays)
+
+
+def load(path: Any, device: str | None = None) -> SequenceClassifier:
+    """Read a classifier that `SequenceClassifier.save` wrote, on whatever device.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where it shall live: "auto", "cpu", "cuda", "cuda:N"; None is the environment variable XLSTM_DEVICE, else "auto".
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, truncated, foreign, or of a newer version: the message says which.
+    OSError
+        If it cannot be read.
+    RuntimeError
+        If a device was asked for that cannot be used.
+    """
+    header, arrays = read_file(path)
+    try:
+        classifier, architecture = _understood(header)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
+    from .estimator import flops_per_step
+
+    # Not the device it was trained on, but the one asked for, or the usual choice, sizes it.
+    backend = backends.select(device, "auto", flops_per_step(architecture, rows=32))
+    try:
+        fitted = _fitted(header, arrays, classifier, architecture, backend)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
+    classifier.device = device
+    classifier._take_over(fitted)
+    return classifier
+
+
+def _understood(header: dict[str, Any]) -> tuple[SequenceClassifier, Architecture]:
+    if header.get("kind") != "SequenceClassifier" or header.keys() != _HEADER_KEYS:
+        raise ValueError(f"it holds {header.get('kind')!r} with {sorted(header)}, expected a SequenceClassifier")
+    architecture = Architecture(**header["architecture"])
+    expected = {"cell": str, "input_size": int, "tokens": bool, "hidden_size": int, "num_layers": int,
+                "bidirectional": bool, "outputs": int, "dtype": str, "init": str}  # fmt: skip
+    for name, kind in expected.items():
+        if type(getattr(architecture, name)) is not kind:
+            raise ValueError(f"{name} is {getattr(architecture, name)!r}")
+    settings = dict(header["settings"])
+    weight = settings.get("class_weight")
+    if isinstance(weight, list):
+        settings["class_weight"] = {label: value for label, value in weight}
+    classifier = SequenceClassifier(**settings)
+    classifier._check_parameters()
+    return classifier, architecture
+
+
+def _fitted(
+    header: dict[str, Any],
+    arrays: list[HostArray],
+    classifier: SequenceClassifier,
+    architecture: Architecture,
+    backend: backends.Backend,
+) -> Fitted:
+    encoder = encode.from_state(header["encoder"])
+    classes = _classes(header["classes"])
+    tokens = isinstance(encoder, encode.TokenEncoder)
+    if encoder.size != architecture.input_size or tokens != architecture.tokens:
+        raise ValueError("the encoder does not fit the model")
+    if architecture.outputs != (1 if len(classes) == 2 else len(classes)):
+        raise ValueError(f"the model has {architecture.outputs} outputs for {len(classes)} classes")
+    # The size that the architecture asks for is compared before a model of that size is built.
+    wanted = parameter_count(architecture)
+    if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
+        raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
+    rng = np.random.default_rng(0)
+    if header["generator"] is not None:
+        rng.bit_generator.state = header["generator"]
+    # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
+    kernels = "reference" if classifier.kernels == "reference" else "auto"
+    model = Model(architecture, backend, kernels, np.random.default_rng(0))
+    model.write(arrays[0])
+    settings = {name: getattr(classifier, name) for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon")}
+    with backend.current():
+        trainer = train.Trainer(
+            model, train.optim.Optimizer(model.parameters.flat, model.decayed(), header["solver"], **settings), rng
+        )
+        if len(arrays) != 1 + len(trainer.optimizer.moments):
+            raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']}")
+        trainer.optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
+    trainer.optimizer.updates = _count(header["updates"])
+    trainer.history = train.History(**{name: [float(v) for v in values] for name, values in header["history"].items()})
+    names = header["feature_names"]
+    if names is not None and not (isinstance(names, list) and all(type(name) is str for name in names)):
+        raise ValueError("the names of the features are no strings")
+    columns = None if header["columns"] is None else _count(header["columns"])
+    return Fitted(trainer, encoder, classes, columns, None if names is None else np.array(names, dtype=object))
+
+
+def parameter_count(architecture: Architecture) -> int:
+    """How many parameters a model of this architecture has."""
+    a = architecture
+    if min(a.input_size, a.hidden_size, a.num_layers, a.outputs, a.embedding_size or 1) < 1:
+        raise ValueError("a size is below 1")
+    from .cells import CELLS
+
+    S, H, G = 2 if a.bidirectional else 1, a.hidden_size, CELLS[a.cell].GATES * a.hidden_size
+    D = a.embedding_size or a.input_size
+    embedding = a.input_size * a.embedding_size if a.embedding_size else 0
+    first, each_other = S * G * (D + H + 1), S * G * (S * H + H + 1)
+    return embedding + first + (a.num_layers - 1) * each_other + a.outputs * (S * H + 1)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _plain_settings(classifier: SequenceClassifier) -> dict[str, Any]:
+    """The constructor's parameters as JSON has them. The device stays behind: it is the machine's, not the model's."""
+    plain: dict[str, Any] = {}
+    for name, value in classifier.get_params().items():
+        if name == "device":
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        if name == "random_state" and not (value is None or isinstance(value, int)):
+            value = None  # a generator's state is kept under "generator"
+        if name == "dtype":
+            value = str(np.dtype(value))
+        if isinstance(value, dict):
+            value = [[_plain(label), float(weight)] for label, weight in value.items()]
+        plain[name] = value
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _plain_classes(classes: HostArray) -> dict[str, Any]:
+    return {"dtype": classes.dtype.str.lstrip("<>=|"), "values": classes.tolist()}
+
+
+def _classes(state: dict[str, Any]) -> HostArray:
+    kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
+    code, values = state["dtype"], state["values"]
+    if not isinstance(values, list) or code[:1] not in kinds or any(type(v) is not kinds[code[:1]] for v in values):
+        raise ValueError(f"the classes are {values!r} of dtype {code!r}")
+    classes = np.array(values) if code[0] == "U" else np.array(values, dtype=code)
+    if len(classes) < 2 or not np.array_equal(np.unique(classes), classes):
+        raise ValueError("the classes must be two or more, sorted")
+    return classes
+
+
+def _plain_generator(rng: np.random.Generator) -> dict[str, Any] | None:
+    """The state of NumPy's default generator; None for others, which then start anew."""
+    state = rng.bit_generator.state
+    return dict(state) if state["bit_generator"] == "PCG64" else None

@@ -1,0 +1,380 @@
+"""The command line: train, predict, evaluate, bench, devices, check.
+
+Progress and notices go to stderr, results to stdout; with --json exactly one line there, one JSON object. Exit codes: 0
+for success, 1 for what failed while running (one line on stderr, no traceback), 2 for a wrong call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__, backends, batch, bench, data, gradcheck
+from .checkpoint import load
+from .encode import TokenEncoder
+from .estimator import SequenceClassifier, print_progress
+from .layers import LSTM, RNN
+from .train import History
+
+NAMES_MODEL = "names.xlstm"
+
+NAMES_SETTINGS: dict[str, Any] = {}
+"""What `xlstm train` without data sets apart from the classifier's defaults."""
+
+
+class Failure(Exception):
+    """Something to tell in one line, with exit code 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the process's arguments where none are given. Returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    notices = logging.StreamHandler(sys.stderr)
+    notices.setFormatter(logging.Formatter("xlstm: %(message)s"))
+    logger = logging.getLogger("xlstm")
+    logger.addHandler(notices)
+    try:
+        text, values = options.run(options)
+        print(json.dumps(values) if options.json else text, flush=True)
+        return int(values.get("exit_code", 0)) if isinstance(values, dict) else 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("xlstm: interrupted; nothing was saved", file=sys.stderr)
+        return 1
+    except (Failure, ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"xlstm: error: {message}", file=sys.stderr)
+        return 1
+    finally:
+        logger.removeHandler(notices)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xlstm", description="Train and use a recurrent network that classifies sequences."
+    )
+    parser.add_argument("--version", action="version", version=f"xp-lstm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Any], tuple[str, Any]], help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+        sub.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: XLSTM_DEVICE, else auto)")
+        return sub
+
+    train = command("train", _train, "train a classifier on the embedded first names, or on a CSV or TSV file")
+    train.add_argument("data", nargs="?", help="CSV or TSV file with a header (default: the embedded first names)")
+    _columns(train)
+    train.add_argument("--words", action="store_true", help="tokens are words, split at white space, not characters")
+    train.add_argument("--out", help=f"the model's file (default: {NAMES_MODEL}, or the data's name with .xlstm)")
+    train.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the order (default: 0)")
+    train.add_argument("--test-fraction", type=float, default=0.2, metavar="F", help="part held out (default: 0.2)")
+    train.add_argument("--cell", choices=("lstm", "rnn"), default="lstm")
+    for flag, kind, help in (
+        ("--hidden-size", int, "size of the state"),
+        ("--num-layers", int, "stacked layers"),
+        ("--embedding-size", int, "size of a learned embedding of tokens"),
+        ("--dropout", float, "fraction set to zero in training"),
+        ("--epochs", int, "passes over the data"),
+        ("--batch-size", int, "sequences a batch"),
+        ("--learning-rate", float, "the highest learning rate"),
+    ):
+        train.add_argument(flag, type=kind, metavar="N" if kind is int else "X", help=f"{help} (default: the classifier's)")
+    train.add_argument("--bidirectional", action="store_true", help="read in both directions")
+    train.add_argument("--class-weight", choices=("balanced",), help="weigh classes by the inverse of their frequency")
+
+    predict = command("predict", _predict, "classify texts")
+    predict.add_argument("model", help="a file that train wrote")
+    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify (default: lines of standard input)")
+
+    evaluate = command("evaluate", _evaluate, "measure a model on labelled texts")
+    evaluate.add_argument("model", help="a file that train wrote")
+    evaluate.add_argument("data", help="CSV or TSV file with a header")
+    _columns(evaluate)
+
+    command("bench", _bench, "time forward and training step of each backend on this machine")
+    command("devices", _devices, "list the devices of this machine, which is used, and why not the others")
+    check = command("check", _check, "check the gradients of every backend of this machine against finite differences")
+    check.add_argument("--seed", type=_seed, default=0, help="of the random inputs (default: 0)")
+    return parser
+
+
+def _columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", default="text", metavar="COLUMN", help="the column of the texts (default: text)")
+    parser.add_argument("--label", default="label", metavar="COLUMN", help="the column of the labels (default: label)")
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
+    return seed
+
+
+# ---------------------------------------------------------------- train, predict, evaluate
+
+
+def _train(options: Any) -> tuple[str, dict[str, Any]]:
+    if not 0 < options.test_fraction < 1:
+        raise Failure(f"--test-fraction must be above 0 and below 1, got {options.test_fraction:g}")
+    if options.data is None:
+        texts, labels = data.first_names()
+        path = Path(options.out or NAMES_MODEL)
+        settings = dict(NAMES_SETTINGS)
+    else:
+        texts, labels = _read(Path(options.data), options.text, options.label)
+        path = Path(options.out or Path(options.data).with_suffix(".xlstm").name)
+        settings = {}
+    if not path.parent.is_dir():
+        raise Failure(f"the folder {path.parent} of --out does not exist")
+    given = {
+        "hidden_size": options.hidden_size,
+        "num_layers": options.num_layers,
+        "embedding_size": options.embedding_size,
+        "dropout": options.dropout,
+        "max_iter": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate_init": options.learning_rate,
+        "class_weight": options.class_weight,
+    }
+    settings |= {name: value for name, value in given.items() if value is not None}
+    settings |= {"cell": options.cell, "bidirectional": options.bidirectional}
+    classifier = SequenceClassifier(device=options.device, random_state=options.seed, **settings)
+    X = [text.split() for text in texts] if options.words else texts
+    for row, tokens in enumerate(X):
+        if not tokens:
+            raise Failure(f"row {row + 1} of the data has an empty text")
+
+    names, numbers = np.unique(labels, return_inverse=True)
+    kept, aside = batch.stratified_split(numbers, options.test_fraction, np.random.default_rng(options.seed))
+    begin = time.perf_counter()
+    with _Progress() as progress:
+        classifier._progress = progress
+        classifier.fit([X[k] for k in kept], [labels[k] for k in kept])
+    seconds = time.perf_counter() - begin
+    predicted = classifier.predict([X[k] for k in aside])
+    scores = _scores([labels[k] for k in aside], predicted)
+
+    classifier.save(path)
+    held_out = path.with_suffix(".held-out.csv")
+    _write_csv(held_out, [("text", "label"), *((texts[k], labels[k]) for k in aside)])
+    values = {
+        **scores,
+        "n_test": len(aside),
+        "seconds": seconds,
+        "device": classifier.device_,
+        "kernels": classifier.kernels_,
+        "model": str(path),
+        "held_out": str(held_out),
+    }
+    examples = "Olga Ivan" if options.data is None else _quoted(texts[aside[0]])
+    text = (
+        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(aside)} held-out texts "
+        f"({held_out})\n"
+        f"trained {classifier.n_iter_} epochs on {len(kept)} texts of {len(names)} classes in {seconds:.1f} s\n"
+        f"device: {classifier.device_}, kernels: {classifier.kernels_}\n"
+        f"model: {path}\n"
+        f"next: xlstm predict {path} {examples}"
+    )
+    return text, values
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def _predict(options: Any) -> tuple[str, dict[str, Any]]:
+    classifier = load(options.model, options.device)
+    texts = options.texts or [line.rstrip("\r\n") for line in sys.stdin]
+    if not texts:
+        raise Failure("there is nothing to classify: give texts as arguments, or lines on standard input")
+    X = _tokens(classifier, texts)
+    probabilities = classifier.predict_proba(X)
+    best = probabilities.argmax(axis=1)
+    labels = [str(label) for label in classifier.classes_[best]]
+    width = max(map(len, texts))
+    text = "\n".join(
+        f"{text:<{width}}  {label}  {row[k]:.3f}" for text, label, row, k in zip(texts, labels, probabilities, best, strict=True)
+    )
+    classes = [str(label) for label in classifier.classes_]
+    rows = [
+        {"text": text, "label": label, "probabilities": dict(zip(classes, map(float, row), strict=True))}
+        for text, label, row in zip(texts, labels, probabilities, strict=True)
+    ]
+    return text, {"predictions": rows, "device": classifier.device_, "kernels": classifier.kernels_}
+
+
+def _evaluate(options: Any) -> tuple[str, dict[str, Any]]:
+    classifier = load(options.model, options.device)
+    texts, labels = _read(Path(options.data), options.text, options.label)
+    known = [str(label) for label in classifier.classes_]
+    for row, label in enumerate(labels):
+        if label not in known:
+            raise Failure(f"row {row + 1} of {options.data} has the label {label!r}, which the model does not know: {known}")
+    predicted = [str(label) for label in classifier.predict(_tokens(classifier, texts))]
+    scores = _scores(labels, predicted)
+    text = (
+        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(texts)} texts\n"
+        + "\n".join(f"  {label}: {recall:.4f} right" for label, recall in scores["recall"].items())
+        + f"\ndevice: {classifier.device_}, kernels: {classifier.kernels_}"
+    )
+    return text, {**scores, "n_test": len(texts), "device": classifier.device_, "kernels": classifier.kernels_}
+
+
+def _tokens(classifier: SequenceClassifier, texts: list[str]) -> list[Any]:
+    """The texts as the model's vocabulary has them: characters, or words."""
+    encoder = classifier._state().encoder
+    if not isinstance(encoder, TokenEncoder) or encoder.kind == "integers":
+        raise Failure("this model reads numbers, not texts: load it in Python with xlstm.load")
+    X: list[Any] = [text.split() for text in texts] if encoder.kind == "words" else list(texts)
+    for text, tokens in zip(texts, X, strict=True):
+        if not tokens:
+            raise Failure(f"{text!r} is an empty text")
+    return X
+
+
+def _scores(truth: Sequence[str], predicted: Sequence[Any]) -> dict[str, Any]:
+    """Accuracy, its mean over the classes (balanced accuracy), and the part of each class that is right."""
+    right = np.array([str(a) == str(b) for a, b in zip(truth, predicted, strict=True)])
+    labels = np.array(truth)
+    recall = {str(label): float(right[labels == label].mean()) for label in np.unique(labels)}
+    return {
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean(list(recall.values()))),
+        "recall": recall,
+    }
+
+
+def _read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
+    """The two columns of a CSV or TSV file; tabs separate where the name ends in .tsv or .tab."""
+    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Failure(f"{path} is not UTF-8 text: {error}") from None
+    reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
+    columns = reader.fieldnames or []
+    for column in (text, label):
+        if column not in columns:
+            raise Failure(
+                f"{path} has no column {column!r}; it has: {', '.join(columns) or 'nothing'}. Name them by --text and --label"
+            )
+    texts, labels = [], []
+    try:
+        for row, values in enumerate(reader, start=1):
+            if not values[text] or not values[label]:
+                raise Failure(f"row {row} of {path} has no {text if not values[text] else label}")
+            texts.append(values[text])
+            labels.append(values[label])
+    except csv.Error as error:
+        raise Failure(f"{path} cannot be read as a table, line {reader.line_num}: {error}") from None
+    if not texts:
+        raise Failure(f"{path} has a header but no rows")
+    return texts, labels
+
+
+def _write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Whole or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class _Progress:
+    """Epochs on stderr: a bar where tqdm is installed, else a line an epoch."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __call__(self, epoch: int, epochs: int, history: History) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            print_progress(epoch, epochs, history)
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=epochs, unit="epoch", file=sys.stderr)
+        self._bar.set_postfix(loss=f"{history.loss[-1]:.4f}", accuracy=f"{history.accuracy[-1]:.4f}", refresh=False)
+        self._bar.update()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+# ---------------------------------------------------------------- bench, devices, check
+
+
+def _bench(options: Any) -> tuple[str, dict[str, Any]]:
+    if options.device is not None:
+        backends.select(options.device)
+    results = bench.run(options.device, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    return bench.table(results), results
+
+
+def _devices(options: Any) -> tuple[str, dict[str, Any]]:
+    report = backends.report()
+    automatic = backends.select(options.device, "auto").device
+    lines = []
+    for entry in report:
+        if entry.usable:
+            used = "  <- used" if entry.device == automatic else ""
+            lines.append(f"{entry.device}: {entry.detail}; {entry.library}; kernels: {entry.kernels}{used}")
+        else:
+            lines.append(f"{entry.device}: not usable: {entry.detail}")
+    if len([entry for entry in report if entry.usable]) > 1:
+        lines.append(
+            f"'auto' takes the GPU for work of {backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million operations a step "
+            "or more, the CPU for less"
+        )
+    return "\n".join(lines), {"devices": [entry._asdict() for entry in report], "used": automatic}
+
+
+def _check(options: Any) -> tuple[str, dict[str, Any]]:
+    usable = [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
+    lines, rows, wrong = [], [], False
+    for device in usable:
+        for kind in (LSTM, RNN):
+            for settings in ({}, {"num_layers": 2, "bidirectional": True}):
+                layer = kind(3, 5, device=device, seed=options.seed, **settings)  # type: ignore[arg-type]
+                try:
+                    report = gradcheck.check_gradients(layer, seed=options.seed)
+                    largest = max(entry.error for entry in report.entries)
+                    lines.append(f"ok     {layer!r}: {len(report.entries)} gradients, largest error {largest:.1e}")
+                    rows.append({"layer": repr(layer), "device": layer.device, "passed": True, "error": largest})
+                except AssertionError as error:
+                    wrong = True
+                    lines.append(f"WRONG  {error}")
+                    rows.append({"layer": repr(layer), "device": layer.device, "passed": False, "error": None})
+    lines.append("some gradients are WRONG" if wrong else "all gradients agree with finite differences")
+    return "\n".join(lines), {"checks": rows, "passed": not wrong, "exit_code": int(wrong)}

@@ -1,0 +1,336 @@
+"""Is a backward pass right? Its gradients beside central differences of its forward pass, in float64.
+
+The check sees the outputs through one number, their sum weighted at random: L = Σ r·output. A backward pass that is
+given r as the gradient of the outputs must return the gradient of L, and that is also measured: (L(p + εv) -
+L(p - εv)) / 2ε for a direction v. For small arrays v is each element in turn; for large ones it is random signs.
+(The method of Chainer's and Theano's gradient checkers; the error is of the order ε² + 1e-16/ε, here about 1e-10.)
+
+A gradient check compares a backward pass with its own forward pass. A wrong forward pass with the backward pass that
+belongs to it passes: only a comparison with another implementation finds that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import train
+from .batch import Encoded
+from .estimator import SequenceClassifier
+from .layers import RecurrentLayer
+from .model import Batch
+from .seeds import generator
+from .sequences import HostArray
+
+EPSILON = 1e-5
+"""The step of the differences, for values of the order of 1."""
+TOLERANCE = 1e-6
+"""The largest relative error that passes, in the Frobenius norm."""
+ELEMENTWISE = 128
+"""Arrays up to so many elements are checked element by element, larger ones along random directions, ..."""
+DIRECTIONS = 24
+"""... so many of them."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The check of one array."""
+
+    name: str
+    shape: tuple[int, ...]
+    method: str  # "each element" or "24 directions"
+    error: float  # relative; NaN where a gradient is not finite
+    norm: float  # of the measured gradient
+    note: str  # where a wrong gradient differs most
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= TOLERANCE  # NaN is not
+
+
+class GradientReport:
+    """What `check_gradients` found, to be read: `print(report)`.
+
+    Attributes
+    ----------
+    entries : list of Entry
+        One for each array.
+    passed : bool
+        Whether all are right.
+    """
+
+    def __init__(self, what: str, seed: Any, entries: list[Entry]) -> None:
+        self.what, self.seed, self.entries = what, seed, entries
+
+    @property
+    def passed(self) -> bool:
+        return all(entry.passed for entry in self.entries)
+
+    def __str__(self) -> str:
+        verdict = "all gradients are right" if self.passed else "WRONG GRADIENTS"
+        width = max(len(entry.name) for entry in self.entries)
+        lines = [f"gradient check of {self.what} in float64, seed {self.seed}: {verdict} (tolerance {TOLERANCE:g})"]
+        for entry in self.entries:
+            mark = "ok   " if entry.passed else "WRONG"
+            lines.append(
+                f"  {mark} {entry.name:<{width}}  {entry.shape!s:<14} relative error {entry.error:.1e}  "
+                f"norm {entry.norm:.2e}  by {entry.method}{entry.note}"
+            )
+        return "\n".join(lines)
+
+
+def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: Any = 0) -> GradientReport:
+    """Compare the gradients of `target` with central differences, in float64, on a copy.
+
+    Parameters
+    ----------
+    target
+        - A layer (`LSTM`, `RNN`): checked are its parameters, the input and the initial states; dropout is off.
+        - A fitted `SequenceClassifier`: every parameter, through head and loss; dropout is off.
+        - A pair (forward, backward) of functions, for a cell of one's own:
+          `forward(params, *inputs)` returns (outputs, tape), `backward(tape, d_outputs)` returns (d_params, d_inputs).
+          `outputs` is an array or a tuple of them, and `d_outputs` then has the same form; `d_params` is a mapping with
+          the names of `params`; `d_inputs` is a sequence as long as `inputs`, with None for what has no gradient, or the
+          array itself where there is but one input.
+    inputs
+        For a layer: (x, state, lengths), of which the last or the last two may be left out; None draws a small ragged
+        batch with states. For a classifier: (X, y); None draws a batch. For a pair: the sequence of its input arrays
+        (NumPy arrays; those that are not of a floating type are passed on unchanged).
+    params
+        For a pair: mapping of names to arrays. For layers and classifiers: values to use in place of their own, by name.
+    seed
+        What the random weights, directions and inputs are drawn from.
+
+    Returns
+    -------
+    GradientReport
+
+    Raises
+    ------
+    AssertionError
+        If a gradient is wrong, NaN included; the message is the report.
+    ValueError, TypeError
+        If `target` is none of these, or a gradient is missing or of another shape than its array.
+    """
+    rng = generator(seed)
+    if isinstance(target, RecurrentLayer):
+        what, forward, backward, values, given = _of_layer(target, inputs, params, rng)
+    elif isinstance(target, SequenceClassifier):
+        what, forward, backward, values, given = _of_classifier(target, inputs, params, rng)
+    elif isinstance(target, (tuple, list)) and len(target) == 2 and all(callable(function) for function in target):
+        forward, backward = target
+        what = getattr(forward, "__name__", type(forward).__name__)
+        values = {name: _float64(array) for name, array in (params or {}).items()}
+        if inputs is not None and hasattr(inputs, "dtype"):
+            raise TypeError("inputs must be a sequence of arrays, got one array: write (x,).")
+        given = [_float64(array) for array in (() if inputs is None else inputs)]
+    else:
+        raise TypeError(
+            "target must be a layer, a fitted SequenceClassifier or a pair (forward, backward) of functions, "
+            f"got {type(target).__name__}."
+        )
+    report = GradientReport(what, seed, _entries(forward, backward, values, given, rng))
+    if not report.passed:
+        raise AssertionError(str(report))
+    return report
+
+
+def _entries(
+    forward: Callable[..., Any], backward: Callable[..., Any], params: dict[str, Any], inputs: list[Any], rng: Any
+) -> list[Entry]:
+    outputs, tape = forward(params, *inputs)
+    several = isinstance(outputs, (tuple, list))
+    outputs = list(outputs) if several else [outputs]
+    weights = [rng.standard_normal(np.shape(output)) for output in outputs]
+    d_params, d_inputs = backward(tape, tuple(weights) if several else weights[0])
+
+    def loss() -> float:
+        again, _ = forward(params, *inputs)
+        again = again if several else [again]
+        return float(sum(np.sum(w * np.asarray(output)) for w, output in zip(weights, again, strict=True)))
+
+    pairs: list[tuple[str, HostArray, HostArray]] = []
+    missing = [name for name in params if name not in d_params]
+    if missing:
+        raise ValueError(f"backward returned no gradient for the parameters {', '.join(missing)}.")
+    pairs += [(name, array, d_params[name]) for name, array in params.items()]
+    if len(inputs) == 1 and (hasattr(d_inputs, "shape") or d_inputs is None):
+        d_inputs = [d_inputs]
+    if len(d_inputs) != len(inputs):
+        raise ValueError(f"backward returned {len(d_inputs)} gradients for {len(inputs)} inputs.")
+    names = getattr(forward, "input_names", None) or [f"input {k}" for k in range(len(inputs))]
+    for name, array, gradient in zip(names, inputs, d_inputs, strict=True):
+        if gradient is not None and isinstance(array, np.ndarray) and array.dtype == np.float64:
+            pairs.append((name, array, gradient))
+    if not pairs:
+        raise ValueError("there is no array to check: give params, or inputs of a floating type.")
+
+    measured = []
+    for name, array, gradient in pairs:
+        gradient = np.asarray(gradient, dtype=np.float64)
+        if gradient.shape != array.shape:
+            raise ValueError(f"{name} has shape {array.shape}, but its gradient {gradient.shape}.")
+        measured.append((name, array, *_measure(loss, array, gradient, rng)))
+    # A gradient that is small by cancellation is measured against a tenth of the usual size.
+    size = sum(len(numeric) for _, _, _, numeric, _ in measured)
+    usual = np.sqrt(sum(float(numeric @ numeric) for _, _, _, numeric, _ in measured) / size)
+    entries = []
+    for name, array, analytic, numeric, elementwise in measured:
+        norm = float(np.linalg.norm(numeric))
+        scale = max(norm, 0.1 * usual * np.sqrt(len(numeric)), 1e-300)
+        error = float(np.linalg.norm(analytic - numeric)) / scale
+        note = ""
+        if not error <= TOLERANCE:
+            k = int(np.argmax(np.where(np.isnan(analytic), np.inf, np.abs(analytic - numeric))))
+            place = f"[{', '.join(map(str, np.unravel_index(k, array.shape)))}]" if elementwise else f" along direction {k}"
+            note = f"; most at {name}{place}: {analytic[k]:.6g}, measured {numeric[k]:.6g}"
+        method = "each element" if elementwise else f"{DIRECTIONS} directions"
+        entries.append(Entry(name, tuple(array.shape), method, error, norm, note))
+    return entries
+
+
+def _measure(
+    loss: Callable[[], float], array: HostArray, gradient: HostArray, rng: Any
+) -> tuple[HostArray, HostArray, bool]:
+    """The gradient as given and as measured, by element or by direction; `array` is moved and put back."""
+    elementwise = array.size <= ELEMENTWISE
+    analytic, numeric = [], []
+    original = array.copy()
+    for k in range(array.size if elementwise else DIRECTIONS):
+        if elementwise:
+            direction = np.zeros(array.size)
+            direction[k] = 1.0
+            direction = direction.reshape(array.shape)
+        else:
+            direction = rng.choice([-1.0, 1.0], size=array.shape)
+        array[...] = original + EPSILON * direction
+        above = loss()
+        array[...] = original - EPSILON * direction
+        below = loss()
+        array[...] = original
+        analytic.append(float(np.sum(gradient * direction)))
+        numeric.append((above - below) / (2 * EPSILON))
+    return np.array(analytic), np.array(numeric), elementwise
+
+
+def _float64(array: Any) -> Any:
+    """A float64 copy of what is floating; anything else as it is."""
+    values = np.asarray(array)
+    return np.array(values, dtype=np.float64) if values.dtype.kind == "f" else array
+
+
+# ---------------------------------------------------------------- layers and classifiers as pairs
+
+
+Problem = tuple[str, Callable[..., Any], Callable[..., Any], dict[str, HostArray], list[Any]]
+
+
+def _of_layer(layer: RecurrentLayer, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator) -> Problem:
+    values = _host_values(layer.parameters, layer._backend.to_host, params)
+    # The same layer in float64, on its own device and path, without dropout.
+    kernels = layer._requested_kernels
+    twin = type(layer)(
+        layer.input_size, layer.hidden_size, layer.num_layers, layer.bidirectional, 0.0, "float64", layer.device,
+        seed=0, kernels="auto" if kernels == "compiled" else kernels,
+    )  # fmt: skip
+    backend = twin._backend
+    K, H = layer.num_layers * layer.directions, layer.hidden_size
+    states = getattr(twin._reference, "STATES")  # noqa: B009: mypy knows no attributes of a module found at run time
+    if inputs is None:
+        N, T = 3, 5
+        x: Any = rng.standard_normal((N, T, layer.input_size))
+        initial: Any = [rng.standard_normal((K, N, H)) for _ in states]
+        lengths: Any = [T, 2, 1]
+    else:
+        x, state, lengths = (*_as_inputs(inputs), None, None)[:3]
+        x = _float64(x)
+        halves = (state if isinstance(state, (tuple, list)) else [state]) if state is not None else [None] * len(states)
+        initial = [np.zeros((K, len(x), H)) if half is None else _float64(half) for half in halves]
+
+    def joined(halves: Sequence[Any]) -> Any:
+        on_device = [backend.from_host(half) for half in halves]
+        return tuple(on_device) if len(states) > 1 else on_device[0]
+
+    def forward(values: Mapping[str, HostArray], x: HostArray, *initial: HostArray) -> tuple[Any, Any]:
+        for name, value in values.items():
+            twin.parameters[name] = backend.from_host(value)
+        outputs, final, tape = twin.forward(backend.from_host(x), joined(initial), lengths)
+        finals = final if len(states) > 1 else (final,)
+        return tuple(backend.to_host(array) for array in (outputs, *finals)), tape
+
+    def backward(tape: Any, d_outputs: Any) -> tuple[Any, Any]:
+        d_first, *d_finals = d_outputs
+        dx, d_initial = twin.backward(tape, backend.from_host(d_first), joined(d_finals))
+        d_initials = d_initial if len(states) > 1 else (d_initial,)
+        gradients = {name: backend.to_host(gradient) for name, gradient in twin.gradients.items()}
+        return gradients, [backend.to_host(array) for array in (dx, *d_initials)]
+
+    forward.input_names = ["x", *(f"{state}0" for state in states)]  # type: ignore[attr-defined]
+    return f"{layer!r}", forward, backward, values, [x, *initial]
+
+
+def _as_inputs(inputs: Any) -> tuple[Any, ...]:
+    if not isinstance(inputs, (tuple, list)) or not 1 <= len(inputs) <= 3:
+        raise TypeError("the inputs of a layer are (x,), (x, state) or (x, state, lengths).")
+    return tuple(inputs)
+
+
+def _of_classifier(
+    classifier: SequenceClassifier, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator
+) -> Problem:
+    from dataclasses import replace
+
+    from . import encode, sequences
+    from .estimator import _known
+    from .model import Model
+
+    fitted = classifier._state()
+    old = fitted.model
+    architecture = replace(old.architecture, dtype="float64", dropout=0.0)
+    model = Model(architecture, old.backend, "reference" if classifier.kernels == "reference" else "auto", rng)
+    values = _host_values(old.parameters, old.backend.to_host, params)
+    if inputs is None:
+        lengths = np.array([4, 3, 1, 4])
+        size = architecture.input_size
+        steps: Any = rng.integers(0, size, 12) if architecture.tokens else rng.standard_normal((12, size))
+        labels = rng.integers(0, len(fitted.classes), 4)
+    else:
+        data = sequences.read(inputs[0], classifier.encoding)
+        lengths, labels = data.lengths, _known(inputs[1], fitted.classes, len(data.lengths))
+        steps = encode.encode(fitted.encoder, data)
+    encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
+    backend = model.backend
+    batch: Batch = train.on_device(model, encoded, rows)
+    targets, weights = backend.from_host(labels.astype(np.int64)), backend.from_host(np.linspace(0.5, 1.5, len(labels)))
+    quiet = np.random.default_rng(0)  # there is no dropout to draw
+
+    def forward(values: Mapping[str, HostArray]) -> tuple[Any, Any]:
+        for name, value in values.items():
+            model.parameters[name] = backend.from_host(value)
+        model._silence_unknown(model.parameters)  # held at zero, it has no gradient
+        logits, tape = model.forward(batch, quiet)
+        loss, d_logits = train.cross_entropy(model, logits, targets, weights)
+        return backend.to_host(loss), (tape, d_logits)
+
+    def backward(kept: Any, d_loss: Any) -> tuple[Any, Any]:
+        tape, d_logits = kept
+        with backend.current():
+            model.backward(tape, d_logits * float(d_loss))
+        return {name: backend.to_host(gradient) for name, gradient in model.gradients.items()}, []
+
+    return f"{classifier!r}", forward, backward, values, []
+
+
+def _host_values(own: Mapping[str, Any], to_host: Any, given: Mapping[str, Any] | None) -> dict[str, HostArray]:
+    values = {name: np.array(to_host(array), dtype=np.float64) for name, array in own.items()}
+    for name, array in (given or {}).items():
+        if name not in values:
+            raise ValueError(f"there is no parameter {name!r}; there are: {', '.join(values)}.")
+        if np.shape(array) != values[name].shape:
+            raise ValueError(f"{name} has shape {values[name].shape}, got {np.shape(array)}.")
+        values[name] = np.array(array, dtype=np.float64)
+    return values
+
