@@ -38,12 +38,17 @@ estimate, not a measurement on a GPU; `xlstm bench` measures the crossing point 
 class Backend(Protocol):
     """One device and the library whose arrays live on it."""
 
-    device: str
-    """`"cpu"`, `"cuda:0"`, …"""
-    library: str
-    """`"numpy"` or `"cupy"`."""
-    namespace: Any
-    """The array-API namespace."""
+    @property
+    def device(self) -> str:
+        """`"cpu"`, `"cuda:0"`, …"""
+
+    @property
+    def library(self) -> str:
+        """`"numpy"` or `"cupy"`."""
+
+    @property
+    def namespace(self) -> Any:
+        """The array-API namespace."""
 
     def owns(self, array: object) -> bool:
         """Whether `array` is of this library and lives on this device."""
@@ -126,7 +131,7 @@ def _automatic(flops_per_step: float | None) -> Backend:
     if flops_per_step is not None and flops_per_step < AUTO_MIN_FLOPS_PER_STEP:
         _say_once(
             f"using the CPU: a step of this work is {flops_per_step / 1e6:.2g} million operations, and below "
-            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster; device='cuda' overrides this"
+            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster; use device='cuda' to override"
         )
         return numpy_arrays.BACKEND
     try:

@@ -7,8 +7,8 @@ activation rather than from what leaves it, so that they are exact where a gate 
 `forward` also takes complex numbers, and `complex_step_gradients` differentiates it to the last digits without any
 backward pass: Squire and Trapp, "Using Complex Variables to Estimate Derivatives of Real Functions" (1998).
 
-N batch, T time, D features, H hidden, L layers, S directions. A state is a dict {"h": …, "c": …} (an RNN's has h alone),
-each (L·S, N, H); parameters have the library's public names, weight_ih_l0 and so on.
+N batch, T time, D features, H hidden, L layers, S directions. A state is a dict {"h": …, "c": …} (an RNN's has h
+alone), each (L·S, N, H); parameters have the library's public names, weight_ih_l0 and so on.
 """
 
 from collections.abc import Mapping
@@ -179,9 +179,7 @@ def prepare(cell: str, parameters: Mapping[str, Host], x: Host, state: Any, leng
     N, T = x.shape[:2]
     K = sum(len(directions) for directions in suffixes(parameters))
     state = dict(state or {})
-    whole = {
-        name: np.zeros((K, N, H)) if state.get(name) is None else wide(state[name]) for name in STATES[cell]
-    }
+    whole = {name: np.zeros((K, N, H)) if state.get(name) is None else wide(state[name]) for name in STATES[cell]}
     return Prepared(parameters, wide(x), whole, [T] * N if lengths is None else [int(n) for n in lengths], H)
 
 
@@ -305,7 +303,7 @@ def complex_step_gradients(
     )
 
 
-# ---------------------------------------------------------------- one layer in one direction, as the pure functions see it
+# ---------------------------------------------------------------- for those who call this
 
 
 def as_layer(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@
 Names, signatures and error types are those of CuPy 14. It is stricter where CuPy lets slow or racing code pass:
 
 - No array becomes a Python number or a list: `float(a)`, `if a`, `a.item()`, a loop over `a` are TypeErrors. Values
-  come to the host by `a.get()` and `cupy.asnumpy(a)` alone, and are counted.
+  come to the host by `a.get()`, `cupy.asnumpy(a)` and pickles alone, and are counted.
 - NumPy arrays and lists are taken by `cupy.array` and `cupy.asarray` alone, and counted; NumPy's functions take none of
   these arrays.
 - Work on an array is done while its device is the current one; views may be taken at any time.
@@ -283,6 +283,9 @@ class ndarray:
         with self.device:
             return self.copy()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_host, (self.get(),)
+
     def fill(self, value: Any) -> None:
         self[...] = value
 
@@ -393,8 +396,7 @@ class ufunc:
 
 
 REFUSED = """
-__array__ __float__ __int__ __bool__ __index__ __complex__ __iter__ __contains__ __reduce_ex__ item tolist tobytes
-tofile dump dumps
+__array__ __float__ __int__ __bool__ __index__ __complex__ __iter__ __contains__ item tolist tobytes tofile dump dumps
 """
 
 ARITHMETIC = """

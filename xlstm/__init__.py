@@ -5,7 +5,9 @@ try:
 except ImportError as error:
     if "backends" not in str(error) or "xlstm.backends" in str(error.__cause__):
         raise
-    raise ImportError("xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml.") from None
+    raise ImportError(
+        "xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml."
+    ) from None
 
 from .checkpoint import load
 from .estimator import SequenceClassifier

@@ -56,9 +56,7 @@ def by_length(lengths: HostArray, max_steps: int = 65536) -> Iterator[HostArray]
         start += rows
 
 
-def stratified_split(
-    labels: HostArray, fraction: float, rng: np.random.Generator
-) -> tuple[HostArray, HostArray]:
+def stratified_split(labels: HostArray, fraction: float, rng: np.random.Generator) -> tuple[HostArray, HostArray]:
     """Row numbers of two parts, the second with `fraction` of the rows (rounded up) and each class in its proportion.
 
     Every class keeps at least one row in the first part.

@@ -1,4 +1,4 @@
-"""Which backend, at which size, on this machine: forward and training step of each device and kernel path that is there.
+"""Which backend, at which size, on this machine: forward and training step of each device and kernel path there.
 
 Every path is first compared with the float64 reference, then timed in turns with the others.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
@@ -21,7 +21,7 @@ SIZES = ((1, 20, 8, 32), (32, 28, 28, 128), (64, 50, 64, 256), (128, 16, 128, 51
 
 
 def interleaved(
-    functions: dict[str, Callable[[], Any]], seconds: float = 0.2, rounds: int = 3, pause: float = 0.06
+    functions: Mapping[str, Callable[[], Any]], seconds: float = 0.2, rounds: int = 3, pause: float = 0.06
 ) -> dict[str, list[float]]:
     """Seconds of single calls of each function, in blocks that take turns.
 
@@ -79,7 +79,9 @@ def _measure(size: tuple[int, int, int, int], paths: list[str]) -> list[dict[str
     rng = np.random.default_rng(0)
     x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((1, N, H), dtype=np.float32)
     truth = _results(LSTM(D, H, dtype="float64", device="cpu", kernels="reference", seed=0), x, dh)
-    forwards, steps, errors, kernels = {}, {}, {}, {}
+    forwards: dict[str, Callable[[], None]] = {}
+    steps: dict[str, Callable[[], None]] = {}
+    errors, kernels = {}, {}
     for path in paths:
         layer = LSTM(D, H, device=path, seed=0)
         backend = layer._backend
@@ -143,7 +145,8 @@ def table(results: dict[str, Any]) -> str:
     """The results for people."""
     machine = results["machine"]
     lines = [
-        f"{machine['processor']}, {machine['system']}, Python {machine['python']}, NumPy {machine['numpy']}; LSTM, float32",
+        f"{machine['processor']}, {machine['system']}, Python {machine['python']}, "
+        f"NumPy {machine['numpy']}; LSTM, float32",
         "",
         f"{'N, T, D, H':>18}  {'device':<8} {'kernels':<10} {'forward':>10} {'training step':>14} {'GFLOP/s':>8}  "
         f"{'error':>8}",
@@ -162,8 +165,8 @@ def table(results: dict[str, Any]) -> str:
         lines.append("The CPU trains faster at every size measured.")
     else:
         lines.append(
-            f"From (N, T, D, H) = {tuple(crossing['size'])} on, {crossing['flops_per_step'] / 1e6:.3g} million operations "
-            f"a step, {crossing['device']} trains faster than the CPU (device='auto' takes it from "
+            f"From (N, T, D, H) = {tuple(crossing['size'])} on, {crossing['flops_per_step'] / 1e6:.3g} million "
+            f"operations a step, {crossing['device']} trains faster than the CPU (device='auto' takes it from "
             f"{backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million on)."
         )
     return "\n".join(lines)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, encode, params, train
+from . import backends, encode, optim, train
 from .estimator import Fitted, SequenceClassifier
 from .model import Architecture, Model
 from .sequences import HostArray
@@ -184,7 +184,8 @@ def load(path: Any, device: str | None = None) -> SequenceClassifier:
     path
         The file.
     device
-        Where it shall live: "auto", "cpu", "cuda", "cuda:N"; None is the environment variable XLSTM_DEVICE, else "auto".
+        Where it shall live: "auto", "cpu", "cuda", "cuda:N"; None is the environment variable XLSTM_DEVICE, else
+        "auto".
 
     Raises
     ------
@@ -259,7 +260,7 @@ def _fitted(
     settings = {name: getattr(classifier, name) for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon")}
     with backend.current():
         trainer = train.Trainer(
-            model, train.optim.Optimizer(model.parameters.flat, model.decayed(), header["solver"], **settings), rng
+            model, optim.Optimizer(model.parameters.flat, model.decayed(), header["solver"], **settings), rng
         )
         if len(arrays) != 1 + len(trainer.optimizer.moments):
             raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']}")
@@ -280,7 +281,7 @@ def parameter_count(architecture: Architecture) -> int:
         raise ValueError("a size is below 1")
     from .cells import CELLS
 
-    S, H, G = 2 if a.bidirectional else 1, a.hidden_size, CELLS[a.cell].GATES * a.hidden_size
+    S, H, G = 2 if a.bidirectional else 1, a.hidden_size, int(CELLS[a.cell].GATES) * a.hidden_size
     D = a.embedding_size or a.input_size
     embedding = a.input_size * a.embedding_size if a.embedding_size else 0
     first, each_other = S * G * (D + H + 1), S * G * (S * H + H + 1)

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,17 @@ def _parser() -> argparse.ArgumentParser:
         ("--batch-size", int, "sequences a batch"),
         ("--learning-rate", float, "the highest learning rate"),
     ):
-        train.add_argument(flag, type=kind, metavar="N" if kind is int else "X", help=f"{help} (default: the classifier's)")
+        train.add_argument(
+            flag, type=kind, metavar="N" if kind is int else "X", help=f"{help} (default: the classifier's)"
+        )
     train.add_argument("--bidirectional", action="store_true", help="read in both directions")
     train.add_argument("--class-weight", choices=("balanced",), help="weigh classes by the inverse of their frequency")
 
     predict = command("predict", _predict, "classify texts")
     predict.add_argument("model", help="a file that train wrote")
-    predict.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify (default: lines of standard input)")
+    predict.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts to classify (default: lines of standard input)"
+    )
 
     evaluate = command("evaluate", _evaluate, "measure a model on labelled texts")
     evaluate.add_argument("model", help="a file that train wrote")
@@ -168,8 +172,7 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
     kept, aside = batch.stratified_split(numbers, options.test_fraction, np.random.default_rng(options.seed))
     begin = time.perf_counter()
     with _Progress() as progress:
-        classifier._progress = progress
-        classifier.fit([X[k] for k in kept], [labels[k] for k in kept])
+        classifier._fit([X[k] for k in kept], [labels[k] for k in kept], None, progress)
     seconds = time.perf_counter() - begin
     predicted = classifier.predict([X[k] for k in aside])
     scores = _scores([labels[k] for k in aside], predicted)
@@ -188,8 +191,8 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
     }
     examples = "Olga Ivan" if options.data is None else _quoted(texts[aside[0]])
     text = (
-        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(aside)} held-out texts "
-        f"({held_out})\n"
+        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(aside)} "
+        f"held-out texts ({held_out})\n"
         f"trained {classifier.n_iter_} epochs on {len(kept)} texts of {len(names)} classes in {seconds:.1f} s\n"
         f"device: {classifier.device_}, kernels: {classifier.kernels_}\n"
         f"model: {path}\n"
@@ -215,7 +218,8 @@ def _predict(options: Any) -> tuple[str, dict[str, Any]]:
     labels = [str(label) for label in classifier.classes_[best]]
     width = max(map(len, texts))
     text = "\n".join(
-        f"{text:<{width}}  {label}  {row[k]:.3f}" for text, label, row, k in zip(texts, labels, probabilities, best, strict=True)
+        f"{text:<{width}}  {label}  {row[k]:.3f}"
+        for text, label, row, k in zip(texts, labels, probabilities, best, strict=True)
     )
     classes = [str(label) for label in classifier.classes_]
     rows = [
@@ -231,7 +235,9 @@ def _evaluate(options: Any) -> tuple[str, dict[str, Any]]:
     known = [str(label) for label in classifier.classes_]
     for row, label in enumerate(labels):
         if label not in known:
-            raise Failure(f"row {row + 1} of {options.data} has the label {label!r}, which the model does not know: {known}")
+            raise Failure(
+                f"row {row + 1} of {options.data} has the label {label!r}, which the model does not know: {known}"
+            )
     predicted = [str(label) for label in classifier.predict(_tokens(classifier, texts))]
     scores = _scores(labels, predicted)
     text = (
@@ -254,7 +260,7 @@ def _tokens(classifier: SequenceClassifier, texts: list[str]) -> list[Any]:
     return X
 
 
-def _scores(truth: Sequence[str], predicted: Sequence[Any]) -> dict[str, Any]:
+def _scores(truth: Sequence[str], predicted: Iterable[Any]) -> dict[str, Any]:
     """Accuracy, its mean over the classes (balanced accuracy), and the part of each class that is right."""
     right = np.array([str(a) == str(b) for a, b in zip(truth, predicted, strict=True)])
     labels = np.array(truth)
@@ -278,7 +284,8 @@ def _read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
     for column in (text, label):
         if column not in columns:
             raise Failure(
-                f"{path} has no column {column!r}; it has: {', '.join(columns) or 'nothing'}. Name them by --text and --label"
+                f"{path} has no column {column!r}; it has: {', '.join(columns) or 'nothing'}. "
+                "Name them by --text and --label"
             )
     texts, labels = [], []
     try:
@@ -361,7 +368,9 @@ def _devices(options: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _check(options: Any) -> tuple[str, dict[str, Any]]:
-    usable = [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
+    usable = (
+        [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
+    )
     lines, rows, wrong = [], [], False
     for device in usable:
         for kind in (LSTM, RNN):

@@ -11,7 +11,7 @@ HostArray = np.ndarray[Any, Any]
 
 
 def from_gate_matrices(matrices: Mapping[str, Any], biases: Mapping[str, Any]) -> dict[str, HostArray]:
-    """weight_ih (4H, D), weight_hh (4H, H) and bias (4H,) from W_i, W_f, W_g, W_o (H, H+D) on [h; x] and their biases."""
+    """weight_ih (4H, D), weight_hh (4H, H) and bias (4H,) from four matrices (H, H+D) on [h; x], and their biases."""
     arrays = _floats({**matrices, **biases})
     H = arrays["W_i"].shape[0] if arrays["W_i"].ndim == 2 else 0
     for name in matrices:
@@ -42,7 +42,7 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
     Raises
     ------
     ValueError
-        If there are names that we have no place for (a projection, `weight_hr_…`), or one of a pair of biases is missing.
+        If there are names that we have no place for (a projection, `weight_hr_…`), or one of two biases is missing.
     """
     ours: dict[str, HostArray] = {}
     for name, tensor in state_dict.items():
@@ -57,7 +57,9 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
             second = np.asarray(second.detach().cpu().numpy() if hasattr(second, "detach") else second)
             ours[name.replace("bias_ih", "bias")] = values + second
         elif not name.startswith("bias_hh_l"):
-            raise ValueError(f"{name} is no parameter of a plain LSTM or RNN; expected weight_ih_l0, bias_ih_l0 and so on.")
+            raise ValueError(
+                f"{name} is no parameter of a plain LSTM or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
+            )
     for name in list(ours):
         bias = name.replace("weight_ih", "bias")
         if bias not in ours:  # torch.nn.LSTM(bias=False)

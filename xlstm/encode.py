@@ -120,7 +120,9 @@ class Scaler:
             If the number of features is another than in training.
         """
         if series.values.shape[1] != self.size:
-            raise ValueError(f"X has {series.values.shape[1]} features a step, but this model was trained on {self.size}.")
+            raise ValueError(
+                f"X has {series.values.shape[1]} features a step, but this model was trained on {self.size}."
+            )
         scaled: HostArray = (series.values - self.mean) / self.scale
         return scaled
 
@@ -168,7 +170,11 @@ def from_state(state: dict[str, Any]) -> Encoder:
     if state.get("kind") in ("characters", "words", "integers") and state.keys() == {"kind", "fold_case", "vocabulary"}:
         vocabulary = state["vocabulary"]
         expected = int if state["kind"] == "integers" else str
-        if not isinstance(vocabulary, list) or not vocabulary or any(type(token) is not expected for token in vocabulary):
+        if (
+            not isinstance(vocabulary, list)
+            or not vocabulary
+            or any(type(token) is not expected for token in vocabulary)
+        ):
             raise ValueError(f"the vocabulary must be a list of {expected.__name__}.")
         if sorted(set(vocabulary)) != vocabulary or not isinstance(state["fold_case"], bool):
             raise ValueError("the vocabulary must be sorted, without repetition.")

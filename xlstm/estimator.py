@@ -18,7 +18,8 @@ import numpy as np
 
 from . import backends, batch, encode, layers, losses, optim, sequences, train
 from .batch import Encoded
-from .model import Architecture, Batch, Model
+from .labels import classes_of, known, mean_one, row_weights
+from .model import Architecture, Model
 from .seeds import generator
 from .sequences import HostArray
 
@@ -28,6 +29,10 @@ MIN_EPOCHS = 20
 """... but at least so many epochs, ..."""
 MAX_EPOCHS = 400
 """... and at most so many."""
+
+
+Progress = Callable[[int, int, train.History], None]
+"""Called after each epoch with its number, the number of epochs and the history."""
 
 
 @dataclass
@@ -48,8 +53,8 @@ class Fitted:
 class SequenceClassifier:
     """A recurrent network that reads a sequence and answers once, after its last valid step.
 
-    Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths may
-    differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
+    Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
+    may differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
 
     Parameters
     ----------
@@ -91,8 +96,8 @@ class SequenceClassifier:
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency.
     early_stopping : bool
-        Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has not
-        risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
+        Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has
+        not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
     warm_start : bool
         Whether `fit` goes on from the weights of the last one.
     dtype : {"float32", "float64"}
@@ -234,7 +239,9 @@ class SequenceClassifier:
 
     def __repr__(self) -> str:
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
-        changed = (f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name]))
+        changed = (
+            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
+        )
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self) -> Any:
@@ -278,15 +285,19 @@ class SequenceClassifier:
 
         None of these changes the classifier.
         """
+        return self._fit(X, y, sample_weight, None)
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, progress: Progress | None) -> SequenceClassifier:
+        """`fit`, telling `progress` of each epoch."""
         self._check_parameters()
         data = sequences.read(X, self.encoding)
-        classes, labels = _labels(y, len(data.lengths))
-        weights = self._weights(sample_weight, classes, labels)
+        classes, labels = classes_of(y, len(data.lengths))
+        weights = row_weights(sample_weight, self.class_weight, classes, labels)
         if len(classes) < 2:
             raise ValueError(f"y holds a single class, {classes[0]!r}: a classifier needs two or more (1 class given).")
         if self.warm_start and hasattr(self, "_fitted"):
             fitted = copy.deepcopy(self._fitted)
-            labels = _known(y, fitted.classes)
+            labels = known(y, fitted.classes)
             _check_columns(fitted, data, X)
         else:
             fitted = None
@@ -298,12 +309,12 @@ class SequenceClassifier:
             encoder = encode.fit(_take(data, kept), self.fold_case, self.standardize)
             fitted = self._build(encoder, classes, data, X, len(kept), rng)
         encoded = self._encoded(fitted, data)
-        training = train.Rows(_subset(encoded, kept), labels[kept], _mean_one(weights[kept]))
+        training = train.Rows(_subset(encoded, kept), labels[kept], mean_one(weights[kept]))
         validation = None
         if aside is not None:
-            validation = train.Rows(_subset(encoded, aside), labels[aside], _mean_one(weights[aside]))
+            validation = train.Rows(_subset(encoded, aside), labels[aside], mean_one(weights[aside]))
         fitted.trainer.history = train.History()
-        self._train(fitted, training, validation, self._epochs(len(kept)))
+        self._train(fitted, training, validation, self._epochs(len(kept)), progress)
         self._take_over(fitted)
         return self
 
@@ -328,17 +339,17 @@ class SequenceClassifier:
             fitted = copy.deepcopy(self._fitted)
             if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), fitted.classes):
                 raise ValueError(f"classes {classes!r} are not those of the first call: {fitted.classes.tolist()}.")
-            labels = _known(y, fitted.classes, len(data.lengths))
+            labels = known(y, fitted.classes, len(data.lengths))
             _check_columns(fitted, data, X)
         else:
-            found, _ = _labels(y if classes is None else classes)
+            found, _ = classes_of(y if classes is None else classes)
             if len(found) < 2:
                 raise ValueError(f"a single class, {found[0]!r}: pass all labels that will come as classes=.")
-            labels = _known(y, found, len(data.lengths))
+            labels = known(y, found, len(data.lengths))
             encoder = encode.fit(data, self.fold_case, self.standardize)
             fitted = self._build(encoder, found, data, X, len(labels), generator(self.random_state))
-        weights = self._weights(sample_weight, fitted.classes, labels)
-        training = train.Rows(self._encoded(fitted, data), labels, _mean_one(weights))
+        weights = row_weights(sample_weight, self.class_weight, fitted.classes, labels)
+        training = train.Rows(self._encoded(fitted, data), labels, mean_one(weights))
         self._train(fitted, training, None, 1)
         self._take_over(fitted)
         return self
@@ -367,7 +378,7 @@ class SequenceClassifier:
                 none = "None or " if optional else ""
                 raise ValueError(f"{name} must be {none}an integer of {low} or more, got {value!r}.")
         if self.batch_size != "auto":
-            size = self.batch_size
+            size: Any = self.batch_size
             if isinstance(size, str) or not hasattr(size, "__index__") or operator.index(size) < 1:
                 raise ValueError(f"batch_size must be 'auto' or an integer of 1 or more, got {size!r}.")
         ranges = {
@@ -382,49 +393,18 @@ class SequenceClassifier:
         }
         for name, (low_value, high, ends) in ranges.items():
             value = getattr(self, name)
-            inside = isinstance(value, (int, float, np.number)) and (low_value <= value if ends[0] == "[" else low_value < value)
+            inside = isinstance(value, (int, float, np.number)) and (
+                low_value <= value if ends[0] == "[" else low_value < value
+            )
             if not inside or not (value <= high if ends[1] == "]" else value < high) or value == np.inf:
                 raise ValueError(f"{name} must be a number in {ends[0]}{low_value}, {high}{ends[1]}, got {value!r}.")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be None or a number above 0, got {self.max_grad_norm!r}.")
 
-    def _weights(self, sample_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
-        """(n,) float64: each row's own weight times that of its class."""
-        n = len(labels)
-        weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
-        if weights.ndim == 0:
-            weights = np.full(n, float(weights))
-        if weights.shape != (n,):
-            raise ValueError(f"sample_weight.shape == {weights.shape}, expected ({n},): one weight for each row.")
-        if not np.isfinite(weights).all() or (weights < 0).any():
-            row = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
-            raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every row: nothing could be learned.")
-        counts = np.bincount(labels, weights=weights, minlength=len(classes))
-        if self.class_weight is None:
-            return weights
-        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            present = counts > 0
-            factors = np.ones(len(classes))
-            factors[present] = counts.sum() / (present.sum() * counts[present])
-        elif isinstance(self.class_weight, dict):
-            names = classes.tolist()
-            unknown = [name for name in self.class_weight if name not in names]
-            if unknown:
-                raise ValueError(f"class_weight names {unknown[0]!r}, which is no class of y: {names}.")
-            factors = np.array([float(self.class_weight.get(name, 1.0)) for name in names])
-            if not np.isfinite(factors).all() or (factors < 0).any() or not factors[labels].any():
-                raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {self.class_weight}.")
-        else:
-            raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}.")
-        weighted: HostArray = weights * factors[labels]
-        return weighted
-
     def _batch_size(self, n: int) -> int:
         if self.batch_size == "auto":
             return min(n, max(32, min(256, n // 128)))
-        return min(n, operator.index(self.batch_size))
+        return min(n, int(self.batch_size))
 
     def _epochs(self, n: int) -> int:
         if self.max_iter is not None:
@@ -474,7 +454,14 @@ class SequenceClassifier:
             steps = steps.astype(fitted.model.architecture.dtype)
         return Encoded.of(steps, data.lengths)
 
-    def _train(self, fitted: Fitted, training: train.Rows, validation: train.Rows | None, epochs: int) -> None:
+    def _train(
+        self,
+        fitted: Fitted,
+        training: train.Rows,
+        validation: train.Rows | None,
+        epochs: int,
+        progress: Progress | None = None,
+    ) -> None:
         dtype = fitted.model.architecture.dtype
         training = train.Rows(training.data, training.labels, training.weights.astype(dtype))
         if validation is not None:
@@ -489,7 +476,6 @@ class SequenceClassifier:
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
         )
-        progress: Callable[[int, int, train.History], None] | None = getattr(self, "_progress", None)
         if progress is None and self.verbose:
             progress = print_progress
         fitted.trainer.fit(training, validation, settings, progress)
@@ -517,7 +503,9 @@ class SequenceClassifier:
 
     def _state(self) -> Fitted:
         if not hasattr(self, "_fitted"):
-            message = f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments first."
+            message = (
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments first."
+            )
             if "sklearn" in sys.modules:
                 from sklearn.exceptions import NotFittedError
 
@@ -562,7 +550,7 @@ class SequenceClassifier:
             If a label is not one of `classes_`: the row is named.
         """
         predicted = self.predict(X)
-        truth = self.classes_[_known(y, self.classes_, len(predicted))]
+        truth = self.classes_[known(y, self.classes_, len(predicted))]
         return float(np.average(predicted == truth, weights=sample_weight))
 
     # ------------------------------------------------------------ elsewhere
@@ -608,11 +596,6 @@ class SequenceClassifier:
         from . import checkpoint
 
         checkpoint.save(self, path)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        state.pop("_progress", None)
-        return state
 
 
 class Stream:
@@ -684,72 +667,6 @@ def _moved(fitted: Fitted, backend: backends.Backend, kernels: str) -> Fitted:
     return Fitted(trainer, fitted.encoder, fitted.classes, fitted.columns, fitted.feature_names)
 
 
-def _labels(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
-    """The classes, sorted, and the number of each row's class."""
-    labels = _column(y, rows)
-    classes, numbers = np.unique(labels, return_inverse=True)
-    return classes, numbers.astype(np.int64)
-
-
-def _known(y: Any, classes: HostArray, rows: int | None = None) -> HostArray:
-    """The number of each row's class among `classes`; a ValueError that names the row of one that is not there."""
-    labels = _column(y, rows)
-    numbers = {label: number for number, label in enumerate(classes.tolist())}
-    found = np.array([numbers.get(label, -1) for label in labels.tolist()], dtype=np.int64)
-    if (found < 0).any():
-        row = int(np.argmin(found))
-        raise ValueError(f"row {row} has the label {labels[row]!r}, which is none of the classes {classes.tolist()}.")
-    return found
-
-
-def _column(y: Any, rows: int | None) -> HostArray:
-    """y as a one-dimensional array of labels, checked."""
-    if y is None:
-        raise ValueError("requires y to be passed, but the target y is None.")
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        warnings.warn(
-            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
-            "for example using ravel().",
-            category=_conversion_warning(),
-            stacklevel=4,
-        )
-        labels = labels.ravel()
-    if labels.ndim != 1:
-        raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.")
-    if rows is not None and len(labels) != rows:
-        raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
-    if labels.dtype.kind == "c":
-        raise ValueError("Complex data not supported: y holds complex numbers.")
-    if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all():
-            row = int(np.argmin(np.isfinite(labels)))
-            raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
-        if (labels != np.floor(labels)).any():
-            raise ValueError("Unknown label type: continuous. y must hold classes, got numbers with fractions.")
-    if labels.dtype.kind == "O":
-        kinds = {type(label) for label in labels.tolist()}
-        if any(label is None or label != label for label in labels.tolist()):
-            row = next(k for k, label in enumerate(labels.tolist()) if label is None or label != label)
-            raise ValueError(f"y[{row}] is {labels[row]!r}: every row needs a label.")
-        if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
-            names = sorted(kind.__name__ for kind in kinds)
-            raise ValueError(f"Unknown label type: y mixes {' and '.join(names)}.")
-        labels = np.array(labels.tolist())
-        if labels.ndim != 1 or labels.dtype.kind == "O":
-            raise ValueError("Unknown label type: y must hold strings or numbers.")
-    return labels
-
-
-def _conversion_warning() -> type[Warning]:
-    if "sklearn" in sys.modules:
-        from sklearn.exceptions import DataConversionWarning
-
-        kind: type[Warning] = DataConversionWarning
-        return kind
-    return UserWarning
-
-
 def _feature_names(X: Any) -> HostArray | None:
     """The names of a data frame's columns, where all are strings."""
     columns = getattr(X, "columns", None)
@@ -777,7 +694,8 @@ def _check_columns(fitted: Fitted, data: Any, X: Any) -> None:
         )
     if names is not None and fitted.feature_names is not None and not np.array_equal(names, fitted.feature_names):
         raise ValueError(
-            "The feature names should match those that were passed during fit.\n" + _difference(names, fitted.feature_names)
+            "The feature names should match those that were passed during fit.\n"
+            + _difference(names, fitted.feature_names)
         )
 
 
@@ -815,11 +733,3 @@ def _take(data: Any, rows: HostArray) -> Any:
 def _subset(data: Encoded, rows: HostArray) -> Encoded:
     """These rows; the steps are shared."""
     return Encoded(data.steps, data.lengths[rows], data.starts[rows])
-
-
-def _mean_one(weights: HostArray) -> HostArray:
-    mean = weights.mean()
-    if mean == 0:
-        raise ValueError("all rows of the training or the validation part have weight zero.")
-    scaled: HostArray = weights / mean
-    return scaled

@@ -93,14 +93,14 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
         - A pair (forward, backward) of functions, for a cell of one's own:
           `forward(params, *inputs)` returns (outputs, tape), `backward(tape, d_outputs)` returns (d_params, d_inputs).
           `outputs` is an array or a tuple of them, and `d_outputs` then has the same form; `d_params` is a mapping with
-          the names of `params`; `d_inputs` is a sequence as long as `inputs`, with None for what has no gradient, or the
-          array itself where there is but one input.
+          the names of `params`; `d_inputs` is a sequence as long as `inputs`, with None for what has no gradient, or
+          the array itself where there is but one input.
     inputs
         For a layer: (x, state, lengths), of which the last or the last two may be left out; None draws a small ragged
         batch with states. For a classifier: (X, y); None draws a batch. For a pair: the sequence of its input arrays
         (NumPy arrays; those that are not of a floating type are passed on unchanged).
     params
-        For a pair: mapping of names to arrays. For layers and classifiers: values to use in place of their own, by name.
+        For a pair: mapping of names to arrays. For layers and classifiers: values in place of their own, by name.
     seed
         What the random weights, directions and inputs are drawn from.
 
@@ -185,7 +185,9 @@ def _entries(
         note = ""
         if not error <= TOLERANCE:
             k = int(np.argmax(np.where(np.isnan(analytic), np.inf, np.abs(analytic - numeric))))
-            place = f"[{', '.join(map(str, np.unravel_index(k, array.shape)))}]" if elementwise else f" along direction {k}"
+            place = (
+                f"[{', '.join(map(str, np.unravel_index(k, array.shape)))}]" if elementwise else f" along direction {k}"
+            )
             note = f"; most at {name}{place}: {analytic[k]:.6g}, measured {numeric[k]:.6g}"
         method = "each element" if elementwise else f"{DIRECTIONS} directions"
         entries.append(Entry(name, tuple(array.shape), method, error, norm, note))
@@ -228,7 +230,9 @@ def _float64(array: Any) -> Any:
 Problem = tuple[str, Callable[..., Any], Callable[..., Any], dict[str, HostArray], list[Any]]
 
 
-def _of_layer(layer: RecurrentLayer, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator) -> Problem:
+def _of_layer(
+    layer: RecurrentLayer, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator
+) -> Problem:
     values = _host_values(layer.parameters, layer._backend.to_host, params)
     # The same layer in float64, on its own device and path, without dropout.
     kernels = layer._requested_kernels
@@ -238,7 +242,7 @@ def _of_layer(layer: RecurrentLayer, inputs: Any, params: Mapping[str, Any] | No
     )  # fmt: skip
     backend = twin._backend
     K, H = layer.num_layers * layer.directions, layer.hidden_size
-    states = getattr(twin._reference, "STATES")  # noqa: B009: mypy knows no attributes of a module found at run time
+    states = twin._reference.STATES  # noqa: B009: mypy knows no attributes of a module found at run time
     if inputs is None:
         N, T = 3, 5
         x: Any = rng.standard_normal((N, T, layer.input_size))
@@ -284,7 +288,7 @@ def _of_classifier(
     from dataclasses import replace
 
     from . import encode, sequences
-    from .estimator import _known
+    from .labels import known
     from .model import Model
 
     fitted = classifier._state()
@@ -299,7 +303,7 @@ def _of_classifier(
         labels = rng.integers(0, len(fitted.classes), 4)
     else:
         data = sequences.read(inputs[0], classifier.encoding)
-        lengths, labels = data.lengths, _known(inputs[1], fitted.classes, len(data.lengths))
+        lengths, labels = data.lengths, known(inputs[1], fitted.classes, len(data.lengths))
         steps = encode.encode(fitted.encoder, data)
     encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
     backend = model.backend
@@ -333,4 +337,3 @@ def _host_values(own: Mapping[str, Any], to_host: Any, given: Mapping[str, Any] 
             raise ValueError(f"{name} has shape {values[name].shape}, got {np.shape(array)}.")
         values[name] = np.array(array, dtype=np.float64)
     return values
-

@@ -63,7 +63,9 @@ class RecurrentLayer:
         self.num_layers = _positive("num_layers", num_layers)
         self.bidirectional = bool(bidirectional)
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}.")
+            raise ValueError(
+                f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}."
+            )
         self.dropout = float(dropout)
         self.dtype = _dtype_name(dtype)
         if init not in INITS:
@@ -71,7 +73,9 @@ class RecurrentLayer:
         self.init = init
         self._requested_kernels = kernels
         self._generator = generator(seed)
-        flops = flops_per_step(self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, rows=1)
+        flops = flops_per_step(
+            self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, rows=1
+        )
         self._place(backends.select(device, default="cpu", flops_per_step=flops))
         start = self._initial_values(self._generator)
         self._bind(params.Parameters(self._shapes(), self._backend.from_host(start.flat)))
@@ -185,7 +189,7 @@ class RecurrentLayer:
             For each row how many of its T steps are valid: integers from 1 to T on the host. None means all. What
             stands after a row's length is never used, NaN included.
         tokens
-            In place of `x`, for models: a pair (ids (N, T), table (V, D) or None for one-hot), `xlstm.cells.projection`.
+            In place of `x`, for models: (ids (N, T), table (V, D) or None for one-hot): see `xlstm.cells.projection`.
         seed
             Where the dropout masks are drawn from: a seed or a generator. None goes on with the layer's own generator.
 
@@ -344,11 +348,7 @@ class RecurrentLayer:
         """
         if precision is not None:
             raise ValueError(f"precision must be None (the layer's dtype, {self.dtype}), got {precision!r}.")
-        if self.bidirectional:
-            frozen = self.to(self.device)
-        else:
-            frozen = self.to(self.device)
-        return frozen.__call__
+        return self.to(self.device).__call__
 
     # ------------------------------------------------------------ arguments
 
@@ -363,7 +363,11 @@ class RecurrentLayer:
             try:
                 kind = library(values)
             except TypeError:
-                if hasattr(values, "__array_namespace__") or hasattr(values, "__dlpack__") or backend.library != "numpy":
+                if (
+                    hasattr(values, "__array_namespace__")
+                    or hasattr(values, "__dlpack__")
+                    or backend.library != "numpy"
+                ):
                     raise
                 kind = "numpy"
                 values = np.asarray(values)
@@ -460,9 +464,13 @@ class LSTM(RecurrentLayer):
         if state is None:
             return [None] * (self.num_layers * self.directions)
         if not isinstance(state, (tuple, list)) or len(state) != 2:
-            raise ValueError(f"{name} of an LSTM must be a pair (h, c), either of which may be None; got {type(state)}.")
+            raise ValueError(
+                f"{name} of an LSTM must be a pair (h, c), either of which may be None; got {type(state)}."
+            )
         prefix = "d" if name == "d_state" else ""
-        h, c = (self._own_state(f"{name}'s {prefix}{half}", value, rows) for half, value in zip("hc", state, strict=True))
+        h, c = (
+            self._own_state(f"{name}'s {prefix}{half}", value, rows) for half, value in zip("hc", state, strict=True)
+        )
         return list(zip(h, c, strict=True))
 
     def _join_state(self, states: list[Any]) -> Any:
@@ -550,13 +558,12 @@ class RNN(RecurrentLayer):
 LAYERS: dict[str, type[RecurrentLayer]] = {"lstm": LSTM, "rnn": RNN}
 
 
-def flops_per_step(
-    cell: str, input_size: int, hidden_size: int, num_layers: int, directions: int, rows: int
-) -> float:
+def flops_per_step(cell: str, input_size: int, hidden_size: int, num_layers: int, directions: int, rows: int) -> float:
     """Floating-point operations of the products of one time step of `rows` sequences, forward."""
     H, S = hidden_size, directions
     inputs = input_size + (num_layers - 1) * S * H
-    return 2.0 * rows * cells.CELLS[cell].GATES * H * S * (inputs + num_layers * H)
+    gates: int = cells.CELLS[cell].GATES
+    return 2.0 * rows * gates * H * S * (inputs + num_layers * H)
 
 
 def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], device: str | None, kernels: str) -> Self:
@@ -596,7 +603,7 @@ def _positive(name: str, value: Any) -> int:
 
 def _dtype_name(dtype: Any) -> str:
     try:
-        name = np.dtype(dtype).name
+        name = str(np.dtype(dtype).name)
     except TypeError:
         name = str(dtype)
     if name not in DTYPES:

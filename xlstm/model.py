@@ -172,9 +172,7 @@ class Model:
         """Logits (N, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.backend.current():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, state, recurrent_tape = self.recurrent.forward(
-                batch.x, None, batch.lengths, tokens=tokens, seed=rng
-            )
+            _, state, recurrent_tape = self.recurrent.forward(batch.x, None, batch.lengths, tokens=tokens, seed=rng)
             features, mask = self.recurrent._drop(self._final_step(state), rng)
             return head.forward(self.head, features), Tape(batch.ids, recurrent_tape, features, mask)
 

@@ -127,7 +127,9 @@ def _from_words(X: Sequence[Sequence[str]]) -> Texts:
     for k, row in enumerate(X):
         for word in row:
             if not isinstance(word, str):
-                raise TypeError(f"row {k} of X mixes strings with {type(word).__name__} {word!r}: tokens must be strings.")
+                raise TypeError(
+                    f"row {k} of X mixes strings with {type(word).__name__} {word!r}: tokens must be strings."
+                )
     return Texts([str(word) for word in chain.from_iterable(X)], lengths, "words")
 
 

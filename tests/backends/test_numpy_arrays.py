@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xlstm.backends import numpy_arrays
+from xlstm import backends
 
+numpy_arrays = backends.numpy_arrays
 BACKEND = numpy_arrays.BACKEND
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from xlstm import cells
 from xlstm.cells.ragged import check_lengths, reverse_valid
+from xlstm.namespace import array_namespace
 
 from .. import oracle
 from ..conftest import Library
@@ -97,7 +98,9 @@ class Given(NamedTuple):
 
     def arrays(self) -> list[Any]:
         """Everything but the parameters."""
-        return [array for array in (self.x, *flat(self.state), self.d_outputs, *flat(self.d_state)) if array is not None]
+        return [
+            array for array in (self.x, *flat(self.state), self.d_outputs, *flat(self.d_state)) if array is not None
+        ]
 
 
 def flat(state: Any) -> tuple[Any, ...]:
@@ -124,9 +127,7 @@ def forward(case: Case, arrays: Given, **options: Any) -> Any:
 
 
 def backward(case: Case, arrays: Given, tape: Any, *options: Any, **named: Any) -> Any:
-    return cells.CELLS[case.cell].backward(
-        arrays.params, tape, arrays.d_outputs, arrays.d_state, *options, **named
-    )
+    return cells.CELLS[case.cell].backward(arrays.params, tape, arrays.d_outputs, arrays.d_state, *options, **named)
 
 
 def named(cell: str, prefix: str, state: Any) -> dict[str, Any]:
@@ -248,16 +249,12 @@ def sizes(largest: int) -> st.SearchStrategy[int]:
 @st.composite
 def cases(draw: Any, cell: str, dtype: str) -> Case:
     N, T, D, H = draw(sizes(5)), draw(sizes(6)), draw(sizes(4)), draw(sizes(4))
-    lengths = draw(
-        st.one_of(st.none(), st.just([T] * N), st.lists(st.integers(1, T), min_size=N, max_size=N))
-    )
+    lengths = draw(st.one_of(st.none(), st.just([T] * N), st.lists(st.integers(1, T), min_size=N, max_size=N)))
     absent = [name for name in ("h", "c", "d_outputs", "dh", "dc") if draw(st.booleans())]
     return make(cell, dtype, (N, T, D, H), lengths, " ".join(absent), seed=draw(st.integers(0, 2**32 - 1)))
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_shape_length_and_absence_agrees_with_the_oracle(xp, cell, dtype, data):
     # A single number may be the small difference of terms of order 1: it is measured against a tenth.
@@ -276,10 +273,11 @@ def test_more_steps_and_features(cell, dtype):
 
 @pytest.mark.parametrize("device", ["strict-no-float64", "strict-no-x64"])
 def test_float32_needs_nothing_of_64_bits(cell, device):
-    strict = peer("array_api_strict")
-    if not any(str(STRICT) in repr(strict.__array_namespace_info__().devices()) for STRICT in (device[7:].replace("-", "_"),)):
-        pytest.skip(f"this version of array-api-strict has no device {device}")
     library = Library(device)
+    try:
+        library.asarray(0, "float32")
+    except ValueError:
+        pytest.skip(f"this version of array-api-strict has no device for {device}")
     with library.strictest():
         assert_case(make(cell, "float32"), library)
 
@@ -373,9 +371,7 @@ def test_padding_may_be_as_long_as_it_likes(cell):
     assert longer_outputs.shape == (4, 14, 2)
     assert not longer_outputs[:, 5:].any()
     assert not longer_dx[:, 5:].any()
-    assert_same(
-        forward_arrays(case, longer_outputs[:, :5], longer_state), forward_arrays(case, outputs, state)
-    )
+    assert_same(forward_arrays(case, longer_outputs[:, :5], longer_state), forward_arrays(case, outputs, state))
     assert_same(
         gradient_arrays(case, longer_dx[:, :5], longer_d_state, longer_d_params),
         gradient_arrays(case, dx, d_state, d_params),
@@ -403,9 +399,7 @@ def test_many_to_one_is_many_to_many_with_one_gradient(xp, cell):
     _, _, tape = forward(case, arrays)
     one = backward(case, arrays._replace(d_outputs=None), tape)
     many = backward(case, arrays._replace(d_outputs=xp.asarray(at_last_step), d_state=None), tape)
-    check_gradients(
-        on_host(xp, gradient_arrays(case, *one)), on_host(xp, gradient_arrays(case, *many)), "float64"
-    )
+    check_gradients(on_host(xp, gradient_arrays(case, *one)), on_host(xp, gradient_arrays(case, *many)), "float64")
 
 
 def test_no_input_gradient_is_None_and_changes_no_other(xp, cell):
@@ -773,10 +767,10 @@ def test_libraries_and_devices_are_not_mixed(cell):
         call(cell, state=in_state(cell, strict.asarray))
     case = make(cell)
     here, there = hand_over(case, Library("strict")), hand_over(case, Library("strict-device1"))
-    with pytest.raises(TypeError, match="x is on .*device1.* but the parameters are on .*CPU_DEVICE"):
+    with pytest.raises(TypeError, match=r"x is on .*device1.* but the parameters are on .*CPU_DEVICE"):
         forward(case, here._replace(x=there.x))
     _, _, tape = forward(case, here)
-    with pytest.raises(TypeError, match="d_outputs is on .*device1"):
+    with pytest.raises(TypeError, match=r"d_outputs is on .*device1"):
         backward(case, here._replace(d_outputs=there.d_outputs), tape)
     with pytest.raises(TypeError, match="NumPy and array-api-strict"):
         backward(case, here._replace(d_outputs=case.d_outputs), tape)
@@ -829,8 +823,8 @@ def test_wrong_gradients_are_named_and_change_nothing(cell):
     last = oracle.STATES[cell][-1]
     with pytest.raises(ValueError, match=r"d_outputs must have shape \(4, 6, 2\), got \(4, 5, 2\)"):
         backward(case, arrays._replace(d_outputs=arrays.d_outputs[:, :5]), tape, into=into)
+    change = in_state(cell, lambda values: values[:, :1])
     with pytest.raises(ValueError, match=rf"d_state.*d{last}.* must have shape \(4, 2\), got \(4, 1\)"):
-        change = in_state(cell, lambda values: values[:, :1])
         backward(case, arrays._replace(d_state=change(arrays.d_state)), tape, into=into)
     with pytest.raises(TypeError, match="d_outputs is float32"):
         backward(case, arrays._replace(d_outputs=arrays.d_outputs.astype("float32")), tape, into=into)
@@ -873,19 +867,11 @@ def test_the_bias_starts_with_an_open_forget_gate(xp):
 @pytest.mark.parametrize("lengths", [None, RAGGED])
 def test_reverse_valid_turns_each_row_round_and_is_its_own_inverse(xp, lengths):
     for shape in ((4, 6, 2), (4, 6)):
-        array = np.arange(np.prod(shape)).reshape(shape).astype(float)
-        expected = array.copy()
+        host = np.arange(np.prod(shape)).reshape(shape).astype(float)
+        expected = host.copy()
         for row, length in enumerate(lengths or [6] * 4):
-            expected[row, :length] = array[row, :length][::-1]
-        given_array = xp.asarray(array)
-        turned = reverse_valid(given_array.__array_namespace__() if xp.name != "torch" else compat(), given_array, lengths)
+            expected[row, :length] = host[row, :length][::-1]
+        array = xp.asarray(host)
+        turned = reverse_valid(array_namespace(array), array, lengths)
         np.testing.assert_array_equal(xp.to_host(turned), expected)
-        assert not (xp.name.startswith("numpy") and np.shares_memory(turned, given_array))
-        back = reverse_valid(given_array.__array_namespace__() if xp.name != "torch" else compat(), turned, lengths)
-        np.testing.assert_array_equal(xp.to_host(back), array)
-
-
-def compat() -> Any:
-    import array_api_compat.torch
-
-    return array_api_compat.torch
+        np.testing.assert_array_equal(xp.to_host(reverse_valid(array_namespace(array), turned, lengths)), host)

@@ -1,13 +1,13 @@
 """Whole layers: against PyTorch, against plain loops in float64, and what they promise of tapes, copies and errors.
 
 The environment variable XLSTM_RANDOM_LAYERS says how many random layers are compared with PyTorch in each dtype: 40
-where it is not set; 300 is the slow check, of half a minute.
+where it is not set; 300 is the slow check, of some ten seconds.
 """
 
 import copy
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 import xlstm
 from xlstm import backends
-from xlstm.backends import cupy_arrays
 from xlstm.layers import LAYERS
 
 from .. import oracle
@@ -54,10 +53,13 @@ def by_name(cell: str, prefix: str, state: Any) -> dict[str, Any]:
 
 
 def randomise(layer: Any, seed: int = 0) -> Any:
-    """Every parameter, the biases too, away from its start."""
+    """Every parameter, the biases too, away from its start.
+
+    Not so far that units saturate: the slope 1 - h² at h = 0.995 has lost two digits in float32, here as in PyTorch.
+    """
     rng = np.random.default_rng(seed)
     for name, view in layer.parameters.items():
-        view[...] = rng.normal(0, 0.5 if name.startswith("bias") else view.shape[1] ** -0.5, view.shape)
+        view[...] = 0.6 * rng.normal(0, 0.5 if name.startswith("bias") else view.shape[1] ** -0.5, view.shape)
     return layer
 
 
@@ -194,9 +196,18 @@ def of_torch(torch: Any, example: Example) -> tuple[dict[str, Any], dict[str, An
     return tuple({name: values.detach().numpy() for name, values in d.items()} for d in (results, gradients))
 
 
-def test_random_layers_are_those_of_pytorch(dtype, kernels):
+@pytest.fixture
+def torch() -> Iterator[Any]:
+    """PyTorch on one thread: for layers as small as these, several only get into each other's way."""
+    module = peer("torch")
+    threads = module.get_num_threads()
+    module.set_num_threads(1)
+    yield module
+    module.set_num_threads(threads)
+
+
+def test_random_layers_are_those_of_pytorch(torch, dtype, kernels):
     """Shapes, layers, directions, lengths, states, absent gradients: all drawn; float32 too against float64."""
-    torch = peer("torch")
     worst = {"forward": 0.0, "gradients": 0.0}
     for seed in range(RANDOM_LAYERS):
         example = random_example(dtype, seed, kernels)
@@ -242,9 +253,7 @@ def sizes(largest: int) -> st.SearchStrategy[int]:
     return st.one_of(st.just(1), st.integers(1, largest))
 
 
-@settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_stack_shape_length_and_absence(cell, dtype, kernels, data):
     N, T, D, H, L = (data.draw(sizes(n)) for n in (4, 5, 4, 4, 3))
@@ -739,14 +748,13 @@ def test_orthogonal_start(dtype):
 
 
 def test_pytorch_start(cell, dtype):
-    layer = LAYERS[cell](30, 25, 2, dtype=dtype, seed=0, init="pytorch", device="cpu")
+    layer = LAYERS[cell](30, 100, 2, dtype=dtype, seed=0, init="pytorch", device="cpu")
     for name, view in layer.parameters.items():
-        largest = (2 if name.startswith("bias") else 1) / 5
-        assert np.abs(view).max() <= largest * (1 + 1e-6), name
-        # A uniform draw has a standard deviation of limit/√3; the sum of two, √2 as much.
-        expected = 0.2 / 3**0.5 * (2**0.5 if name.startswith("bias") else 1)
-        assert abs(view.std() / expected - 1) < 0.35, name
-        assert abs(view.mean()) < 0.1, name
+        draws = 2 if name.startswith("bias") else 1
+        assert 0.08 * draws < np.abs(view).max() <= 0.1 * draws * (1 + 1e-6), name
+        deviation = 0.1 * (draws / 3) ** 0.5  # of one uniform draw from ±limit: limit/√3
+        assert abs(view.std() / deviation - 1) < 0.2, name
+        assert abs(view.mean()) < 5 * deviation / view.size**0.5, name
 
 
 @pytest.mark.parametrize("init", ["orthogonal", "pytorch"])
@@ -761,9 +769,6 @@ def test_the_start_is_drawn_from_the_seed(cell, init):
     np.testing.assert_array_equal(start(1, "float32"), start(1).astype("float32"))  # drawn once, rounded once
     shared = np.random.default_rng(1)
     assert (start(shared) != start(shared)).any()
-    state = np.random.get_state()[1].copy()
-    start(1)
-    np.testing.assert_array_equal(np.random.get_state()[1], state)  # NumPy's global generator is nobody's business
 
 
 # ---------------------------------------------------------------- arguments
@@ -884,6 +889,13 @@ def test_wrong_shapes_are_named():
         layer.backward(tape, None, h)
 
 
+def test_a_ragged_list_is_told_what_a_layer_takes(cell):
+    """The likeliest mistake: NumPy's own message of "inhomogeneous shapes" helps nobody."""
+    layer = LAYERS[cell](3, 4, device="cpu")
+    with pytest.raises((ValueError, TypeError), match=r"\(N, T, 3\)"):
+        layer([np.zeros((5, 3)), np.zeros((2, 3))])
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "error"),
     [
@@ -939,15 +951,15 @@ def test_compiled_kernels_are_there_or_said_to_be_missing(cell, dtype):
 
 @pytest.fixture
 def no_cupy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(cupy_arrays, "installed", lambda: False)
-    monkeypatch.setattr(cupy_arrays, "_backends", {})
+    monkeypatch.setattr(backends.cupy_arrays, "installed", lambda: False)
+    monkeypatch.setattr(backends.cupy_arrays, "_backends", {})
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
     return monkeypatch
 
 
 def test_cuda_without_cupy_names_the_command_that_mends_it(cell, no_cupy):
     for device in ("cuda", "cuda:1"):
-        with pytest.raises(RuntimeError, match="CuPy is not installed.*pip install"):
+        with pytest.raises(RuntimeError, match=r"CuPy is not installed.*pip install"):
             LAYERS[cell](3, 4, device=device)
     layer = LAYERS[cell](3, 4)
     with pytest.raises(RuntimeError, match="pip install"):
@@ -964,7 +976,7 @@ def test_the_environment_variable_stands_for_no_device(cell, no_cupy):
     copied = copy.deepcopy(LAYERS[cell](3, 4, device="cpu"))
     assert copied.device == "cpu"
     no_cupy.setenv("XLSTM_DEVICE", "toaster")
-    with pytest.raises(ValueError, match="XLSTM_DEVICE must be .* got 'toaster'"):
+    with pytest.raises(ValueError, match=r"XLSTM_DEVICE must be .* got 'toaster'"):
         LAYERS[cell](3, 4)
     for value in ("cpu", "auto", ""):
         no_cupy.setenv("XLSTM_DEVICE", value)

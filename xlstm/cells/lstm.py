@@ -155,9 +155,7 @@ def forward(
 # ---------------------------------------------------------------- backward
 
 
-def step_backward(
-    xp: Namespace, saved: tuple[Array, Array, Array], dh: Array, dc: Array, dz: Array
-) -> Array:
+def step_backward(xp: Namespace, saved: tuple[Array, Array, Array], dh: Array, dc: Array, dz: Array) -> Array:
     """The gradient of one `step`: from dh and dc (n, H) of its results to dz (n, 4H), written in place, and dc (n, H).
 
     Each line is the derivative of a line of `step`, from the last to the first.
@@ -197,7 +195,7 @@ def backward(
     tape
         What that call returned.
     d_outputs
-        (N, T, H), the loss's gradient with respect to the outputs, or None for zero. After a row's length it is ignored.
+        (N, T, H), the loss's gradient with respect to the outputs, or None for zero; ignored after a row's length.
     d_state
         (dh, dc), each (N, H) or None for zero: the gradient with respect to the final state. A loss that reads only the
         last valid step gives just dh.

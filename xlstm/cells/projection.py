@@ -23,7 +23,9 @@ class Saved(NamedTuple):
     table: Array  # (V, D) or None
 
 
-def forward(xp: Namespace, params: Any, rows: Rows, x: Array, tokens: tuple[Array, Array] | None) -> tuple[Array, Saved]:
+def forward(
+    xp: Namespace, params: Any, rows: Rows, x: Array, tokens: tuple[Array, Array] | None
+) -> tuple[Array, Saved]:
     """z (T, N, G) for the steps that some row still runs, rows longest first; and what `backward` needs."""
     weight, bias = params["weight_ih"], params["bias"]  # (G, D), (G,)
     shape = (rows.steps, rows.rows, bias.shape[0])

@@ -1,0 +1,127 @@
+"""Parameters to PyTorch and back. The matrices of textbooks are in test_layers.py, with the layers they make."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xlstm
+from xlstm.convert import from_torch, to_torch
+
+from ..measure import relative_error
+from ..peers import peer
+
+STACKS = [(1, False), (1, True), (3, False), (2, True)]
+
+
+def ours(cell: type, layers: int, bidirectional: bool, dtype: str) -> Any:
+    layer = cell(3, 4, layers, bidirectional, dtype=dtype, seed=1, init="pytorch", device="cpu")
+    layer.parameters.flat[...] = np.random.default_rng(0).normal(0, 0.5, layer.parameters.flat.shape)
+    return layer
+
+
+def theirs(cell: type, layers: int, bidirectional: bool, dtype: str, **options: Any) -> Any:
+    torch = peer("torch")
+    torch.manual_seed(0)
+    kind = {xlstm.LSTM: torch.nn.LSTM, xlstm.RNN: torch.nn.RNN}[cell]
+    return kind(3, 4, layers, bidirectional=bidirectional, batch_first=True, dtype=getattr(torch, dtype), **options)
+
+
+def assert_same_outputs(layer: Any, module: Any, dtype: str) -> None:
+    torch = peer("torch")
+    x = np.random.default_rng(3).normal(size=(2, 5, 3)).astype(dtype)
+    with torch.no_grad():
+        expected, _ = module(torch.asarray(x))
+    tolerance = {"float64": 1e-14, "float32": 1e-6}[dtype]
+    assert relative_error(layer(x)[0], expected.numpy()) < tolerance
+
+
+@pytest.mark.parametrize(("layers", "bidirectional"), STACKS)
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN])
+def test_to_torch_loads_and_gives_the_same_outputs(cell, layers, bidirectional, dtype):
+    torch = peer("torch")
+    layer, module = ours(cell, layers, bidirectional, dtype), theirs(cell, layers, bidirectional, dtype)
+    state = {name: torch.asarray(values) for name, values in to_torch(layer.parameters).items()}
+    assert {name: values.shape for name, values in state.items()} == {
+        name: values.shape for name, values in module.state_dict().items()
+    }
+    module.load_state_dict(state)
+    assert_same_outputs(layer, module, dtype)
+
+
+@pytest.mark.parametrize(("layers", "bidirectional"), STACKS)
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN])
+def test_from_torch_adds_the_two_biases(cell, layers, bidirectional, dtype):
+    module = theirs(cell, layers, bidirectional, dtype)
+    layer = ours(cell, layers, bidirectional, dtype)
+    values = from_torch(module.state_dict())
+    assert set(values) == set(layer.parameters)
+    assert {str(array.dtype) for array in values.values()} == {dtype}
+    for name, array in values.items():
+        layer.parameters[name] = array
+    assert_same_outputs(layer, module, dtype)
+
+
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN])
+def test_a_module_without_biases_has_biases_of_zero(cell, dtype):
+    module = theirs(cell, 2, True, dtype, bias=False)
+    layer = ours(cell, 2, True, dtype)
+    values = from_torch(module.state_dict())
+    assert set(values) == set(layer.parameters)
+    for name, array in values.items():
+        assert array.dtype == dtype
+        layer.parameters[name] = array
+    assert_same_outputs(layer, module, dtype)
+
+
+def test_there_and_back_is_the_same(dtype):
+    """Host arrays will do: no PyTorch is needed."""
+    layer = ours(xlstm.LSTM, 2, True, dtype)
+    state = to_torch(layer.parameters)
+    assert all(type(values) is np.ndarray and values.dtype == dtype for values in state.values())
+    back = from_torch(state)
+    assert set(back) == set(layer.parameters)
+    for name, values in layer.parameters.items():
+        np.testing.assert_array_equal(back[name], values)
+
+
+def test_what_is_given_out_is_a_copy():
+    layer = ours(xlstm.LSTM, 1, False, "float64")
+    before = layer.parameters.flat.copy()
+    state = to_torch(layer.parameters)
+    for values in state.values():
+        values[...] = np.nan
+    np.testing.assert_array_equal(layer.parameters.flat, before)
+
+
+def test_what_is_taken_in_is_a_copy():
+    """Writing to it must not train the module it came from."""
+    state = to_torch(ours(xlstm.LSTM, 1, False, "float64").parameters)
+    before = {name: values.copy() for name, values in state.items()}
+    for values in from_torch(state).values():
+        values[...] = np.nan
+    for name, values in before.items():
+        np.testing.assert_array_equal(state[name], values)
+
+
+def test_a_projection_is_refused():
+    module = theirs(xlstm.LSTM, 1, False, "float32", proj_size=2)
+    with pytest.raises(ValueError, match="weight_hr_l0"):
+        from_torch(module.state_dict())
+
+
+@pytest.mark.parametrize("name", ["weight_hr_l0", "head.weight", "0.weight_ih_l0", "num_batches_tracked"])
+def test_names_that_have_no_place_are_refused(name):
+    state = to_torch(ours(xlstm.LSTM, 1, False, "float32").parameters)
+    with pytest.raises(ValueError, match=name):
+        from_torch({**state, name: np.zeros(3, "float32")})
+
+
+@pytest.mark.parametrize("missing", ["bias_ih_l0", "bias_hh_l0", "weight_ih_l0", "weight_hh_l0"])
+def test_one_of_a_pair_alone_is_refused(missing):
+    """A bias left out would be taken for 0, a matrix for the layer's start."""
+    state = to_torch(ours(xlstm.LSTM, 1, False, "float32").parameters)
+    state["bias_hh_l0"] = np.ones(16, "float32")
+    del state[missing]
+    with pytest.raises(ValueError, match=missing):
+        from_torch(state)

@@ -1,0 +1,119 @@
+"""Labels and weights of rows, read and checked: what y, sample_weight and class_weight may be."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .sequences import HostArray
+
+
+def classes_of(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
+    """The classes, sorted, and the number of each row's class."""
+    labels = column(y, rows)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    return classes, numbers.astype(np.int64)
+
+
+def known(y: Any, classes: HostArray, rows: int | None = None) -> HostArray:
+    """The number of each row's class among `classes`; a ValueError that names the row of one that is not there."""
+    labels = column(y, rows)
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    found = np.array([numbers.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+    if (found < 0).any():
+        row = int(np.argmin(found))
+        raise ValueError(f"row {row} has the label {labels[row]!r}, which is none of the classes {classes.tolist()}.")
+    return found
+
+
+def column(y: Any, rows: int | None) -> HostArray:
+    """y as a one-dimensional array of labels, checked."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None.")
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
+            "for example using ravel().",
+            category=_column_vector_warning(),
+            stacklevel=4,
+        )
+        labels = labels.ravel()
+    if labels.ndim != 1:
+        raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.")
+    if rows is not None and len(labels) != rows:
+        raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
+    if labels.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y holds complex numbers.")
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all():
+            row = int(np.argmin(np.isfinite(labels)))
+            raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
+        if (labels != np.floor(labels)).any():
+            raise ValueError("Unknown label type: continuous. y must hold classes, got numbers with fractions.")
+    if labels.dtype.kind == "O":
+        kinds = {type(label) for label in labels.tolist()}
+        if any(label is None or label != label for label in labels.tolist()):
+            row = next(k for k, label in enumerate(labels.tolist()) if label is None or label != label)
+            raise ValueError(f"y[{row}] is {labels[row]!r}: every row needs a label.")
+        if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
+            names = sorted(kind.__name__ for kind in kinds)
+            raise ValueError(f"Unknown label type: y mixes {' and '.join(names)}.")
+        labels = np.array(labels.tolist())
+        if labels.ndim != 1 or labels.dtype.kind == "O":
+            raise ValueError("Unknown label type: y must hold strings or numbers.")
+    return labels
+
+
+def _column_vector_warning() -> type[Warning]:
+    if "sklearn" in sys.modules:
+        from sklearn.exceptions import DataConversionWarning
+
+        kind: type[Warning] = DataConversionWarning
+        return kind
+    return UserWarning
+
+
+def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
+    """(n,) float64: each row's own weight times that of its class."""
+    n = len(labels)
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n, float(weights))
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected ({n},): one weight for each row.")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        row = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
+        raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: nothing could be learned.")
+    counts = np.bincount(labels, weights=weights, minlength=len(classes))
+    if class_weight is None:
+        return weights
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        present = counts > 0
+        factors = np.ones(len(classes))
+        factors[present] = counts.sum() / (present.sum() * counts[present])
+    elif isinstance(class_weight, dict):
+        names = classes.tolist()
+        unknown = [name for name in class_weight if name not in names]
+        if unknown:
+            raise ValueError(f"class_weight names {unknown[0]!r}, which is no class of y: {names}.")
+        factors = np.array([float(class_weight.get(name, 1.0)) for name in names])
+        if not np.isfinite(factors).all() or (factors < 0).any() or not factors[labels].any():
+            raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {class_weight}.")
+    else:
+        raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {class_weight!r}.")
+    weighted: HostArray = weights * factors[labels]
+    return weighted
+
+
+def mean_one(weights: HostArray) -> HostArray:
+    mean = weights.mean()
+    if mean == 0:
+        raise ValueError("all rows of the training or the validation part have weight zero.")
+    scaled: HostArray = weights / mean
+    return scaled
