@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import head, layers, params
+from . import backends, head, layers, params
 from .backends import Backend
 from .encode import UNKNOWN
 from .namespace import Array
@@ -123,6 +123,21 @@ class Model:
         other = Model(self.architecture, backend, kernels, np.random.default_rng(0))
         other.write(self.read())
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles are built anew: the layers' parameters have to stay views of the one buffer.
+        kernels = self.recurrent._requested_kernels
+        return {
+            "architecture": self.architecture,
+            "device": self.backend.device,
+            "kernels": kernels,
+            "values": self.read(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        backend = backends.select(state["device"])
+        self.__init__(state["architecture"], backend, state["kernels"], np.random.default_rng(0))  # type: ignore[misc]
+        self.write(state["values"])
 
     def read(self) -> Any:
         """All parameters, a new flat host array."""

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from ..namespace import Array, Namespace, array_namespace, sigmoid
 from . import projection
 from .arguments import accumulate, check_d_outputs, check_input, check_shape, check_tape
-from .ragged import Rows
+from .ragged import Rows, initial_steps, transposed
 
 GATES = 4
 STATES = ("h", "c")
@@ -56,14 +56,15 @@ class Tape(NamedTuple):
 
     rows: Rows
     saved_input: projection.Saved
-    steps: list[tuple[Array, Array, Array]]  # for each t: gates (n, 4H), c before the step (n, H), tanh(c after) (n, H)
-    hs: Array  # (T + 1, N, H): h before each step, and after the last
+    gates: Array  # (T, N, 4H)
+    cs: Array  # (T + 1, N, H): c before each step, and after the last
+    hs: Array  # (T + 1, N, H): the same of h
 
 
-def step(xp: Namespace, z: Array, c: Array) -> tuple[Array, Array, Array, Array]:
-    """One step of n rows, from z = W·x + R·h + b (n, 4H) and c (n, H). `z` is overwritten with the gates.
+def step(xp: Namespace, z: Array, c: Array) -> tuple[Array, Array]:
+    """One step of n rows, from z = W·x + R·h + b (n, 4H) and c (n, H): returns h_new and c_new, each (n, H).
 
-    Returns gates (n, 4H), c_new (n, H), tanh(c_new) (n, H) and h_new (n, H).
+    `z` is overwritten with the gates: in place, since the memory of all steps' gates is most of what a pass touches.
     """
     H = c.shape[1]
     gates = z
@@ -73,8 +74,8 @@ def step(xp: Namespace, z: Array, c: Array) -> tuple[Array, Array, Array, Array]
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
     c_new = f * c
     c_new += i * g  # (n, H)
-    tanh_c = xp.tanh(c_new)  # (n, H): of the new cell, not of the old one
-    return gates, c_new, tanh_c, o * tanh_c
+    h_new = o * xp.tanh(c_new)  # (n, H): tanh of the new cell, not of the old one
+    return h_new, c_new
 
 
 def forward(
@@ -127,41 +128,37 @@ def forward(
     rows = Rows(xp, lengths, N, T, weight_hh.device)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, 4H)
 
-    hs = xp.zeros((rows.steps + 1, N, H), dtype=weight_hh.dtype, device=weight_hh.device)
-    if h is not None:
-        hs[0, :, :] = rows.sort(h)
-    h = hs[0, :, :]  # (N, H)
-    c = xp.zeros_like(h) if c is None else xp.asarray(rows.sort(c), copy=True)  # (N, H): the caller may write to his
-    steps, ended = [], []
+    hs = initial_steps(xp, rows, h, weight_hh)  # (T + 1, N, H)
+    cs = initial_steps(xp, rows, c, weight_hh)
+    h, c = hs[0, :, :], cs[0, :, :]  # (N, H)
+    weight_hh_t = transposed(xp, weight_hh, rows.steps)  # (H, 4H)
+    ended = []
     for t, n in enumerate(rows.active):
         if n < h.shape[0]:  # rows n and later have ended: their state is final
             ended.append((h[n:, :], c[n:, :]))
             h, c = h[:n, :], c[:n, :]
-        z_t = h @ weight_hh.T  # (n, 4H)
-        z_t += z[t, :n, :]
-        gates, c_new, tanh_c, h = step(xp, z_t, c)
-        if keep:
-            steps.append((gates, c, tanh_c))
-        c = c_new
-        hs[t + 1, :n, :] = h
+        z_t = z[t, :n, :]  # (n, 4H)
+        z_t += h @ weight_hh_t
+        h, c = step(xp, z_t, c)
+        hs[t + 1, :n, :], cs[t + 1, :n, :] = h, c
     ended.append((h, c))
     # concat copies: what is handed out is the caller's, and the tape stays as it is.
     final_h = rows.unsort(xp.concat([h for h, _ in reversed(ended)], axis=0))  # (N, H)
     final_c = rows.unsort(xp.concat([c for _, c in reversed(ended)], axis=0))  # (N, H)
     outputs = rows.batch_major(hs[1:, :, :])  # (N, T, H)
-    return outputs, (final_h, final_c), Tape(rows, saved_input, steps, hs) if keep else None
+    return outputs, (final_h, final_c), Tape(rows, saved_input, z, cs, hs) if keep else None
 
 
 # ---------------------------------------------------------------- backward
 
 
-def step_backward(xp: Namespace, saved: tuple[Array, Array, Array], dh: Array, dc: Array, dz: Array) -> Array:
+def step_backward(xp: Namespace, gates: Array, c: Array, c_new: Array, dh: Array, dc: Array, dz: Array) -> Array:
     """The gradient of one `step`: from dh and dc (n, H) of its results to dz (n, 4H), written in place, and dc (n, H).
 
     Each line is the derivative of a line of `step`, from the last to the first.
     """
-    gates, c, tanh_c = saved
     H = c.shape[1]
+    tanh_c = xp.tanh(c_new)
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
     dz[...] = gates * (1 - gates)  # the slope of each gate: of sigmoid, s·(1 - s) ...
     dz[:, 2 * H : 3 * H] = 1 - g * g  # ... and of tanh, 1 - g²
@@ -216,7 +213,7 @@ def backward(
         The gradients of `weight_ih`, `weight_hh` and `bias`.
     """
     check_tape(tape, Tape, __name__)
-    rows, saved_input, steps, hs = tape
+    rows, saved_input, gates, cs, hs = tape
     N, H = hs.shape[1:]
     dh_final, dc_final = (None, None) if d_state is None else d_state
     xp = array_namespace(*params.values(), hs, d_outputs, dh_final, dc_final)
@@ -238,7 +235,7 @@ def backward(
             dc = xp.concat([dc, dc_final[dc.shape[0] : n, :]], axis=0)
         if d_outputs is not None:
             dh = dh + d_outputs[t, :n, :]
-        dc = step_backward(xp, steps[t], dh, dc, dz[t, :n, :])
+        dc = step_backward(xp, gates[t, :n, :], cs[t, :n, :], cs[t + 1, :n, :], dh, dc, dz[t, :n, :])
         dh = dz[t, :n, :] @ weight_hh  # (n, H): h's gradient through z of this step
 
     flat_dz = xp.reshape(dz, (rows.steps * N, GATES * H))  # (T·N, 4H)

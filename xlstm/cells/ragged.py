@@ -114,6 +114,24 @@ class Rows:
         return batch
 
 
+def initial_steps(xp: Namespace, rows: Rows, state: Array | None, like: Array) -> Array:
+    """(steps + 1, N, H) for a state before each step and after the last: the initial one in front, then zeros."""
+    states = xp.zeros((rows.steps + 1, rows.rows, like.shape[1]), dtype=like.dtype, device=like.device)
+    if state is not None:
+        states[0, :, :] = rows.sort(state)
+    return states
+
+
+def transposed(xp: Namespace, weight: Array, steps: int) -> Array:
+    """weightᵀ, for products with it at each of `steps` steps."""
+    if steps < 8:
+        return weight.T
+    # From a few steps on a copy pays: BLAS reads rows faster than columns.
+    copy = xp.empty((weight.shape[1], weight.shape[0]), dtype=weight.dtype, device=weight.device)
+    copy[...] = weight.T
+    return copy
+
+
 def reverse_valid(xp: Namespace, array: Array, lengths: list[int] | None) -> Array:
     """Each row's valid steps in reverse order, the padding left in its place: its own inverse and its own gradient.
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ..namespace import Array, Namespace, array_namespace
 from . import projection
 from .arguments import accumulate, check_d_outputs, check_input, check_shape, check_tape
-from .ragged import Rows
+from .ragged import Rows, initial_steps, transposed
 
 GATES = 1
 STATES = ("h",)
@@ -71,17 +71,16 @@ def forward(
     rows = Rows(xp, lengths, N, T, weight_hh.device)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, H)
 
-    hs = xp.zeros((rows.steps + 1, N, H), dtype=weight_hh.dtype, device=weight_hh.device)
-    if state is not None:
-        hs[0, :, :] = rows.sort(state)
+    hs = initial_steps(xp, rows, state, weight_hh)  # (T + 1, N, H)
     h = hs[0, :, :]  # (N, H)
+    weight_hh_t = transposed(xp, weight_hh, rows.steps)  # (H, H)
     ended = []
     for t, n in enumerate(rows.active):
         if n < h.shape[0]:  # rows n and later have ended: their state is final
             ended.append(h[n:, :])
             h = h[:n, :]
-        z_t = h @ weight_hh.T  # (n, H)
-        z_t += z[t, :n, :]
+        z_t = z[t, :n, :]  # (n, H)
+        z_t += h @ weight_hh_t
         h = step(xp, z_t)
         hs[t + 1, :n, :] = h
     ended.append(h)
