@@ -17,6 +17,7 @@ if __name__ != "xlstm.backends":
 
 import logging
 import os
+import re
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -85,6 +86,7 @@ class DeviceReport(NamedTuple):
 
     device: str
     usable: bool
+    used: bool
     library: str
     kernels: str
     detail: str
@@ -117,10 +119,9 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
         return numpy_arrays.BACKEND
     if device == "auto":
         return _automatic(flops_per_step)
-    if isinstance(device, str) and device.startswith("cuda"):
-        number = device.removeprefix("cuda").removeprefix(":") or ("0" if device == "cuda" else "")
-        if number.isdecimal() and number.isascii():
-            return cupy_arrays.backend(int(number))
+    number = re.fullmatch(r"cuda(?::([0-9]+))?", device) if isinstance(device, str) else None
+    if number:
+        return cupy_arrays.backend(int(number[1] or 0))
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
 
 
@@ -130,23 +131,25 @@ def _automatic(flops_per_step: float | None) -> Backend:
         return numpy_arrays.BACKEND  # nobody who has no GPU package expects a GPU
     if flops_per_step is not None and flops_per_step < AUTO_MIN_FLOPS_PER_STEP:
         _say_once(
+            "small work",
             f"using the CPU: a step of this work is {flops_per_step / 1e6:.2g} million operations, and below "
-            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster; use device='cuda' to override"
+            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster (device='cuda' overrides)",
         )
         return numpy_arrays.BACKEND
     try:
         return cupy_arrays.backend(0)
     except RuntimeError as error:
-        _say_once(f"using the CPU: {error}")
+        _say_once("no usable GPU", f"using the CPU: {error}")
         return numpy_arrays.BACKEND
 
 
 _said: set[str] = set()
 
 
-def _say_once(message: str) -> None:
-    if message not in _said:
-        _said.add(message)
+def _say_once(reason: str, message: str) -> None:
+    """Once a process for each kind of reason, not for each size of work."""
+    if reason not in _said:
+        _said.add(reason)
         log.warning(message)
 
 
@@ -180,16 +183,27 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
 
 
 def report() -> list[DeviceReport]:
-    """Every device of this machine, whether it can be used, and why not."""
-    cpu = find("lstm", numpy_arrays.BACKEND, "float32", "auto")
-    devices = [DeviceReport("cpu", True, numpy_arrays.version(), cpu.kernels, numpy_arrays.processor())]
+    """Every device of this machine: whether it can be used, whether it would be, and why not.
+
+    Nothing is raised: a device that cannot be used is an entry whose detail says what is missing.
+
+    Returns
+    -------
+    list of DeviceReport
+        `device`, `usable`, `used` (by `device=None`, for work that is not small), `library`, `kernels` and `detail`.
+    """
+    devices = [_entry(numpy_arrays.BACKEND, numpy_arrays.version(), numpy_arrays.processor())]
     try:
         for number in range(cupy_arrays.count()):
-            cuda = cupy_arrays.backend(number)
-            choice = find("lstm", cuda, "float32", "auto")
-            devices.append(
-                DeviceReport(cuda.device, True, cupy_arrays.version(), choice.kernels, cupy_arrays.processor(number))
-            )
+            devices.append(_entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number)))
     except RuntimeError as error:
-        devices.append(DeviceReport("cuda", False, "", "", str(error)))
-    return devices
+        devices.append(DeviceReport("cuda", False, False, "", "", str(error)))
+    wanted = os.environ.get("XLSTM_DEVICE") or "auto"
+    usable = [entry.device for entry in devices if entry.usable]
+    used = usable[min(1, len(usable) - 1)] if wanted == "auto" else "cuda:0" if wanted == "cuda" else wanted
+    return [entry._replace(used=entry.usable and entry.device == used) for entry in devices]
+
+
+def _entry(backend: Backend, library: str, detail: str) -> DeviceReport:
+    choice = find("lstm", backend, "float32", "auto")
+    return DeviceReport(backend.device, True, False, library, choice.kernels, detail)

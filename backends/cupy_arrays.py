@@ -8,7 +8,7 @@ import importlib.util
 from contextlib import AbstractContextManager
 from typing import Any
 
-_INSTALL = "pip install 'xp-lstm[cuda12]' (or [cuda13], as the driver needs; nvidia-smi shows its CUDA version)"
+_INSTALL = "pip install 'cupy-cuda12x[ctk]' (or 'cupy-cuda13x[ctk]', as the driver needs: nvidia-smi shows its version)"
 
 
 def installed() -> bool:
@@ -18,8 +18,9 @@ def installed() -> bool:
 
 def _distributions() -> list[str]:
     """The installed distributions that bring the package `cupy`: more than one destroy each other."""
-    # What a broken uninstallation leaves behind has no name.
-    names = {(dist.metadata or {}).get("Name") or "" for dist in importlib.metadata.distributions()}
+    # What a broken uninstallation leaves behind has no metadata, or no name in it.
+    found = [dist.metadata for dist in importlib.metadata.distributions()]
+    names = {metadata["Name"] for metadata in found if metadata and "Name" in metadata}
     return sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
 
 

@@ -23,12 +23,14 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace seeds sequences labels data
+namespace seeds sequences labels columns data
 cells
 params encode losses head optim
 layers batch convert
 model
 train
+fitted
+stream
 estimator
 checkpoint gradcheck
 __init__

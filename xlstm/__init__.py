@@ -9,6 +9,7 @@ except ImportError as error:
         "xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml."
     ) from None
 
+from .backends import report as devices
 from .checkpoint import load
 from .estimator import SequenceClassifier
 from .gradcheck import GradientReport, check_gradients
@@ -17,4 +18,13 @@ from .sequences import from_channels_first
 
 __version__ = "0.1.0"
 
-__all__ = ["LSTM", "RNN", "GradientReport", "SequenceClassifier", "check_gradients", "from_channels_first", "load"]
+__all__ = [
+    "LSTM",
+    "RNN",
+    "GradientReport",
+    "SequenceClassifier",
+    "check_gradients",
+    "devices",
+    "from_channels_first",
+    "load",
+]

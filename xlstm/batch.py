@@ -25,6 +25,10 @@ class Encoded(NamedTuple):
     def of(cls, steps: HostArray, lengths: HostArray) -> Encoded:
         return cls(steps, lengths, np.cumsum(lengths) - lengths)
 
+    def rows(self, rows: HostArray) -> Encoded:
+        """These rows; the steps are shared."""
+        return Encoded(self.steps, self.lengths[rows], self.starts[rows])
+
     def padded(self, rows: HostArray) -> tuple[HostArray, list[int]]:
         """These rows as one block, (N, T, D) or (N, T), T the longest; and their lengths.
 

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from . import backends, encode, optim, train
-from .estimator import Fitted, SequenceClassifier
+from .estimator import SequenceClassifier, flops_per_step
+from .fitted import Fitted
 from .model import Architecture, Model
 from .sequences import HostArray
 
@@ -201,8 +202,6 @@ def load(path: Any, device: str | None = None) -> SequenceClassifier:
         classifier, architecture = _understood(header)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
-    from .estimator import flops_per_step
-
     # Not the device it was trained on, but the one asked for, or the usual choice, sizes it.
     backend = backends.select(device, "auto", flops_per_step(architecture, rows=32))
     try:

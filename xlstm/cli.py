@@ -351,12 +351,14 @@ def _bench(options: Any) -> tuple[str, dict[str, Any]]:
 
 def _devices(options: Any) -> tuple[str, dict[str, Any]]:
     report = backends.report()
-    automatic = backends.select(options.device, "auto").device
+    used = [entry.device for entry in report if entry.used]
+    if options.device is not None:
+        used = [backends.select(options.device).device]
     lines = []
     for entry in report:
         if entry.usable:
-            used = "  <- used" if entry.device == automatic else ""
-            lines.append(f"{entry.device}: {entry.detail}; {entry.library}; kernels: {entry.kernels}{used}")
+            mark = "  <- used" if entry.device in used else ""
+            lines.append(f"{entry.device}: {entry.detail}; {entry.library}; kernels: {entry.kernels}{mark}")
         else:
             lines.append(f"{entry.device}: not usable: {entry.detail}")
     if len([entry for entry in report if entry.usable]) > 1:
@@ -364,7 +366,7 @@ def _devices(options: Any) -> tuple[str, dict[str, Any]]:
             f"'auto' takes the GPU for work of {backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million operations a step "
             "or more, the CPU for less"
         )
-    return "\n".join(lines), {"devices": [entry._asdict() for entry in report], "used": automatic}
+    return "\n".join(lines), {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None}
 
 
 def _check(options: Any) -> tuple[str, dict[str, Any]]:

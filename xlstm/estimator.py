@@ -9,19 +9,18 @@ import copy
 import inspect
 import operator
 import sys
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from . import backends, batch, encode, layers, losses, optim, sequences, train
-from .batch import Encoded
+from . import backends, batch, columns, encode, layers, losses, optim, sequences, train
+from .fitted import Fitted
 from .labels import classes_of, known, mean_one, row_weights
 from .model import Architecture, Model
 from .seeds import generator
 from .sequences import HostArray
+from .stream import Stream
 
 UPDATE_BUDGET = 1000
 """With max_iter=None, so many updates are made, ..."""
@@ -33,21 +32,6 @@ MAX_EPOCHS = 400
 
 Progress = Callable[[int, int, train.History], None]
 """Called after each epoch with its number, the number of epochs and the history."""
-
-
-@dataclass
-class Fitted:
-    """All that training made. It is replaced as a whole, so that a failed fit leaves the old one."""
-
-    trainer: train.Trainer
-    encoder: encode.Encoder
-    classes: HostArray
-    columns: int | None  # of a two-dimensional X
-    feature_names: HostArray | None
-
-    @property
-    def model(self) -> Model:
-        return self.trainer.model
 
 
 class SequenceClassifier:
@@ -298,7 +282,7 @@ class SequenceClassifier:
         if self.warm_start and hasattr(self, "_fitted"):
             fitted = copy.deepcopy(self._fitted)
             labels = known(y, fitted.classes)
-            _check_columns(fitted, data, X)
+            fitted.check(data, X)
         else:
             fitted = None
         rng = generator(self.random_state) if fitted is None else fitted.trainer.rng
@@ -306,13 +290,13 @@ class SequenceClassifier:
         if self.early_stopping:
             kept, aside = batch.stratified_split(labels, self.validation_fraction, rng)
         if fitted is None:
-            encoder = encode.fit(_take(data, kept), self.fold_case, self.standardize)
+            encoder = encode.fit(sequences.take(data, kept), self.fold_case, self.standardize)
             fitted = self._build(encoder, classes, data, X, len(kept), rng)
-        encoded = self._encoded(fitted, data)
-        training = train.Rows(_subset(encoded, kept), labels[kept], mean_one(weights[kept]))
+        encoded = fitted.encoded(data)
+        training = train.Rows(encoded.rows(kept), labels[kept], mean_one(weights[kept]))
         validation = None
         if aside is not None:
-            validation = train.Rows(_subset(encoded, aside), labels[aside], mean_one(weights[aside]))
+            validation = train.Rows(encoded.rows(aside), labels[aside], mean_one(weights[aside]))
         fitted.trainer.history = train.History()
         self._train(fitted, training, validation, self._epochs(len(kept)), progress)
         self._take_over(fitted)
@@ -340,7 +324,7 @@ class SequenceClassifier:
             if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), fitted.classes):
                 raise ValueError(f"classes {classes!r} are not those of the first call: {fitted.classes.tolist()}.")
             labels = known(y, fitted.classes, len(data.lengths))
-            _check_columns(fitted, data, X)
+            fitted.check(data, X)
         else:
             found, _ = classes_of(y if classes is None else classes)
             if len(found) < 2:
@@ -349,7 +333,7 @@ class SequenceClassifier:
             encoder = encode.fit(data, self.fold_case, self.standardize)
             fitted = self._build(encoder, found, data, X, len(labels), generator(self.random_state))
         weights = row_weights(sample_weight, self.class_weight, fitted.classes, labels)
-        training = train.Rows(self._encoded(fitted, data), labels, mean_one(weights))
+        training = train.Rows(fitted.encoded(data), labels, mean_one(weights))
         self._train(fitted, training, None, 1)
         self._take_over(fitted)
         return self
@@ -432,8 +416,8 @@ class SequenceClassifier:
         )
         backend = backends.select(self.device, "auto", flops_per_step(architecture, self._batch_size(n)))
         model = Model(architecture, backend, self.kernels, rng)
-        columns = data.columns if isinstance(data, sequences.Series) else None
-        return Fitted(train.Trainer(model, self._optimizer(model), rng), encoder, classes, columns, _feature_names(X))
+        width = data.columns if isinstance(data, sequences.Series) else None
+        return Fitted(train.Trainer(model, self._optimizer(model), rng), encoder, classes, width, columns.names_of(X))
 
     def _optimizer(self, model: Model) -> optim.Optimizer:
         with model.backend.current():
@@ -447,12 +431,6 @@ class SequenceClassifier:
                 beta_2=self.beta_2,
                 epsilon=self.epsilon,
             )
-
-    def _encoded(self, fitted: Fitted, data: sequences.Series | sequences.Texts) -> Encoded:
-        steps = encode.encode(fitted.encoder, data)
-        if not fitted.model.architecture.tokens:
-            steps = steps.astype(fitted.model.architecture.dtype)
-        return Encoded.of(steps, data.lengths)
 
     def _train(
         self,
@@ -517,8 +495,8 @@ class SequenceClassifier:
         """(n, K) on the host, float64 or float32 as computed."""
         fitted = self._state()
         data = sequences.read(X, self.encoding)
-        _check_columns(fitted, data, X)
-        encoded = self._encoded(fitted, data)
+        fitted.check(data, X)
+        encoded = fitted.encoded(data)
         model = fitted.model
         logits = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
         for rows in batch.by_length(encoded.lengths):
@@ -532,7 +510,8 @@ class SequenceClassifier:
 
     def predict_proba(self, X: Any) -> HostArray:
         """The probability of each class, (n, K), in the order of `classes_`."""
-        return probabilities(self._logits(X))
+        p: HostArray = losses.probabilities(self._logits(X))
+        return p
 
     def predict(self, X: Any) -> HostArray:
         """The most probable class of each sequence, (n,)."""
@@ -567,7 +546,7 @@ class SequenceClassifier:
         backend = backends.select(device, "auto")
         other = copy.copy(self)
         other.device = backend.device
-        other._take_over(_moved(fitted, backend, self.kernels))
+        other._take_over(fitted.to(backend, self.kernels))
         return other
 
     def stream(self) -> Stream:
@@ -578,7 +557,7 @@ class SequenceClassifier:
         ValueError
             If the model is bidirectional: its second direction begins at the end.
         """
-        return Stream(self)
+        return Stream(self._state(), self.encoding)
 
     def save(self, path: Any) -> None:
         """Write the classifier to one file, whole or not at all: `xlstm.load` reads it.
@@ -598,38 +577,6 @@ class SequenceClassifier:
         checkpoint.save(self, path)
 
 
-class Stream:
-    """One sequence, fed in parts; the state is carried from part to part.
-
-    The probabilities after all parts are those of the whole sequence.
-    """
-
-    def __init__(self, classifier: SequenceClassifier) -> None:
-        fitted = classifier._state()
-        if fitted.model.architecture.bidirectional:
-            raise ValueError("a bidirectional model cannot stream: its second direction begins at the end.")
-        self._fitted = copy.deepcopy(fitted)
-        self._classifier = classifier
-        self._state: Any = None
-
-    def feed(self, part: Any) -> HostArray:
-        """The next steps: a string, a list of tokens, or an array (time, D) or (time,).
-
-        Returns
-        -------
-        (K,)
-            The probability of each class, given all that was fed.
-        """
-        fitted = self._fitted
-        if isinstance(part, np.ndarray) or not isinstance(part, (str, list, tuple)):
-            part = np.asarray(part)
-        data = sequences.read([part], self._classifier.encoding)
-        encoded = self._classifier._encoded(fitted, data)
-        piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
-        logits, self._state = fitted.model.continued(piece, self._state)
-        return probabilities(fitted.model.backend.to_host(logits))[0]
-
-
 def print_progress(epoch: int, epochs: int, history: train.History) -> None:
     """One line to stderr."""
     line = f"epoch {epoch}/{epochs}: loss {history.loss[-1]:.4f}, accuracy {history.accuracy[-1]:.4f}"
@@ -638,98 +585,9 @@ def print_progress(epoch: int, epochs: int, history: train.History) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def probabilities(logits: HostArray) -> HostArray:
-    """(n, K) from logits (n, K), or (n, 2) from (n, 1)."""
-    if logits.shape[1] == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    p: HostArray = losses.softmax(logits)
-    return p
-
-
 def flops_per_step(architecture: Architecture, rows: int) -> float:
     """Floating-point operations of one time step of `rows` sequences, forward: what `"auto"` decides by."""
     a = architecture
     return layers.flops_per_step(
         a.cell, a.embedding_size or a.input_size, a.hidden_size, a.num_layers, 2 if a.bidirectional else 1, rows
     )
-
-
-def _moved(fitted: Fitted, backend: backends.Backend, kernels: str) -> Fitted:
-    """A copy on another device."""
-    old = fitted.trainer
-    model = old.model.to(backend, kernels)
-    with backend.current():
-        optimizer = copy.copy(old.optimizer)
-        optimizer.decayed = model.decayed()
-        optimizer.moments = [backend.from_host(old.model.backend.to_host(moment)) for moment in old.optimizer.moments]
-    trainer = train.Trainer(model, optimizer, copy.deepcopy(old.rng))
-    trainer.history = copy.deepcopy(old.history)
-    return Fitted(trainer, fitted.encoder, fitted.classes, fitted.columns, fitted.feature_names)
-
-
-def _feature_names(X: Any) -> HostArray | None:
-    """The names of a data frame's columns, where all are strings."""
-    columns = getattr(X, "columns", None)
-    if columns is None:
-        return None
-    names = np.asarray(columns, dtype=object)
-    return names if len(names) and all(isinstance(name, str) for name in names) else None
-
-
-def _check_columns(fitted: Fitted, data: Any, X: Any) -> None:
-    """A two-dimensional X has as many columns, of the same names, as the one the model was trained on."""
-    encode.check_kind(fitted.encoder, data)
-    columns = data.columns if isinstance(data, sequences.Series) else None
-    if columns is not None and fitted.columns is not None and columns != fitted.columns:
-        raise ValueError(
-            f"X has {columns} features, but SequenceClassifier is expecting {fitted.columns} features as input. "
-            "For series of another length pass (n, time, 1), or a list of (time_i, 1)."
-        )
-    names = _feature_names(X)
-    if fitted.feature_names is None and names is not None and fitted.columns is not None:
-        warnings.warn("X has feature names, but SequenceClassifier was fitted without feature names", stacklevel=4)
-    if fitted.feature_names is not None and names is None and isinstance(X, np.ndarray):
-        warnings.warn(
-            "X does not have valid feature names, but SequenceClassifier was fitted with feature names", stacklevel=4
-        )
-    if names is not None and fitted.feature_names is not None and not np.array_equal(names, fitted.feature_names):
-        raise ValueError(
-            "The feature names should match those that were passed during fit.\n"
-            + _difference(names, fitted.feature_names)
-        )
-
-
-def _difference(names: HostArray, expected: HostArray) -> str:
-    unexpected, missing = sorted(set(names) - set(expected)), sorted(set(expected) - set(names))
-    text = ""
-    if unexpected:
-        text += "Feature names unseen at fit time:\n" + "".join(f"- {name}\n" for name in unexpected[:5])
-    if missing:
-        text += "Feature names seen at fit time, yet now missing:\n" + "".join(f"- {name}\n" for name in missing[:5])
-    if not unexpected and not missing:
-        text += "Feature names must be in the same order as they were in fit.\n"
-    return text
-
-
-def _take(data: Any, rows: HostArray) -> Any:
-    """These rows of a Series or Texts."""
-    if len(rows) == len(data.lengths):
-        return data
-    starts = np.cumsum(data.lengths) - data.lengths
-    if isinstance(data, sequences.Series):
-        index = np.concatenate([np.arange(starts[k], starts[k] + data.lengths[k]) for k in rows])
-        return data._replace(values=data.values[index], lengths=data.lengths[rows])
-    parts = [data.tokens[starts[k] : starts[k] + data.lengths[k]] for k in rows]
-    tokens: Any
-    if data.kind == "characters":
-        tokens = "".join(parts)
-    elif data.kind == "words":
-        tokens = [token for part in parts for token in part]
-    else:
-        tokens = np.concatenate(parts)
-    return data._replace(tokens=tokens, lengths=data.lengths[rows])
-
-
-def _subset(data: Encoded, rows: HostArray) -> Encoded:
-    """These rows; the steps are shared."""
-    return Encoded(data.steps, data.lengths[rows], data.starts[rows])

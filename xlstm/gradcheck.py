@@ -259,8 +259,9 @@ def _of_layer(
         return tuple(on_device) if len(states) > 1 else on_device[0]
 
     def forward(values: Mapping[str, HostArray], x: HostArray, *initial: HostArray) -> tuple[Any, Any]:
-        for name, value in values.items():
-            twin.parameters[name] = backend.from_host(value)
+        with backend.current():
+            for name, value in values.items():
+                twin.parameters[name] = backend.from_host(value)
         outputs, final, tape = twin.forward(backend.from_host(x), joined(initial), lengths)
         finals = final if len(states) > 1 else (final,)
         return tuple(backend.to_host(array) for array in (outputs, *finals)), tape
@@ -312,11 +313,12 @@ def _of_classifier(
     quiet = np.random.default_rng(0)  # there is no dropout to draw
 
     def forward(values: Mapping[str, HostArray]) -> tuple[Any, Any]:
-        for name, value in values.items():
-            model.parameters[name] = backend.from_host(value)
-        model._silence_unknown(model.parameters)  # held at zero, it has no gradient
-        logits, tape = model.forward(batch, quiet)
-        loss, d_logits = train.cross_entropy(model, logits, targets, weights)
+        with backend.current():
+            for name, value in values.items():
+                model.parameters[name] = backend.from_host(value)
+            model._silence_unknown(model.parameters)  # held at zero, it has no gradient
+            logits, tape = model.forward(batch, quiet)
+            loss, d_logits = train.cross_entropy(model, logits, targets, weights)
         return backend.to_host(loss), (tape, d_logits)
 
     def backward(kept: Any, d_loss: Any) -> tuple[Any, Any]:

@@ -572,8 +572,9 @@ def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], devic
     layer = cls(
         weight_ih.shape[1], weight_hh.shape[1], dtype=str(weight_hh.dtype), device=device, seed=0, kernels=kernels
     )
-    for name, value in values.items():
-        layer.parameters[f"{name}_l0"] = layer._backend.from_host(value)
+    with layer._backend.current():
+        for name, value in values.items():
+            layer.parameters[f"{name}_l0"] = layer._backend.from_host(value)
     return layer
 
 

@@ -221,3 +221,22 @@ def _check_finite(values: HostArray, rows: Sequence[int]) -> None:
     if not finite.all():
         row = rows[int(np.argmin(finite))]
         raise ValueError(f"row {row} of X holds NaN or infinity (inf): remove or replace it.")
+
+
+def take(data: Series | Texts, rows: HostArray) -> Series | Texts:
+    """These rows of the whole."""
+    if np.array_equal(rows, np.arange(len(data.lengths))):
+        return data
+    starts = np.cumsum(data.lengths) - data.lengths
+    if isinstance(data, Series):
+        index = np.concatenate([np.arange(starts[k], starts[k] + data.lengths[k]) for k in rows])
+        return data._replace(values=data.values[index], lengths=data.lengths[rows])
+    parts: list[Any] = [data.tokens[starts[k] : starts[k] + data.lengths[k]] for k in rows]
+    tokens: Any
+    if data.kind == "characters":
+        tokens = "".join(parts)
+    elif data.kind == "words":
+        tokens = [token for part in parts for token in part]
+    else:
+        tokens = np.concatenate(parts)
+    return data._replace(tokens=tokens, lengths=data.lengths[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,6 +68,19 @@ class Trainer:
     def __init__(self, model: Model, optimizer: optim.Optimizer, rng: np.random.Generator) -> None:
         self.model, self.optimizer, self.rng = model, optimizer, rng
         self.history = History()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles hold host arrays; the model says where they go back to.
+        to_host, optimizer = self.model.backend.to_host, copy.copy(self.optimizer)
+        optimizer.moments = [to_host(moment) for moment in optimizer.moments]
+        optimizer.decayed = None
+        return {**self.__dict__, "optimizer": optimizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        from_host = self.model.backend.from_host
+        self.optimizer.moments = [from_host(moment) for moment in self.optimizer.moments]
+        self.optimizer.decayed = self.model.decayed()
 
     def fit(
         self,

@@ -18,7 +18,7 @@ from xlstm import backends
 
 from ..standin import Machine, machine
 
-INSTALL = r"pip install 'xp-lstm\[cuda12\]'"
+INSTALL = r"pip install 'cupy-cuda12x\[ctk\]'"
 
 # What a machine without a usable GPU is like, what the user reads, and whether "auto" says it.
 STATES = {
@@ -212,7 +212,7 @@ def test_auto_keeps_small_work_on_the_cpu_and_says_so(gpu: Machine, caplog):
     assert backends.select("auto", flops_per_step=small).device == "cpu"
     ((_, _, message),) = said(caplog)
     assert message.startswith("using the CPU: a step of this work is 10 million operations, and below 10 million ")
-    assert "use device='cuda' to override" in message
+    assert "device='cuda' overrides" in message
     assert backends.select("cuda", flops_per_step=small).device == "cuda:0"
     assert backends.select("auto", flops_per_step=small + 1).device == "cuda:0"
 

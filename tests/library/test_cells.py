@@ -559,6 +559,20 @@ def test_tokens_are_the_rows_of_their_table(xp, cell, dtype, one_hot, lengths):
     )
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (1, 1), (3, 4)])
+def test_token_ids_may_be_written_to_after_the_call(writable, cell, shape):
+    """With one row, or one step, the ids need no reordering: they have to be copied all the same."""
+    params = {name: writable.asarray(values) for name, values in make(cell).params.items()}
+    ids = writable.asarray(np.random.default_rng(0).integers(0, 3, shape))
+    outputs, _, tape = cells.CELLS[cell].forward(params, None, tokens=(ids, None))
+    found = []
+    for _ in range(2):
+        _, _, d_params = cells.CELLS[cell].backward(params, tape, outputs, add_rows=add_rows)
+        found.append(on_host(writable, d_params))
+        ids[...] = 0
+    assert_same(found[1], found[0])
+
+
 # ---------------------------------------------------------------- the ends of the number range
 
 

@@ -28,8 +28,8 @@ def check_input(
     lengths: Any,
     tokens: tuple[Array, Array | None] | None,
     state: Mapping[str, Array | None],
-) -> tuple[list[int] | None, int, int, int]:
-    """Check one forward call's arguments; return the lengths as `check_lengths` gives them, N, T and H.
+) -> tuple[list[int] | None, int, int]:
+    """Check one forward call's arguments; return the lengths as `check_lengths` gives them, N and T.
 
     `gates` is the number of row blocks of the weights; `state` names the initial states.
     """
@@ -65,7 +65,7 @@ def check_input(
         raise ValueError(f"the batch must have at least one row and one step, got N = {N} and T = {T}.")
     for name, array in state.items():
         check_shape(f"the initial {name}", array, (N, H), weight_hh)
-    return check_lengths(lengths, N, T), N, T, H
+    return check_lengths(lengths, N, T), N, T
 
 
 def check_d_outputs(d_outputs: Array | None, shape: tuple[int, ...], like: Array) -> None:

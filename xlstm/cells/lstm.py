@@ -123,7 +123,7 @@ def forward(
     """
     h, c = (None, None) if state is None else state
     xp = array_namespace(*params.values(), x, h, c, *(tokens or ()))
-    lengths, N, T, H = check_input(params, GATES, x, lengths, tokens, {"h": h, "c": c})
+    lengths, N, T = check_input(params, GATES, x, lengths, tokens, {"h": h, "c": c})
     weight_hh = params["weight_hh"]
     rows = Rows(xp, lengths, N, T, weight_hh.device)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, 4H)

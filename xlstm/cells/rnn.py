@@ -66,7 +66,7 @@ def forward(
     which is h (N, H) alone.
     """
     xp = array_namespace(*params.values(), x, state, *(tokens or ()))
-    lengths, N, T, H = check_input(params, GATES, x, lengths, tokens, {"h": state})
+    lengths, N, T = check_input(params, GATES, x, lengths, tokens, {"h": state})
     weight_hh = params["weight_hh"]
     rows = Rows(xp, lengths, N, T, weight_hh.device)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, H)

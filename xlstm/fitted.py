@@ -1,0 +1,54 @@
+"""All that training made, in one object: so that it is replaced, moved, copied and saved as a whole."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from . import columns, encode, sequences, train
+from .backends import Backend
+from .batch import Encoded
+from .model import Model
+from .sequences import HostArray
+
+
+@dataclass
+class Fitted:
+    """A trained model and what belongs to it. A classifier has one; a fit that fails leaves the old one in place."""
+
+    trainer: train.Trainer
+    encoder: encode.Encoder
+    classes: HostArray
+    columns: int | None  # of a two-dimensional X
+    feature_names: HostArray | None
+
+    @property
+    def model(self) -> Model:
+        return self.trainer.model
+
+    def check(self, data: sequences.Series | sequences.Texts, X: Any) -> None:
+        """Raise where X, read as `data`, is not like what the model was trained on."""
+        encode.check_kind(self.encoder, data)
+        columns.check(data, X, self.columns, self.feature_names)
+
+    def encoded(self, data: sequences.Series | sequences.Texts) -> Encoded:
+        """`data` as the model reads it."""
+        steps = encode.encode(self.encoder, data)
+        if not self.model.architecture.tokens:
+            steps = steps.astype(self.model.architecture.dtype)
+        return Encoded.of(steps, data.lengths)
+
+    def to(self, backend: Backend, kernels: str) -> Fitted:
+        """A copy on another device, the optimiser included."""
+        old = self.trainer
+        model = old.model.to(backend, kernels)
+        with backend.current():
+            optimizer = copy.copy(old.optimizer)
+            optimizer.decayed = model.decayed()
+            optimizer.moments = [
+                backend.from_host(old.model.backend.to_host(moment)) for moment in old.optimizer.moments
+            ]
+        trainer = train.Trainer(model, optimizer, copy.deepcopy(old.rng))
+        trainer.history = copy.deepcopy(old.history)
+        return Fitted(trainer, self.encoder, self.classes, self.columns, self.feature_names)

@@ -1,0 +1,44 @@
+"""One sequence, fed in parts to a fitted classifier."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from . import losses, sequences, train
+from .fitted import Fitted
+from .sequences import HostArray
+
+
+class Stream:
+    """One sequence, fed in parts; the state is carried from part to part.
+
+    The probabilities after all parts are those of the whole sequence.
+    """
+
+    def __init__(self, fitted: Fitted, encoding: str) -> None:
+        if fitted.model.architecture.bidirectional:
+            raise ValueError("a bidirectional model cannot stream: its second direction begins at the end.")
+        self._fitted = copy.deepcopy(fitted)
+        self._encoding = encoding
+        self._state: Any = None
+
+    def feed(self, part: Any) -> HostArray:
+        """The next steps: a string, a list of tokens, or an array (time, D) or (time,).
+
+        Returns
+        -------
+        (K,)
+            The probability of each class, given all that was fed.
+        """
+        fitted = self._fitted
+        if isinstance(part, np.ndarray) or not isinstance(part, (str, list, tuple)):
+            part = np.asarray(part)
+        data = sequences.read([part], self._encoding)
+        encoded = fitted.encoded(data)
+        piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
+        logits, self._state = fitted.model.continued(piece, self._state)
+        p: HostArray = losses.probabilities(fitted.model.backend.to_host(logits))[0]
+        return p
