@@ -46,10 +46,12 @@ def sign_of_sum(n: int, seed: int = 0, D: int = 2) -> tuple[list[Host], Host]:
     return X, np.array([int(x.sum() > 0) for x in X])
 
 
-def largest_channel(n: int, seed: int = 0, D: int = 3) -> tuple[Host, Host]:
-    """An array (n, time, D), and which of the D features has the largest mean."""
-    X = np.random.default_rng(seed).standard_normal((n, 6, D))
-    return X, X.mean(axis=1).argmax(axis=1)
+def raised_channel(n: int, seed: int = 0, D: int = 3) -> tuple[Host, Host]:
+    """An array (n, time, D) of noise, and which of the D features was raised."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((n, 6, D)), rng.integers(0, D, n)
+    X[np.arange(n), :, y] += 1.5
+    return X, y
 
 
 # ---------------------------------------------------------------- looking into a classifier

@@ -30,7 +30,15 @@ from .train import History
 
 NAMES_MODEL = "names.xlstm"
 
-NAMES_SETTINGS: dict[str, Any] = {}
+NAMES_SETTINGS: dict[str, Any] = {
+    "num_layers": 2,
+    "embedding_size": 16,
+    "dropout": 0.3,
+    "token_dropout": 0.1,
+    "learning_rate": "cosine",
+    "max_iter": 30,
+    "class_weight": {"male": 1.5},
+}
 """What `xlstm train` without data sets apart from the classifier's defaults."""
 
 

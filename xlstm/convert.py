@@ -44,26 +44,26 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
     ValueError
         If there are names that we have no place for (a projection, `weight_hr_…`), or one of two biases is missing.
     """
+    theirs = {
+        name: np.array(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
+        for name, tensor in state_dict.items()
+    }
     ours: dict[str, HostArray] = {}
-    for name, tensor in state_dict.items():
-        values = np.asarray(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
-        if name.startswith(("weight_ih_l", "weight_hh_l")):
-            ours[name] = values
-        elif name.startswith("bias_ih_l"):
-            other = name.replace("bias_ih", "bias_hh")
-            if other not in state_dict:
-                raise ValueError(f"the state has {name} but no {other}.")
-            second = state_dict[other]
-            second = np.asarray(second.detach().cpu().numpy() if hasattr(second, "detach") else second)
-            ours[name.replace("bias_ih", "bias")] = values + second
-        elif not name.startswith("bias_hh_l"):
-            raise ValueError(
-                f"{name} is no parameter of a plain LSTM or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
-            )
-    for name in list(ours):
-        bias = name.replace("weight_ih", "bias")
-        if bias not in ours:  # torch.nn.LSTM(bias=False)
-            ours[bias] = np.zeros(ours[name].shape[0], ours[name].dtype)
+    biased = any(name.startswith("bias_") for name in theirs)
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if biased else ("weight_ih", "weight_hh")
+    suffixes = list(dict.fromkeys(name.rpartition("_l")[2] for name in theirs))
+    for suffix in suffixes:
+        for kind in kinds:
+            if f"{kind}_l{suffix}" not in theirs:
+                raise ValueError(f"the state has no {kind}_l{suffix}; it has: {', '.join(theirs)}.")
+        weight_ih, weight_hh = theirs.pop(f"weight_ih_l{suffix}"), theirs.pop(f"weight_hh_l{suffix}")
+        bias = np.zeros(weight_hh.shape[0], weight_hh.dtype)  # torch.nn.LSTM(bias=False)
+        if biased:
+            bias = theirs.pop(f"bias_ih_l{suffix}") + theirs.pop(f"bias_hh_l{suffix}")
+        ours |= {f"weight_ih_l{suffix}": weight_ih, f"weight_hh_l{suffix}": weight_hh, f"bias_l{suffix}": bias}
+    if theirs:
+        name = next(iter(theirs))
+        raise ValueError(f"{name} is no parameter of a plain LSTM or RNN; expected weight_ih_l0, bias_ih_l0 and so on.")
     return ours
 
 

@@ -52,6 +52,9 @@ class SequenceClassifier:
         Read each sequence in both directions; the head then sees the final state of each.
     dropout : float
         Fraction set to zero in training, between two layers and before the head.
+    token_dropout : float
+        Fraction of the tokens that training replaces by the unknown one, so that no answer hangs on a single token. Of
+        no effect on numeric sequences.
     embedding_size : int or None
         Size of a learned embedding of tokens; None feeds them one-hot. Of no effect on numeric sequences.
     encoding : {"auto", "tokens"}
@@ -132,6 +135,7 @@ class SequenceClassifier:
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        token_dropout: float = 0.0,
         embedding_size: int | None = None,
         encoding: str = "auto",
         fold_case: bool = True,
@@ -166,6 +170,7 @@ class SequenceClassifier:
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.dropout = dropout
+        self.token_dropout = token_dropout
         self.embedding_size = embedding_size
         self.encoding = encoding
         self.fold_case = fold_case
@@ -373,6 +378,7 @@ class SequenceClassifier:
             "beta_2": (0, 1, "[)"),
             "epsilon": (0, np.inf, "()"),
             "validation_fraction": (0, 1, "()"),
+            "token_dropout": (0, 1, "[)"),
             "tol": (0, np.inf, "[)"),
         }
         for name, (low_value, high, ends) in ranges.items():
@@ -451,6 +457,7 @@ class SequenceClassifier:
             schedule=self.learning_rate,
             warmup=operator.index(self.warmup),
             max_grad_norm=self.max_grad_norm,
+            token_dropout=self.token_dropout,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
         )

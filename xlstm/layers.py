@@ -370,7 +370,12 @@ class RecurrentLayer:
                 ):
                     raise
                 kind = "numpy"
-                values = np.asarray(values)
+                try:
+                    values = np.asarray(values)
+                except ValueError:
+                    raise ValueError(
+                        f"{name} is a ragged list: pad its rows to one array (N, T, {self.input_size}) and give lengths."
+                    ) from None
             if not backend.owns(values):
                 raise TypeError(
                     f"{name} is a {kind} array on {getattr(values, 'device', 'cpu')}, but the parameters are "
@@ -604,7 +609,7 @@ def _positive(name: str, value: Any) -> int:
 
 def _dtype_name(dtype: Any) -> str:
     try:
-        name = str(np.dtype(dtype).name)
+        name = str(None if dtype is None else np.dtype(dtype).name)
     except TypeError:
         name = str(dtype)
     if name not in DTYPES:

@@ -70,7 +70,7 @@ def sigmoid(xp: Namespace, z: Array) -> Array:
     """1 / (1 + exp(-z)), of any shape: exact in its relative error far below 0 too, where a gate is nearly closed.
 
     exp(-z) would overflow below about -88 in float32 (and NumPy warn of it): there it is held at the largest finite
-    value, which gives the smallest normal number instead of 0. NaN stays NaN.
+    value, which gives the smallest number that the dtype has room for, instead of 0. NaN stays NaN.
     """
     limit = math.log(xp.finfo(z.dtype).max)
     e = xp.exp(xp.minimum(-z, limit - 0.01))

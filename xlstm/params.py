@@ -34,14 +34,15 @@ class Parameters(Mapping[str, Array]):
         self.shapes = dict(shapes)
         self.flat = flat
         xp = array_namespace(flat)
+        size = sum(math.prod(shape) for shape in self.shapes.values())
+        if tuple(flat.shape) != (size,):
+            raise ValueError(f"the parameters need a buffer of shape ({size},), got {tuple(flat.shape)}.")
         self._views: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():
             end = start + math.prod(shape)
             self._views[name] = xp.reshape(flat[start:end], shape)
             start = end
-        if flat.shape != (start,):
-            raise ValueError(f"the parameters need a buffer of shape ({start},), got {flat.shape}.")
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
@@ -56,9 +57,10 @@ class Parameters(Mapping[str, Array]):
         if name not in self._views:
             raise KeyError(f"there is no parameter {name!r}; there are: {', '.join(self._views)}.")
         view = self._views[name]
-        shape = tuple(getattr(values, "shape", ()))
+        shape = None if isinstance(values, (list, tuple)) else tuple(getattr(values, "shape", ()))
         if shape not in ((), tuple(view.shape)):
-            raise ValueError(f"{name} has shape {tuple(view.shape)}, got values of shape {shape}.")
+            got = "a list" if shape is None else f"shape {shape}"
+            raise ValueError(f"{name} needs an array of shape {tuple(view.shape)}, or one number; got {got}.")
         view[...] = values
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from . import batch as batching
 from . import losses, optim
 from .batch import Encoded
+from .encode import UNKNOWN
 from .model import Batch, Model
 from .sequences import HostArray
 
@@ -39,6 +40,7 @@ class Settings:
     schedule: str
     warmup: int
     max_grad_norm: float | None
+    token_dropout: float  # fraction of the tokens replaced by the unknown one
     patience: int | None  # epochs without a better validation score, or None to run to the end
     tol: float
 
@@ -147,7 +149,8 @@ class Trainer:
         with backend.current():
             for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
                 labels, weights = backend.from_host(training.labels[rows]), backend.from_host(training.weights[rows])
-                logits, tape = model.forward(on_device(model, training.data, rows), self.rng)
+                inputs = on_device(model, training.data, rows, settings.token_dropout, self.rng)
+                logits, tape = model.forward(inputs, self.rng)
                 loss, d_logits = cross_entropy(model, logits, labels, weights)
                 model.backward(tape, d_logits)
                 if settings.max_grad_norm is not None:
@@ -178,9 +181,13 @@ class Trainer:
         return float(loss_sum) / len(rows.labels), float(hit_sum) / len(rows.labels)
 
 
-def on_device(model: Model, data: Encoded, rows: HostArray) -> Batch:
-    """These rows as a batch on the model's device."""
+def on_device(
+    model: Model, data: Encoded, rows: HostArray, token_dropout: float = 0.0, rng: np.random.Generator | None = None
+) -> Batch:
+    """These rows as a batch on the model's device, a part of its tokens drawn from `rng` made unknown."""
     block, lengths = data.padded(rows)
+    if token_dropout and model.architecture.tokens and rng is not None:
+        block[rng.random(block.shape) < token_dropout] = UNKNOWN
     block = model.backend.from_host(block)
     return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..namespace import Array
+from ..namespace import Array, Namespace
 from .ragged import check_lengths
 
 
@@ -22,6 +22,7 @@ def check_shape(name: str, array: Array | None, shape: tuple[int, ...], like: Ar
 
 
 def check_input(
+    xp: Namespace,
     params: Mapping[str, Array],
     gates: int,
     x: Array | None,
@@ -43,6 +44,8 @@ def check_input(
             f"weight_ih must be ({block}, D) and weight_hh ({block}, H), "
             f"got {tuple(weight_ih.shape)} and {tuple(weight_hh.shape)}."
         )
+    if not xp.isdtype(weight_hh.dtype, "real floating"):
+        raise TypeError(f"the parameters must be of a real floating type, got {weight_hh.dtype}.")
     H, D = weight_hh.shape[1], weight_ih.shape[1]
     check_shape("weight_ih", weight_ih, (gates * H, D), weight_hh)
     check_shape("bias", params["bias"], (gates * H,), weight_hh)
@@ -68,9 +71,21 @@ def check_input(
     return check_lengths(lengths, N, T), N, T
 
 
-def check_d_outputs(d_outputs: Array | None, shape: tuple[int, ...], like: Array) -> None:
-    """Raise where the gradient of the outputs (None is fine) does not fit them."""
-    check_shape("d_outputs", d_outputs, shape, like)
+def check_gradient(
+    params: Mapping[str, Array],
+    shapes: Mapping[str, tuple[Array | None, tuple[Any, ...]]],
+    into: Mapping[str, Array] | None,
+) -> None:
+    """Check one backward call's arguments: each named gradient (None is fine) beside its shape, and `into`."""
+    like = params["weight_hh"]
+    for name, (array, shape) in shapes.items():
+        check_shape(name, array, shape, like)
+    if into is None:
+        return
+    for name in ("weight_ih", "weight_hh", "bias"):
+        if name not in into:
+            raise ValueError(f"into must hold weight_ih, weight_hh and bias; missing: {name}.")
+        check_shape(f"into[{name!r}]", into[name], tuple(params[name].shape), like)
 
 
 def check_tape(tape: Any, kind: type, module: str) -> None:
@@ -85,4 +100,4 @@ def accumulate(d_params: dict[str, Array], into: Mapping[str, Array] | None) -> 
         return d_params
     for name, gradient in d_params.items():
         into[name][...] += gradient
-    return dict(into)
+    return {name: into[name] for name in d_params}

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..namespace import Array, Namespace, array_namespace, sigmoid
 from . import projection
-from .arguments import accumulate, check_d_outputs, check_input, check_shape, check_tape
+from .arguments import accumulate, check_gradient, check_input, check_tape
 from .ragged import Rows, initial_steps, transposed
 
 GATES = 4
@@ -123,7 +123,7 @@ def forward(
     """
     h, c = (None, None) if state is None else state
     xp = array_namespace(*params.values(), x, h, c, *(tokens or ()))
-    lengths, N, T = check_input(params, GATES, x, lengths, tokens, {"h": h, "c": c})
+    lengths, N, T = check_input(xp, params, GATES, x, lengths, tokens, {"h": h, "c": c})
     weight_hh = params["weight_hh"]
     rows = Rows(xp, lengths, N, T, weight_hh.device)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, 4H)
@@ -161,9 +161,9 @@ def step_backward(xp: Namespace, gates: Array, c: Array, c_new: Array, dh: Array
     tanh_c = xp.tanh(c_new)
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
     dz[...] = gates * (1 - gates)  # the slope of each gate: of sigmoid, s·(1 - s) ...
-    dz[:, 2 * H : 3 * H] = 1 - g * g  # ... and of tanh, 1 - g²
+    dz[:, 2 * H : 3 * H] = (1 - g) * (1 + g)  # ... and of tanh, 1 - t²: as a product it keeps its digits near ±1
     dz[:, 3 * H :] *= dh * tanh_c  # h_new = o * tanh(c_new)
-    through_tanh = 1 - tanh_c * tanh_c
+    through_tanh = (1 - tanh_c) * (1 + tanh_c)
     through_tanh *= o
     through_tanh *= dh
     dc = dc + through_tanh  # all of c_new's gradient: from the step after it and from h_new
@@ -218,9 +218,9 @@ def backward(
     dh_final, dc_final = (None, None) if d_state is None else d_state
     xp = array_namespace(*params.values(), hs, d_outputs, dh_final, dc_final)
     weight_hh = params["weight_hh"]
-    check_d_outputs(d_outputs, (N, rows.time, H), hs)
-    for name, array in (("d_state[0] (dh)", dh_final), ("d_state[1] (dc)", dc_final)):
-        check_shape(name, array, (N, H), hs)
+    shapes: dict[str, tuple[Any, tuple[Any, ...]]] = {"d_outputs": (d_outputs, (N, rows.time, H))}
+    shapes |= {"d_state[0] (dh)": (dh_final, (N, H)), "d_state[1] (dc)": (dc_final, (N, H))}
+    check_gradient(params, shapes, into)
 
     dh_final = xp.zeros_like(hs[0, :, :]) if dh_final is None else rows.sort(dh_final)  # (N, H)
     dc_final = xp.zeros_like(hs[0, :, :]) if dc_final is None else rows.sort(dc_final)  # (N, H)

@@ -63,6 +63,8 @@ def backward(
         if input_gradient:
             dx = rows.batch_major(xp.reshape(flat_dz @ weight, (rows.steps, rows.rows, D)))
         return dx, d_weight_and_bias[:, :D], d_weight_and_bias[:, D]
+    if add_rows is None:
+        raise ValueError("the gradient of tokens needs add_rows: pass the function of that name of the backend.")
     vocabulary = D if saved.table is None else saved.table.shape[0]
     d_projected = xp.zeros((vocabulary, dz.shape[2]), dtype=dz.dtype, device=dz.device)  # (V, G)
     add_rows(d_projected, saved.ids, flat_dz)

@@ -30,6 +30,8 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
     try:
         # One call for a whole NumPy array; any other sequence goes element by element.
         values = lengths.tolist() if type(lengths).__module__ == "numpy" else list(lengths)
+        if any(isinstance(value, bool) for value in values):
+            raise TypeError("booleans")
         values = [operator.index(value) for value in values]
     except TypeError as error:
         raise TypeError(f"lengths must be integers on the host (a list or a NumPy array), got {lengths!r}.") from error
@@ -135,7 +137,7 @@ def transposed(xp: Namespace, weight: Array, steps: int) -> Array:
 def reverse_valid(xp: Namespace, array: Array, lengths: list[int] | None) -> Array:
     """Each row's valid steps in reverse order, the padding left in its place: its own inverse and its own gradient.
 
-    `array` is (N, T, features) or (N, T); the result is a new array of the same shape.
+    `array` is (N, T, features) or (N, T); the result has the same shape, and may share memory with `array`.
     """
     if lengths is None:
         return xp.flip(array, axis=1)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ..namespace import Array, Namespace, array_namespace
 from . import projection
-from .arguments import accumulate, check_d_outputs, check_input, check_shape, check_tape
+from .arguments import accumulate, check_gradient, check_input, check_tape
 from .ragged import Rows, initial_steps, transposed
 
 GATES = 1
@@ -66,7 +66,7 @@ def forward(
     which is h (N, H) alone.
     """
     xp = array_namespace(*params.values(), x, state, *(tokens or ()))
-    lengths, N, T = check_input(params, GATES, x, lengths, tokens, {"h": state})
+    lengths, N, T = check_input(xp, params, GATES, x, lengths, tokens, {"h": state})
     weight_hh = params["weight_hh"]
     rows = Rows(xp, lengths, N, T, weight_hh.device)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, H)
@@ -95,7 +95,7 @@ def forward(
 
 def step_backward(xp: Namespace, h_new: Array, dh: Array) -> Array:
     """The gradient of one `step`: from dh (n, H) of its result h_new (n, H) to dz (n, H)."""
-    return dh * (1 - h_new * h_new)
+    return dh * ((1 - h_new) * (1 + h_new))  # the slope of tanh, 1 - h²: as a product it keeps its digits near ±1
 
 
 def backward(
@@ -117,8 +117,7 @@ def backward(
     N, H = hs.shape[1:]
     xp = array_namespace(*params.values(), hs, d_outputs, d_state)
     weight_hh = params["weight_hh"]
-    check_d_outputs(d_outputs, (N, rows.time, H), hs)
-    check_shape("d_state (dh)", d_state, (N, H), hs)
+    check_gradient(params, {"d_outputs": (d_outputs, (N, rows.time, H)), "d_state (dh)": (d_state, (N, H))}, into)
 
     dh_final = xp.zeros_like(hs[0, :, :]) if d_state is None else rows.sort(d_state)  # (N, H)
     d_outputs = None if d_outputs is None else rows.time_major(d_outputs)  # (T, N, H)

@@ -1,0 +1,240 @@
+"""One training step of an LSTM layer: the library's reference path beside PyTorch, and beside the question's style.
+
+Usage::
+
+    python benchmarks/layers.py                                     all shapes; some minutes
+    python benchmarks/layers.py --shapes tiny,row --rounds 3
+    python benchmarks/layers.py --out                               also writes benchmarks/results/layers-….json
+
+A step is a forward pass that keeps what the backward pass needs, and the backward pass from a gradient of the final h
+(many-to-one) to the gradients of all parameters and of the input, on every side. Same weights, same input, same
+process. Results are compared with PyTorch in float64 before anything is timed: a wrong one is not timed, and the exit
+code is 1. Then the sides take turns in blocks; see README.md.
+
+The question's style (question_style.py) works in float64, one sample at a time, and is timed where a step of it takes
+seconds at most (--question-style names the shapes); nothing is extrapolated to the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import question_style
+import torch
+from common import choices, finish, parser, spread, table
+
+import xlstm
+from xlstm import bench, convert
+
+SHAPES = {
+    "tiny": (1, 20, 8, 32),
+    "row": (32, 28, 28, 128),
+    "mid": (64, 100, 64, 256),
+    "big": (128, 64, 128, 512),
+    "huge": (128, 32, 256, 1024),
+}
+"""(N, T, D, H): batch, time, features, hidden."""
+STATES = ("h", "c")
+TOLERANCE = {"float32": {"forward": 5e-6, "gradient": 1e-5}, "float64": {"forward": 1e-12, "gradient": 1e-11}}
+"""Relative Frobenius norm, against float64."""
+
+
+def main() -> int:
+    options = arguments()
+    use_threads(options.threads)
+    rows, wrong = [], False
+    for name in options.shapes:
+        print(f"{name} {SHAPES[name]} ...", file=sys.stderr, flush=True)
+        row = measure(name, options)
+        wrong = wrong or not row["correct"]
+        rows.append(row)
+    finish(options, "layers", {"rows": rows, "dtype": "float32", "torch_threads": torch.get_num_threads()}, text(rows))
+    return int(wrong)
+
+
+def arguments() -> argparse.Namespace:
+    made = parser("layers", __doc__)
+    made.add_argument("--shapes", type=choices(list(SHAPES)), default=list(SHAPES), help="names, separated by commas")
+    made.add_argument(
+        "--question-style", type=choices(list(SHAPES)), default=["tiny", "row"], metavar="SHAPES",
+        help='where to time the question\'s style too (default: tiny,row; "" for nowhere)',
+    )  # fmt: skip
+    made.add_argument("--rounds", type=int, default=7, help="blocks of each side (default: 7)")
+    made.add_argument("--seconds", type=float, default=0.2, help="of calls in a block, two calls at least")
+    made.add_argument("--threads", type=int, default=2, help="of PyTorch and of NumPy's BLAS (default: 2)")
+    return made.parse_args()
+
+
+def use_threads(threads: int) -> None:
+    """For both libraries. Without threadpoolctl, NumPy's BLAS goes by its environment variables."""
+    try:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
+    except ImportError:
+        print("threadpoolctl is not installed: the number of BLAS threads is not set", file=sys.stderr)
+    torch.set_num_threads(threads)
+
+
+# ---------------------------------------------------------------- the sides
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    N, T, D, H = SHAPES[name]
+    torch.manual_seed(0)
+    theirs = torch.nn.LSTM(D, H, batch_first=True)
+    ours = xlstm.LSTM(D, H, device="cpu", kernels="reference")
+    for parameter, values in convert.from_torch(theirs.state_dict()).items():
+        ours.parameters[parameter] = values
+    rng = np.random.default_rng(0)
+    x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((N, H), dtype=np.float32)
+    x_torch, dh_torch = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dh)[None]
+    weights = list(theirs.parameters())
+
+    def torch_step() -> Any:
+        _, (h, c) = theirs(x_torch)
+        return h, c, torch.autograd.grad(h, [x_torch, *weights], dh_torch)
+
+    def our_step() -> Any:
+        _, (h, c), tape = ours.forward(x)
+        dx, _ = ours.backward(tape, d_state=(dh[None], None))
+        return h, c, dx
+
+    truth = of_torch(copy.deepcopy(theirs).double(), x_torch, dh_torch)
+    errors = {"torch": largest_errors(of_torch(theirs, x_torch, dh_torch), truth)}
+    h, c, dx = our_step()
+    gradients = {f"d_{key}": ours.gradients[f"{key}_l0"] for key in ("weight_ih", "weight_hh", "bias")}
+    errors["reference"] = largest_errors({"h": h[0], "c": c[0], "dx": dx, **gradients}, truth)
+    steps = {"torch": torch_step, "reference": our_step}
+
+    if name in options.question_style:
+        p = question_style.parameters(ours.parameters)
+        sequences, d_last = question_style.columns(x), question_style.columns(dh)
+
+        def question_step() -> Any:
+            return question_style.training_step(p, sequences, d_last)
+
+        errors["question"] = largest_errors(question_style.to_layer(*question_step()), truth)
+        steps["question"] = question_step
+
+    correct = within(errors["reference"], "float32") and within(errors.get("question"), "float64")
+    row: dict[str, Any] = {"shape": name, "size": [N, T, D, H], "errors": errors, "correct": correct}
+    if not correct:
+        return row
+    sgemm = [sgemm_gflops()]
+    blocks = [bench.interleaved(steps, seconds=options.seconds, rounds=1) for _ in range(options.rounds)]
+    sgemm.append(sgemm_gflops())
+    seconds = {side: spread([time for block in blocks for time in block[side]]) for side in steps}
+    # A ratio of each round, whose blocks were measured within the same seconds.
+    ratios = {
+        side: [statistics.median(block[side]) / statistics.median(block["reference"]) for block in blocks]
+        for side in steps
+        if side != "reference"
+    }
+    flops = bench.training_flops((N, T, D, H))
+    return {
+        **row,
+        "seconds": seconds,
+        "times_as_fast": {
+            side: {"median": statistics.median(values), "rounds": values} for side, values in ratios.items()
+        },
+        "gflops": {side: flops / seconds[side]["median"] / 1e9 for side in ("torch", "reference")},
+        "sgemm_gflops": sgemm,
+    }
+
+
+def of_torch(lstm: torch.nn.LSTM, x: torch.Tensor, dh: torch.Tensor) -> dict[str, Any]:
+    """All results of one step, in the module's dtype."""
+    weights = list(lstm.parameters())
+    x = x.detach().to(weights[0].dtype).requires_grad_()
+    _, (h, c) = lstm(x)
+    dx, d_ih, d_hh, d_bias, _ = torch.autograd.grad(h, [x, *weights], dh.to(weights[0].dtype))
+    results = {"h": h[0], "c": c[0], "dx": dx, "d_weight_ih": d_ih, "d_weight_hh": d_hh, "d_bias": d_bias}
+    return {name: tensor.detach().numpy() for name, tensor in results.items()}
+
+
+# ---------------------------------------------------------------- correct before timed
+
+
+def largest_errors(got: dict[str, Any], truth: dict[str, Any]) -> dict[str, float]:
+    """The largest relative error of the states, and of the gradients."""
+    errors = {name: relative_error(got[name], truth[name]) for name in truth}
+    return {
+        "forward": max(error for name, error in errors.items() if name in STATES),
+        "gradient": max(error for name, error in errors.items() if name not in STATES),
+    }
+
+
+def relative_error(got: Any, truth: Any) -> float:
+    if got.shape != truth.shape or not np.isfinite(got).all():
+        return float("inf")
+    return float(np.linalg.norm((got - truth).ravel()) / np.linalg.norm(truth.ravel()))
+
+
+def within(errors: dict[str, float] | None, dtype: str) -> bool:
+    return errors is None or all(errors[kind] <= limit for kind, limit in TOLERANCE[dtype].items())
+
+
+def sgemm_gflops(size: int = 1024, calls: int = 8) -> float:
+    """What NumPy's matrix product reaches at this moment: says whether the machine was quiet, and what is possible."""
+    a = np.ones((size, size), np.float32)
+    times = []
+    for _ in range(calls):
+        begin = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - begin)
+    return 2 * size**3 / min(times) / 1e9
+
+
+# ---------------------------------------------------------------- for people
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    def milliseconds(row: dict[str, Any], side: str) -> str:
+        if side not in row.get("seconds", {}):
+            return "not measured"
+        measured = row["seconds"][side]
+        low, high = measured["quartiles"]
+        return f"{1e3 * measured['median']:.3g} ({1e3 * low:.3g}–{1e3 * high:.3g})"
+
+    def speed(row: dict[str, Any], side: str) -> str:
+        if side not in row.get("times_as_fast", {}):
+            return "not measured"
+        values = row["times_as_fast"][side]
+        return f"{values['median']:.3g} ({min(values['rounds']):.3g}–{max(values['rounds']):.3g})"
+
+    def error(row: dict[str, Any], side: str) -> str:
+        return f"{row['errors'][side]['forward']:.0e}, {row['errors'][side]['gradient']:.0e}"
+
+    lines = [
+        [
+            f"{row['shape']} {', '.join(map(str, row['size']))}",
+            milliseconds(row, "torch"),
+            milliseconds(row, "reference"),
+            speed(row, "torch"),
+            error(row, "torch"),
+            error(row, "reference") + ("" if row["correct"] else " WRONG"),
+            milliseconds(row, "question"),
+            speed(row, "question"),
+            "–".join(f"{value:.0f}" for value in row.get("sgemm_gflops", [])),
+        ]
+        for row in rows
+    ]
+    header = ["N, T, D, H", "torch, ms", "xlstm reference, ms", "speed against torch", "torch's errors", "xlstm's errors",
+              "question's style, ms", "speed against it", "sgemm, GFLOP/s"]  # fmt: skip
+    return (
+        f"One training step, input gradient included, float32 (the question's style: float64), "
+        f"{torch.get_num_threads()} threads.\nMilliseconds: median (quartiles). Speed: median of the rounds (lowest–"
+        "highest). Errors: of the states and of the\ngradients, against float64. sgemm: NumPy's matrix product before "
+        "and after.\n\n" + table(header, lines)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

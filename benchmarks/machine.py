@@ -1,0 +1,90 @@
+"""What a figure was measured on: processor, threads and versions, as plain values.
+
+Usage::
+
+    python benchmarks/machine.py
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from xlstm import backends
+
+PACKAGES = ("xp-lstm", "numpy", "array-api-compat", "torch", "thinc", "threadpoolctl")
+THREADS = re.compile(r"(OMP|OPENBLAS|MKL|BLIS|VECLIB|NUMEXPR)_\w*THREADS|XLSTM_\w+|ATEN_CPU_CAPABILITY|OPENBLAS_CORETYPE")
+"""Environment variables that change how fast, or on what, something runs."""
+
+
+def describe() -> dict[str, Any]:
+    """This machine and process. Call it after the measurement: then every library that took part is loaded."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "cores_for_this_process": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "system": platform.platform(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "versions": versions(),
+        "commit": commit(),
+        "environment": {name: value for name, value in sorted(os.environ.items()) if THREADS.fullmatch(name)},
+        "thread_pools": thread_pools(),
+    }
+
+
+def processor() -> str:
+    """The CPU's name."""
+    return backends.report()[0].detail
+
+
+def slug() -> str:
+    """The CPU's name for a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-") or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that are installed, used or not."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of this folder, with a plus where the library has been changed since; None outside a repository."""
+    folder = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "xlstm", "backends", "benchmarks/*.py")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def thread_pools() -> list[dict[str, Any]] | None:
+    """The BLAS and OpenMP libraries that are loaded, and how many threads each uses; None without threadpoolctl."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    kept = ("user_api", "internal_api", "version", "threading_layer", "architecture", "num_threads", "prefix")
+    return [{name: pool[name] for name in kept if pool.get(name) is not None} for pool in threadpool_info()]
+
+
+if __name__ == "__main__":
+    json.dump(describe(), sys.stdout, indent=2)
+    print()

@@ -1,0 +1,327 @@
+"""Encoders: vocabularies that depend on nothing but their tokens, features at unit scale, and both through a file."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xlstm import encode
+from xlstm.encode import UNKNOWN
+from xlstm.sequences import read
+
+from ..peers import peer
+
+
+def numbers(X, texts=None, fold_case=True, encoding="auto"):
+    """The token numbers of `texts` (X itself where None) by the vocabulary of X."""
+    encoder = encode.fit(read(X, encoding), fold_case, True)
+    return encode.encode(encoder, read(X if texts is None else texts, encoding)).tolist()
+
+
+def scaled(X, other=None, standardize=True):
+    encoder = encode.fit(read(X), True, standardize)
+    return encode.encode(encoder, read(X if other is None else other))
+
+
+def through_a_file(encoder):
+    return encode.from_state(json.loads(json.dumps(encoder.state())))
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def test_numbers_begin_at_one_in_sorted_order():
+    assert UNKNOWN == 0
+    assert numbers(["cab", "b"]) == [3, 1, 2, 2]
+    assert numbers([["cat", "a"], ["bat"]]) == [3, 1, 2]
+    assert numbers([[30, 10], [20]], encoding="tokens") == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("X", "encoding"),
+    [
+        (["cab", "bd", "Zé", "\U0001f600"], "auto"),
+        ([["the", "cat"], ["sat", "The"], ["on"]], "auto"),
+        ([[5, -3], [2**40], [0, 5]], "tokens"),
+    ],
+)
+def test_the_order_of_the_texts_is_no_matter(X, encoding):
+    first = encode.fit(read(X, encoding), True, True)
+    again = encode.fit(read([row[::-1] for row in X[::-1]], encoding), True, True)
+    assert first.state() == again.state()
+    assert first.size == again.size
+
+
+def test_what_was_not_seen_is_unknown():
+    assert numbers(["ab"], ["axb\U0001f600"]) == [1, UNKNOWN, 2, UNKNOWN]
+    assert numbers([["a", "b"]], [["c", "b"]]) == [UNKNOWN, 2]
+    assert numbers([[5, 7]], [[7, 6, -1, 99, 5]], encoding="tokens") == [2, UNKNOWN, UNKNOWN, UNKNOWN, 1]
+
+
+def test_the_size_counts_the_unknown_token():
+    assert encode.fit(read(["abba"]), True, True).size == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a", "A"),
+        ("ß", "ẞ"),
+        ("σ", "Σ"),
+        ("σ", "ς"),
+        ("ö", "Ö"),
+        ("ǆ", "ǅ"),
+        ("\u212a", "k"),
+    ],  # the last is the sign of the kelvin
+)
+def test_case_is_folded(one, other):
+    assert numbers([one, "1"], [other]) == numbers([one, "1"], [one]) != [UNKNOWN]
+    assert numbers([[one], ["1"]], [[other]]) != [UNKNOWN]
+    assert numbers([one, "1"], [other], fold_case=False) == [UNKNOWN]
+    assert numbers([one + other]) == [1, 1]
+    assert sorted(numbers([one + other], fold_case=False)) == [1, 2]
+
+
+def test_letters_that_fold_to_several_stay_one_step():
+    """ß folds to ss and İ to i with a dot: still one token, and another than s or i."""
+    first, second, third = numbers(["ßsS"])
+    assert first != second == third
+    dotted, plain = numbers(["İi"])
+    assert dotted != plain
+    assert numbers([["STRASSE"]], [["straße"]]) == [1]  # as words they are one
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "\U0001f468\u200d\U0001f469", "\ud83d", "\udc00x", "\0", "\u0301e"])
+def test_any_character_is_a_token(text):
+    encoder = encode.fit(read([text, "ab"]), True, True)
+    found = encode.encode(encoder, read([text]))
+    assert len(found) == len(text)
+    assert (found > 0).all()
+    np.testing.assert_array_equal(encode.encode(through_a_file(encoder), read([text])), found)
+
+
+@given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=6), st.booleans())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_the_same_number_means_the_same_token(X, fold_case):
+    found = numbers(X, fold_case=fold_case)
+    tokens = [character.casefold() if fold_case else character for text in X for character in text]
+    assert len(found) == len(tokens)
+    assert all(number > 0 for number in found)
+    assert len(set(zip(tokens, found, strict=True))) == len(set(tokens)) == len(set(found)) == max(found)
+
+
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5), min_size=1, max_size=5))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_any_integers(X):
+    arrays = [np.array(row, dtype=np.int64) for row in X]
+    found = numbers(arrays, encoding="tokens")
+    tokens = sorted({token for row in X for token in row})
+    assert found == [1 + tokens.index(token) for row in X for token in row]
+
+
+def test_integers_at_both_ends_of_the_vocabulary():
+    X = [np.array([-(2**63), 2**63 - 1])]
+    assert numbers(X, [np.array([2**63 - 1, 0, -(2**63)])], encoding="tokens") == [2, UNKNOWN, 1]
+
+
+# ---------------------------------------------------------------- scaling
+
+
+def test_each_feature_has_mean_zero_and_deviation_one():
+    rng = np.random.default_rng(0)
+    X = [rng.normal([1000, -5, 1e-8], [0.1, 3, 1e-9], (length, 3)) for length in (3, 50, 1, 20)]
+    values = scaled(X)
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(values.std(axis=0), 1, rtol=1e-9)
+
+
+def test_steps_count_alike_whatever_their_sequence():
+    """Over all valid steps, not over means of sequences, nor over padding."""
+    values = scaled([[0.0], [3.0, 3.0, 3.0]])
+    np.testing.assert_allclose(values.ravel(), np.array([-2.25, 0.75, 0.75, 0.75]) / math.sqrt(27 / 16))
+
+
+def test_as_scikit_learns_standard_scaler():
+    preprocessing = peer("sklearn.preprocessing")
+    rng = np.random.default_rng(1)
+    X = [rng.normal(7, 3, (length, 4)) for length in (5, 2, 9)]
+    other = rng.normal(0, 9, (6, 4))
+    scaler = preprocessing.StandardScaler().fit(np.concatenate(X))
+    encoder = encode.fit(read(X), True, True)
+    np.testing.assert_allclose(encoder.mean, scaler.mean_, rtol=1e-13)
+    np.testing.assert_allclose(encoder.scale, scaler.scale_, rtol=1e-13)
+    np.testing.assert_allclose(encode.encode(encoder, read([other])), scaler.transform(other), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -7.3, 0.1, 1e-300, 1e300, -1e-30, 123456.789])
+def test_a_constant_feature_is_only_shifted(value):
+    X = np.full((3, 7, 2), value)
+    X[:, :, 1] = np.arange(21).reshape(3, 7)
+    encoder = encode.fit(read(X), True, True)
+    assert encoder.scale[0] == pytest.approx(1, rel=1e-14)
+    values = encode.encode(encoder, read(X))
+    np.testing.assert_allclose(values[:, 0], 0, atol=1e-9 * abs(value) + 1e-300)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [-1.7e308] * 9 + [1.7e308],  # their difference is beyond float64
+        [1.7e308, 1.6e308, 1.7e308],
+        [1e200, -1e200, 3e200],  # their squares are
+        [1e-200, 3e-200],  # and these vanish
+        [1e-310, 2e-310, 4e-310],
+        [0.0, 0.0, 0.0, 5e-324],
+        [5e-324, 5e-324],
+    ],
+)
+def test_the_ends_of_the_number_range(values):
+    """Whatever is finite stays finite, without a warning."""
+    X = [np.array(values)]
+    encoder = encode.fit(read(X), True, True)
+    assert np.isfinite(encoder.mean).all()
+    assert np.isfinite(encoder.scale).all()
+    assert (encoder.scale > 0).all()
+    found = encode.encode(encoder, read(X)).ravel()
+    assert np.isfinite(found).all()
+    if min(map(abs, values)) > 1e-300:
+        size = max(map(abs, values))
+        shrunk = np.array([value / size for value in values])
+        np.testing.assert_allclose(found, (shrunk - shrunk.mean()) / shrunk.std(), rtol=1e-9, atol=1e-12)
+    assert through_a_file(encoder).state() == encoder.state()
+
+
+ENDS = [-1.7e308, 1.7e308, 1e-308, 5e-324, -5e-324, 0.0, 1.0, 1e16, 1e16 + 2]
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(ENDS), min_size=1, max_size=8))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_any_finite_values(values):
+    assert np.isfinite(scaled([np.array(values)])).all()
+
+
+def test_float32():
+    rng = np.random.default_rng(0)
+    X = rng.normal(1e4, 1, (50, 4, 1)).astype(np.float32)
+    values = scaled(X)
+    wide = X.astype(float).ravel()
+    np.testing.assert_allclose(values.ravel(), (wide - wide.mean()) / wide.std(), rtol=1e-9, atol=1e-9)
+    largest = np.finfo(np.float32).max
+    assert np.isfinite(scaled(np.array([[largest, -largest]], np.float32))).all()
+
+
+def test_without_scaling_values_stay():
+    X = np.random.default_rng(0).normal(5, 3, (2, 3, 2))
+    np.testing.assert_array_equal(scaled(X, standardize=False), X.reshape(6, 2))
+
+
+def test_what_comes_later_does_not_move_the_scale():
+    X = [[0.0, 2.0]]
+    np.testing.assert_allclose(scaled(X, [[5.0, 100.0]]).ravel(), [4, 99])
+
+
+def test_another_number_of_features_is_refused():
+    encoder = encode.fit(read(np.zeros((2, 3, 2))), True, True)
+    assert encoder.size == 2
+    with pytest.raises(ValueError, match="X has 3 features a step, but this model was trained on 2"):
+        encode.encode(encoder, read(np.zeros((2, 3, 3))))
+
+
+@pytest.mark.parametrize("one", ["characters", "words", "integers", "series"])
+@pytest.mark.parametrize("other", ["characters", "words", "integers", "series"])
+def test_data_of_another_kind_is_refused(one, other):
+    data = {
+        "characters": read(["ab"]),
+        "words": read([["a", "b"]]),
+        "integers": read([[1, 2]], "tokens"),
+        "series": read([[1, 2]]),
+    }
+    encoder = encode.fit(data[one], True, True)
+    if one == other:
+        assert len(encode.encode(encoder, data[other])) == 2
+        return
+    with pytest.raises(ValueError, match=f"this model was trained on {one}, got {other}"):
+        encode.encode(encoder, data[other])
+
+
+# ---------------------------------------------------------------- kept in a file
+
+
+@pytest.mark.parametrize(
+    ("X", "encoding", "fold_case"),
+    [
+        (["ab", "Zé\U0001f600"], "auto", True),
+        (["ab", "Zé\U0001f600"], "auto", False),
+        ([["the", "Cat"], [""]], "auto", True),
+        ([[5, -3], [2**62]], "tokens", True),
+        ([[0.1, 1 / 3], [1e300, -1e-300]], "auto", True),
+    ],
+)
+def test_state_and_back(X, encoding, fold_case):
+    data = read(X, encoding)
+    encoder = encode.fit(data, fold_case, True)
+    again = through_a_file(encoder)
+    assert type(again) is type(encoder)
+    assert again.state() == encoder.state()
+    assert again.size == encoder.size
+    np.testing.assert_array_equal(encode.encode(again, data), encode.encode(encoder, data))
+
+
+TOKENS = {"kind": "characters", "fold_case": True, "vocabulary": ["a", "b"]}
+INTEGERS = {"kind": "integers", "fold_case": True, "vocabulary": [1, 2]}
+SERIES = {"kind": "series", "mean": [0.0, 1.0], "scale": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"kind": "images"},
+        {"kind": None},
+        {**TOKENS, "kind": ["characters"]},
+        {"kind": "characters", "fold_case": True},
+        {**TOKENS, "more": 1},
+        {**SERIES, "more": 1},
+        {**TOKENS, "kind": "series"},
+        {**SERIES, "kind": "words"},
+        {**TOKENS, "vocabulary": []},
+        {**TOKENS, "vocabulary": "ab"},
+        {**TOKENS, "vocabulary": ["b", "a"]},
+        {**TOKENS, "vocabulary": ["a", "a"]},
+        {**TOKENS, "vocabulary": ["a", 1]},
+        {**TOKENS, "vocabulary": [["a"]]},
+        {**TOKENS, "vocabulary": None},
+        {**TOKENS, "fold_case": 1},
+        {**INTEGERS, "vocabulary": [1, True]},
+        {**INTEGERS, "vocabulary": [1, 2.0]},
+        {**INTEGERS, "vocabulary": ["1"]},
+        {**INTEGERS, "vocabulary": [1, 2**70]},
+        {**INTEGERS, "vocabulary": [-(2**63) - 1, 0]},
+        {**SERIES, "mean": [0.0]},
+        {**SERIES, "mean": []},
+        {**SERIES, "mean": [], "scale": []},
+        {**SERIES, "mean": 0.0, "scale": 1.0},
+        {**SERIES, "mean": [[0.0, 1.0]], "scale": [[1.0, 2.0]]},
+        {**SERIES, "mean": [0.0, float("nan")]},
+        {**SERIES, "mean": [0.0, float("inf")]},
+        {**SERIES, "scale": [1.0, float("inf")]},
+        {**SERIES, "scale": [1.0, float("nan")]},
+        {**SERIES, "scale": [1.0, 0.0]},
+        {**SERIES, "scale": [1.0, -1.0]},
+        {**SERIES, "mean": ["a", "b"]},
+        {**SERIES, "mean": None},
+        {**SERIES, "mean": {"a": 1.0}},
+        {**SERIES, "mean": [0.0, None]},
+    ],
+)
+def test_other_states_are_refused(state):
+    with pytest.raises(ValueError, match=r"."):
+        encode.from_state(state)
+
+
+@pytest.mark.parametrize("state", [TOKENS, INTEGERS, SERIES])
+def test_those_states_were_refused_for_their_fault(state):
+    assert encode.from_state(state).state() == state

@@ -1,0 +1,734 @@
+"""The classifier as users meet it: what it reads, what it refuses, scikit-learn's manners, streams, copies."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import textwrap
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xlstm
+
+from .. import classifier as truth
+from ..peers import peer
+
+QUICK = {"hidden_size": 4, "max_iter": 2, "random_state": 0}
+
+
+def make(**settings: Any) -> xlstm.SequenceClassifier:
+    return xlstm.SequenceClassifier(**{"device": "cpu", **QUICK, **settings})
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+
+
+# ---------------------------------------------------------------- what it learns
+
+LEARNED = {
+    "last letter": (truth.last_letter, {"max_iter": 30}),
+    "last letter, folded": (lambda n, seed: truth.last_letter(n, seed, "aA"), {"max_iter": 30, "fold_case": False}),
+    "last letter, embedded": (truth.last_letter, {"embedding_size": 4, "max_iter": 30}),
+    "last letter, in float64": (truth.last_letter, {"dtype": "float64", "max_iter": 30}),
+    "last letter, two layers": (truth.last_letter, {"num_layers": 2, "bidirectional": True, "max_iter": 25}),
+    "last letter, rnn": (truth.last_letter, {"cell": "rnn", "max_iter": 30}),
+    "last letter, pytorch's start": (truth.last_letter, {"init": "pytorch", "max_iter": 40}),
+    "parity": (truth.parity, {"hidden_size": 16, "max_iter": 60}),
+    "sign of a sum": (truth.sign_of_sum, {"max_iter": 60}),
+    "raised channel": (truth.raised_channel, {"max_iter": 60}),
+}
+
+
+@pytest.mark.parametrize("task", LEARNED)
+def test_it_learns(task):
+    problem, settings = LEARNED[task]
+    clf = make(**{"hidden_size": 12, "learning_rate_init": 0.02, **settings})
+    clf.fit(*problem(200, 0))
+    assert clf.score(*problem(150, 1)) >= 0.93
+
+
+def test_words_and_integers_are_tokens():
+    rng = np.random.default_rng(0)
+    tokens = [rng.integers(10, 14, rng.integers(1, 5)) for _ in range(120)]
+    y = [int(row[-1]) for row in tokens]
+    settings = {"hidden_size": 8, "max_iter": 30, "learning_rate_init": 0.03}
+    words = [[f"word{token}" for token in row] for row in tokens]
+    assert make(**settings).fit(words, y).score(words, y) >= 0.95
+    integers = make(**settings, encoding="tokens").fit(tokens, y)
+    assert integers.score(tokens, y) >= 0.95
+    assert integers.score([row.tolist() for row in tokens], y) >= 0.95
+    square = np.array([[10, 11], [11, 10], [12, 13]])
+    np.testing.assert_array_equal(integers.predict(square), integers.predict(list(square)))
+
+
+# ---------------------------------------------------------------- what it reads
+
+
+def test_numbers_are_series_integers_too():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 9, (12, 5)), np.arange(12) % 2
+    forms = [X, X.astype(np.float64), X.tolist(), list(X), X[:, :, None], [row[:, None] for row in X], X.astype("f4")]
+    expected = make(dtype="float64").fit(X, y).predict_proba(X)
+    for form in forms:
+        clf = make(dtype="float64").fit(form, y)
+        np.testing.assert_allclose(clf.predict_proba(form), expected, rtol=1e-12)
+
+
+def test_texts_come_in_any_form():
+    X, y = truth.last_letter(12)
+    expected = make().fit(X, y).predict_proba(X)
+    for form in (tuple(X), np.array(X), np.array(X, dtype=object), np.array(X, dtype=np.dtypes.StringDType())):
+        np.testing.assert_array_equal(make().fit(form, y).predict_proba(form), expected)
+    characters = [list(text) for text in X]  # tokens are strings: here of one letter each
+    np.testing.assert_array_equal(make().fit(characters, y).predict_proba(characters), expected)
+
+
+def test_case_is_folded_unless_asked_not_to():
+    X, y = truth.last_letter(20)
+    upper = [text.upper() for text in X]
+    clf = make().fit(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(upper), clf.predict_proba(X))
+    clf = make(fold_case=False).fit(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(upper), clf.predict_proba(["?" * len(text) for text in X]))
+
+
+def test_channels_first_comes_in_by_its_name():
+    X, y = truth.raised_channel(20)
+    clf = make().fit(X, y)
+    there = np.swapaxes(X, 1, 2)
+    np.testing.assert_array_equal(clf.predict_proba(xlstm.from_channels_first(there)), clf.predict_proba(X))
+
+
+def test_features_are_brought_to_one_scale():
+    X, y = truth.raised_channel(40)
+    moved = 1000 * X * [1, 10, 100] + [5, -3, 1e4]
+    settings = {"dtype": "float64", "max_iter": 3}
+    np.testing.assert_allclose(make(**settings).fit(moved, y).loss_curve_, make(**settings).fit(X, y).loss_curve_)
+    raw = [make(**settings, standardize=False).fit(x, y).loss_curve_ for x in (X, moved)]
+    assert raw[0] != raw[1]
+
+
+def test_a_constant_feature_and_enormous_numbers_are_scaled():
+    X, y = truth.raised_channel(20)
+    X = X.copy()
+    X[:, :, 1] = 7.0
+    assert np.isfinite(make().fit(X, y).predict_proba(X)).all()
+    np.testing.assert_allclose(make().fit(1e300 * X, y).predict_proba(1e300 * X), make().fit(X, y).predict_proba(X),
+                               atol=1e-5)  # fmt: skip
+
+
+def test_input_is_not_written_to():
+    X, y = truth.raised_channel(12)
+    weights = np.ones(12)
+    for array in (X, y, weights):
+        array.setflags(write=False)
+    clf = make(class_weight="balanced", early_stopping=True, validation_fraction=0.3).fit(X, y, weights)
+    clf.partial_fit(X, y, sample_weight=weights)
+    clf.predict(X)
+    clf.score(X, y, weights)
+    clf.stream().feed(X[0])
+
+
+# ---------------------------------------------------------------- labels
+
+LABELS = {
+    "strings": (["no", "yes"], "U3"),
+    "strings of several lengths": (["a", "longer"], "U6"),
+    "objects": (np.array(["no", "yes"], dtype=object), "U3"),
+    "integers": ([3, -7], "i8"),
+    "small integers": (np.array([3, 200], dtype=np.uint8), "u1"),
+    "booleans": ([False, True], "?"),
+    "booleans in objects": (np.array([False, True], dtype=object), "?"),
+    "whole floats": ([0.0, 2.0], "f8"),
+    "float32": (np.array([-1.0, 1.0], dtype=np.float32), "f4"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_every_type_come_back_as_they_were(kind):
+    two, dtype = LABELS[kind]
+    texts, letters = truth.last_letter(60, letters="ab")
+    y = np.asarray(two)[[int(letter == "b") for letter in letters]]
+    clf = make(max_iter=25, learning_rate_init=0.03).fit(texts, y)
+    assert clf.classes_.tolist() == sorted(np.asarray(two).tolist())
+    assert clf.classes_.dtype == clf.predict(texts).dtype == np.dtype(dtype)
+    assert clf.score(texts, y) >= 0.95
+    assert (clf.predict(texts) == y).mean() == clf.score(texts, y)
+    clf.partial_fit(texts, y.tolist())
+
+
+def test_probabilities_are_in_the_order_of_the_classes():
+    X, y = truth.last_letter(100)
+    clf = make(hidden_size=8, max_iter=30, learning_rate_init=0.02).fit(X, y)
+    p, z = clf.predict_proba(X), clf.decision_function(X)
+    assert p.shape == z.shape == (100, 3)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(clf.classes_[p.argmax(axis=1)], clf.predict(X))
+    np.testing.assert_allclose(p, np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-7)
+
+
+def test_two_classes_have_one_number_and_two_probabilities():
+    X, y = truth.sign_of_sum(60)
+    clf = make(max_iter=10, learning_rate_init=0.02).fit(X, y)
+    p, z = clf.predict_proba(X), clf.decision_function(X)
+    assert p.shape == (60, 2)
+    assert z.shape == (60,)
+    np.testing.assert_allclose(p[:, 1], 1 / (1 + np.exp(-z)), rtol=1e-4)
+    np.testing.assert_array_equal(clf.predict(X), (z > 0).astype(int))
+
+
+def test_score_is_accuracy_weighted():
+    X, y = truth.last_letter(40)
+    clf = make().fit(X, y)
+    right = clf.predict(X) == np.array(y)
+    weights = np.linspace(0, 1, 40)
+    assert clf.score(X, y) == pytest.approx(right.mean())
+    assert clf.score(X, y, sample_weight=weights) == pytest.approx((weights * right).sum() / weights.sum())
+
+
+# ---------------------------------------------------------------- predictions
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("kind", ["texts", "series"])
+def test_a_prediction_does_not_depend_on_the_other_rows(kind, dtype, tolerance):
+    X, y = truth.last_letter(30) if kind == "texts" else truth.sign_of_sum(30)
+    clf = make(dtype=dtype, bidirectional=True, num_layers=2).fit(X, y)
+    together = clf.predict_proba(X)
+    assert together.dtype == dtype
+    for chosen in ([0], [5, 3], list(range(30))[::-1]):
+        np.testing.assert_allclose(clf.predict_proba([X[k] for k in chosen]), together[chosen], atol=tolerance)
+
+
+def test_predictions_are_those_of_plain_loops():
+    X, y = truth.sign_of_sum(20)
+    clf = make(bidirectional=True, num_layers=2, dtype="float64").fit(X, y)
+    z = truth.logits("lstm", truth.parameters_of(clf), truth.standardised(X))
+    np.testing.assert_allclose(clf.decision_function(X), z[:, 0], rtol=1e-10)
+
+
+def test_predicting_changes_nothing():
+    X, y = truth.last_letter(20)
+    clf = make(dropout=0.5, num_layers=2).fit(X, y)
+    before = truth.whole_state(clf)
+    first = clf.predict_proba(X)
+    clf.stream().feed(X[0])
+    clf.score(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), first)
+    assert truth.whole_state(clf) == before
+
+
+# ---------------------------------------------------------------- what is refused
+
+TEXTS, SERIES, SQUARE = ["ab", "ba", "b"], [np.ones((2, 2)), np.ones((3, 2)), np.ones((1, 2))], np.ones((3, 4))
+BAD_X = {
+    "an empty text": (["ab", "", "b"], ValueError, r"row 1\b"),
+    "an empty list of words": ([["a"], ["b"], []], ValueError, r"row 2\b"),
+    "an empty series": ([SERIES[0], np.ones((0, 2)), SERIES[2]], ValueError, r"row 1\b"),
+    "NaN in a series": ([*SERIES[:2], np.array([[1, np.nan]])], ValueError, r"row 2\b.*NaN"),
+    "infinity in a series": ([SERIES[0], np.array([[1, -np.inf]]), SERIES[2]], ValueError, r"row 1\b"),
+    "NaN in an array": (np.where(np.arange(12).reshape(3, 4) == 6, np.nan, 1.0), ValueError, r"row 1\b.*NaN"),
+    "other features": ([SERIES[0], np.ones((3, 1)), SERIES[2]], ValueError, r"row 1\b.*features"),
+    "other dimensions": ([SERIES[0], np.ones(3), SERIES[2]], ValueError, r"row 1\b"),
+    "text among numbers": ([SERIES[0], "ab", SERIES[2]], TypeError, r"row (0|1)\b"),
+    "a number among texts": (["ab", 3, "b"], TypeError, r"row 1\b"),
+    "a number among words": ([["a"], ["b", 3], ["c"]], TypeError, r"row 1\b.*3"),
+    "None among texts": (["ab", "b", None], TypeError, r"row 2\b"),
+    "no rows": ([], ValueError, "empty"),
+    "no rows in an array": (np.ones((0, 4)), ValueError, "empty"),
+    "one text alone": ("abc", TypeError, "list"),
+    "four dimensions": (np.ones((3, 2, 2, 2)), ValueError, r"\(3, 2, 2, 2\)"),
+    "one dimension": (np.ones(3), ValueError, r"1D|\(3,\)"),
+    "complex numbers": (np.ones((3, 4)) * 1j, ValueError, "[Cc]omplex"),
+    "no sequence": (3, TypeError, "int"),
+    "ragged inside": ([[[1], [1, 2]], [[1]], [[1]]], ValueError, r"row 0\b"),
+}
+BAD_Y = {
+    "too few": ([0, 1], r"3 sequences.*2 labels"),
+    "too many": ([0, 1, 0, 1], r"3 sequences.*4 labels"),
+    "one class": ([1, 1, 1], r"1\b.*class"),
+    "None": (None, "y"),
+    "NaN": ([0.0, np.nan, 1.0], r"1\b.*nan"),
+    "fractions": ([0.5, 1.0, 2.0], "[Uu]nknown label type"),
+    "None among them": (["a", None, "b"], r"y\[1\]"),
+    "mixed": (np.array(["a", 1, "b"], dtype=object), "mixes"),
+    "two columns": ([[0, 1], [1, 0], [1, 1]], r"\(3, 2\)"),
+}
+BAD_WEIGHTS = {
+    "too few": ([1, 1], r"sample_weight.*\(2,\)"),
+    "negative": ([1, -1, 1], r"sample_weight\[1\]"),
+    "NaN": ([1, 1, np.nan], r"sample_weight\[2\]"),
+    "all zero": ([0, 0, 0], "zero"),
+}
+BAD_SETTINGS = [
+    ("cell", "gru"), ("solver", "lbfgs"), ("learning_rate", "adaptive"), ("encoding", "bytes"), ("init", "zeros"),
+    ("dtype", "float16"), ("kernels", "fast"), ("device", "tpu"),
+    ("hidden_size", 0), ("hidden_size", 2.5), ("num_layers", 0), ("embedding_size", 0), ("max_iter", 0),
+    ("max_iter", 1.5), ("batch_size", 0), ("batch_size", "all"), ("n_iter_no_change", 0), ("warmup", -1),
+    ("dropout", 1.0), ("dropout", -0.1), ("learning_rate_init", 0), ("learning_rate_init", -1.0),
+    ("learning_rate_init", float("nan")), ("learning_rate_init", float("inf")), ("alpha", -1), ("momentum", 1.0),
+    ("beta_1", 1.0), ("beta_2", -0.1), ("epsilon", 0), ("validation_fraction", 0), ("validation_fraction", 1.0),
+    ("tol", -1), ("max_grad_norm", 0), ("max_grad_norm", -1.0), ("max_grad_norm", float("nan")),
+    ("class_weight", "equal"), ("class_weight", {"q": 1.0}), ("class_weight", {0: -1.0}), ("class_weight", 3),
+    ("random_state", -1), ("random_state", "seed"),
+]  # fmt: skip
+
+
+def refused(clf: xlstm.SequenceClassifier, error: Any, match: str, *arguments: Any) -> None:
+    """`fit` raises, and leaves a fitted classifier as it was, an unfitted one unfitted."""
+    fitted = hasattr(clf, "classes_")
+    before = truth.whole_state(clf) if fitted else None
+    with pytest.raises(error, match=f"(?s){match}"):
+        clf.fit(*arguments)
+    assert hasattr(clf, "classes_") == fitted
+    if fitted:
+        assert truth.whole_state(clf) == before
+
+
+@pytest.mark.parametrize("name", BAD_X)
+def test_bad_sequences_are_named_by_their_row_and_change_nothing(name):
+    X, error, match = BAD_X[name]
+    refused(make(embedding_size=2), error, match, X, [0, 1, 0])
+    old = make().fit(TEXTS, [0, 1, 0])
+    refused(old, error, match, X, [0, 1, 0])
+    with pytest.raises(error, match=match):
+        make().partial_fit(X, [0, 1, 0])
+    if name not in ("no rows", "no rows in an array"):
+        series = make().fit(SERIES, [0, 1, 0])
+        with pytest.raises(error):
+            (old if "text" in name or "word" in name else series).predict(X)
+
+
+@pytest.mark.parametrize("name", BAD_Y)
+def test_bad_labels_are_refused(name):
+    y, match = BAD_Y[name]
+    refused(make(), ValueError, match, TEXTS, y)
+    refused(make().fit(TEXTS, [0, 1, 0]), ValueError, match, TEXTS, y)
+
+
+@pytest.mark.parametrize("name", BAD_WEIGHTS)
+def test_bad_weights_are_refused(name):
+    weights, match = BAD_WEIGHTS[name]
+    refused(make().fit(TEXTS, [0, 1, 0]), ValueError, match, TEXTS, [0, 1, 0], weights)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_SETTINGS)
+def test_bad_settings_are_named(name, value):
+    clf = make()
+    clf.set_params(**{name: value})
+    match = "seed" if name == "random_state" else name
+    with pytest.raises((ValueError, TypeError), match=match):
+        clf.fit(TEXTS, [0, 1, 0])
+    assert not hasattr(clf, "classes_")
+
+
+def test_compiled_kernels_that_are_not_there_are_an_error():
+    clf = make(kernels="compiled")
+    try:
+        clf.fit(TEXTS, [0, 1, 0])
+    except RuntimeError as error:
+        assert "kernels" in str(error)  # noqa: PT017: they may also be there
+    else:
+        assert clf.kernels_ != "reference"
+
+
+def test_unknown_labels_are_named_by_their_row():
+    clf = make().fit(TEXTS, ["x", "y", "x"])
+    before = truth.whole_state(clf)
+    for call in (clf.partial_fit, clf.score, clf.set_params(warm_start=True).fit):
+        with pytest.raises(ValueError, match=r"row 1\b.*'z'"):
+            call(TEXTS, ["x", "z", "x"])
+    clf.set_params(warm_start=False)
+    assert truth.whole_state(clf) == before
+
+
+def test_what_was_trained_on_one_kind_refuses_the_others():
+    fitted = {
+        "characters": make().fit(TEXTS, [0, 1, 0]),
+        "words": make().fit([["to", "be"], ["or"], ["not"]], [0, 1, 0]),
+        "integers": make(encoding="tokens").fit([[1, 2], [3], [1]], [0, 1, 0]),
+        "series": make().fit(SERIES, [0, 1, 0]),
+    }
+    other = {"characters": SERIES, "words": TEXTS, "integers": TEXTS, "series": TEXTS}
+    for kind, clf in fitted.items():
+        with pytest.raises(ValueError, match=kind):
+            clf.predict(other[kind])
+        with pytest.raises(ValueError, match=kind):
+            clf.partial_fit(other[kind], [0, 1, 0])
+    with pytest.raises(ValueError, match="feature"):
+        fitted["series"].predict([np.ones((2, 3))])
+    columns = make().fit(SQUARE * np.arange(3)[:, None], [0, 1, 0])
+    with pytest.raises(ValueError, match="5.*4"):
+        columns.predict(np.ones((2, 5)))
+
+
+def test_before_fit_there_is_nothing_to_predict_with():
+    for call in (
+        lambda clf: clf.predict(TEXTS),
+        lambda clf: clf.predict_proba(TEXTS),
+        lambda clf: clf.decision_function(TEXTS),
+        lambda clf: clf.score(TEXTS, [0, 1, 0]),
+        lambda clf: clf.stream(),
+        lambda clf: clf.to("cpu"),
+        lambda clf: clf.save("nowhere.xlstm"),
+    ):
+        with pytest.raises(ValueError, match="not fitted yet"):
+            call(make())
+
+
+# ---------------------------------------------------------------- settings and copies
+
+
+def test_settings_are_scikit_learns():
+    clf = xlstm.SequenceClassifier()
+    names = set(clf.get_params())
+    assert names >= {
+        "cell", "hidden_size", "num_layers", "bidirectional", "dropout", "solver", "alpha", "batch_size",
+        "learning_rate_init", "max_iter", "tol", "early_stopping", "validation_fraction", "n_iter_no_change",
+        "warm_start", "random_state", "verbose", "class_weight", "device", "kernels", "momentum", "beta_1", "beta_2",
+        "epsilon", "max_grad_norm", "encoding", "embedding_size", "dtype", "init",
+    }  # fmt: skip
+    assert clf.get_params()["max_iter"] is None
+    assert clf.set_params(hidden_size=5, solver="sgd") is clf
+    assert (clf.hidden_size, clf.get_params(deep=False)["solver"]) == (5, "sgd")
+    with pytest.raises(ValueError, match="hidden_layer_sizes"):
+        clf.set_params(hidden_size=6, hidden_layer_sizes=7)
+    assert clf.hidden_size == 5
+    assert repr(clf) == "SequenceClassifier(hidden_size=5, solver='sgd')"
+    assert repr(xlstm.SequenceClassifier()) == "SequenceClassifier()"
+    assert xlstm.SequenceClassifier(**clf.get_params()).get_params() == clf.get_params()
+
+
+def test_init_keeps_what_it_is_given():
+    weights = {0: 1.0}
+    clf = xlstm.SequenceClassifier(class_weight=weights, hidden_size=-1, cell="anything")
+    assert clf.class_weight is weights
+    assert clf.hidden_size == -1
+    assert clf.fit.__doc__
+
+
+def test_attributes_after_fit():
+    X, y = truth.raised_channel(20)
+    clf = make()
+    assert clf.fit(X, y) is clf
+    assert clf.n_features_in_ == 3
+    assert (clf.device_, clf.n_iter_, len(clf.loss_curve_), len(clf.accuracy_curve_)) == ("cpu", 2, 2, 2)
+    assert clf.kernels_
+    assert clf.loss_ == clf.loss_curve_[-1]
+    assert make().fit(X[:, :, 0], y).n_features_in_ == 6
+    assert make().fit([x[:, :2] for x in X], y).n_features_in_ == 2
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda clf: pickle.loads(pickle.dumps(clf))])
+@pytest.mark.parametrize("kind", ["texts", "series"])
+def test_copies_and_pickles_predict_and_train_alike(kind, copied):
+    X, y = truth.last_letter(20) if kind == "texts" else truth.sign_of_sum(20)
+    clf = make(dropout=0.2, num_layers=2, embedding_size=3).fit(X, y)
+    before = truth.whole_state(clf)
+    twin = copied(clf)
+    assert truth.whole_state(twin) == before
+    assert twin.get_params() == clf.get_params()
+    np.testing.assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
+    twin.partial_fit(X, y)
+    assert truth.whole_state(clf) == before
+    clf.partial_fit(X, y)
+    assert truth.whole_state(twin) == truth.whole_state(clf) != before
+    assert twin.loss_curve_ == clf.loss_curve_
+    unfitted = copied(make(hidden_size=7))
+    assert unfitted.get_params() == make(hidden_size=7).get_params()
+
+
+def test_to_gives_a_copy():
+    X, y = truth.last_letter(20)
+    clf = make().fit(X, y)
+    before = truth.whole_state(clf)
+    there = clf.to("cpu")
+    assert there is not clf
+    assert there.device_ == "cpu"
+    np.testing.assert_array_equal(there.predict_proba(X), clf.predict_proba(X))
+    there.partial_fit(X, y)
+    assert truth.whole_state(clf) == before
+    clf.partial_fit(X, y)
+    np.testing.assert_array_equal(there.predict_proba(X), clf.predict_proba(X))
+
+
+def test_a_gpu_that_is_not_there_is_an_error_with_its_remedy(monkeypatch):
+    from ..standin import machine
+
+    X, y = truth.last_letter(20)
+    clf = make().fit(X, y)
+    before = truth.whole_state(clf)
+    with machine(distributions=()):
+        for call in (
+            lambda: clf.to("cuda"),
+            lambda: make(device="cuda").fit(X, y),
+            lambda: make(device="cuda").partial_fit(X, y),
+        ):
+            with pytest.raises(RuntimeError, match=r"CuPy.*pip install"):
+                call()
+        monkeypatch.setenv("XLSTM_DEVICE", "cuda")
+        with pytest.raises(RuntimeError, match=r"pip install"):
+            make(device=None).fit(X, y)
+        monkeypatch.setenv("XLSTM_DEVICE", "auto")
+        assert make(device=None).fit(X, y).device_ == "cpu"
+    assert truth.whole_state(clf) == before
+
+
+# ---------------------------------------------------------------- going on
+
+
+def test_partial_fit_is_one_more_epoch():
+    X, y = truth.last_letter(40)
+    settings = {"batch_size": 8, "dropout": 0.2, "num_layers": 2}
+    whole, parts = make(**settings, max_iter=4).fit(X, y), make(**settings, max_iter=2).fit(X, y)
+    for epoch in (3, 4):
+        assert parts.partial_fit(X, y) is parts
+        assert len(parts.loss_curve_) == epoch
+    assert parts.loss_curve_ == whole.loss_curve_
+    np.testing.assert_array_equal(parts.predict_proba(X), whole.predict_proba(X))
+
+
+def test_partial_fit_from_the_start():
+    X, y = truth.last_letter(40)
+    clf, whole = make(), make(max_iter=3).fit(X, y)
+    for _ in range(3):
+        clf.partial_fit(X, y, classes=["a", "b", "c"])
+    np.testing.assert_array_equal(clf.predict_proba(X), whole.predict_proba(X))
+    assert clf.loss_curve_ == whole.loss_curve_
+
+
+def test_partial_fit_may_see_one_class_at_a_time():
+    clf = make()
+    with pytest.raises(ValueError, match="classes"):
+        clf.partial_fit(["ab", "b"], ["x", "x"])
+    clf.partial_fit(["ab", "b"], ["x", "x"], classes=["z", "y", "x"])
+    assert clf.classes_.tolist() == ["x", "y", "z"]
+    assert clf.predict_proba(["ab"]).shape == (1, 3)
+    clf.partial_fit(["ba"], ["z"])
+    clf.partial_fit(["ba"], ["y"], classes=["x", "y", "z"])
+    with pytest.raises(ValueError, match="classes"):
+        clf.partial_fit(["ba"], ["y"], classes=["x", "y"])
+    with pytest.raises(ValueError, match=r"row 1\b.*'q'"):
+        make().partial_fit(["ab", "b"], ["x", "q"], classes=["x", "y"])
+
+
+def test_partial_fit_takes_weights():
+    X, y = truth.last_letter(30)
+    weights = np.linspace(0, 2, 30)
+    clf = make(max_iter=1).fit(X, y, weights)
+    part = make().partial_fit(X, y, sample_weight=weights)
+    np.testing.assert_array_equal(clf.predict_proba(X), part.predict_proba(X))
+    assert not np.array_equal(make().partial_fit(X, y).predict_proba(X), part.predict_proba(X))
+
+
+def test_warm_start_goes_on_and_a_cold_one_begins_anew():
+    X, y = truth.last_letter(60)
+    clf = make(max_iter=10, learning_rate_init=0.02).fit(X, y)
+    first, end = clf.loss_curve_[0], clf.loss_curve_[-1]
+    again = copy.deepcopy(clf).fit(X, y)
+    assert again.loss_curve_ == clf.loss_curve_
+    warm = copy.deepcopy(clf).set_params(warm_start=True).fit(X, y)
+    assert warm.n_iter_ == len(warm.loss_curve_) == 10
+    assert warm.loss_curve_[0] < (first + end) / 2
+    assert warm.loss_curve_[-1] < end
+    # The encoding too is that of the first fit: a new letter stays unknown.
+    warm.fit([text.replace("a", "q") for text in X], y)
+    np.testing.assert_array_equal(warm.predict_proba(["q"]), warm.predict_proba(["?"]))
+    fresh = make(warm_start=True, max_iter=10, learning_rate_init=0.02).fit(X, y)
+    assert fresh.loss_curve_ == clf.loss_curve_
+
+
+# ---------------------------------------------------------------- streams
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_a_stream_gives_the_probabilities_of_the_whole(cell, dtype, tolerance):
+    settings = {"cell": cell, "dtype": dtype, "num_layers": 2}
+    texts, letters = truth.last_letter(30)
+    series, signs = truth.sign_of_sum(30)
+    words = [list(text) for text in texts]
+    integers = [np.array([ord(letter) for letter in text]) for text in texts]
+    square = np.random.default_rng(0).standard_normal((30, 6))
+    for X, y, more in (
+        (texts, letters, {}),
+        (words, letters, {"embedding_size": 3}),
+        (integers, letters, {"encoding": "tokens"}),
+        (series, signs, {}),
+        (square, signs, {}),
+        (square[:, :, None], signs, {}),
+    ):
+        clf = make(**settings, **more).fit(X, y)
+        for n in (0, 7):
+            row = X[n]
+            for cuts in (range(1, len(row)), [1], []):  # step by step, in two parts, whole
+                stream = clf.stream()
+                parts = [row[a:b] for a, b in zip([0, *cuts], [*cuts, len(row)], strict=True) if a < b]
+                for part in parts:
+                    p = stream.feed(part)
+                np.testing.assert_allclose(p, clf.predict_proba(X[n : n + 1])[0], atol=tolerance)
+
+
+def test_a_stream_is_one_sequence_of_its_own():
+    X, y = truth.last_letter(30)
+    clf = make().fit(X, y)
+    one, two = clf.stream(), clf.stream()
+    expected = clf.predict_proba(["ab", "c"])
+    one.feed("a")
+    two.feed("c")
+    np.testing.assert_allclose(one.feed("b"), expected[0], atol=1e-6)
+    clf.partial_fit(X, y)  # a stream goes on as the classifier was when it began
+    again = clf.stream()
+    assert not np.allclose(again.feed("ab"), expected[0], atol=1e-9)
+    with pytest.raises(ValueError, match="empty"):
+        two.feed("")
+    with pytest.raises(ValueError, match="characters"):
+        two.feed([1.0])
+    old = make().fit(X, y).stream()
+    old.feed("c")
+    np.testing.assert_array_equal(two.feed("a"), old.feed("a"))  # what was refused left no trace
+
+
+def test_no_stream_reads_backwards():
+    X, y = truth.last_letter(10)
+    with pytest.raises(ValueError, match="bidirectional"):
+        make(bidirectional=True).fit(X, y).stream()
+
+
+# ---------------------------------------------------------------- without scikit-learn
+
+
+def test_it_works_without_scikit_learn():
+    program = """
+        import copy, pickle, sys
+
+        class Blocked:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("sklearn", "tqdm", "pandas", "scipy"):
+                    raise ModuleNotFoundError(name)
+
+        sys.meta_path.insert(0, Blocked())
+        import numpy as np
+        import xlstm
+
+        X, y = ["ab", "ba", "b", "aa"] * 5, [1, 0, 1, 0] * 5
+        clf = xlstm.SequenceClassifier(hidden_size=4, max_iter=3, random_state=0, early_stopping=True)
+        try:
+            clf.predict(X)
+        except ValueError as error:
+            assert "not fitted yet" in str(error), error
+        else:
+            raise SystemExit("an unfitted classifier predicts")
+        clf.fit(X, y, sample_weight=np.ones(20))
+        clf.partial_fit(X, y)
+        assert clf.predict_proba(X).shape == (20, 2)
+        assert 0 <= clf.score(X, y) <= 1
+        for twin in (copy.deepcopy(clf), pickle.loads(pickle.dumps(clf)), clf.to("cpu")):
+            assert (twin.predict(X) == clf.predict(X)).all()
+        assert repr(clf.set_params(hidden_size=5)).startswith("SequenceClassifier(hidden_size=5")
+        assert xlstm.SequenceClassifier(**clf.get_params()).get_params() == clf.get_params()
+        clf.stream().feed("ab")
+        print("fine")
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.strip(), done.returncode) == ("fine", 0), done.stderr
+
+
+def test_an_unfitted_classifier_is_a_value_error_and_scikit_learns():
+    exceptions = peer("sklearn.exceptions")
+    with pytest.raises(exceptions.NotFittedError):
+        make().predict(TEXTS)
+
+
+# ---------------------------------------------------------------- with scikit-learn
+
+ESTIMATOR = {"hidden_size": 6, "max_iter": 15, "learning_rate_init": 0.03, "random_state": 0, "device": "cpu"}
+
+
+def test_check_estimator():
+    """Every check of scikit-learn; all that fail are listed."""
+    checks = peer("sklearn.utils.estimator_checks")
+    expected_to_fail = {
+        "check_sample_weight_equivalence_on_dense_data": "weights and repeated rows make other batches, in another order"
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the base class is not scikit-learn's; what sklearn itself deprecates
+        results = checks.check_estimator(
+            xlstm.SequenceClassifier(**ESTIMATOR), expected_failed_checks=expected_to_fail, on_fail=None, on_skip=None
+        )
+    failed = [f"{result['check_name']}: {result['exception']!r}" for result in results if result["status"] == "failed"]
+    assert not failed, "\n".join(failed)
+    assert sum(result["status"] == "passed" for result in results) >= 50
+
+
+def test_tags_and_clone():
+    base, utils = peer("sklearn.base"), peer("sklearn.utils")
+    clf = make(class_weight={"a": 2.0}).fit(*truth.last_letter(20))
+    twin = base.clone(clf)
+    assert twin.get_params() == clf.get_params()
+    assert not hasattr(twin, "classes_")
+    assert base.is_classifier(clf)
+    tags = utils.get_tags(clf).input_tags
+    assert tags.two_d_array
+    assert tags.three_d_array
+    assert not utils.get_tags(clf).no_validation
+
+
+PROBLEMS = {
+    "texts": truth.last_letter,
+    "ragged series": truth.sign_of_sum,
+    "three dimensions": truth.raised_channel,
+    "two dimensions": lambda n: (lambda X, y: (X[:, :, 0], y))(*truth.raised_channel(n)),
+}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_cross_validation_pipelines_and_searches(problem):
+    selection, pipeline = peer("sklearn.model_selection"), peer("sklearn.pipeline")
+    X, y = PROBLEMS[problem](60)
+    clf = xlstm.SequenceClassifier(**{**ESTIMATOR, "max_iter": 6})
+    scores = selection.cross_val_score(clf, X, y, cv=3)
+    assert scores.shape == (3,)
+    assert (scores > 0.15).all()
+    pipe = pipeline.Pipeline([("classifier", clf)])
+    assert pipe.fit(X, y).score(X, y) == clf.fit(X, y).score(X, y)
+    search = selection.GridSearchCV(pipe, {"classifier__hidden_size": [2, 6]}, cv=2, error_score="raise")
+    search.fit(X, y)
+    assert search.best_params_["classifier__hidden_size"] in (2, 6)
+    assert search.predict(X).shape == (60,)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_calibration_and_stacking(problem):
+    calibration, ensemble = peer("sklearn.calibration"), peer("sklearn.ensemble")
+    X, y = PROBLEMS[problem](60)
+    clf = xlstm.SequenceClassifier(**{**ESTIMATOR, "max_iter": 4})
+    calibrated = calibration.CalibratedClassifierCV(clf, cv=2).fit(X, y)
+    p = calibrated.predict_proba(X)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    votes = ensemble.VotingClassifier([("a", clf), ("b", make())], voting="soft")
+    assert votes.fit(X, y).predict(X).shape == (60,)
+    stacked = ensemble.StackingClassifier([("a", clf)], cv=2).fit(X, y)
+    assert stacked.predict(X).shape == (60,)
+
+
+def test_what_a_search_found_can_be_saved(tmp_path):
+    """Settings that come out of arrays are NumPy's numbers."""
+    X, y = truth.last_letter(20)
+    settings = {
+        "hidden_size": np.int64(3), "num_layers": np.int32(1), "embedding_size": np.int64(2),
+        "dropout": np.float32(0.25), "bidirectional": np.bool_(True), "max_iter": np.int64(1),
+        "learning_rate_init": np.float32(0.01), "random_state": np.int64(3), "alpha": np.float64(0.1),
+        "cell": np.str_("lstm"), "batch_size": np.int64(5), "max_grad_norm": np.float32(2.0), "warmup": np.int8(1),
+        "class_weight": {np.str_("a"): np.float32(2)},
+    }  # fmt: skip
+    clf = make(**settings).fit(X, y)
+    clf.save(tmp_path / "model.xlstm")
+    np.testing.assert_array_equal(xlstm.load(tmp_path / "model.xlstm").predict_proba(X), clf.predict_proba(X))

@@ -1,0 +1,236 @@
+"""The losses: against the complex step, against PyTorch, and where the numbers are large."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xlstm import losses
+
+from ..measure import check_forward, check_gradients
+from ..peers import peer
+from ..standin import machine
+
+
+def example(dtype, N=6, K=4, seed=0, scale=3.0):
+    """Logits (N, K), labels (N,), weights (N,); for K = 1 the labels are 0 and 1."""
+    rng = np.random.default_rng([seed, N, K])
+    logits = rng.normal(0, scale, (N, K)).astype(dtype)
+    return logits, rng.integers(0, max(K, 2), N), rng.uniform(0.1, 2, N).astype(dtype)
+
+
+def true_loss(logits, labels, weights):
+    """Σ weight · -log p(label) / N, by its definition: for small logits, complex or real."""
+    total = 0
+    for row, label, weight in zip(logits, labels, weights, strict=True):
+        row = np.array([0 * row[0], row[0]]) if len(row) == 1 else row
+        total -= weight * np.log(np.exp(row[label]) / np.sum(np.exp(row)))
+    return total / len(logits)
+
+
+def true_gradient(logits, labels, weights):
+    """The complex step."""
+    gradient = np.zeros(logits.shape)
+    for index in np.ndindex(*logits.shape):
+        moved = logits.astype(complex)
+        moved[index] += 1e-30j
+        gradient[index] = np.imag(true_loss(moved, labels, weights)) / 1e-30
+    return gradient
+
+
+def loss_of(K):
+    return losses.logistic_cross_entropy if K == 1 else losses.softmax_cross_entropy
+
+
+def run(xp, logits, labels, weights):
+    """Loss and gradient on the host, their kind checked."""
+    given = xp.asarray(logits)
+    loss, d_logits = loss_of(logits.shape[1])(given, xp.asarray(labels), xp.asarray(weights))
+    assert tuple(loss.shape) == ()
+    for result in (loss, d_logits):
+        assert result.dtype == given.dtype
+        assert result.device == given.device
+    return xp.to_host(loss), xp.to_host(d_logits)
+
+
+# ---------------------------------------------------------------- value and gradient
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 7])
+@pytest.mark.parametrize("N", [1, 6])
+def test_value_and_gradient(xp, dtype, N, K):
+    logits, labels, weights = example(dtype, N, K)
+    loss, d_logits = run(xp, logits, labels, weights)
+    wide = logits.astype(float), labels, weights.astype(float)
+    check_forward({"loss": loss}, {"loss": true_loss(*wide)}, dtype, floor=0.1)
+    check_gradients({"d_logits": d_logits}, {"d_logits": true_gradient(*wide)}, dtype)
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_labels_of_another_integer_type(xp, K):
+    logits, labels, weights = example("float64", K=K)
+    for kind in ("int32", "uint8", "int64"):
+        loss, d_logits = run(xp, logits, labels.astype(kind), weights)
+        check_forward({"loss": loss}, {"loss": true_loss(logits, labels, weights)}, "float64")
+        check_gradients({"d": d_logits}, {"d": true_gradient(logits, labels, weights)}, "float64")
+
+
+@given(
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(0, 10_000),
+    st.sampled_from([0.01, 1.0, 10.0]),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_random_shapes(N, K, seed, scale):
+    logits, labels, weights = example("float64", N, K, seed, scale)
+    loss, d_logits = loss_of(K)(logits, labels, weights)
+    check_forward({"loss": loss}, {"loss": true_loss(logits, labels, weights)}, "float64", floor=1.0)
+    # The complex step itself divides: near 0 it is good to the last digits of 1.
+    np.testing.assert_allclose(d_logits, true_gradient(logits, labels, weights), rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("K", [1, 2, 5])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_as_pytorch(dtype, K, scale):
+    torch = peer("torch")
+    logits, labels, weights = example(dtype, 20, K, seed=3, scale=scale)
+    z = torch.tensor(logits.astype(float), requires_grad=True)
+    if K == 1:
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            z[:, 0], torch.tensor(labels.astype(float)), reduction="none"
+        )
+    else:
+        each = torch.nn.functional.cross_entropy(z, torch.tensor(labels), reduction="none")
+    expected = torch.sum(each * torch.tensor(weights.astype(float))) / len(labels)
+    expected.backward()
+    loss, d_logits = loss_of(K)(logits, labels, weights)
+    check_forward({"loss": loss}, {"loss": expected.item()}, dtype)
+    check_gradients({"d_logits": d_logits}, {"d_logits": z.grad.numpy()}, dtype)
+
+
+def test_class_weights_as_pytorchs(dtype):
+    """A weight for each class is a weight for each row; PyTorch divides by their sum, this library by N."""
+    torch = peer("torch")
+    logits, labels, _ = example(dtype, 30, 4)
+    of_class = np.array([0.5, 2.0, 0.0, 1.5])
+    weights = of_class[labels]
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits.astype(float)), torch.tensor(labels), weight=torch.tensor(of_class)
+    )
+    loss, _ = losses.softmax_cross_entropy(logits, labels, (weights / weights.mean()).astype(dtype))
+    check_forward({"loss": loss}, {"loss": expected.item()}, dtype)
+
+
+# ---------------------------------------------------------------- properties
+
+
+def test_each_row_of_the_softmax_gradient_sums_to_zero(xp, dtype):
+    logits, labels, weights = example(dtype, 40, 6)
+    _, d_logits = run(xp, logits, labels, weights)
+    assert np.abs(d_logits).max() > 0.01
+    assert np.abs(d_logits.sum(axis=1)).max() < 4 * np.finfo(dtype).eps
+
+
+def test_one_logit_is_a_softmax_of_two_classes(xp, dtype):
+    logits, labels, weights = example(dtype, 30, 1)
+    loss, d_logits = run(xp, logits, labels, weights)
+    two, d_two = run(xp, np.concatenate([np.zeros_like(logits), logits], axis=1), labels, weights)
+    check_forward({"loss": loss}, {"loss": two}, dtype)
+    check_gradients({"d_logits": d_logits[:, 0]}, {"d_logits": d_two[:, 1]}, dtype)
+
+
+@pytest.mark.parametrize("K", [1, 2, 5])
+def test_a_zero_weight_removes_its_row(xp, dtype, K):
+    logits, labels, weights = example(dtype, 6, K)
+    weights[2] = 0
+    logits[2] = 1000 * (1 - 2 * labels[2])  # as wrong as can be
+    loss, d_logits = run(xp, logits, labels, weights)
+    rest = [0, 1, 3, 4, 5]
+    loss_of_rest, d_rest = run(xp, logits[rest], labels[rest], weights[rest])
+    check_forward({"loss": loss * 6}, {"loss": loss_of_rest * 5}, dtype)
+    check_gradients({"d_logits": d_logits[rest] * 6}, {"d_logits": d_rest * 5}, dtype)
+    assert (d_logits[2] == 0).all()
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_both_are_linear_in_the_weights(dtype, K):
+    logits, labels, weights = example(dtype, 8, K)
+    loss, d_logits = loss_of(K)(logits, labels, weights)
+    twice, d_twice = loss_of(K)(logits, labels, 2 * weights)
+    np.testing.assert_array_equal(twice, 2 * loss)
+    np.testing.assert_array_equal(d_twice, 2 * d_logits)
+
+
+# ---------------------------------------------------------------- large logits
+
+
+def test_softmax_at_a_thousand(xp, dtype):
+    """By hand: -log p is the distance from the largest, and p is 1, 0 or a half."""
+    logits = np.array(
+        [[1000, -1000, 0], [1000, -1000, 0], [1000, -1000, 0], [-1000, -1000, -3000], [0, 1000, 1000]], dtype
+    )
+    labels, weights = np.array([0, 1, 2, 0, 2]), np.array([1, 1, 2, 1, 1], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        loss, d_logits = run(xp, logits, labels, weights)
+    expected = (0 + 2000 + 2 * 1000 + np.log(2) + np.log(2)) / 5
+    check_forward({"loss": loss}, {"loss": expected}, dtype)
+    p = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]])
+    np.testing.assert_allclose(d_logits, weights[:, None] * (p - np.eye(3)[labels]) / 5, rtol=1e-6, atol=1e-30)
+
+
+def test_one_logit_at_a_thousand(xp, dtype):
+    logits = np.array([[1000], [1000], [-1000], [-1000], [0]], dtype)
+    labels, weights = np.array([1, 0, 0, 1, 1]), np.array([1, 1, 1, 3, 1], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        loss, d_logits = run(xp, logits, labels, weights)
+    check_forward({"loss": loss}, {"loss": (1000 + 3 * 1000 + np.log(2)) / 5}, dtype)
+    np.testing.assert_allclose(d_logits[:, 0], np.array([0, 1, 0, -3, -0.5]) / 5, rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("K", [1, 2])
+def test_a_confident_right_answer_keeps_its_small_loss(K):
+    """-log p = log(1 + exp(-30)) is about exp(-30): it must not be lost beside 1."""
+    z = np.array([[30.0]]) if K == 1 else np.array([[30.0, 0.0]])
+    label = np.array([1]) if K == 1 else np.array([0])
+    loss, d_logits = loss_of(K)(z, label, np.ones(1))
+    # One logit keeps every digit; the softmax sums 1 + exp(-30) first.
+    tolerance = 1e-12 if K == 1 else 3e-3
+    assert loss == pytest.approx(np.log1p(np.exp(-30)), rel=tolerance)
+    assert d_logits.ravel()[0] == pytest.approx(-np.exp(-30), rel=3e-3)
+
+
+# ---------------------------------------------------------------- softmax itself
+
+
+def test_softmax(xp, dtype):
+    logits = np.random.default_rng(0).normal(0, 4, (20, 5)).astype(dtype)
+    p = losses.softmax(xp.asarray(logits))
+    assert p.dtype == xp.asarray(logits).dtype
+    e = np.exp(logits.astype(np.longdouble))
+    check_forward({"p": xp.to_host(p)}, {"p": (e / e.sum(axis=1, keepdims=True)).astype(float)}, dtype)
+
+
+def test_softmax_at_the_ends(xp, dtype):
+    logits = np.array([[1000, -1000], [-1000, -1000], [1e30, 0], [3, 3]], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        p = xp.to_host(losses.softmax(xp.asarray(logits)))
+    np.testing.assert_array_equal(p, [[1, 0], [0.5, 0.5], [1, 0], [0.5, 0.5]])
+
+
+# ---------------------------------------------------------------- on a GPU
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_nothing_comes_to_the_host(K):
+    logits, labels, weights = example("float32", K=K)
+    expected, d_expected = loss_of(K)(logits, labels, weights)
+    with machine() as gpu:
+        import cupy
+
+        arguments = [cupy.asarray(values) for values in (logits, labels, weights)]
+        with gpu.counting() as seen:
+            loss, d_logits = loss_of(K)(*arguments)
+        assert seen.to_host == seen.to_device == 0
+        np.testing.assert_allclose(cupy.asnumpy(loss), expected, rtol=1e-6)
+        np.testing.assert_allclose(cupy.asnumpy(d_logits), d_expected, rtol=1e-6, atol=1e-8)

@@ -1,0 +1,362 @@
+"""Optimisers against their formulas one number at a time, against PyTorch, and against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xlstm import optim
+from xlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at
+
+from ..conftest import Library
+from ..measure import check_forward
+from ..peers import peer
+from ..standin import machine
+
+P = 9
+DECAYED = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0])  # six weights, three biases
+STEPS = 20
+RATES = [0.05 * (0.5 + 0.5 * math.cos(step)) + 0.001 for step in range(STEPS)]  # a rate that moves
+
+
+def start(dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=P).astype(dtype), rng.normal(0, 0.5, (STEPS, P)).astype(dtype)
+
+
+def writable(xp):
+    """The same library with arrays that may be written: an optimiser's own buffers."""
+    return Library("numpy") if xp.name == "numpy-readonly" else xp
+
+
+def run(xp, solver, parameters, gradients, rates, **options):
+    """Where the parameters end, and the optimiser."""
+    buffer = writable(xp).asarray(parameters)
+    optimizer = Optimizer(buffer, xp.asarray(DECAYED.astype(parameters.dtype)), solver, **options)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimizer.step(buffer, xp.asarray(gradient), rate)
+    return buffer, optimizer
+
+
+def textbook(solver, p, gradients, rates, decayed, alpha=0.0, momentum=0.9, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    """One parameter: the formulas of the papers, in Python's numbers."""
+    m = v = velocity = 0.0
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        penalty = alpha * p if decayed else 0.0
+        if solver == "sgd":
+            velocity = momentum * velocity - rate * (g + penalty)
+            p = p + velocity
+            continue
+        g = g + penalty if solver == "adam" else g
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        m_hat, v_hat = m / (1 - beta_1**t), v / (1 - beta_2**t)
+        p = p - rate * m_hat / (math.sqrt(v_hat) + epsilon) - (rate * penalty if solver == "adamw" else 0.0)
+    return p
+
+
+# ---------------------------------------------------------------- against the formulas and PyTorch
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_as_the_papers_have_it(xp, dtype, solver, alpha):
+    parameters, gradients = start(dtype)
+    buffer, optimizer = run(xp, solver, parameters, gradients, RATES, alpha=alpha)
+    expected = [
+        textbook(solver, float(parameters[k]), gradients[:, k].astype(float), RATES, DECAYED[k], alpha)
+        for k in range(P)
+    ]
+    check_forward({"parameters": xp.to_host(buffer)}, {"parameters": np.array(expected)}, dtype)
+    assert optimizer.updates == STEPS
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_other_settings(xp, solver):
+    settings_ = {"momentum": 0.5, "beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-3, "alpha": 0.02}
+    parameters, gradients = start("float64", seed=1)
+    buffer, _ = run(xp, solver, parameters, gradients, RATES, **settings_)
+    expected = [textbook(solver, parameters[k], gradients[:, k], RATES, DECAYED[k], **settings_) for k in range(P)]
+    check_forward({"parameters": xp.to_host(buffer)}, {"parameters": np.array(expected)}, "float64")
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_as_pytorch_at_every_step(dtype, solver, alpha):
+    """Weights and biases in two groups, the second without decay."""
+    torch = peer("torch")
+    parameters, gradients = start(dtype, seed=2)
+    groups = [torch.nn.Parameter(torch.tensor(part.astype(float))) for part in (parameters[:6], parameters[6:])]
+    options = [{"params": [groups[0]], "weight_decay": alpha}, {"params": [groups[1]], "weight_decay": 0.0}]
+    theirs = {
+        "sgd": lambda: torch.optim.SGD(options, lr=0.03, momentum=0.9),
+        "adam": lambda: torch.optim.Adam(options, lr=0.03),
+        "adamw": lambda: torch.optim.AdamW(options, lr=0.03),
+    }[solver]()
+    ours = Optimizer(parameters, DECAYED.astype(dtype), solver, alpha=alpha)
+    for gradient in gradients:
+        groups[0].grad, groups[1].grad = (torch.tensor(g.astype(float)) for g in (gradient[:6], gradient[6:]))
+        theirs.step()
+        ours.step(parameters, gradient, 0.03)
+        expected = np.concatenate([group.detach().numpy() for group in groups])
+        check_forward({"parameters": parameters}, {"parameters": expected}, dtype)
+
+
+# ---------------------------------------------------------------- closed forms
+
+
+def test_adams_first_step_is_the_rate(xp, dtype):
+    """However large the gradient: both moments are corrected for their start at zero."""
+    gradients = np.array([[1e-3, -1e-3, 1, -1, 7, -7, 1e4, -1e4, 5]], dtype)
+    for solver in ("adam", "adamw"):
+        buffer, _ = run(xp, solver, np.zeros(P, dtype), gradients, [0.01], epsilon=1e-30)
+        check_forward({"step": xp.to_host(buffer)}, {"step": -0.01 * np.sign(gradients[0])}, dtype)
+
+
+def test_adam_under_a_constant_gradient_goes_on_at_the_rate(dtype):
+    """Corrected moments are then the gradient and its square at every step, not only at the first."""
+    gradient = np.array([1e-2, -1e-2, 1, -1, 7, -7, 30, -30, 5], dtype)
+    parameters = np.zeros(P, dtype)
+    optimizer = Optimizer(parameters, np.ones(P, dtype), "adam", epsilon=1e-30)
+    for step in range(1, 31):
+        optimizer.step(parameters, gradient, 0.01)
+        check_forward({"p": parameters}, {"p": -0.01 * step * np.sign(gradient)}, dtype)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_under_a_constant_gradient(xp, dtype, momentum):
+    """v after n steps is a geometric series, p the sum of those."""
+    parameters, gradients = start(dtype)
+    n = 12
+    buffer, _ = run(xp, "sgd", parameters, [gradients[0]] * n, [0.1] * n, momentum=momentum)
+    travelled = sum((1 - momentum**k) / (1 - momentum) for k in range(1, n + 1))
+    check_forward({"p": xp.to_host(buffer)}, {"p": parameters - 0.1 * travelled * gradients[0].astype(float)}, dtype)
+
+
+def test_adamw_shrinks_weights_by_its_factor_and_biases_never(xp, dtype):
+    parameters, _ = start(dtype)
+    buffer, _ = run(xp, "adamw", parameters, np.zeros((10, P), dtype), [0.2] * 10, alpha=0.5)
+    after = xp.to_host(buffer)
+    check_forward({"weights": after[:6]}, {"weights": parameters[:6].astype(float) * (1 - 0.2 * 0.5) ** 10}, dtype)
+    np.testing.assert_array_equal(after[6:], parameters[6:])
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_the_penalty_leaves_biases_alone(xp, dtype, solver):
+    parameters, gradients = start(dtype)
+    plain = xp.to_host(run(xp, solver, parameters, gradients, RATES)[0])
+    penalised = xp.to_host(run(xp, solver, parameters, gradients, RATES, alpha=0.3)[0])
+    np.testing.assert_array_equal(penalised[6:], plain[6:])
+    assert (penalised[:6] != plain[:6]).all()
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_without_gradients_nothing_moves(xp, dtype, solver):
+    parameters, _ = start(dtype)
+    buffer, _ = run(xp, solver, parameters, np.zeros((3, P), dtype), [0.1] * 3)
+    np.testing.assert_array_equal(xp.to_host(buffer), parameters)
+
+
+# ---------------------------------------------------------------- what it keeps
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_moments_are_like_the_buffer(xp, dtype, solver):
+    parameters, gradients = start(dtype)
+    buffer, optimizer = run(xp, solver, parameters, gradients[:0], [])
+    assert len(optimizer.moments) == (1 if solver == "sgd" else 2)
+    assert optimizer.updates == 0
+    kept = list(optimizer.moments)
+    optimizer.step(buffer, xp.asarray(gradients[0]), 0.1)
+    for moment, before in zip(optimizer.moments, kept, strict=True):
+        assert moment is before, "moments are stepped in place"
+        assert tuple(moment.shape) == (P,)
+        assert moment.dtype == buffer.dtype
+        assert moment.device == buffer.device
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_a_step_writes_to_the_buffer_alone(solver):
+    parameters, gradients = start("float64")
+    whole = np.concatenate([parameters, [7.0]])
+    optimizer = Optimizer(whole[:P], DECAYED.astype(float), solver, alpha=0.1)
+    gradient, decayed = gradients[0].copy(), optimizer.decayed.copy()
+    optimizer.step(whole[:P], gradient, 0.1)
+    assert whole[P] == 7
+    assert (whole[:P] != parameters).all()
+    np.testing.assert_array_equal(gradient, gradients[0])
+    np.testing.assert_array_equal(optimizer.decayed, decayed)
+
+
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(ValueError, match=r"solver must be one of .*adamw.*, got 'rmsprop'"):
+        Optimizer(np.zeros(1), np.ones(1), "rmsprop")
+
+
+# ---------------------------------------------------------------- clipping
+
+
+def clipped(xp, gradients, max_norm):
+    """The gradients after, and the norm that was returned."""
+    array = writable(xp).asarray(gradients)
+    norm = clip_by_global_norm(array, max_norm)
+    assert tuple(norm.shape) == ()
+    assert norm.dtype == array.dtype
+    assert norm.device == array.device
+    return xp.to_host(array), xp.to_host(norm)
+
+
+def test_a_large_gradient_is_scaled_to_the_norm(xp, dtype):
+    gradients = np.random.default_rng(0).normal(0, 10, 50).astype(dtype)
+    norm = math.sqrt(sum(float(g) ** 2 for g in gradients))
+    after, before = clipped(xp, gradients, 2.5)
+    check_forward({"norm": before}, {"norm": norm}, dtype)
+    check_forward({"after": after}, {"after": gradients.astype(float) * 2.5 / norm}, dtype)
+    assert float(np.linalg.norm(after.astype(float))) == pytest.approx(2.5, rel=5e-7 if dtype == "float32" else 1e-14)
+
+
+def test_a_small_gradient_is_not_scaled_up(xp, dtype):
+    gradients = np.random.default_rng(0).normal(0, 0.1, 10).astype(dtype)
+    after, _ = clipped(xp, gradients, 100.0)
+    np.testing.assert_array_equal(after, gradients)
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e10, 1e30, math.inf])
+def test_zero_gradients_stay_zero(xp, dtype, max_norm):
+    after, norm = clipped(xp, np.zeros(5, dtype), max_norm)
+    assert norm == 0
+    np.testing.assert_array_equal(after, np.zeros(5))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+def test_squares_neither_overflow_nor_vanish(xp, dtype, size):
+    """1e30 is a number of float32, its square is not; nor is that of 1e-30."""
+    gradients = np.array([3 * size, -4 * size], dtype)
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        after, norm = clipped(xp, gradients, 1.0)
+    check_forward({"norm": norm}, {"norm": 5 * size}, dtype)
+    expected = [0.6, -0.8] if size > 1 else gradients
+    check_forward({"after": after}, {"after": np.array(expected, float)}, dtype)
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=20),
+    st.floats(1e-3, 1e3),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_the_norm_is_the_smaller_of_two(values, max_norm):
+    gradients = np.array(values)
+    true_norm = math.hypot(*values)
+    norm = clip_by_global_norm(gradients, max_norm)
+    assert float(norm) == pytest.approx(true_norm, rel=1e-12, abs=1e-300)
+    assert math.hypot(*gradients) == pytest.approx(min(true_norm, max_norm), rel=1e-12, abs=1e-300)
+    for before, after in zip(values, gradients, strict=True):
+        assert abs(after) <= abs(before)
+        assert before * after >= 0
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.1, 10.0])
+def test_clipping_as_pytorchs(scale):
+    """Theirs adds 1e-6 to the norm."""
+    torch = peer("torch")
+    gradients = np.random.default_rng(1).normal(0, scale, 30)
+    parameter = torch.nn.Parameter(torch.zeros(30, dtype=torch.float64))
+    parameter.grad = torch.tensor(gradients)
+    expected = torch.nn.utils.clip_grad_norm_([parameter], 0.5)
+    norm = clip_by_global_norm(gradients, 0.5)
+    assert float(norm) == pytest.approx(expected.item(), rel=1e-12)
+    np.testing.assert_allclose(gradients, parameter.grad.numpy(), rtol=1e-4)
+
+
+# ---------------------------------------------------------------- schedules
+
+
+def rates(total, schedule, rate=0.1, warmup=0):
+    return [learning_rate_at(update, total, schedule, rate, warmup) for update in range(total + 1)]
+
+
+def test_constant_is_constant():
+    assert rates(10, "constant") == [0.1] * 11
+
+
+def test_cosine_ends():
+    found = rates(10, "cosine")
+    assert found[0] == 0.1
+    assert found[5] == pytest.approx(0.05)
+    assert found[10] == pytest.approx(0, abs=1e-17)
+    assert found == sorted(found, reverse=True)
+    assert learning_rate_at(15, 10, "cosine", 0.1, 0) == pytest.approx(0, abs=1e-17)
+
+
+@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+def test_warmup_rises_in_equal_steps(schedule):
+    found = rates(20, schedule, warmup=4)
+    assert found[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+    assert found[4] == pytest.approx(0.1)
+    assert max(found) == pytest.approx(0.1)
+    assert (found[-1] == 0.1) if schedule == "constant" else found[-1] == pytest.approx(0, abs=1e-17)
+
+
+@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+@pytest.mark.parametrize("warmup", [1, 5, 6, 100])
+def test_few_updates(schedule, warmup):
+    found = rates(5, schedule, warmup=warmup)
+    assert all(0 <= rate <= 0.1 * (1 + 1e-12) for rate in found)
+    assert found[0] == pytest.approx(0.1 / warmup)
+
+
+@pytest.mark.parametrize("schedule", optim.SCHEDULES)
+def test_a_single_update(schedule):
+    assert learning_rate_at(0, 1, schedule, 0.1, 0) == 0.1
+
+
+def test_schedules_as_pytorchs():
+    torch = peer("torch")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+
+    def theirs(scheduler_of, steps):
+        optimizer = torch.optim.SGD([parameter], lr=0.1)
+        scheduler = scheduler_of(optimizer)
+        found = []
+        for _ in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    warmup, total = 5, 17
+    rise = theirs(lambda o: torch.optim.lr_scheduler.LinearLR(o, 1 / warmup, 1.0, warmup - 1), warmup)
+    fall = theirs(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, total - warmup), total - warmup)
+    found = [learning_rate_at(update, total, "cosine", 0.1, warmup) for update in range(total)]
+    assert found == pytest.approx(rise + fall, rel=1e-12)
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match=r"learning_rate must be one of .*cosine.*, got 'adaptive'"):
+        learning_rate_at(0, 1, "adaptive", 0.1, 0)
+
+
+# ---------------------------------------------------------------- on a GPU
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_no_array_becomes_a_number(solver):
+    parameters, gradients = start("float32")
+    expected = parameters.copy()
+    host = Optimizer(expected, DECAYED.astype("float32"), solver, alpha=0.1)
+    with machine() as gpu:
+        import cupy
+
+        buffer, decayed = cupy.asarray(parameters), cupy.asarray(DECAYED.astype("float32"))
+        optimizer = Optimizer(buffer, decayed, solver, alpha=0.1)
+        for gradient in gradients[:3]:
+            on_device, on_host = cupy.asarray(gradient), gradient.copy()
+            with gpu.counting() as seen:
+                clip_by_global_norm(on_device, 1.0)
+                optimizer.step(buffer, on_device, 0.1)
+            assert seen.to_host == seen.to_device == 0
+            clip_by_global_norm(on_host, 1.0)
+            host.step(expected, on_host, 0.1)
+        np.testing.assert_allclose(cupy.asnumpy(buffer), expected, rtol=1e-5, atol=1e-7)

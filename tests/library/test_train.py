@@ -1,0 +1,618 @@
+"""Training: whole runs beside the same by hand, weights of rows and classes, early stopping, Ctrl-C, divergence.
+
+By hand means: gradients of plain loops, the papers' formulas for the solvers, one array a parameter. Batches are the
+whole data there, so that no order of the rows matters.
+"""
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xlstm
+from xlstm import batch, optim
+
+from .. import classifier as truth
+
+TEXTS = ["ab", "b", "cab", "ba", "aac", "c", "bb"]
+LABELS = ["x", "y", "x", "x", "z", "y", "x"]
+TWO = ["x", "y", "x", "x", "y", "y", "x"]
+NUMBERS = {"x": 0, "y": 1, "z": 2}
+FULL = {"hidden_size": 2, "dtype": "float64", "batch_size": 100, "kernels": "reference", "random_state": 0}
+PLAIN = {**FULL, "solver": "sgd", "momentum": 0.0, "max_grad_norm": None, "learning_rate_init": 0.5, "max_iter": 1}
+NO_STEP = 1e-300
+"""A learning rate that moves no parameter by as much as its last bit."""
+
+
+def make(**settings: Any) -> xlstm.SequenceClassifier:
+    return xlstm.SequenceClassifier(**{"device": "cpu", **settings})
+
+
+def start_of(X: Any, y: Any, **settings: Any) -> dict[str, np.ndarray]:
+    """The parameters before any update."""
+    quiet = {**settings, "learning_rate_init": NO_STEP, "solver": "sgd", "alpha": 0.0, "max_iter": 1}
+    return truth.parameters_of(make(**quiet).fit(X, y))
+
+
+def step_of(X: Any, y: Any, sample_weight: Any = None, **settings: Any) -> np.ndarray:
+    """The gradient of the whole loss at the start, as one step of plain SGD shows it."""
+    clf = make(**{**PLAIN, **settings}).fit(X, y, sample_weight)
+    rate = clf.learning_rate_init
+    return (truth.flat(start_of(X, y, **{**PLAIN, **settings})) - truth.flat(truth.parameters_of(clf))) / rate
+
+
+# ---------------------------------------------------------------- whole trainings by hand
+
+
+class ByHand:
+    """Some updates on the whole data, by the formulas of the papers."""
+
+    def __init__(self, cell: str, parameters: Mapping[str, np.ndarray], rows: Any, labels: Any, weights: Any) -> None:
+        self.cell, self.rows, self.labels = cell, rows, labels
+        self.weights = np.asarray(weights, dtype=np.float64) / np.mean(weights)
+        self.p = {name: np.array(values) for name, values in parameters.items()}
+        self.m = {name: np.zeros_like(values) for name, values in parameters.items()}
+        self.v = {name: np.zeros_like(values) for name, values in parameters.items()}
+        self.losses: list[float] = []
+        self.accuracies: list[float] = []
+
+    def update(
+        self, t: int, rate: float, solver: str, alpha: float, max_norm: float | None, settings: Mapping[str, float]
+    ) -> None:
+        z = truth.logits(self.cell, self.p, self.rows)
+        found = (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(axis=1)
+        self.losses.append(float((self.weights * truth.row_losses(z, self.labels)).mean()))
+        self.accuracies.append(float((found == self.labels).mean()))
+        g = truth.gradients(self.cell, self.p, self.rows, self.labels, self.weights)
+        norm = float(np.sqrt(sum(float((values**2).sum()) for values in g.values())))
+        for name, gradient in g.items():
+            decay = 0.0 if "bias" in name else alpha
+            p = self.p[name]
+            if max_norm is not None and norm > max_norm:
+                gradient = gradient * (max_norm / norm)
+            if solver != "adamw":
+                gradient = gradient + decay * p
+            if solver == "sgd":
+                self.v[name] = settings["momentum"] * self.v[name] - rate * gradient
+                self.p[name] = p + self.v[name]
+                continue
+            b1, b2 = settings["beta_1"], settings["beta_2"]
+            self.m[name] = b1 * self.m[name] + (1 - b1) * gradient
+            self.v[name] = b2 * self.v[name] + (1 - b2) * gradient**2
+            m_hat, v_hat = self.m[name] / (1 - b1**t), self.v[name] / (1 - b2**t)
+            shrunk = p - rate * decay * p if solver == "adamw" else p
+            self.p[name] = shrunk - rate * m_hat / (np.sqrt(v_hat) + settings["epsilon"])
+
+
+def rate_by_hand(t: int, total: int, top: float, schedule: str, warmup: int) -> float:
+    """Of update t = 1, 2, …"""
+    if t <= warmup:
+        return top * t / warmup
+    if schedule == "constant":
+        return top
+    return top * (1 + np.cos(np.pi * (t - 1 - warmup) / (total - warmup))) / 2
+
+
+SERIES = [np.random.default_rng(k).normal(3.0, 2.0, (n, 2)) for k, n in enumerate([2, 3, 1, 2, 3, 1, 2])]
+RUNS: dict[str, dict[str, Any]] = {
+    "sgd": {"solver": "sgd", "learning_rate_init": 0.5},
+    "sgd without momentum": {"solver": "sgd", "learning_rate_init": 0.5, "momentum": 0.0},
+    "adam": {"solver": "adam"},
+    "adam with other averages": {"solver": "adam", "beta_1": 0.5, "beta_2": 0.7, "epsilon": 1e-3},
+    "adamw": {"solver": "adamw", "alpha": 0.5},
+    "penalty of sgd": {"solver": "sgd", "alpha": 0.1, "learning_rate_init": 0.1},
+    "penalty of adam": {"solver": "adam", "alpha": 0.1},
+    "clipped": {"solver": "sgd", "learning_rate_init": 0.5, "max_grad_norm": 0.05},
+    "clipped adam": {"solver": "adam", "max_grad_norm": 0.05},
+    "a clip out of reach": {"solver": "sgd", "learning_rate_init": 0.5, "max_grad_norm": 1e6},
+    "cosine": {"solver": "adam", "learning_rate": "cosine"},
+    "warm-up": {"solver": "adam", "warmup": 2},
+    "warm-up and cosine": {"solver": "adam", "learning_rate": "cosine", "warmup": 2},
+    "warm-up longer than the training": {"solver": "adam", "warmup": 10},
+    "two classes": {"y": TWO},
+    "class weights": {"class_weight": {"x": 0.3, "z": 2.0}},
+    "balanced": {"class_weight": "balanced"},
+    "balanced, two classes": {"class_weight": "balanced", "y": TWO},
+    "row weights": {"sample_weight": [1.0, 0.5, 0.0, 2.0, 3.0, 1.0, 0.25]},
+    "both weights": {"sample_weight": [1, 2, 0, 1, 3, 1, 4], "class_weight": {"x": 0.3, "z": 2.0}},
+    "balanced, of weighted rows": {"sample_weight": [1, 2, 0, 1, 3, 1, 4], "class_weight": "balanced"},
+    "embedding": {"embedding_size": 2, "solver": "adamw", "alpha": 0.5},
+    "rnn in both directions": {"cell": "rnn", "bidirectional": True},
+    "two layers in both directions": {"num_layers": 2, "bidirectional": True, "max_grad_norm": 0.2},
+    "series": {"X": SERIES},
+    "series as they are": {"X": SERIES, "standardize": False},
+    "more epochs": {"max_iter": 9, "learning_rate": "cosine"},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_training_is_what_it_is_by_hand(name):
+    given = {"X": TEXTS, "y": LABELS, "sample_weight": None, **RUNS[name]}
+    X, y, sample_weight = (given.pop(part) for part in ("X", "y", "sample_weight"))
+    settings = {**FULL, "max_iter": 4, "learning_rate_init": 0.05, "max_grad_norm": None, "alpha": 0.0, **given}
+    clf = make(**settings).fit(X, y, sample_weight)
+
+    rows = truth.token_numbers(X, "abc") if X is TEXTS else X if not clf.standardize else truth.standardised(X)
+    labels = [NUMBERS[label] for label in y]
+    weights = np.ones(len(y)) if sample_weight is None else np.array(sample_weight, dtype=np.float64)
+    factors = clf.class_weight or {}
+    if factors == "balanced":  # each class weighs as much as each other, all together as much as there are rows
+        factors = {label: weights.sum() / 3 / weights[np.array(y) == label].sum() for label in "xyz"[: len(set(y))]}
+    weights = weights * [factors.get(label, 1.0) for label in y]
+    hand = ByHand(clf.cell, start_of(X, y, **settings), rows, labels, weights)
+    for t in range(1, clf.max_iter + 1):
+        rate = rate_by_hand(t, clf.max_iter, clf.learning_rate_init, clf.learning_rate, clf.warmup)
+        numbers = {number: getattr(clf, number) for number in ("momentum", "beta_1", "beta_2", "epsilon")}
+        hand.update(t, rate, clf.solver, clf.alpha, clf.max_grad_norm, numbers)
+
+    np.testing.assert_allclose(clf.loss_curve_, hand.losses, rtol=1e-9)
+    np.testing.assert_allclose(clf.accuracy_curve_, hand.accuracies, rtol=1e-12)
+    for parameter, values in truth.parameters_of(clf).items():
+        np.testing.assert_allclose(values, hand.p[parameter], rtol=1e-8, atol=1e-10, err_msg=parameter)
+    assert not np.allclose(truth.flat(hand.p), truth.flat(start_of(X, y, **settings)), atol=1e-3)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_rows_whatever_the_batches():
+    weights = np.array([1.0, 0.5, 0.0, 2.0, 3.0, 1.0, 0.25])
+    settings = {**PLAIN, "learning_rate_init": NO_STEP, "max_iter": 2}
+    start = start_of(TEXTS, LABELS, **PLAIN)
+    numbers = [NUMBERS[label] for label in LABELS]
+    expected = truth.loss("lstm", start, truth.token_numbers(TEXTS, "abc"), numbers, weights / weights.mean())
+    for size in (1, 3, 4, 7):
+        clf = make(**{**settings, "batch_size": size}).fit(TEXTS, LABELS, weights)
+        np.testing.assert_allclose(clf.loss_curve_, [expected, expected], rtol=1e-12)
+        assert clf.accuracy_curve_[0] == pytest.approx(clf.score(TEXTS, LABELS))
+        assert clf.loss_ == clf.loss_curve_[-1]
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_whole_weights_are_repetitions():
+    """The gradient of the loss is the same, to the last digits."""
+    weights = [1, 3, 0, 2, 1, 4, 1]
+    repeated = [k for k, weight in enumerate(weights) for _ in range(weight)]
+    texts, labels = [TEXTS[k] for k in repeated], [LABELS[k] for k in repeated]
+    for class_weight in (None, "balanced", {"x": 3.0}):
+        expected = step_of(texts, labels, class_weight=class_weight)
+        found = step_of(TEXTS, LABELS, weights, class_weight=class_weight)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_of_weight_zero_are_as_if_removed():
+    texts, labels = [*TEXTS, "abc", "cb"], [*LABELS, "y", "z"]
+    expected = step_of(TEXTS, LABELS)
+    np.testing.assert_allclose(step_of(texts, labels, [1] * 7 + [0] * 2), expected, rtol=1e-9, atol=1e-12)
+    assert not np.allclose(step_of(texts, labels), expected, atol=1e-3)
+
+
+def test_rows_of_weight_zero_that_say_the_contrary_do_no_harm():
+    X, y = truth.last_letter(120, letters="ab")
+    wrong = ["a" if label == "b" else "b" for label in y]
+    clf = make(hidden_size=8, max_iter=30, learning_rate_init=0.02, random_state=0)
+    clf.fit(X + X, y + wrong, sample_weight=[1] * 120 + [0] * 120)
+    assert clf.score(X, y) == 1.0
+
+
+def test_the_scale_of_all_weights_is_of_no_effect():
+    weights = np.array([1.0, 0.5, 0.0, 2.0, 3.0, 1.0, 0.25])
+    np.testing.assert_allclose(step_of(TEXTS, LABELS, 10 * weights), step_of(TEXTS, LABELS, weights), rtol=1e-9)
+    np.testing.assert_array_equal(step_of(TEXTS, LABELS, 2.0), step_of(TEXTS, LABELS))
+
+
+def test_the_gradient_is_linear_in_the_class_weights():
+    """With each class alone, and from these with any weights: n_k·w_k·g_k summed, over the sum of n_k·w_k."""
+    alone = {k: step_of(TEXTS, LABELS, class_weight={other: float(other == k) for other in "xyz"}) for k in "xyz"}
+    chosen = {"x": 0.2, "y": 3.0, "z": 1.5}
+    sums = {k: LABELS.count(k) * chosen[k] for k in "xyz"}
+    expected = sum(sums[k] * alone[k] for k in "xyz") / sum(sums.values())
+    np.testing.assert_allclose(step_of(TEXTS, LABELS, class_weight=chosen), expected, rtol=1e-9, atol=1e-12)
+    assert not np.allclose(step_of(TEXTS, LABELS), expected, atol=1e-3)
+
+
+def test_balanced_weights_raise_the_recall_of_the_rare_class():
+    rng = np.random.default_rng(0)
+    y = np.array([0] * 180 + [1] * 20)
+    X = rng.normal(y * 1.2, 1.0, (3, 200)).T[:, :, None]
+    settings = {"hidden_size": 4, "max_iter": 20, "learning_rate_init": 0.02, "random_state": 0}
+    recall = {}
+    for class_weight in (None, "balanced"):
+        clf = make(**settings, class_weight=class_weight).fit(X, y)
+        recall[class_weight] = clf.score(X[180:], y[180:])
+    assert recall["balanced"] > recall[None] + 0.2, recall
+
+
+# ---------------------------------------------------------------- clipping
+
+
+@pytest.mark.parametrize("bound", [1e-3, 1e-6])
+def test_a_step_is_never_longer_than_the_clip(bound):
+    unclipped = step_of(TEXTS, LABELS)
+    clipped = step_of(TEXTS, LABELS, max_grad_norm=bound)
+    assert np.linalg.norm(unclipped) > bound
+    assert np.linalg.norm(clipped) == pytest.approx(bound, rel=1e-6)
+    np.testing.assert_allclose(clipped / bound, unclipped / np.linalg.norm(unclipped), rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------- what is learned
+
+
+@pytest.mark.parametrize("solver", ["adam", "adamw", "sgd"])
+def test_every_solver_learns(solver):
+    X, y = truth.last_letter(150)
+    rate = {"adam": 0.02, "adamw": 0.02, "sgd": 0.5}[solver]
+    clf = make(hidden_size=8, max_iter=25, solver=solver, learning_rate_init=rate, random_state=0, alpha=1e-4)
+    clf.fit(X, y)
+    assert clf.score(*truth.last_letter(100, seed=1)) >= 0.97
+    assert clf.loss_curve_[-1] < 0.3 * clf.loss_curve_[0]
+    assert clf.accuracy_curve_[-1] > 0.95
+
+
+@pytest.mark.parametrize("settings", [{"learning_rate": "cosine"}, {"warmup": 20}, {"dropout": 0.2, "num_layers": 2}])
+def test_every_schedule_learns(settings):
+    X, y = truth.last_letter(150)
+    clf = make(hidden_size=12, max_iter=30, learning_rate_init=0.02, random_state=0, **settings).fit(X, y)
+    assert clf.score(*truth.last_letter(100, seed=1)) >= 0.97
+
+
+# ---------------------------------------------------------------- the unknown token
+
+
+def unknown_weights(clf: xlstm.SequenceClassifier) -> np.ndarray:
+    """All by which a token that training never held could act."""
+    p = truth.parameters_of(clf)
+    if "embedding.weight" in p:
+        return p["embedding.weight"][0]
+    return np.concatenate([p[name][:, 0] for name in p if "weight_ih_l0" in name])
+
+
+@pytest.mark.parametrize("solver", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("embedding_size", [None, 3])
+def test_the_unknown_token_stays_silent_through_all_training(solver, embedding_size):
+    X, y = truth.last_letter(60, letters="ab")
+    clf = make(
+        hidden_size=4, embedding_size=embedding_size, bidirectional=True, solver=solver, alpha=0.1, max_iter=3,
+        warm_start=True, random_state=0,
+    )  # fmt: skip
+    strange = [text.replace("a", "?") for text in X]
+    for train_more in (clf.fit, clf.fit, clf.partial_fit, lambda X, y: clf.partial_fit(strange, y)):
+        train_more(X, y)
+        assert (unknown_weights(clf) == 0).all()
+    # Nothing but the length can tell two texts of unknown letters from each other.
+    np.testing.assert_array_equal(clf.predict_proba(["??", "?", "??!"]), clf.predict_proba(["zz", "é", "123"]))
+    without = {name: values for name, values in truth.parameters_of(clf).items() if name != "embedding.weight"}
+    width = without["recurrent.weight_ih_l0"].shape[1]
+    z = truth.logits("lstm", without, [np.zeros((2, width)), np.zeros((1, width)), np.zeros((3, width))])
+    np.testing.assert_allclose(clf.decision_function(["??", "?", "??!"]), z[:, 0], rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------- the same again
+
+
+DRAWN = {"hidden_size": 5, "max_iter": 4, "batch_size": 8, "dropout": 0.3, "num_layers": 2, "early_stopping": True}
+
+
+def test_the_same_seed_gives_the_same_bits():
+    X, y = truth.last_letter(60)
+    first, second = (make(**DRAWN, random_state=7).fit(X, y) for _ in range(2))
+    assert truth.whole_state(first) == truth.whole_state(second)
+    assert first.loss_curve_ == second.loss_curve_
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    other = make(**DRAWN, random_state=8).fit(X, y)
+    assert other.loss_curve_ != first.loss_curve_
+    assert not np.array_equal(other.predict_proba(X), first.predict_proba(X))
+
+
+def test_a_generator_and_no_seed_are_drawn_from():
+    X, y = truth.last_letter(40)
+    clfs = [make(**DRAWN, random_state=np.random.default_rng(7)).fit(X, y) for _ in range(2)]
+    np.testing.assert_array_equal(clfs[0].predict_proba(X), clfs[1].predict_proba(X))
+    one = make(**DRAWN, random_state=np.random.RandomState(3)).fit(X, y)
+    two = make(**DRAWN, random_state=np.random.RandomState(3)).fit(X, y)
+    np.testing.assert_array_equal(one.predict_proba(X), two.predict_proba(X))
+    fresh = [make(**DRAWN).fit(X, y) for _ in range(2)]
+    assert not np.array_equal(fresh[0].predict_proba(X), fresh[1].predict_proba(X))
+
+
+# ---------------------------------------------------------------- how long
+
+
+def test_without_max_iter_there_is_a_budget_of_updates():
+    """More rows, more updates an epoch: fewer epochs."""
+    epochs = {}
+    for n in (6, 48, 96):
+        X, y = truth.last_letter(n, letters="ab")
+        epochs[n] = make(hidden_size=1, batch_size=2, random_state=0).fit(X, y).n_iter_
+    assert epochs[6] > epochs[48] >= epochs[96] > 1
+
+
+def test_max_iter_counts_epochs():
+    X, y = truth.last_letter(20)
+    clf = make(hidden_size=2, max_iter=3, batch_size=2, random_state=0).fit(X, y)
+    assert clf.n_iter_ == len(clf.loss_curve_) == len(clf.accuracy_curve_) == 3
+
+
+def count_updates(monkeypatch: Any) -> list[int]:
+    """The number of rows of no interest, one entry an update."""
+    seen: list[int] = []
+    right = optim.Optimizer.step
+
+    def step(self: Any, *arguments: Any) -> None:
+        seen.append(1)
+        right(self, *arguments)
+
+    monkeypatch.setattr(optim.Optimizer, "step", step)
+    return seen
+
+
+@pytest.mark.parametrize(("size", "updates"), [(1, 20), (3, 7), (10, 2), (20, 1), (1000, 1)])
+def test_batch_size_says_how_many_updates_an_epoch_has(monkeypatch, size, updates):
+    seen = count_updates(monkeypatch)
+    X, y = truth.last_letter(20)
+    make(hidden_size=2, max_iter=2, batch_size=size, random_state=0).fit(X, y)
+    assert len(seen) == 2 * updates
+
+
+def test_the_batch_size_grows_with_the_data(monkeypatch):
+    seen = count_updates(monkeypatch)
+    updates = {}
+    for n in (20, 200, 6400):
+        seen.clear()
+        X, y = ["ab", "b"] * (n // 2), [0, 1] * (n // 2)
+        make(hidden_size=1, max_iter=1, random_state=0).fit(X, y)
+        updates[n] = len(seen)
+    assert updates[20] == 1
+    assert 3 <= updates[200] <= 20
+    assert 20 <= updates[6400] <= 200
+
+
+# ---------------------------------------------------------------- early stopping
+
+
+class Split:
+    """Watches which rows are set aside."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.kept = self.aside = np.zeros(0, int)
+        right = batch.stratified_split
+
+        def split(*arguments: Any) -> Any:
+            self.kept, self.aside = right(*arguments)
+            return self.kept, self.aside
+
+        monkeypatch.setattr(batch, "stratified_split", split)
+
+
+@pytest.fixture
+def split(monkeypatch):
+    return Split(monkeypatch)
+
+
+NOISY = (truth.random_texts(80, 5), ["xy"[k] for k in np.random.default_rng(5).integers(0, 2, 80)])
+"""Labels drawn at random: what is learned is of no use elsewhere, and accuracy there wanders."""
+STOPPING = {"hidden_size": 8, "learning_rate_init": 0.05, "early_stopping": True, "validation_fraction": 0.3,
+            "random_state": 0}  # fmt: skip
+
+
+def part(values: Sequence[Any], rows: np.ndarray) -> list[Any]:
+    return [values[k] for k in rows]
+
+
+def test_early_stopping_restores_the_best_weights(split):
+    X, y = NOISY
+    clf = make(**STOPPING, max_iter=40, n_iter_no_change=40).fit(X, y)
+    scores = clf.validation_scores_
+    assert len(scores) == len(clf.validation_loss_curve_) == clf.n_iter_ == 40
+    assert clf.best_validation_score_ == max(scores)
+    assert scores[-1] < max(scores), "the example should end worse than at its best"
+    assert clf.score(part(X, split.aside), part(y, split.aside)) == pytest.approx(max(scores))
+    assert len(split.aside) == 24  # 0.3 of 80
+    assert set(split.kept) | set(split.aside) == set(range(80))
+
+
+def test_of_two_epochs_alike_the_one_with_the_lower_loss_is_kept(split):
+    X, y = NOISY
+    clf = make(**STOPPING, max_iter=40, n_iter_no_change=40).fit(X, y)
+    best = max(zip(clf.validation_scores_, (-loss for loss in clf.validation_loss_curve_), strict=True))
+    p = clf.predict_proba(part(X, split.aside))
+    columns = [list(clf.classes_).index(label) for label in part(y, split.aside)]
+    assert -np.log(p[np.arange(len(columns)), columns]).mean() == pytest.approx(-best[1], rel=1e-4)
+
+
+def test_early_stopping_stops_early():
+    X, y = NOISY
+    clf = make(**STOPPING, max_iter=200, n_iter_no_change=5).fit(X, y)
+    assert 5 < clf.n_iter_ < 200
+    best = int(np.argmax(clf.validation_scores_))
+    assert clf.n_iter_ == best + 1 + 5
+
+
+def test_tol_is_how_much_better_an_epoch_has_to_be():
+    X, y = NOISY
+    clf = make(**STOPPING, max_iter=200, n_iter_no_change=5, tol=1.0).fit(X, y)
+    assert clf.n_iter_ == 6
+
+
+def test_early_stopping_is_off_by_default(split):
+    X, y = NOISY
+    clf = make(hidden_size=2, max_iter=3, random_state=0).fit(X, y)
+    assert not clf.early_stopping
+    assert len(split.aside) == 0
+    for name in ("validation_scores_", "validation_loss_curve_", "best_validation_score_"):
+        assert not hasattr(clf, name)
+
+
+def test_the_validation_part_is_no_part_of_training(split):
+    """Neither its values nor its labels change anything but the validation curves: no scaling, no vocabulary."""
+    X, y = truth.raised_channel(40)
+    settings = {"hidden_size": 3, "max_iter": 3, "n_iter_no_change": 9, "early_stopping": True, "random_state": 0}
+    first = make(**settings).fit(X, y)
+    changed = X.copy()
+    changed[split.aside] = 1e3 * changed[split.aside] + 50
+    second = make(**settings).fit(changed, y)
+    assert first.loss_curve_ == second.loss_curve_
+    assert first.validation_loss_curve_ != second.validation_loss_curve_
+
+    texts, labels = truth.last_letter(40, letters="ab")
+    first = make(**settings).fit(texts, labels)
+    for row in split.aside:
+        texts[row] += "z" + texts[row]
+    second = make(**settings).fit(texts, labels)
+    assert first.loss_curve_ == second.loss_curve_
+    np.testing.assert_array_equal(second.predict_proba(["za", "bz"]), second.predict_proba(["?a", "b?"]))
+
+
+def test_the_validation_part_has_each_class_in_its_proportion(split):
+    y = np.array([0] * 60 + [1] * 30 + [2] * 10)
+    X = np.random.default_rng(0).standard_normal((100, 3))
+    make(hidden_size=2, max_iter=1, early_stopping=True, validation_fraction=0.2, random_state=0).fit(X, y)
+    assert np.bincount(y[split.aside]).tolist() == [12, 6, 2]
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+class CtrlC(io.StringIO):
+    """A stderr in whose line of the given epoch the user presses Ctrl-C."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.trigger = f"epoch {epoch}/"
+
+    def write(self, text: str) -> int:
+        if self.trigger in text:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def interrupt_update(monkeypatch: Any, number: int) -> None:
+    """Ctrl-C in one of the updates, 1 the first."""
+    seen, right = [0], optim.Optimizer.step
+
+    def step(self: Any, *arguments: Any) -> None:
+        right(self, *arguments)
+        seen[0] += 1
+        if seen[0] == number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(optim.Optimizer, "step", step)
+
+
+SHORT = {"hidden_size": 4, "batch_size": 10, "random_state": 0, "learning_rate_init": 0.02}
+
+
+def test_ctrl_c_leaves_the_model_of_the_last_whole_epoch(monkeypatch):
+    X, y = truth.last_letter(30)
+    expected = {epochs: make(**SHORT, max_iter=epochs).fit(X, y) for epochs in (2, 3)}
+
+    monkeypatch.setattr(sys, "stderr", CtrlC(epoch=3))
+    after_an_epoch = make(**SHORT, max_iter=9, verbose=True).fit(X, y)
+    monkeypatch.undo()
+    interrupt_update(monkeypatch, 8)  # of the third epoch's three, the second
+    within_an_epoch = make(**SHORT, max_iter=9).fit(X, y)
+    monkeypatch.undo()
+
+    for clf, epochs in ((after_an_epoch, 3), (within_an_epoch, 2)):
+        assert clf.n_iter_ == epochs
+        assert clf.loss_curve_ == expected[epochs].loss_curve_
+        np.testing.assert_array_equal(clf.predict_proba(X), expected[epochs].predict_proba(X))
+        clf.partial_fit(X, y)
+        assert np.isfinite(clf.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 5, 6])
+@pytest.mark.parametrize("rising", [True, False])
+def test_ctrl_c_leaves_the_best_validated_model(monkeypatch, split, rising, epoch):
+    """Where scores rise, it is that of the very epoch that was interrupted as it was told of."""
+    X, y = truth.last_letter(80) if rising else NOISY
+    monkeypatch.setattr(sys, "stderr", CtrlC(epoch))
+    settings = {**STOPPING, "learning_rate_init": 0.01} if rising else STOPPING
+    clf = make(**settings, max_iter=40, n_iter_no_change=40, verbose=True).fit(X, y)
+    assert clf.n_iter_ == len(clf.validation_scores_) == epoch
+    assert clf.best_validation_score_ == max(clf.validation_scores_)
+    assert clf.score(part(X, split.aside), part(y, split.aside)) == pytest.approx(max(clf.validation_scores_))
+
+
+def test_ctrl_c_before_the_first_epoch_ended_is_raised_again(monkeypatch):
+    X, y = truth.last_letter(30)
+    new, old = make(**SHORT, max_iter=9), make(**SHORT, max_iter=2, warm_start=True).fit(X, y)
+    before = truth.whole_state(old)
+    for clf in (new, old):
+        interrupt_update(monkeypatch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            clf.fit(X, y)
+        monkeypatch.undo()
+    interrupt_update(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        old.partial_fit(X, y)
+    assert not hasattr(new, "classes_")
+    assert truth.whole_state(old) == before
+
+
+# ---------------------------------------------------------------- divergence
+
+WILD = {"hidden_size": 4, "solver": "sgd", "max_grad_norm": None, "learning_rate_init": 3e38, "batch_size": 100,
+        "random_state": 0}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:overflow|invalid:RuntimeWarning")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_divergence_is_an_error_that_changes_nothing(dtype):
+    X, y = truth.sign_of_sum(30)
+    rate = {"float32": 3e38, "float64": 1e308}[dtype]
+    new = make(**{**WILD, "dtype": dtype, "learning_rate_init": rate}, max_iter=50)
+    with pytest.raises(FloatingPointError, match=r"learning_rate_init.*max_grad_norm"):
+        new.fit(X, y)
+    assert not hasattr(new, "classes_")
+
+    old = make(**SHORT, dtype=dtype, max_iter=2).fit(X, y)
+    curve, before = old.loss_curve_.copy(), old.predict_proba(X)
+    old.set_params(**{**WILD, "dtype": dtype, "learning_rate_init": rate}, max_iter=50)
+    with pytest.raises(FloatingPointError):
+        old.fit(X, y)
+    assert old.loss_curve_ == curve
+    np.testing.assert_array_equal(old.predict_proba(X), before)
+
+
+def test_divergence_is_no_warning():
+    """What a user reads is the error, whether or not warnings are errors for him."""
+    X, y = truth.sign_of_sum(30)
+    with pytest.raises(FloatingPointError):
+        make(**WILD, max_iter=50).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:overflow|invalid:RuntimeWarning")
+def test_divergence_in_the_last_update_is_an_error_too():
+    """The loss of that epoch was measured before it."""
+    X, y = truth.sign_of_sum(30)
+    with pytest.raises(FloatingPointError):
+        make(**{**WILD, "learning_rate_init": 1e39}, max_iter=1).fit(X, y)
+    clf = make(**{**WILD, "learning_rate_init": 0.1}, max_iter=1).fit(X, y)
+    before = truth.whole_state(clf)
+    with pytest.raises(FloatingPointError):
+        clf.set_params(learning_rate_init=1e39).partial_fit(X, y)
+    clf.set_params(learning_rate_init=0.1)
+    assert truth.whole_state(clf) == before
+
+
+def test_the_usual_clip_keeps_a_large_rate_finite():
+    X, y = truth.sign_of_sum(30)
+    clf = make(hidden_size=4, learning_rate_init=10.0, max_iter=20, random_state=0).fit(X, y)
+    assert np.isfinite(clf.loss_curve_).all()
+    assert np.isfinite(clf.predict_proba(X)).all()
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_verbose_writes_a_line_an_epoch_to_stderr(capsys):
+    X, y = truth.last_letter(20)
+    make(hidden_size=2, max_iter=3, verbose=True, random_state=0).fit(X, y)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    make(hidden_size=2, max_iter=3, random_state=0).fit(X, y)
+    assert capsys.readouterr() == ("", "")
