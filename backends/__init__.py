@@ -15,7 +15,6 @@ if __name__ != "xlstm.backends":
         "Import that; a second copy would have a second registry."
     )
 
-import logging
 import os
 import re
 from contextlib import AbstractContextManager
@@ -24,8 +23,6 @@ from typing import Any, NamedTuple, Protocol
 from . import cupy_arrays, numpy_arrays
 
 __all__ = ["AUTO_MIN_FLOPS_PER_STEP", "Backend", "Choice", "DeviceReport", "find", "report", "select"]
-
-log = logging.getLogger("xlstm")
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 """`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
@@ -150,7 +147,9 @@ def _say_once(reason: str, message: str) -> None:
     """Once a process for each kind of reason, not for each size of work."""
     if reason not in _said:
         _said.add(reason)
-        log.warning(message)
+        import logging  # not at the top: it would be a good part of the time of `import xlstm`
+
+        logging.getLogger("xlstm").warning(message)
 
 
 def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:

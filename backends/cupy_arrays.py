@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,13 +11,17 @@ _INSTALL = "pip install 'cupy-cuda12x[ctk]' (or 'cupy-cuda13x[ctk]', as the driv
 
 def installed() -> bool:
     """Whether a package of the name cupy can be imported, found without importing it."""
-    return importlib.util.find_spec("cupy") is not None
+    from importlib.util import find_spec
+
+    return find_spec("cupy") is not None
 
 
 def _distributions() -> list[str]:
     """The installed distributions that bring the package `cupy`: more than one destroy each other."""
+    from importlib.metadata import distributions  # loads more than all of this package: only where it is needed
+
     # What a broken uninstallation leaves behind has no metadata, or no name in it.
-    found = [dist.metadata for dist in importlib.metadata.distributions()]
+    found = [dist.metadata for dist in distributions()]
     names = {metadata["Name"] for metadata in found if metadata and "Name" in metadata}
     return sorted(name for name in names if name == "cupy" or name.startswith(("cupy-cuda", "cupy-rocm")))
 

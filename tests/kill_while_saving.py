@@ -40,8 +40,10 @@ def run(count: int, folder: Path, seed: int = 0) -> dict[str, int]:
     target = folder / "model.xlstm"
     contents = {}
     for name in ("first", "second"):
-        model = xlstm.SequenceClassifier(hidden_size=160, max_iter=1, random_state=len(contents), device="cpu")
-        model.fit(["ab", "ba"], [0, 1]).save(folder / name)
+        model = xlstm.SequenceClassifier(
+            hidden_size=8, encoding="tokens", max_iter=1, random_state=len(contents), device="cpu"
+        )
+        model.fit(np.arange(10_000).reshape(500, 20), np.arange(500) % 2).save(folder / name)  # a large vocabulary
         contents[name] = (folder / name).read_bytes()
     target.write_bytes(contents["first"])
     found = {"first": 0, "second": 0, "cut off": 0}
@@ -53,7 +55,7 @@ def run(count: int, folder: Path, seed: int = 0) -> dict[str, int]:
             assert child.stdout.readline() == "saving\n"
             time.sleep(moments.uniform(0, 0.05))
             child.kill()
-        assert np.isfinite(xlstm.load(target, "cpu").predict_proba(["ab"])).all()
+        assert np.isfinite(xlstm.load(target, "cpu").predict_proba([[1, 2, 3]])).all()
         content = target.read_bytes()
         assert content in contents.values(), f"{target} is neither of the two models"
         found["first" if content == contents["first"] else "second"] += 1

@@ -374,7 +374,7 @@ class RecurrentLayer:
                     values = np.asarray(values)
                 except ValueError:
                     raise ValueError(
-                        f"{name} is a ragged list: pad its rows to one array (N, T, {self.input_size}) and give lengths."
+                        f"{name} is a ragged list: pad its rows to one array (N, T, {self.input_size}), give lengths."
                     ) from None
             if not backend.owns(values):
                 raise TypeError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,6 @@ from .batch import Encoded
 from .encode import UNKNOWN
 from .model import Batch, Model
 from .sequences import HostArray
-
-log = logging.getLogger("xlstm")
 
 
 @dataclass
@@ -137,7 +134,12 @@ class Trainer:
                 self.model.write(start)
                 raise
             self.model.write(whole)
-            log.warning("training interrupted after %d whole epochs: their model is kept", len(self.history.loss))
+            import logging  # not at the top: it would be a good part of the time of `import xlstm`
+
+            epochs = len(self.history.loss)
+            logging.getLogger("xlstm").warning(
+                "training interrupted after %d whole epochs: their model is kept", epochs
+            )
         if best is not None:
             self.model.write(best)
 

@@ -110,9 +110,15 @@ def test_a_wrong_gradient_is_caught_and_named(name, change):
     assert wrong[0].startswith(NAMES[name])
 
 
-def test_the_place_of_the_wrong_element_is_named():
-    with pytest.raises(AssertionError, match=r"most at W\[2, 2\]: "):
-        check_gradients(spoiled(lambda grads: {**grads, "W": one_element(grads["W"])}), **example())
+@pytest.mark.parametrize("value", [7.0, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("index", [(0, 0), (1, 2), (2, 2)])
+def test_the_place_of_the_wrong_element_is_named(value, index):
+    def change(grads):
+        grads["W"][index] = value
+        return grads
+
+    with pytest.raises(AssertionError, match=rf"most at W\[{index[0]}, {index[1]}\]: {value:.6g}, measured "):
+        check_gradients(spoiled(change), **example())
 
 
 @pytest.mark.parametrize("name", ["W", "U"])
@@ -122,7 +128,7 @@ def test_a_transposed_gradient_is_caught(name):
 
 
 def test_two_gradients_swapped_are_caught():
-    with pytest.raises(AssertionError, match="WRONG W .*\n.*WRONG U "):
+    with pytest.raises(AssertionError, match=r"WRONG W .*\n.*WRONG U "):
         check_gradients(spoiled(lambda grads: {**grads, "W": grads["U"], "U": grads["W"]}), **example())
 
 
@@ -340,7 +346,9 @@ def test_a_large_array_is_checked_along_directions():
 
 
 @pytest.mark.parametrize("index", [(0, 0), (59, 49), (0, 49), (30, 7)])
-@pytest.mark.parametrize("change", [lambda value: 1.01 * value, lambda value: 0.0, lambda value: np.nan])
+@pytest.mark.parametrize(
+    "change", [lambda value: 1.01 * value, lambda value: 0.0, lambda value: np.nan, lambda value: np.inf]
+)
 def test_one_wrong_element_of_a_large_array_is_caught(index, change):
     def wrong(tape, d):
         grads, d_inputs = affine_backward(tape, d)
