@@ -6,6 +6,7 @@ import argparse
 import datetime
 import json
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text: str) -> None:
     """Print the results, and write them where --out was given, with the machine, its versions and the date."""
-    settings = {key: value for key, value in vars(options).items() if key not in ("json", "out")}
+    settings = {key: value for key, value in vars(options).items() if key not in ("json", "out", "folder")}
     today = datetime.date.today().isoformat()
     whole = {"benchmark": name, "date": today, "machine": machine.describe(), "settings": settings, **results}
     if options.json:
@@ -44,6 +45,7 @@ def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text
         path = Path(options.out) if options.out else RESULTS / f"{name}-{machine.slug()}-{today}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        print(f"written: {path}", file=sys.stderr)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -53,7 +55,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     right = [all(row[k][:1].isdigit() or row[k] == "" for row in cells[1:]) for k in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        padded = (cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True))
+        padded = (
+            cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)
+        )
         return f"| {' | '.join(padded)} |"
 
     ruler = "|".join("-" * (width + 1) + (":" if r else "-") for width, r in zip(widths, right, strict=True))

@@ -184,7 +184,9 @@ def facts_of_thinc(ops: Any, batch: Packed, case: Case) -> list[str]:
     d_params, _ = case.backward(tape, np.zeros_like(dY))
     for name, d in d_params.items():
         told = "equal to the parameters themselves" if np.array_equal(d, params[name]) else "other than zero"
-        facts.append(f"backward from zero: the gradients of {name} are {told if d.any() else 'zero, as they should be'}")
+        facts.append(
+            f"backward from zero: the gradients of {name} are {told if d.any() else 'zero, as they should be'}"
+        )
     return facts
 
 

@@ -6,13 +6,14 @@ Usage::
     python benchmarks/kill_while_saving.py --kills 10 --hidden-size 64
     python benchmarks/kill_while_saving.py --out     also writes benchmarks/results/kill_while_saving-….json
 
-Each child process loads the new model, says so, and waits. Told to, it saves over the old file; it is killed (SIGKILL,
-as `kill -9`; on Windows TerminateProcess) after a random time, and says so if it came to the end before. Only kills that
-fell between the two count. Half of the times are drawn from the whole of the duration of a save. The other half follow
-the moment when the new file takes the old one's place: later if the last one left the old file, else earlier.
+Each child process loads the new model, says so, and waits. Told to, it saves over the old file, and says when that is
+done. Only those count that are killed in between (SIGKILL, as `kill -9`; on Windows TerminateProcess): two of three at
+a time drawn from the whole duration of a save, one of three as soon as another file is seen in the old one's place,
+for that moment is short and near the end.
 
-The file is then compared with both, byte by byte, and loaded. What lies beside it, the temporary file of a killed
-process, is counted too: it shows that the process was killed in the middle. The exit code is 1 if a file was neither.
+The file is then compared with both, byte by byte, and loaded; so is that of the processes that were killed too late to
+count. A temporary file beside it shows that the process was killed while writing. The exit code is 1 if any file was
+neither the old one nor the new one, or the old one after the process had said that it was done.
 
 This is about a process that dies. What a machine that loses its power leaves behind cannot be tried this way.
 """
@@ -20,6 +21,7 @@ This is about a process that dies. What a machine that loses its power leaves be
 from __future__ import annotations
 
 import collections
+import functools
 import random
 import shutil
 import statistics
@@ -27,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +44,10 @@ print("ready", flush=True)
 sys.stdin.readline()
 begin = time.perf_counter()
 model.save(sys.argv[2])
-print("saved", time.perf_counter() - begin, flush=True)
+print(f"saved {time.perf_counter() - begin}", flush=True)
 """
+
+WHOLE = ("old, whole", "new, whole")
 
 
 def main() -> int:
@@ -53,7 +58,8 @@ def main() -> int:
     options = made.parse_args()
     rng = random.Random(options.seed)
     outcomes: collections.Counter[str] = collections.Counter()
-    in_the_middle = too_late = 0
+    too_late: collections.Counter[str] = collections.Counter()
+    while_writing = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         old, new = (model_file(folder / f"{which}.xlstm", which, options.hidden_size) for which in ("old", "new"))
@@ -63,38 +69,38 @@ def main() -> int:
         if (scene / "model.xlstm").read_bytes() != contents["new"]:
             sys.exit("a model that is loaded and saved does not give the same bytes: there is nothing to compare with")
         usual = statistics.median(durations)
-        moment = usual  # about when the new file takes the old one's place
-        while sum(outcomes.values()) < options.kills:
-            if too_late > 20 * options.kills:
+        while outcomes.total() < options.kills:
+            if sum(too_late.values()) > 20 * options.kills:
                 sys.exit("the processes end before they are killed: choose a larger --hidden-size")
-            aimed = rng.random() < 0.5
-            saved, _ = save_and_kill(old, new, scene, moment if aimed else rng.uniform(0.0, usual))
+            seconds = None if rng.random() < 1 / 3 else rng.uniform(0.0, usual)
+            saved, _ = save_and_kill(old, new, scene, functools.partial(wait, seconds=seconds))
             outcome = what_is_left(scene / "model.xlstm", contents)
-            if aimed:
-                moment *= 1.03 if outcome == "old, whole" else 0.97
             if saved:
-                too_late += 1
+                too_late[outcome] += 1
                 continue
-            in_the_middle += len(list(scene.iterdir())) > 1
             outcomes[outcome] += 1
-            if sum(outcomes.values()) % 10 == 0:
-                print(f"{sum(outcomes.values())} kills: {dict(outcomes)}", file=sys.stderr, flush=True)
+            while_writing += len(list(scene.iterdir())) > 1
+            if outcomes.total() % 10 == 0:
+                print(f"{outcomes.total()} kills: {dict(outcomes)}", file=sys.stderr, flush=True)
 
-    wrong = sum(count for outcome, count in outcomes.items() if outcome not in ("old, whole", "new, whole"))
-    kinds = [*("old, whole", "new, whole"), *sorted(set(outcomes) - {"old, whole", "new, whole"})]
-    rows = [[kind, outcomes[kind]] for kind in kinds] + [["anything else, together", wrong]]
+    wrong = sum(count for outcome, count in outcomes.items() if outcome not in WHOLE)
+    wrong += sum(count for outcome, count in too_late.items() if outcome != "new, whole")
+    rows = [[kind, outcomes[kind], too_late[kind]] for kind in WHOLE]
+    rows.append(
+        ["anything else", *(sum(count[kind] for kind in set(count) - set(WHOLE)) for count in (outcomes, too_late))]
+    )
     text = (
-        f"{options.kills} kills during a save of {len(contents['new']) / 1e6:.1f} MB that takes {1e3 * usual:.0f} ms\n\n"
-        f"{table(['the file afterwards', 'times'], rows)}\n\n"
-        f"killed while the temporary file was being written: {in_the_middle}; came too late, not counted: {too_late}"
+        f"{options.kills} kills during a save of {len(contents['new']) / 1e6:.1f} MB that takes {1e3 * usual:.0f} ms, "
+        f"{while_writing} of them while the\ntemporary file was written\n\n"
+        + table(["the file afterwards", "killed while saving", "killed after that"], rows)
     )
     results = {
         "file_bytes": len(contents["new"]),
         "seconds_to_save": usual,
         "outcomes": dict(outcomes),
+        "killed_while_writing": while_writing,
+        "outcomes_of_late_kills": dict(too_late),
         "wrong": wrong,
-        "temporary_file_left": in_the_middle,
-        "too_late": too_late,
     }
     finish(options, "kill_while_saving", results, text)
     return int(wrong > 0)
@@ -107,12 +113,25 @@ def model_file(path: Path, label: str, hidden_size: int) -> Path:
     return path
 
 
-def save_and_kill(old: Path, new: Path, scene: Path, delay: float | None) -> tuple[bool, float]:
-    """One process in a fresh folder; with no delay it is not killed. Whether it came to its end, and its seconds."""
+def wait(file: Path, seconds: float | None) -> None:
+    """For so long, or, where that is None, until another file has taken this one's place."""
+    before = file.stat().st_ino
+    end = time.perf_counter() + (10.0 if seconds is None else seconds)
+    while time.perf_counter() < end:  # sleeping is too coarse
+        if seconds is None and file.stat().st_ino != before:
+            return
+
+
+def save_and_kill(old: Path, new: Path, scene: Path, until: Callable[[Path], None] | None) -> tuple[bool, float]:
+    """One process in a fresh folder, killed when `until` returns, or not at all.
+
+    Returns whether it said that the file was saved, and how many seconds that took.
+    """
     shutil.rmtree(scene, ignore_errors=True)
     scene.mkdir()
-    shutil.copyfile(old, scene / "model.xlstm")
-    command = [sys.executable, "-c", CHILD, str(new), str(scene / "model.xlstm")]
+    file = scene / "model.xlstm"
+    shutil.copyfile(old, file)
+    command = [sys.executable, "-c", CHILD, str(new), str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=new.parent) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -120,13 +139,11 @@ def save_and_kill(old: Path, new: Path, scene: Path, delay: float | None) -> tup
             sys.exit("the child process did not come so far as to save")
         child.stdin.write("go\n")
         child.stdin.flush()
-        if delay is not None:
-            end = time.perf_counter() + delay
-            while time.perf_counter() < end:  # sleeping is too coarse here
-                pass
+        if until is not None:
+            until(file)
             child.kill()
         told = child.stdout.read().split()
-    return bool(told), float(told[1]) if told else float("nan")
+    return bool(told), float(told[1]) if len(told) == 2 else float("nan")
 
 
 def what_is_left(path: Path, contents: dict[str, bytes]) -> str:

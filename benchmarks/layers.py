@@ -196,19 +196,24 @@ def sgemm_gflops(size: int = 1024, calls: int = 8) -> float:
 # ---------------------------------------------------------------- for people
 
 
+def digits(value: float) -> str:
+    """Three of them, or all before the point."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
 def text(rows: list[dict[str, Any]]) -> str:
     def milliseconds(row: dict[str, Any], side: str) -> str:
         if side not in row.get("seconds", {}):
             return "not measured"
         measured = row["seconds"][side]
         low, high = measured["quartiles"]
-        return f"{1e3 * measured['median']:.3g} ({1e3 * low:.3g}–{1e3 * high:.3g})"
+        return f"{digits(1e3 * measured['median'])} ({digits(1e3 * low)}–{digits(1e3 * high)})"
 
     def speed(row: dict[str, Any], side: str) -> str:
         if side not in row.get("times_as_fast", {}):
             return "not measured"
         values = row["times_as_fast"][side]
-        return f"{values['median']:.3g} ({min(values['rounds']):.3g}–{max(values['rounds']):.3g})"
+        return f"{digits(values['median'])} ({digits(min(values['rounds']))}–{digits(max(values['rounds']))})"
 
     times = [
         [
@@ -234,9 +239,9 @@ def text(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return (
-        f"One training step, input gradient included, float32 (the question's style: float64); xlstm on its reference "
-        f"path;\n{torch.get_num_threads()} threads. Milliseconds: median (quartiles). Speed: median (lowest–highest) of "
-        "the rounds. sgemm: NumPy's matrix product, before\nand after.\n\n"
+        "One training step, input gradient included, float32 (the question's style: float64); xlstm on its reference\n"
+        f"path; {torch.get_num_threads()} threads. Milliseconds: median (quartiles). Speed: median (lowest–highest) of "
+        "the\nrounds. sgemm: NumPy's matrix product before and after.\n\n"
         + table(header, times)
         + "\n\nRelative errors against float64, of the states and of the gradients.\n\n"
         + table(["", "torch", "xlstm", "question's style", ""], errors)

@@ -20,7 +20,7 @@ from typing import Any
 from xlstm import backends
 
 PACKAGES = ("xp-lstm", "numpy", "array-api-compat", "torch", "thinc", "threadpoolctl")
-THREADS = re.compile(r"(OMP|OPENBLAS|MKL|BLIS|VECLIB|NUMEXPR)_\w*THREADS|XLSTM_\w+|ATEN_CPU_CAPABILITY|OPENBLAS_CORETYPE")
+THREADS = re.compile(r"(OMP|OPENBLAS|MKL|BLIS|VECLIB|NUMEXPR)_\w*THREADS|XLSTM_\w+|OPENBLAS_CORETYPE")
 """Environment variables that change how fast, or on what, something runs."""
 
 

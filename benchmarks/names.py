@@ -51,7 +51,7 @@ def main() -> int:
 def train(seed: int, options: list[str], folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "xlstm", "train", "--json", "--seed", str(seed), "--out", "names.xlstm", *options]
     begin = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     process_seconds = time.perf_counter() - begin
     if done.returncode != 0:
         sys.exit(f"{shlex.join(command[1:])} ended with {done.returncode}:\n{done.stderr}")

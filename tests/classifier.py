@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import xlstm
+from xlstm import batch
 
 from . import oracle
 from .oracle import Host
@@ -64,6 +65,20 @@ def parameters_of(classifier: xlstm.SequenceClassifier) -> dict[str, Host]:
 
 def flat(parameters: Mapping[str, Host]) -> Host:
     return np.concatenate([values.ravel() for values in parameters.values()])
+
+
+class Split:
+    """Watches which rows `fit` keeps for training, and which it sets aside for validation."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.kept = self.aside = np.zeros(0, int)
+        right = batch.stratified_split
+
+        def split(*arguments: Any) -> Any:
+            self.kept, self.aside = right(*arguments)
+            return self.kept, self.aside
+
+        monkeypatch.setattr(batch, "stratified_split", split)
 
 
 def whole_state(classifier: xlstm.SequenceClassifier) -> bytes:
@@ -156,11 +171,9 @@ def gradients(
     for row, label, weight in zip(rows, labels, weights, strict=True):
         x, h = _input(parameters, row), features(cell, parameters, row)
         z = parameters["head.weight"] @ h + parameters["head.bias"]
-        if len(z) == 1:
-            d_z = 1 / (1 + np.exp(-z)) - label
-        else:
-            d_z = np.exp(z) / np.sum(np.exp(z)) - np.eye(len(z))[label]
-        d_z = d_z * weight / len(rows)
+        p = 1 / (1 + np.exp(-z)) if len(z) == 1 else np.exp(z) / np.sum(np.exp(z))
+        target = np.array([label]) if len(z) == 1 else np.eye(len(z))[label]
+        d_z = (p - target) * weight / len(rows)
         found["head.weight"] += np.outer(d_z, h)
         found["head.bias"] += d_z
         final = oracle.forward(cell, _recurrent(parameters), x).state["h"]

@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import Phase, settings
 
 from .peers import peer
+
+# For runs that ask only whether a test fails: the first counterexample will do, it need not be the simplest.
+settings.register_profile("first-failure", phases=(Phase.explicit, Phase.generate))
 
 STRICT_DEVICES = {
     "strict": "CPU_DEVICE",

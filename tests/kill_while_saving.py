@@ -2,8 +2,8 @@
 
     python -m tests.kill_while_saving 100
 
-A child saves two models in turn over one file, without a pause; it is killed (SIGKILL; on Windows TerminateProcess) at a
-random moment. A temporary file left behind shows that the kill struck in the middle of a save.
+A child saves two models in turn over one file, without a pause; it is killed (SIGKILL; on Windows TerminateProcess) at
+a random moment. A temporary file left behind shows that the kill struck in the middle of a save.
 """
 
 import argparse

@@ -42,9 +42,11 @@ class Encoded(NamedTuple):
 def shuffled(lengths: HostArray, batch_size: int, rng: np.random.Generator) -> list[HostArray]:
     """Every row once, in batches of at most `batch_size` rows of similar length, in random order."""
     order = rng.permutation(len(lengths))
+    # Two pools at least: one of all rows would give the same batches in every epoch.
+    size = min(POOL_BATCHES * batch_size, max(batch_size, -(-len(order) // 2)))
     batches = []
-    for start in range(0, len(order), POOL_BATCHES * batch_size):
-        pool = order[start : start + POOL_BATCHES * batch_size]
+    for start in range(0, len(order), size):
+        pool = order[start : start + size]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[k : k + batch_size] for k in range(0, len(pool), batch_size)]
     return [batches[k] for k in rng.permutation(len(batches))]
@@ -83,9 +85,9 @@ def stratified_split(labels: HostArray, fraction: float, rng: np.random.Generato
     # The largest remainders get the rows that rounding down leaves over.
     share = counts * (wanted / n)
     take = np.minimum(np.floor(share), np.maximum(counts - 1, 0)).astype(np.int64)
-    for label in np.argsort(-(share - take), kind="stable"):
-        if take.sum() < wanted and take[label] < counts[label] - 1:
-            take[label] += 1
+    while take.sum() < wanted:
+        room = take < counts - 1
+        take[np.argmax(np.where(room, share - take, -np.inf))] += 1
     second = np.concatenate([rng.permutation(np.flatnonzero(labels == k))[: take[k]] for k in range(len(counts))])
     chosen = np.zeros(n, dtype=bool)
     chosen[second] = True

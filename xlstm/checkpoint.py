@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, encode, optim, train
+from . import backends, encode, layers, optim, train
 from .estimator import SequenceClassifier, flops_per_step
 from .fitted import Fitted
 from .model import Architecture, Model
@@ -203,7 +203,7 @@ def load(path: Any, device: str | None = None) -> SequenceClassifier:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
     # Not the device it was trained on, but the one asked for, or the usual choice, sizes it.
-    backend = backends.select(device, "auto", flops_per_step(architecture, rows=32))
+    backend = backends.select(device, "auto", flops_per_step(architecture, layers.TYPICAL_ROWS))
     try:
         fitted = _fitted(header, arrays, classifier, architecture, backend)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:

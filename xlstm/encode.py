@@ -102,9 +102,10 @@ class Scaler:
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1
         values = series.values / largest
-        scale = values.std(axis=0)
-        scale[scale < 1e-12] = 1 / largest[scale < 1e-12]
-        return cls(values.mean(axis=0) * largest, scale * largest)
+        deviation = values.std(axis=0)
+        scale = deviation * largest
+        scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1
+        return cls(values.mean(axis=0) * largest, scale)
 
     @property
     def size(self) -> int:
@@ -123,7 +124,8 @@ class Scaler:
             raise ValueError(
                 f"X has {series.values.shape[1]} features a step, but this model was trained on {self.size}."
             )
-        scaled: HostArray = (series.values - self.mean) / self.scale
+        # Each divided first: the difference of two numbers near the end of the range could overflow.
+        scaled: HostArray = series.values / self.scale - self.mean / self.scale
         return scaled
 
     def state(self) -> dict[str, Any]:
@@ -161,6 +163,9 @@ def from_state(state: dict[str, Any]) -> Encoder:
         If it is not such a state.
     """
     if state.get("kind") == "series" and state.keys() == {"kind", "mean", "scale"}:
+        for name in ("mean", "scale"):
+            if not isinstance(state[name], list) or any(type(value) not in (int, float) for value in state[name]):
+                raise ValueError(f"the {name} of the features must be a list of numbers.")
         mean, scale = np.array(state["mean"], dtype=np.float64), np.array(state["scale"], dtype=np.float64)
         if mean.ndim != 1 or mean.shape != scale.shape or not len(mean):
             raise ValueError("mean and scale of the features do not fit each other.")
@@ -176,6 +181,8 @@ def from_state(state: dict[str, Any]) -> Encoder:
             or any(type(token) is not expected for token in vocabulary)
         ):
             raise ValueError(f"the vocabulary must be a list of {expected.__name__}.")
+        if expected is int and not -(2**63) <= min(vocabulary) <= max(vocabulary) < 2**63:
+            raise ValueError("the vocabulary holds integers that do not fit 64 bits.")
         if sorted(set(vocabulary)) != vocabulary or not isinstance(state["fold_case"], bool):
             raise ValueError("the vocabulary must be sorted, without repetition.")
         return TokenEncoder(state["kind"], state["fold_case"], vocabulary)

@@ -213,7 +213,8 @@ def _measure(
         array[...] = original - EPSILON * direction
         below = loss()
         array[...] = original
-        analytic.append(float(np.sum(gradient * direction)))
+        with np.errstate(invalid="ignore"):  # a gradient of infinity or NaN is reported, not warned of
+            analytic.append(float(np.sum(gradient * direction)))
         numeric.append((above - below) / (2 * EPSILON))
     return np.array(analytic), np.array(numeric), elementwise
 

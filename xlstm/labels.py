@@ -33,7 +33,8 @@ def column(y: Any, rows: int | None) -> HostArray:
     """y as a one-dimensional array of labels, checked."""
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None.")
-    labels = np.asarray(y)
+    # A list is looked at label by label: NumPy would make strings of ["a", 1].
+    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
@@ -46,25 +47,42 @@ def column(y: Any, rows: int | None) -> HostArray:
         raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.")
     if rows is not None and len(labels) != rows:
         raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
+    if labels.dtype.kind == "O":
+        labels = _of_objects(labels.tolist())
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y holds complex numbers.")
+    if labels.dtype.kind not in "biufUT":
+        raise ValueError(f"Unknown label type: y must hold strings or numbers, got {labels.dtype}.")
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             row = int(np.argmin(np.isfinite(labels)))
             raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
         if (labels != np.floor(labels)).any():
             raise ValueError("Unknown label type: continuous. y must hold classes, got numbers with fractions.")
+    return np.array(labels.tolist()) if labels.dtype.kind == "T" else labels
+
+
+def _of_objects(values: list[Any]) -> HostArray:
+    """Python's labels as an array of strings, booleans or numbers."""
+    kinds = set()
+    for row, label in enumerate(values):
+        # pandas has missing values of types of its own.
+        nothing = label is None or type(label).__name__ in ("NAType", "NaTType")
+        if nothing or (isinstance(label, (float, np.floating)) and np.isnan(label)):
+            raise ValueError(f"y[{row}] is {label!r}: Input contains NaN or nothing, every row needs a label.")
+        if isinstance(label, str):
+            kinds.add("strings")
+        elif isinstance(label, (bool, np.bool_)):
+            kinds.add("booleans")
+        elif isinstance(label, (int, float, complex, np.number)):
+            kinds.add("numbers")
+        else:
+            raise ValueError(f"Unknown label type: y[{row}] is {type(label).__name__}; expected strings or numbers.")
+    if "strings" in kinds and len(kinds) > 1:
+        raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
+    labels = np.array(values)
     if labels.dtype.kind == "O":
-        kinds = {type(label) for label in labels.tolist()}
-        if any(label is None or label != label for label in labels.tolist()):
-            row = next(k for k, label in enumerate(labels.tolist()) if label is None or label != label)
-            raise ValueError(f"y[{row}] is {labels[row]!r}: every row needs a label.")
-        if len(kinds) > 1 and not all(issubclass(kind, (int, float, np.number)) for kind in kinds):
-            names = sorted(kind.__name__ for kind in kinds)
-            raise ValueError(f"Unknown label type: y mixes {' and '.join(names)}.")
-        labels = np.array(labels.tolist())
-        if labels.ndim != 1 or labels.dtype.kind == "O":
-            raise ValueError("Unknown label type: y must hold strings or numbers.")
+        raise ValueError("Unknown label type: y holds integers of more than 64 bits.")
     return labels
 
 

@@ -25,6 +25,8 @@ from .seeds import generator
 
 DTYPES = ("float32", "float64")
 INITS = ("orthogonal", "pytorch")
+TYPICAL_ROWS = 32
+"""The batch that `device="auto"` reckons with where it cannot know the true one."""
 
 Self = TypeVar("Self", bound="RecurrentLayer")
 
@@ -74,7 +76,7 @@ class RecurrentLayer:
         self._requested_kernels = kernels
         self._generator = generator(seed)
         flops = flops_per_step(
-            self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, rows=1
+            self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, TYPICAL_ROWS
         )
         self._place(backends.select(device, default="cpu", flops_per_step=flops))
         start = self._initial_values(self._generator)

@@ -102,7 +102,9 @@ def clip_by_global_norm(gradients: Array, max_norm: float) -> Array:
     safe = xp.where(largest > 0, largest, xp.ones_like(largest))
     scaled = gradients / safe
     norm = safe * xp.sqrt(xp.sum(scaled * scaled))
-    gradients *= xp.minimum(max_norm / xp.maximum(norm, xp.full_like(norm, 1e-30)), xp.ones_like(norm))
+    one = xp.ones_like(norm)
+    too_long = norm > max_norm  # never where max_norm is infinite
+    gradients *= xp.where(too_long, max_norm / xp.where(too_long, norm, one), one)
     return norm
 
 

@@ -68,42 +68,53 @@ def read(X: Any, encoding: str = "auto") -> Series | Texts:
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
-    if isinstance(X, (str, bytes)):
-        raise TypeError(f"X must be a list of sequences, got one {type(X).__name__}: put it in a list.")
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
+    if isinstance(X, (str, bytes, dict, set, frozenset)) or not hasattr(X, "__len__"):
+        raise TypeError(
+            f"X must be a list of sequences or an array, got {type(X).__name__}: put one sequence in a list."
+        )
     if hasattr(X, "__cuda_array_interface__"):
         raise TypeError("X lives on a GPU: pass host data (cupy.asnumpy(X)); the classifier moves it to its device.")
-    if not hasattr(X, "__len__"):
-        raise TypeError(f"X must be a list of sequences or an array, got {type(X).__name__}.")
     if not isinstance(X, (list, tuple)):
         array = np.asarray(X)
-        if array.dtype.kind != "O" and array.dtype.kind not in "UST":
+        if array.ndim == 0 and array.dtype.kind in "OUST":
+            raise TypeError(f"X must be a list of sequences or an array, got one {array.dtype} without dimensions.")
+        if array.dtype.kind not in "OUST" or (
+            array.ndim == 2 and array.dtype.kind == "O" and not _holds_strings(array)
+        ):
             return _from_array(array, encoding)
-        if array.ndim == 2 and array.dtype.kind == "O" and not _holds_strings(array):
-            return _from_array(array, encoding)
-        # Rows of strings, of words or of arrays of different lengths.
-        X = list(array) if array.ndim > 1 else array.tolist()
+        X = list(array)  # strings, rows of words, or an array of objects: rows of different lengths
     if len(X) == 0:
         raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
     if all(isinstance(row, str) for row in X):
         return _from_strings(X)
     if any(isinstance(row, (str, bytes)) for row in X):
-        row = next(k for k, value in enumerate(X) if not isinstance(value, str))
-        raise TypeError(f"X holds strings, but row {row} is {type(X[row]).__name__}.")
-    if any(not hasattr(row, "__len__") for row in X):
-        row = next(k for k, value in enumerate(X) if not hasattr(value, "__len__"))
-        if np.ndim(X[row]) == 0 and isinstance(X[row], (int, float, complex, np.generic)):
-            raise ValueError(
-                "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
-                "numbers. Reshape your data: X.reshape(-1, 1) for sequences of one step, X.reshape(1, -1) for one."
-            )
-        raise TypeError(f"row {row} of X is {type(X[row]).__name__}, not a sequence.")
-    if any(len(row) > 0 and isinstance(row[0], str) for row in X):
-        return _from_words(X)
+        k = next(k for k, row in enumerate(X) if not isinstance(row, str))
+        raise TypeError(f"X holds strings, but row {k} is {type(X[k]).__name__}.")
+    if all(np.ndim(row) == 0 and isinstance(row, (int, float, complex, np.generic)) for row in X):
+        raise ValueError(
+            "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
+            "numbers. Reshape your data: X.reshape(-1, 1) for sequences of one step, X.reshape(1, -1) for one."
+        )
+    rows = [_row(k, row) for k, row in enumerate(X)]
+    if any(len(row) > 0 and isinstance(row[0], str) for row in rows):
+        return _from_words(rows)
     if encoding == "tokens":
-        return _from_integers(X)
-    return _from_list(X)
+        return _from_integers(rows)
+    return _from_list(rows)
+
+
+def _row(k: int, row: Any) -> Any:
+    """One row of a list as a list, a tuple or an array; TypeError where it is no sequence."""
+    if isinstance(row, (list, tuple)):
+        return row
+    if isinstance(row, (str, bytes, dict, set, frozenset)) or not hasattr(row, "__len__"):
+        raise TypeError(f"row {k} of X is {type(row).__name__}, not a sequence like the others.")
+    array = np.asarray(row)
+    if array.ndim == 0:
+        raise TypeError(f"row {k} of X is one {array.dtype}, not a sequence.")
+    return array.tolist() if array.dtype.kind in "UT" else array
 
 
 def _holds_strings(array: HostArray) -> bool:
@@ -134,16 +145,29 @@ def _from_words(X: Sequence[Sequence[str]]) -> Texts:
 
 
 def _from_integers(X: Sequence[Any]) -> Texts:
-    rows = [np.asarray(row) for row in X]
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    _check_lengths(lengths)
-    for k, row in enumerate(rows):
-        if row.ndim != 1 or row.dtype.kind not in "iu":
+    rows = []
+    for k, row in enumerate(X):
+        try:
+            array = np.asarray(row)
+        except ValueError:
+            raise ValueError(
+                f"row {k} of X is ragged inside: with encoding='tokens' each is integers (time_i,)."
+            ) from None
+        if array.size == 0:
+            raise ValueError(f"row {k} of X is an empty sequence: each needs at least one step.")
+        if array.ndim != 1 or array.dtype.kind not in "iu":
             raise TypeError(
                 f"with encoding='tokens' each row holds integers (time_i,), or strings; row {k} of X has dtype "
-                f"{row.dtype} and shape {row.shape}."
+                f"{array.dtype} and shape {array.shape}."
             )
-    return Texts(np.concatenate(rows).astype(np.int64), lengths, "integers")
+        rows.append(_int64(array, f"row {k} of X"))
+    return Texts(np.concatenate(rows), np.array([len(row) for row in rows], dtype=np.int64), "integers")
+
+
+def _int64(array: HostArray, where: str) -> HostArray:
+    if array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{where} holds the token {array.max()}, which does not fit 64 bits with a sign.")
+    return array.astype(np.int64)
 
 
 def _from_array(array: HostArray, encoding: str) -> Series | Texts:
@@ -168,7 +192,7 @@ def _from_array(array: HostArray, encoding: str) -> Series | Texts:
             raise TypeError(
                 f"with encoding='tokens' an array must hold integers (n, time), got {array.dtype} {array.shape}."
             )
-        return Texts(array.reshape(-1).astype(np.int64), np.full(n, time, np.int64), "integers")
+        return Texts(_int64(array.reshape(-1), "X"), np.full(n, time, np.int64), "integers")
     values = _numbers(array)
     _check_finite(values.reshape(n, -1), range(n))
     features = 1 if array.ndim == 2 else array.shape[2]
@@ -212,7 +236,7 @@ def _numbers(array: HostArray, row: int | None = None) -> HostArray:
         return array
     try:
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{where} must hold numbers: argument must be a string or a real number ({error}).") from error
 
 

@@ -106,27 +106,28 @@ class Trainer:
         try:
             for epoch in range(settings.epochs):
                 loss, accuracy = self._epoch(training, settings, first_update, total)
-                if not np.isfinite(loss):
+                reached = self.model.read()
+                if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
                     raise FloatingPointError(
-                        f"the loss became {loss} in epoch {epoch + 1}: lower learning_rate_init "
+                        f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
                 scores = None if validation is None else self.evaluate(validation)
-                whole = self.model.read()
+                whole = reached
                 self.history.loss.append(loss)
                 self.history.accuracy.append(accuracy)
                 if scores is not None:
                     self.history.validation_loss.append(scores[0])
                     self.history.validation_accuracy.append(scores[1])
+                if scores is not None:
+                    # The more accurate epoch is the better one; of two alike, the one with the lower loss.
+                    score = (scores[1], -scores[0])
+                    since_best = 0 if best is None or score[0] > best_score[0] + settings.tol else since_best + 1
+                    if best is None or score > best_score:
+                        best, best_score = whole, score
                 if progress is not None:
                     progress(epoch + 1, settings.epochs, self.history)
-                if scores is None:
-                    continue
-                score = (scores[1], -scores[0])  # the more accurate epoch; of two alike, the one with the lower loss
-                since_best = 0 if score[0] > best_score[0] + settings.tol or best is None else since_best + 1
-                if best is None or score > best_score:
-                    best, best_score = whole, score
                 if settings.patience is not None and since_best >= settings.patience:
                     break
         except KeyboardInterrupt:

@@ -101,12 +101,19 @@ def test_a_missing_label_is_named_with_its_row(missing, others, form):
         known(y, np.unique(others))
 
 
-@pytest.mark.parametrize("kind", ["string", "Int64", "str", "category", "object"])
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_missing_labels_of_numpys_variable_strings(nothing):
+    y = np.array(["a", nothing], dtype=np.dtypes.StringDType(na_object=nothing))
+    with pytest.raises(ValueError, match=r"y\[1\]"):
+        classes_of(y)
+
+
+@pytest.mark.parametrize("kind", [None, "string", "Int64", "category", "object"])
 def test_pandas_missing_labels(kind):
     pandas = peer("pandas")
     values = [1, None] if kind == "Int64" else ["a", None]
     with pytest.raises(ValueError, match=r"y\[1\]"):
-        classes_of(pandas.Series(values).astype(kind))
+        classes_of(pandas.Series(values, dtype=kind))
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])

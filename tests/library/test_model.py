@@ -41,7 +41,9 @@ class Case(NamedTuple):
         tokens = self.model.architecture.tokens
         garbage = (V - 1 if tokens else np.nan) if garbage is None else garbage
         shape = (len(self.rows), max(map(len, self.rows)))
-        block = np.full(shape if tokens else (*shape, D), garbage, np.int64 if tokens else self.model.architecture.dtype)
+        block = np.full(
+            shape if tokens else (*shape, D), garbage, np.int64 if tokens else self.model.architecture.dtype
+        )
         for n, row in enumerate(self.rows):
             block[n, : len(row)] = row
         lengths = [len(row) for row in self.rows]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import batch, optim
+from xlstm import optim
 
 from .. import classifier as truth
 
@@ -372,23 +372,9 @@ def test_the_batch_size_grows_with_the_data(monkeypatch):
 # ---------------------------------------------------------------- early stopping
 
 
-class Split:
-    """Watches which rows are set aside."""
-
-    def __init__(self, monkeypatch: Any) -> None:
-        self.kept = self.aside = np.zeros(0, int)
-        right = batch.stratified_split
-
-        def split(*arguments: Any) -> Any:
-            self.kept, self.aside = right(*arguments)
-            return self.kept, self.aside
-
-        monkeypatch.setattr(batch, "stratified_split", split)
-
-
 @pytest.fixture
 def split(monkeypatch):
-    return Split(monkeypatch)
+    return truth.Split(monkeypatch)
 
 
 NOISY = (truth.random_texts(80, 5), ["xy"[k] for k in np.random.default_rng(5).integers(0, 2, 80)])
@@ -443,26 +429,6 @@ def test_early_stopping_is_off_by_default(split):
     assert len(split.aside) == 0
     for name in ("validation_scores_", "validation_loss_curve_", "best_validation_score_"):
         assert not hasattr(clf, name)
-
-
-def test_the_validation_part_is_no_part_of_training(split):
-    """Neither its values nor its labels change anything but the validation curves: no scaling, no vocabulary."""
-    X, y = truth.raised_channel(40)
-    settings = {"hidden_size": 3, "max_iter": 3, "n_iter_no_change": 9, "early_stopping": True, "random_state": 0}
-    first = make(**settings).fit(X, y)
-    changed = X.copy()
-    changed[split.aside] = 1e3 * changed[split.aside] + 50
-    second = make(**settings).fit(changed, y)
-    assert first.loss_curve_ == second.loss_curve_
-    assert first.validation_loss_curve_ != second.validation_loss_curve_
-
-    texts, labels = truth.last_letter(40, letters="ab")
-    first = make(**settings).fit(texts, labels)
-    for row in split.aside:
-        texts[row] += "z" + texts[row]
-    second = make(**settings).fit(texts, labels)
-    assert first.loss_curve_ == second.loss_curve_
-    np.testing.assert_array_equal(second.predict_proba(["za", "bz"]), second.predict_proba(["?a", "b?"]))
 
 
 def test_the_validation_part_has_each_class_in_its_proportion(split):

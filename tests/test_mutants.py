@@ -1,0 +1,133 @@
+# ruff: noqa: E501 - the table of faults is read by the line
+"""Known faults, each planted into a copy of the library: the suite has to catch every one of them.
+
+A test of a test: without it nobody knows whether the comparisons can fail. Each mutant names the test file that must
+notice; which test it was is printed (`pytest tests/test_mutants.py -s`).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+LSTM, RNN, RAGGED = "xlstm/cells/lstm.py", "xlstm/cells/rnn.py", "xlstm/cells/ragged.py"
+PROJECTION, LAYERS, MODEL = "xlstm/cells/projection.py", "xlstm/layers.py", "xlstm/model.py"
+CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
+
+
+class Mutant(NamedTuple):
+    fault: str
+    file: str
+    right: str  # stands in the file exactly once
+    wrong: str
+    caught_by: str
+
+
+MUTANTS = [
+    # The forward pass of the cells.
+    Mutant("a gate dropped", LSTM, "c_new += i * g", "c_new += g", CELLS_TEST),
+    Mutant(
+        "two gates swapped",
+        LSTM,
+        "i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]\n    c_new",
+        "f, i, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]\n    c_new",
+        CELLS_TEST,
+    ),
+    Mutant("tanh of the old cell", LSTM, "h_new = o * xp.tanh(c_new)", "h_new = o * xp.tanh(c)", CELLS_TEST),
+    Mutant("a tanh missing", LSTM, "h_new = o * xp.tanh(c_new)", "h_new = o * c_new", CELLS_TEST),
+    Mutant("the output gate by tanh", LSTM, "= sigmoid(xp, z[:, 3 * H :])", "= xp.tanh(z[:, 3 * H :])", CELLS_TEST),
+    Mutant("a bias not added", PROJECTION, "bias[:, None]], axis=1)", "0 * bias[:, None]], axis=1)", CELLS_TEST),
+    Mutant("an RNN without its recurrence", RNN, "z_t += h @ weight_hh_t", "z_t += 0 * (h @ weight_hh_t)", CELLS_TEST),
+    Mutant("a recurrent product transposed", RAGGED, "copy[...] = weight.T", "copy[...] = _turned(weight)", CELLS_TEST),
+    # Lengths, states and directions.
+    Mutant("a length off by one", RAGGED, "ended_at[length] += 1", "ended_at[length - 1] += 1", CELLS_TEST),
+    Mutant("the final state of the padding", LSTM, "h, c = h[:n, :], c[:n, :]", "pass", CELLS_TEST),
+    Mutant("the initial state not sorted", RAGGED, "states[0, :, :] = rows.sort(state)", "states[0, :, :] = state", CELLS_TEST),
+    Mutant("padding into the weight gradient", RAGGED, "return self.xp.where(valid, array,", "return self.xp.where(valid | True, array,", CELLS_TEST),
+    Mutant("the reverse direction reads padding", RAGGED, "xp.where(t < length, length - 1 - t, t)", "time - 1 - t + 0 * length", LAYERS_TEST),
+    Mutant("the reverse outputs not turned back", LAYERS, "side if direction == 0 else reverse_valid(xp, side, lengths)", "side", LAYERS_TEST),
+    # The backward pass of the cells.
+    Mutant("a bias's gradient doubled", PROJECTION, "d_weight_and_bias[:, D]", "2 * d_weight_and_bias[:, D]", CELLS_TEST),
+    Mutant("dh not passed on", LSTM, "dh = dz[t, :n, :] @ weight_hh", "dh = 0 * (dz[t, :n, :] @ weight_hh)", CELLS_TEST),
+    Mutant("dc not passed on", LSTM, "    return dc * f\n", "    return 0 * (dc * f)\n", CELLS_TEST),
+    Mutant("the forget gate's slope dropped", LSTM, "dz[:, H : 2 * H] *= dc * c\n", "dz[:, H : 2 * H] = dc * c\n", CELLS_TEST),
+    Mutant("the new cell in the forget gate's gradient", LSTM, "*= dc * c\n", "*= dc * c_new\n", CELLS_TEST),
+    Mutant("a weight gradient's steps shifted", LSTM, "xp.reshape(hs[:-1, :, :]", "xp.reshape(hs[1:, :, :]", CELLS_TEST),
+    Mutant("the first step's gradient lost", LSTM, "for t in reversed(range(rows.steps)):", "for t in reversed(range(1, rows.steps)):", CELLS_TEST),
+    Mutant("the first step's gradient lost (RNN)", RNN, "for t in reversed(range(rows.steps)):", "for t in reversed(range(1, rows.steps)):", CELLS_TEST),
+    Mutant("the initial state's gradient lost", LSTM, "(rows.unsort(dh), rows.unsort(dc))", "(0 * rows.unsort(dh), rows.unsort(dc))", CELLS_TEST),
+    Mutant("the final state's gradient of ended rows lost", LSTM, "dh = xp.concat([dh, dh_final[", "dh = xp.concat([dh, 0 * dh_final[", CELLS_TEST),
+    Mutant("a gradient summed over two calls", LAYERS, "self.gradients[name][...] = gradient", "self.gradients[name][...] += gradient", LAYERS_TEST),
+    Mutant("tanh's slope of the RNN", RNN, "(1 - h_new) * (1 + h_new)", "1 - h_new", CELLS_TEST),
+    Mutant("dropout's mask not in the backward pass", LAYERS, "d_outputs = d_outputs * tape.dropout_masks[layer - 1]", "pass", LAYERS_TEST),
+    # Around the cells.
+    Mutant("the wrong layer's final state", MODEL, "return h[-1, :, :]", "return h[0, :, :]", MODEL_TEST),
+    Mutant("the unknown token trained away", MODEL, "            self._silence_unknown(self.gradients)", "            pass", MODEL_TEST),
+    Mutant("class weights ignored", "xlstm/labels.py", "weights * factors[labels]", "weights", "tests/library/test_labels.py"),
+    Mutant("sample weights ignored", "xlstm/losses.py", "scale = weights[:, None] / N", "scale = 0 * weights[:, None] + 1 / N", "tests/library/test_losses.py"),
+    Mutant("an optimiser's moment not corrected", "xlstm/optim.py", "mean_seen = 1 - self.beta_1**self.updates", "mean_seen = 1", "tests/library/test_optim.py"),
+    Mutant("the second moment not corrected", "xlstm/optim.py", "square_seen = 1 - self.beta_2**self.updates", "square_seen = 1", "tests/library/test_optim.py"),
+    Mutant("a clip that never clips", "xlstm/optim.py", "    gradients *= xp.minimum(", "    xp.minimum(", "tests/library/test_optim.py"),
+    Mutant("a softmax that overflows", "xlstm/losses.py", "shifted = logits - xp.max(logits, axis=1, keepdims=True)", "shifted = logits", "tests/library/test_losses.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimator.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
+    Mutant("a checksum not verified", "xlstm/checkpoint.py", "if hashlib.sha256(prefix + content).digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),
+]  # fmt: skip
+
+
+def plant(mutant: Mutant, folder: Path) -> None:
+    """A copy of library and tests in `folder`, with the fault; importable from there as installed."""
+    hidden = shutil.ignore_patterns("__pycache__", ".hypothesis")
+    shutil.copytree(ROOT / "xlstm", folder / "xlstm", ignore=hidden)
+    shutil.copytree(ROOT / "backends", folder / "xlstm" / "backends", ignore=hidden)
+    shutil.copytree(ROOT / "tests", folder / "tests", ignore=hidden)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    name = mutant.file if not mutant.file.startswith("backends/") else f"xlstm/{mutant.file}"
+    source = (folder / name).read_text(encoding="utf-8")
+    assert source.count(mutant.right) == 1, (
+        f"{mutant.right!r} stands {source.count(mutant.right)} times in {mutant.file}"
+    )
+    source = source.replace(mutant.right, mutant.wrong)
+    if "_turned" in mutant.wrong:
+        # Each gate's block transposed: the shape is right, the product is not.
+        source += "\n\ndef _turned(w):\n    H = w.shape[1]\n    xp = w.__array_namespace__()\n"
+        source += "    return xp.concat([w[k : k + H, :] for k in range(0, w.shape[0], H)], axis=1)\n"
+    (folder / name).write_text(source, encoding="utf-8")
+
+
+def run(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The test file that must notice, run on the copy with the fault."""
+    plant(mutant, folder)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+    command += ["--hypothesis-profile=first-failure", mutant.caught_by]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder), "OPENBLAS_NUM_THREADS": "1"}
+    environment.pop("XLSTM_RANDOM_LAYERS", None)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Mutant, Future[subprocess.CompletedProcess[str]]]]:
+    """The runs of all mutants that were selected, as many at a time as there are processors."""
+    selected = [item.callspec.params["mutant"] for item in request.session.items if item.path == Path(__file__)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {mutant: pool.submit(run, mutant, tmp_path_factory.mktemp("mutant")) for mutant in selected}
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault.replace(" ", "-"))
+def test_the_suite_catches(mutant: Mutant, runs: dict[Mutant, Future[subprocess.CompletedProcess[str]]]) -> None:
+    result = runs[mutant].result()
+    failed = re.search(r"^FAILED (\S+)", result.stdout, re.MULTILINE)
+    assert result.returncode == 1, f"{mutant.fault}: not caught by {mutant.caught_by}\n{result.stdout[-2000:]}"
+    assert failed, f"{mutant.fault}: no test failed, but something else\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+    print(f"{mutant.fault}: {failed[1]}")
