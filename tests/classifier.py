@@ -43,7 +43,7 @@ def parity(n: int, seed: int = 0) -> tuple[list[str], list[str]]:
 def sign_of_sum(n: int, seed: int = 0, D: int = 2) -> tuple[list[Host], Host]:
     """Ragged series, and whether their sum is above 0."""
     rng = np.random.default_rng(seed)
-    X = [rng.standard_normal((rng.integers(2, 7), D)) for _ in range(n)]
+    X = [rng.standard_normal((rng.integers(2, 7), D)) + rng.choice([-0.7, 0.7]) for _ in range(n)]
     return X, np.array([int(x.sum() > 0) for x in X])
 
 

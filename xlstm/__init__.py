@@ -1,6 +1,6 @@
 """The LSTM, its gradients and a final-step sequence classifier, on NumPy and CuPy."""
 
-from typing import TYPE_CHECKING, Any
+import typing as _typing
 
 try:
     from . import backends as backends
@@ -15,7 +15,7 @@ from .estimator import SequenceClassifier
 from .layers import LSTM, RNN
 from .sequences import from_channels_first
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .checkpoint import load
     from .gradcheck import GradientReport, check_gradients
 
@@ -36,7 +36,7 @@ __all__ = [
 _LATER = {"load": "checkpoint", "GradientReport": "gradcheck", "check_gradients": "gradcheck"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

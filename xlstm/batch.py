@@ -43,7 +43,8 @@ def shuffled(lengths: HostArray, batch_size: int, rng: np.random.Generator) -> l
     """Every row once, in batches of at most `batch_size` rows of similar length, in random order."""
     order = rng.permutation(len(lengths))
     # Two pools at least: one of all rows would give the same batches in every epoch.
-    size = min(POOL_BATCHES * batch_size, max(batch_size, -(-len(order) // 2)))
+    half = -(-len(order) // batch_size) // 2
+    size = min(POOL_BATCHES, max(1, half)) * batch_size
     batches = []
     for start in range(0, len(order), size):
         pool = order[start : start + size]

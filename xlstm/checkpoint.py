@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 import tempfile
 from typing import Any
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from . import backends, encode, layers, optim, train
+from .cells import CELLS
 from .estimator import SequenceClassifier, flops_per_step
 from .fitted import Fitted
 from .model import Architecture, Model
@@ -200,10 +202,10 @@ def load(path: Any, device: str | None = None) -> SequenceClassifier:
     header, arrays = read_file(path)
     try:
         classifier, architecture = _understood(header)
+        flops = flops_per_step(architecture, layers.TYPICAL_ROWS)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
-    # Not the device it was trained on, but the one asked for, or the usual choice, sizes it.
-    backend = backends.select(device, "auto", flops_per_step(architecture, layers.TYPICAL_ROWS))
+    backend = backends.select(device, "auto", flops)
     try:
         fitted = _fitted(header, arrays, classifier, architecture, backend)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -222,6 +224,10 @@ def _understood(header: dict[str, Any]) -> tuple[SequenceClassifier, Architectur
     for name, kind in expected.items():
         if type(getattr(architecture, name)) is not kind:
             raise ValueError(f"{name} is {getattr(architecture, name)!r}")
+    if type(architecture.embedding_size) not in (int, type(None)) or type(architecture.dropout) not in (int, float):
+        raise ValueError(f"embedding_size is {architecture.embedding_size!r}, dropout {architecture.dropout!r}")
+    if architecture.cell not in CELLS:
+        raise ValueError(f"it has the cell {architecture.cell!r}; this version knows {', '.join(CELLS)}")
     settings = dict(header["settings"])
     weight = settings.get("class_weight")
     if isinstance(weight, list):
@@ -278,8 +284,6 @@ def parameter_count(architecture: Architecture) -> int:
     a = architecture
     if min(a.input_size, a.hidden_size, a.num_layers, a.outputs, a.embedding_size or 1) < 1:
         raise ValueError("a size is below 1")
-    from .cells import CELLS
-
     S, H, G = 2 if a.bidirectional else 1, a.hidden_size, int(CELLS[a.cell].GATES) * a.hidden_size
     D = a.embedding_size or a.input_size
     embedding = a.input_size * a.embedding_size if a.embedding_size else 0
@@ -303,6 +307,8 @@ def _plain_settings(classifier: SequenceClassifier) -> dict[str, Any]:
             value = value.item()
         if name == "random_state" and not (value is None or isinstance(value, int)):
             value = None  # a generator's state is kept under "generator"
+        if name == "max_grad_norm" and value == math.inf:
+            value = None  # which never clips either, and is known to JSON
         if name == "dtype":
             value = str(np.dtype(value))
         if isinstance(value, dict):
@@ -322,7 +328,9 @@ def _plain_classes(classes: HostArray) -> dict[str, Any]:
 def _classes(state: dict[str, Any]) -> HostArray:
     kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
     code, values = state["dtype"], state["values"]
-    if not isinstance(values, list) or code[:1] not in kinds or any(type(v) is not kinds[code[:1]] for v in values):
+    if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
+        raise ValueError(f"the classes are of dtype {code!r}")
+    if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
         raise ValueError(f"the classes are {values!r} of dtype {code!r}")
     classes = np.array(values) if code[0] == "U" else np.array(values, dtype=code)
     if len(classes) < 2 or not np.array_equal(np.unique(classes), classes):

@@ -156,8 +156,14 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
         texts, labels = _read(Path(options.data), options.text, options.label)
         path = Path(options.out or Path(options.data).with_suffix(".xlstm").name)
         settings = {}
+    held_out = path.with_suffix(".held-out.csv")
     if not path.parent.is_dir():
         raise Failure(f"the folder {path.parent} of --out does not exist")
+    for target in (path, held_out):
+        if target.is_dir():
+            raise Failure(f"{target} is a folder: name a file by --out")
+        if options.data is not None and target.resolve() == Path(options.data).resolve():
+            raise Failure(f"the result would overwrite the data {options.data}: name another file by --out")
     given = {
         "hidden_size": options.hidden_size,
         "num_layers": options.num_layers,
@@ -186,7 +192,6 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
     scores = _scores([labels[k] for k in aside], predicted)
 
     classifier.save(path)
-    held_out = path.with_suffix(".held-out.csv")
     _write_csv(held_out, [("text", "label"), *((texts[k], labels[k]) for k in aside)])
     values = {
         **scores,
@@ -288,15 +293,15 @@ def _read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
     except UnicodeDecodeError as error:
         raise Failure(f"{path} is not UTF-8 text: {error}") from None
     reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
-    columns = reader.fieldnames or []
-    for column in (text, label):
-        if column not in columns:
-            raise Failure(
-                f"{path} has no column {column!r}; it has: {', '.join(columns) or 'nothing'}. "
-                "Name them by --text and --label"
-            )
     texts, labels = [], []
     try:
+        columns = reader.fieldnames or []
+        for column in (text, label):
+            if column not in columns:
+                raise Failure(
+                    f"{path} has no column {column!r}; it has: {', '.join(columns) or 'nothing'}. "
+                    "Name them by --text and --label"
+                )
         for row, values in enumerate(reader, start=1):
             if not values[text] or not values[label]:
                 raise Failure(f"row {row} of {path} has no {text if not values[text] else label}")
@@ -351,9 +356,8 @@ class _Progress:
 
 
 def _bench(options: Any) -> tuple[str, dict[str, Any]]:
-    if options.device is not None:
-        backends.select(options.device)
-    results = bench.run(options.device, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    device = None if options.device is None else backends.select(options.device).device
+    results = bench.run(device, progress=lambda line: print(line, file=sys.stderr, flush=True))
     return bench.table(results), results
 
 

@@ -355,6 +355,8 @@ class SequenceClassifier:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
         for name, low, optional in (
+            ("hidden_size", 1, False),
+            ("num_layers", 1, False),
             ("max_iter", 1, True),
             ("embedding_size", 1, True),
             ("n_iter_no_change", 1, False),
@@ -378,6 +380,7 @@ class SequenceClassifier:
             "beta_2": (0, 1, "[)"),
             "epsilon": (0, np.inf, "()"),
             "validation_fraction": (0, 1, "()"),
+            "dropout": (0, 1, "[)"),
             "token_dropout": (0, 1, "[)"),
             "tol": (0, np.inf, "[)"),
         }
@@ -411,11 +414,11 @@ class SequenceClassifier:
             cell=self.cell,
             input_size=encoder.size,
             tokens=tokens,
-            embedding_size=self.embedding_size if tokens else None,
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
+            embedding_size=operator.index(self.embedding_size) if tokens and self.embedding_size else None,
+            hidden_size=operator.index(self.hidden_size),
+            num_layers=operator.index(self.num_layers),
             bidirectional=bool(self.bidirectional),
-            dropout=self.dropout,
+            dropout=float(self.dropout),
             outputs=1 if len(classes) == 2 else len(classes),
             dtype=layers._dtype_name(self.dtype),
             init=self.init,
@@ -438,6 +441,15 @@ class SequenceClassifier:
                 epsilon=self.epsilon,
             )
 
+    def _follow_settings(self, fitted: Fitted) -> None:
+        """The optimiser goes by the settings of today, which may be others than when it was made."""
+        optimizer = fitted.trainer.optimizer
+        if optimizer.solver != self.solver:
+            fitted.trainer.optimizer = self._optimizer(fitted.model)
+            return
+        for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon"):
+            setattr(optimizer, name, getattr(self, name))
+
     def _train(
         self,
         fitted: Fitted,
@@ -446,6 +458,7 @@ class SequenceClassifier:
         epochs: int,
         progress: Progress | None = None,
     ) -> None:
+        self._follow_settings(fitted)
         dtype = fitted.model.architecture.dtype
         training = train.Rows(training.data, training.labels, training.weights.astype(dtype))
         if validation is not None:
@@ -553,7 +566,7 @@ class SequenceClassifier:
         backend = backends.select(device, "auto")
         other = copy.copy(self)
         other.device = backend.device
-        other._take_over(fitted.to(backend, self.kernels))
+        other._take_over(fitted.to(backend))
         return other
 
     def stream(self) -> Stream:

@@ -39,10 +39,10 @@ class Fitted:
             steps = steps.astype(self.model.architecture.dtype)
         return Encoded.of(steps, data.lengths)
 
-    def to(self, backend: Backend, kernels: str) -> Fitted:
+    def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
         old = self.trainer
-        model = old.model.to(backend, kernels)
+        model = old.model.to(backend)
         with backend.current():
             optimizer = copy.copy(old.optimizer)
             optimizer.decayed = model.decayed()

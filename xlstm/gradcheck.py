@@ -94,7 +94,8 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
           `forward(params, *inputs)` returns (outputs, tape), `backward(tape, d_outputs)` returns (d_params, d_inputs).
           `outputs` is an array or a tuple of them, and `d_outputs` then has the same form; `d_params` is a mapping with
           the names of `params`; `d_inputs` is a sequence as long as `inputs`, with None for what has no gradient, or
-          the array itself where there is but one input.
+          the array itself where there is but one input. An attribute `input_names` of `forward`, a list, names the
+          inputs in the report.
     inputs
         For a layer: (x, state, lengths), of which the last or the last two may be left out; None draws a small ragged
         batch with states. For a classifier: (X, y); None draws a batch. For a pair: the sequence of its input arrays
@@ -124,6 +125,9 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
         forward, backward = target
         what = getattr(forward, "__name__", type(forward).__name__)
         values = {name: _float64(array) for name, array in (params or {}).items()}
+        for name, array in values.items():
+            if getattr(array, "dtype", None) != np.float64:
+                raise TypeError(f"the parameter {name!r} is not of a floating type: pass it among the inputs.")
         if inputs is not None and hasattr(inputs, "dtype"):
             raise TypeError("inputs must be a sequence of arrays, got one array: write (x,).")
         given = [_float64(array) for array in (() if inputs is None else inputs)]
@@ -163,14 +167,14 @@ def _entries(
         raise ValueError(f"backward returned {len(d_inputs)} gradients for {len(inputs)} inputs.")
     names = getattr(forward, "input_names", None) or [f"input {k}" for k in range(len(inputs))]
     for name, array, gradient in zip(names, inputs, d_inputs, strict=True):
-        if gradient is not None and isinstance(array, np.ndarray) and array.dtype == np.float64:
+        if gradient is not None and isinstance(array, np.ndarray) and array.dtype == np.float64 and array.size:
             pairs.append((name, array, gradient))
     if not pairs:
         raise ValueError("there is no array to check: give params, or inputs of a floating type.")
 
     measured = []
     for name, array, gradient in pairs:
-        gradient = np.asarray(gradient, dtype=np.float64)
+        gradient = np.array(gradient, dtype=np.float64)  # a copy: it may be a view of a workspace
         if gradient.shape != array.shape:
             raise ValueError(f"{name} has shape {array.shape}, but its gradient {gradient.shape}.")
         measured.append((name, array, *_measure(loss, array, gradient, rng)))
@@ -213,8 +217,11 @@ def _measure(
         array[...] = original - EPSILON * direction
         below = loss()
         array[...] = original
-        with np.errstate(invalid="ignore"):  # a gradient of infinity or NaN is reported, not warned of
-            analytic.append(float(np.sum(gradient * direction)))
+        if elementwise:
+            analytic.append(float(gradient.flat[k]))
+        else:
+            with np.errstate(invalid="ignore"):  # a gradient of infinity or NaN is reported, not warned of
+                analytic.append(float(np.sum(gradient * direction)))
         numeric.append((above - below) / (2 * EPSILON))
     return np.array(analytic), np.array(numeric), elementwise
 
@@ -251,7 +258,7 @@ def _of_layer(
         lengths: Any = [T, 2, 1]
     else:
         x, state, lengths = (*_as_inputs(inputs), None, None)[:3]
-        x = _float64(x)
+        x = np.array(x, dtype=np.float64)
         halves = (state if isinstance(state, (tuple, list)) else [state]) if state is not None else [None] * len(states)
         initial = [np.zeros((K, len(x), H)) if half is None else _float64(half) for half in halves]
 

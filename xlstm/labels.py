@@ -47,11 +47,11 @@ def column(y: Any, rows: int | None) -> HostArray:
         raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.")
     if rows is not None and len(labels) != rows:
         raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
-    if labels.dtype.kind == "O":
+    if labels.dtype.kind in "OT":
         labels = _of_objects(labels.tolist())
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y holds complex numbers.")
-    if labels.dtype.kind not in "biufUT":
+    if labels.dtype.kind not in "biufU":
         raise ValueError(f"Unknown label type: y must hold strings or numbers, got {labels.dtype}.")
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
@@ -59,7 +59,7 @@ def column(y: Any, rows: int | None) -> HostArray:
             raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
         if (labels != np.floor(labels)).any():
             raise ValueError("Unknown label type: continuous. y must hold classes, got numbers with fractions.")
-    return np.array(labels.tolist()) if labels.dtype.kind == "T" else labels
+    return labels
 
 
 def _of_objects(values: list[Any]) -> HostArray:
@@ -81,7 +81,7 @@ def _of_objects(values: list[Any]) -> HostArray:
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
     labels = np.array(values)
-    if labels.dtype.kind == "O":
+    if labels.dtype.kind in "OT":
         raise ValueError("Unknown label type: y holds integers of more than 64 bits.")
     return labels
 

@@ -118,9 +118,9 @@ class Model:
             self.head = self.parameters.section("head.")
             self._table = self.parameters["embedding.weight"] if self.architecture.embedding_size else None
 
-    def to(self, backend: Backend, kernels: str) -> Model:
+    def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        other = Model(self.architecture, backend, kernels, np.random.default_rng(0))
+        other = Model(self.architecture, backend, self.recurrent._requested_kernels, np.random.default_rng(0))
         other.write(self.read())
         return other
 

@@ -70,12 +70,16 @@ def read(X: Any, encoding: str = "auto") -> Series | Texts:
         raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
-    if isinstance(X, (str, bytes, dict, set, frozenset)) or not hasattr(X, "__len__"):
+    if isinstance(X, (str, bytes, dict, set, frozenset)) or not (hasattr(X, "__len__") or hasattr(X, "__array__")):
         raise TypeError(
             f"X must be a list of sequences or an array, got {type(X).__name__}: put one sequence in a list."
         )
     if hasattr(X, "__cuda_array_interface__"):
         raise TypeError("X lives on a GPU: pass host data (cupy.asnumpy(X)); the classifier moves it to its device.")
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(
+            "masked arrays are not supported: pass X.filled(value), or a ragged list without what is masked."
+        )
     if not isinstance(X, (list, tuple)):
         array = np.asarray(X)
         if array.ndim == 0 and array.dtype.kind in "OUST":
@@ -92,7 +96,7 @@ def read(X: Any, encoding: str = "auto") -> Series | Texts:
     if any(isinstance(row, (str, bytes)) for row in X):
         k = next(k for k, row in enumerate(X) if not isinstance(row, str))
         raise TypeError(f"X holds strings, but row {k} is {type(X[k]).__name__}.")
-    if all(np.ndim(row) == 0 and isinstance(row, (int, float, complex, np.generic)) for row in X):
+    if all(isinstance(row, (int, float, complex, np.generic)) for row in X):
         raise ValueError(
             "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
             "numbers. Reshape your data: X.reshape(-1, 1) for sequences of one step, X.reshape(1, -1) for one."

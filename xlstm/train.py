@@ -105,7 +105,8 @@ class Trainer:
         start = self.model.read()
         try:
             for epoch in range(settings.epochs):
-                loss, accuracy = self._epoch(training, settings, first_update, total)
+                with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
+                    loss, accuracy = self._epoch(training, settings, first_update, total)
                 reached = self.model.read()
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)

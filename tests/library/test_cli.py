@@ -351,7 +351,7 @@ def test_labels_that_are_numbers_are_read_as_they_are_written(run):
 def test_bad_data_is_named(run, model):
     for command in (("train",), ("evaluate", model)):
         one_error(run(*command, "missing.csv"), "missing.csv")
-        one_error(run(*command, "."), "directory")
+        one_error(run(*command, "."), "'.'")
         one_error(run(*command, "data.csv", "--text", "name"), "'name'", "text, label", "--text")
         one_error(run(*command, "data.csv", "--label", "sex"), "'sex'", "text, label", "--label")
         one_error(run(*command, "data.csv", "--device", "cuda"), "pip install")
@@ -404,6 +404,23 @@ def test_bad_options_are_named(run):
     assert [file.name for file in Path().iterdir()] == ["data.csv"]
 
 
+def test_what_cannot_be_written_is_said_before_training(run):
+    write("data.csv", table())
+    Path("folder").mkdir()
+    one_error(run("train", "data.csv", *QUICK, "--out", "folder"), "folder")
+    assert sorted(file.name for file in Path().iterdir()) == ["data.csv", "folder"]
+
+
+@pytest.mark.parametrize(("data", "out"), [("data.csv", "data.csv"), ("data.held-out.csv", "data.xlstm")])
+def test_the_data_is_never_overwritten(run, data, out):
+    """Neither by the model nor by its held-out part."""
+    write(data, table())
+    before = Path(data).read_bytes()
+    done = run("train", data, *QUICK, "--out", out)
+    assert Path(data).read_bytes() == before
+    one_error(done, data)
+
+
 def test_wrong_calls_have_exit_code_2(run):
     for arguments, part in (
         ((), "COMMAND"),
@@ -429,7 +446,7 @@ def test_bad_models_are_named(run, model):
     Path("damaged.xlstm").write_bytes(content[:200] + b"?" + content[201:])
     for command, after in (("predict", ("ab",)), ("evaluate", ("data.csv",))):
         one_error(run(command, "missing.xlstm", *after), "missing.xlstm")
-        one_error(run(command, ".", *after), "directory")
+        one_error(run(command, ".", *after), "'.'")
         one_error(run(command, "foreign.xlstm", *after), "foreign.xlstm", "not a model file")
         one_error(run(command, "cut.xlstm", *after), "cut.xlstm", "truncated")
         one_error(run(command, "damaged.xlstm", *after), "damaged.xlstm", "damaged")

@@ -74,7 +74,10 @@ def test_words_and_integers_are_tokens():
 def test_numbers_are_series_integers_too():
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 9, (12, 5)), np.arange(12) % 2
-    forms = [X, X.astype(np.float64), X.tolist(), list(X), X[:, :, None], [row[:, None] for row in X], X.astype("f4")]
+    forms = [
+        X, X.astype(np.float64), X.astype("f4"), X.astype(">i2"), X.astype(object), np.asfortranarray(X), X[::-1][::-1],
+        X.tolist(), list(X), X[:, :, None], [row[:, None] for row in X], tuple(map(tuple, X.tolist())),
+    ]  # fmt: skip
     expected = make(dtype="float64").fit(X, y).predict_proba(X)
     for form in forms:
         clf = make(dtype="float64").fit(form, y)

@@ -325,7 +325,7 @@ def test_copies_and_pickles_are_whole_models_on_a_buffer_of_their_own(kind, copi
 def test_to_gives_a_copy(kind):
     case = make(kind)
     before = case.model.logits(case.batch())
-    twin = case.model.to(CPU, "reference")
+    twin = case.model.to(CPU)
     np.testing.assert_array_equal(twin.logits(case.batch()), before)
     assert_one_buffer(twin)
     twin.parameters.flat[...] = 0
