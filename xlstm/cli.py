@@ -36,6 +36,8 @@ NAMES_SETTINGS: dict[str, Any] = {
     "dropout": 0.3,
     "token_dropout": 0.1,
     "learning_rate": "cosine",
+    "learning_rate_init": 0.003,
+    "batch_size": 64,
     "max_iter": 30,
     "class_weight": {"male": 1.5},
 }

@@ -376,7 +376,7 @@ def test_bad_data_is_named(run, model):
 
 def test_training_needs_two_classes_and_enough_rows(run):
     write("data.csv", [("ab", "x")] * 10)
-    one_error(run("train", "data.csv", *QUICK), "single class")
+    one_error(run("train", "data.csv", *QUICK), "single class, 'x'")
     write("data.csv", [("ab", "x"), ("b", "y")])
     one_error(run("train", "data.csv", *QUICK), "2 rows")
     write("data.csv", [("ab", "x"), ("   ", "y")] * 5)

@@ -362,11 +362,27 @@ def test_compiled_kernels_are_used_or_an_error():
         assert clf.fit(TEXTS, [0, 1, 0]).kernels_ != "reference"
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+def test_numbers_beyond_the_dtype_are_named_by_their_row_or_read(standardize):
+    """Never a NaN for an answer: 1e300 is no float32."""
+    X, y = truth.sign_of_sum(10)
+    clf = make(standardize=standardize).fit(X, y)
+    large = [*X[:3], 1e300 * X[3], *X[4:]]
+    for call in (clf.predict_proba, lambda X: make(standardize=standardize).fit(X, y).predict_proba(X)):
+        try:
+            p = call(large)
+        except ValueError as error:
+            message = str(error)
+        else:
+            message = "row 3" if np.isfinite(p).all() else "not finite"
+        assert "row 3" in message
+
+
 def test_unknown_labels_are_named_by_their_row():
     clf = make().fit(TEXTS, ["x", "y", "x"])
     before = truth.whole_state(clf)
     for call in (clf.partial_fit, clf.score, clf.set_params(warm_start=True).fit):
-        with pytest.raises(ValueError, match=r"row 1\b.*'z'"):
+        with pytest.raises(ValueError, match=r"row 1\b.* 'z'"):
             call(TEXTS, ["x", "z", "x"])
     clf.set_params(warm_start=False)
     assert truth.whole_state(clf) == before
