@@ -229,6 +229,9 @@ def _understood(header: dict[str, Any]) -> tuple[SequenceClassifier, Architectur
     if architecture.cell not in CELLS:
         raise ValueError(f"it has the cell {architecture.cell!r}; this version knows {', '.join(CELLS)}")
     settings = dict(header["settings"])
+    known = set(SequenceClassifier().get_params()) - {"device"}
+    if settings.keys() != known:
+        raise ValueError(f"its settings are not those of this version: {sorted(settings.keys() ^ known)}")
     weight = settings.get("class_weight")
     if isinstance(weight, list):
         settings["class_weight"] = {label: value for label, value in weight}
@@ -260,7 +263,7 @@ def _fitted(
         rng.bit_generator.state = header["generator"]
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
     kernels = "reference" if classifier.kernels == "reference" else "auto"
-    model = Model(architecture, backend, kernels, np.random.default_rng(0))
+    model = Model(architecture, backend, kernels, None)
     model.write(arrays[0])
     settings = {name: getattr(classifier, name) for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon")}
     with backend.current():

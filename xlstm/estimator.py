@@ -103,7 +103,7 @@ class SequenceClassifier:
     classes_ : (K,)
         The labels, sorted.
     n_iter_ : int
-        Epochs run by the last call.
+        Epochs run by the last `fit`, and since then by `partial_fit`.
     loss_ : float
         The last of `loss_curve_`.
     loss_curve_, accuracy_curve_ : list of float
@@ -283,7 +283,9 @@ class SequenceClassifier:
         classes, labels = classes_of(y, len(data.lengths))
         weights = row_weights(sample_weight, self.class_weight, classes, labels)
         if len(classes) < 2:
-            raise ValueError(f"y holds a single class, {classes[0]!r}: a classifier needs two or more (1 class given).")
+            raise ValueError(
+                f"y holds a single class, {classes.tolist()[0]!r}: a classifier needs two or more (1 class given)."
+            )
         if self.warm_start and hasattr(self, "_fitted"):
             fitted = copy.deepcopy(self._fitted)
             labels = known(y, fitted.classes)
@@ -301,7 +303,9 @@ class SequenceClassifier:
         training = train.Rows(encoded.rows(kept), labels[kept], mean_one(weights[kept]))
         validation = None
         if aside is not None:
-            validation = train.Rows(encoded.rows(aside), labels[aside], mean_one(weights[aside]))
+            # A validation part that chance gave no weight is measured as if it had no weights.
+            aside_weights = weights[aside] if weights[aside].any() else np.ones(len(aside))
+            validation = train.Rows(encoded.rows(aside), labels[aside], mean_one(aside_weights))
         fitted.trainer.history = train.History()
         self._train(fitted, training, validation, self._epochs(len(kept)), progress)
         self._take_over(fitted)
@@ -333,7 +337,7 @@ class SequenceClassifier:
         else:
             found, _ = classes_of(y if classes is None else classes)
             if len(found) < 2:
-                raise ValueError(f"a single class, {found[0]!r}: pass all labels that will come as classes=.")
+                raise ValueError(f"a single class, {found.tolist()[0]!r}: pass all labels that will come as classes=.")
             labels = known(y, found, len(data.lengths))
             encoder = encode.fit(data, self.fold_case, self.standardize)
             fitted = self._build(encoder, found, data, X, len(labels), generator(self.random_state))

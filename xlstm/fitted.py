@@ -6,6 +6,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from . import columns, encode, sequences, train
 from .backends import Backend
 from .batch import Encoded
@@ -34,9 +36,17 @@ class Fitted:
 
     def encoded(self, data: sequences.Series | sequences.Texts) -> Encoded:
         """`data` as the model reads it."""
-        steps = encode.encode(self.encoder, data)
-        if not self.model.architecture.tokens:
-            steps = steps.astype(self.model.architecture.dtype)
+        with np.errstate(over="ignore"):  # said below, with the row
+            steps = encode.encode(self.encoder, data)
+            if not self.model.architecture.tokens:
+                steps = steps.astype(self.model.architecture.dtype)
+        if not np.isfinite(steps).all():
+            step = int(np.argmin(np.isfinite(steps).all(axis=1)))
+            row = int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
+            dtype = self.model.architecture.dtype
+            raise ValueError(
+                f"row {row} of X holds numbers too large for {dtype}: rescale them, or use dtype='float64'."
+            )
         return Encoded.of(steps, data.lengths)
 
     def to(self, backend: Backend) -> Fitted:

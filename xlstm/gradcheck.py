@@ -246,7 +246,7 @@ def _of_layer(
     kernels = layer._requested_kernels
     twin = type(layer)(
         layer.input_size, layer.hidden_size, layer.num_layers, layer.bidirectional, 0.0, "float64", layer.device,
-        seed=0, kernels="auto" if kernels == "compiled" else kernels,
+        kernels="auto" if kernels == "compiled" else kernels, _draw=False,
     )  # fmt: skip
     backend = twin._backend
     K, H = layer.num_layers * layer.directions, layer.hidden_size
@@ -303,7 +303,7 @@ def _of_classifier(
     fitted = classifier._state()
     old = fitted.model
     architecture = replace(old.architecture, dtype="float64", dropout=0.0)
-    model = Model(architecture, old.backend, "reference" if classifier.kernels == "reference" else "auto", rng)
+    model = Model(architecture, old.backend, "reference" if classifier.kernels == "reference" else "auto", None)
     values = _host_values(old.parameters, old.backend.to_host, params)
     if inputs is None:
         lengths = np.array([4, 3, 1, 4])

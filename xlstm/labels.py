@@ -24,8 +24,8 @@ def known(y: Any, classes: HostArray, rows: int | None = None) -> HostArray:
     numbers = {label: number for number, label in enumerate(classes.tolist())}
     found = np.array([numbers.get(label, -1) for label in labels.tolist()], dtype=np.int64)
     if (found < 0).any():
-        row = int(np.argmin(found))
-        raise ValueError(f"row {row} has the label {labels[row]!r}, which is none of the classes {classes.tolist()}.")
+        row, names = int(np.argmin(found)), classes.tolist()
+        raise ValueError(f"row {row} has the label {labels.tolist()[row]!r}, which is none of the classes {names}.")
     return found
 
 
@@ -132,6 +132,6 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
 def mean_one(weights: HostArray) -> HostArray:
     mean = weights.mean()
     if mean == 0:
-        raise ValueError("all rows of the training or the validation part have weight zero.")
+        raise ValueError("all rows of the training part have weight zero: nothing could be learned.")
     scaled: HostArray = weights / mean
     return scaled

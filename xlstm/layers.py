@@ -59,6 +59,8 @@ class RecurrentLayer:
         seed: Any = None,
         init: str = "orthogonal",
         kernels: str = "auto",
+        *,
+        _draw: bool = True,  # False leaves the parameters zero, for callers that write them
     ) -> None:
         self.input_size = _positive("input_size", input_size)
         self.hidden_size = _positive("hidden_size", hidden_size)
@@ -79,7 +81,7 @@ class RecurrentLayer:
             self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, TYPICAL_ROWS
         )
         self._place(backends.select(device, default="cpu", flops_per_step=flops))
-        start = self._initial_values(self._generator)
+        start = self._initial_values(self._generator if _draw else None)
         self._bind(params.Parameters(self._shapes(), self._backend.from_host(start.flat)))
 
     # ------------------------------------------------------------ where it lives
@@ -145,7 +147,7 @@ class RecurrentLayer:
             shapes.update({f"weight_ih_{suffix}": (G, D), f"weight_hh_{suffix}": (G, H), f"bias_{suffix}": (G,)})
         return shapes
 
-    def _initial_values(self, rng: np.random.Generator) -> params.Parameters:
+    def _initial_values(self, rng: np.random.Generator | None) -> params.Parameters:
         """The start of the parameters, drawn in float64 on the host and rounded once.
 
         "orthogonal": each gate's recurrent matrix orthogonal (Saxe, McClelland and Ganguli, 2014), its input matrix
@@ -153,6 +155,8 @@ class RecurrentLayer:
         bias the sum of two such draws, for PyTorch has two biases.
         """
         values = params.Parameters(self._shapes(), np.zeros(sum(map(_size, self._shapes().values())), self.dtype))
+        if rng is None:
+            return values
         H, limit = self.hidden_size, self.hidden_size**-0.5
         for name, view in values.items():
             if self.init == "pytorch":
@@ -577,7 +581,7 @@ def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], devic
     """One layer with these host values of weight_ih, weight_hh and bias."""
     weight_ih, weight_hh = values["weight_ih"], values["weight_hh"]
     layer = cls(
-        weight_ih.shape[1], weight_hh.shape[1], dtype=str(weight_hh.dtype), device=device, seed=0, kernels=kernels
+        weight_ih.shape[1], weight_hh.shape[1], dtype=str(weight_hh.dtype), device=device, kernels=kernels, _draw=False
     )
     with layer._backend.current():
         for name, value in values.items():

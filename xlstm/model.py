@@ -68,7 +68,7 @@ class Model:
     kernels
         As for a layer.
     rng
-        Where the weights are drawn from.
+        Where the weights are drawn from; None leaves them zero, to be written.
 
     Attributes
     ----------
@@ -78,7 +78,9 @@ class Model:
         Its parameters are a section of the buffer.
     """
 
-    def __init__(self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator) -> None:
+    def __init__(
+        self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator | None
+    ) -> None:
         self.architecture, self.backend = architecture, backend
         a = architecture
         self.recurrent = layers.LAYERS[a.cell](
@@ -92,6 +94,7 @@ class Model:
             seed=rng,
             init=a.init,
             kernels=kernels,
+            _draw=rng is not None,
         )
         F = self.recurrent.directions * a.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
@@ -104,9 +107,10 @@ class Model:
         for name, view in self.recurrent.parameters.items():
             start[f"recurrent.{name}"] = backend.to_host(view)
         limit = (6 / (F + a.outputs)) ** 0.5 if a.init == "orthogonal" else F**-0.5
-        start["head.weight"] = rng.uniform(-limit, limit, (a.outputs, F))
-        if a.embedding_size:
-            start["embedding.weight"] = rng.standard_normal((a.input_size, a.embedding_size))
+        if rng is not None:
+            start["head.weight"] = rng.uniform(-limit, limit, (a.outputs, F))
+            if a.embedding_size:
+                start["embedding.weight"] = rng.standard_normal((a.input_size, a.embedding_size))
         self._silence_unknown(start)
         self._bind(shapes, start.flat)
 
@@ -120,7 +124,7 @@ class Model:
 
     def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        other = Model(self.architecture, backend, self.recurrent._requested_kernels, np.random.default_rng(0))
+        other = Model(self.architecture, backend, self.recurrent._requested_kernels, None)
         other.write(self.read())
         return other
 
@@ -136,7 +140,7 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = backends.select(state["device"])
-        self.__init__(state["architecture"], backend, state["kernels"], np.random.default_rng(0))  # type: ignore[misc]
+        self.__init__(state["architecture"], backend, state["kernels"], None)  # type: ignore[misc]
         self.write(state["values"])
 
     def read(self) -> Any:
