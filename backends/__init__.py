@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 from . import cupy_arrays, numpy_arrays
 
-__all__ = ["AUTO_MIN_FLOPS_PER_STEP", "Backend", "Choice", "DeviceReport", "find", "report", "select"]
+__all__ = ["AUTO_MIN_FLOPS_PER_STEP", "Backend", "Choice", "DeviceReport", "find", "is_device", "report", "select"]
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 """`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
@@ -116,10 +116,14 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
         return numpy_arrays.BACKEND
     if device == "auto":
         return _automatic(flops_per_step)
-    number = re.fullmatch(r"cuda(?::([0-9]+))?", device) if isinstance(device, str) else None
-    if number:
-        return cupy_arrays.backend(int(number[1] or 0))
+    if is_device(device):
+        return cupy_arrays.backend(int(device.partition(":")[2] or 0))
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
+
+
+def is_device(name: object) -> bool:
+    """Whether it is one of `"auto"`, `"cpu"`, `"cuda"` and `"cuda:N"`; not whether the machine has it."""
+    return isinstance(name, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is not None
 
 
 def _automatic(flops_per_step: float | None) -> Backend:
@@ -193,13 +197,19 @@ def report() -> list[DeviceReport]:
     """
     devices = [_entry(numpy_arrays.BACKEND, numpy_arrays.version(), numpy_arrays.processor())]
     try:
-        for number in range(cupy_arrays.count()):
-            devices.append(_entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number)))
+        found = cupy_arrays.count()
     except RuntimeError as error:
+        found = 0
         devices.append(DeviceReport("cuda", False, False, "", "", str(error)))
+    for number in range(found):
+        try:
+            devices.append(_entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number)))
+        except RuntimeError as error:
+            devices.append(DeviceReport(f"cuda:{number}", False, False, "", "", str(error)))
     wanted = os.environ.get("XLSTM_DEVICE") or "auto"
     usable = [entry.device for entry in devices if entry.usable]
-    used = usable[min(1, len(usable) - 1)] if wanted == "auto" else "cuda:0" if wanted == "cuda" else wanted
+    automatic = "cuda:0" if "cuda:0" in usable else "cpu"
+    used = {"auto": automatic, "cuda": "cuda:0"}.get(wanted, wanted)
     return [entry._replace(used=entry.usable and entry.device == used) for entry in devices]
 
 

@@ -23,7 +23,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace seeds sequences labels columns data
+namespace seeds sequences labels columns data files
 cells
 params encode losses head optim
 layers batch convert

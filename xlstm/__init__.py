@@ -4,9 +4,11 @@ import typing as _typing
 
 try:
     from . import backends as backends
-except ImportError as error:
-    if "backends" not in str(error) or "xlstm.backends" in str(error.__cause__):
-        raise
+except ImportError:
+    from importlib.util import find_spec as _find_spec
+
+    if _find_spec(f"{__name__}.backends") is not None:
+        raise  # it is there, but broken: its own message says how
     message = "xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml."
     raise ImportError(message) from None
 

@@ -16,14 +16,12 @@ file's size before it takes memory for them, and the checksum before it believes
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import re
 import struct
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -31,6 +29,7 @@ import numpy as np
 from . import backends, encode, layers, optim, train
 from .cells import CELLS
 from .estimator import SequenceClassifier, flops_per_step
+from .files import write_whole
 from .fitted import Fitted
 from .model import Architecture, Model
 from .sequences import HostArray
@@ -55,47 +54,13 @@ def write_file(path: Any, header: dict[str, Any], arrays: list[HostArray]) -> No
     OSError
         If it cannot be written; an older file is then untouched.
     """
-    path = os.fspath(path)
     text = json.dumps(header, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
     blocks = [np.ascontiguousarray(array, dtype=_DTYPES[str(array.dtype)]).tobytes() for array in arrays]
     parts = [_PREFIX.pack(MAGIC, VERSION, len(text), sum(map(len, blocks))), text, *blocks]
     digest = hashlib.sha256()
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", suffix=".part", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                digest.update(part)
-                file.write(part)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        _allow_as_usual(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
-
-
-def _allow_as_usual(path: str) -> None:
-    """Temporary files are private; a saved model has the permissions of any new file."""
-    if os.name == "posix":
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(path, 0o666 & ~mask)
-
-
-def _sync_folder(folder: str) -> None:
-    """So that the new name too survives a loss of power; not every system can."""
-    if os.name == "posix":
-        with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+    for part in parts:
+        digest.update(part)
+    write_whole(path, [*parts, digest.digest()])
 
 
 def read_file(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
@@ -108,7 +73,7 @@ def read_file(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
     OSError
         If it cannot be read.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(_PREFIX.size)
@@ -173,7 +138,7 @@ def save(classifier: SequenceClassifier, path: Any) -> None:
         "history": vars(trainer.history),
         "updates": trainer.optimizer.updates,
         "solver": trainer.optimizer.solver,
-        "generator": _plain_generator(trainer.rng),
+        "generator": dict(trainer.rng.bit_generator.state),
         "arrays": [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays],
     }
     write_file(path, header, arrays)
@@ -204,12 +169,12 @@ def load(path: Any, device: str | None = None) -> SequenceClassifier:
         classifier, architecture = _understood(header)
         flops = flops_per_step(architecture, layers.TYPICAL_ROWS)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
+        raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
     backend = backends.select(device, "auto", flops)
     try:
         fitted = _fitted(header, arrays, classifier, architecture, backend)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{os.fspath(path)} cannot be understood: {error}") from error
+        raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
     classifier.device = device
     classifier._take_over(fitted)
     return classifier
@@ -259,8 +224,7 @@ def _fitted(
     if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
         raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
     rng = np.random.default_rng(0)
-    if header["generator"] is not None:
-        rng.bit_generator.state = header["generator"]
+    rng.bit_generator.state = header["generator"]
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
     kernels = "reference" if classifier.kernels == "reference" else "auto"
     model = Model(architecture, backend, kernels, None)
@@ -309,7 +273,7 @@ def _plain_settings(classifier: SequenceClassifier) -> dict[str, Any]:
         if isinstance(value, np.generic):
             value = value.item()
         if name == "random_state" and not (value is None or isinstance(value, int)):
-            value = None  # a generator's state is kept under "generator"
+            value = None  # what was drawn from it goes on under "generator"
         if name == "max_grad_norm" and value == math.inf:
             value = None  # which never clips either, and is known to JSON
         if name == "dtype":
@@ -339,9 +303,3 @@ def _classes(state: dict[str, Any]) -> HostArray:
     if len(classes) < 2 or not np.array_equal(np.unique(classes), classes):
         raise ValueError("the classes must be two or more, sorted")
     return classes
-
-
-def _plain_generator(rng: np.random.Generator) -> dict[str, Any] | None:
-    """The state of NumPy's default generator; None for others, which then start anew."""
-    state = rng.bit_generator.state
-    return dict(state) if state["bit_generator"] == "PCG64" else None

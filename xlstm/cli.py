@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from . import __version__, backends, batch, bench, data, gradcheck
 from .checkpoint import load
 from .encode import TokenEncoder
 from .estimator import SequenceClassifier, print_progress
+from .files import write_whole
 from .layers import LSTM, RNN
 from .train import History
 
@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("xlstm: interrupted; nothing was saved", file=sys.stderr)
+        print("xlstm: interrupted", file=sys.stderr)
         return 1
-    except (Failure, ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
+    except (Failure, ValueError, TypeError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"xlstm: error: {message}", file=sys.stderr)
         return 1
@@ -85,29 +85,34 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         sub.set_defaults(run=run)
         sub.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
-        sub.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: XLSTM_DEVICE, else auto)")
+        sub.add_argument("--device", type=_device, help="auto, cpu, cuda or cuda:N (default: XLSTM_DEVICE, else auto)")
         return sub
 
     train = command("train", _train, "train a classifier on the embedded first names, or on a CSV or TSV file")
+    train.epilog = (
+        "Settings that are not given are the classifier's defaults (see xlstm.SequenceClassifier); for the embedded "
+        "names, "
+        + ", ".join(f"{name} {value}" for name, value in NAMES_SETTINGS.items())
+    )
     train.add_argument("data", nargs="?", help="CSV or TSV file with a header (default: the embedded first names)")
     _columns(train)
     train.add_argument("--words", action="store_true", help="tokens are words, split at white space, not characters")
     train.add_argument("--out", help=f"the model's file (default: {NAMES_MODEL}, or the data's name with .xlstm)")
     train.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the order (default: 0)")
-    train.add_argument("--test-fraction", type=float, default=0.2, metavar="F", help="part held out (default: 0.2)")
+    train.add_argument(
+        "--test-fraction", type=_number(0, 1), default=0.2, metavar="F", help="part held out (default: 0.2)"
+    )
     train.add_argument("--cell", choices=("lstm", "rnn"), default="lstm")
     for flag, kind, help in (
-        ("--hidden-size", int, "size of the state"),
-        ("--num-layers", int, "stacked layers"),
-        ("--embedding-size", int, "size of a learned embedding of tokens"),
-        ("--dropout", float, "fraction set to zero in training"),
-        ("--epochs", int, "passes over the data"),
-        ("--batch-size", int, "sequences a batch"),
-        ("--learning-rate", float, "the highest learning rate"),
+        ("--hidden-size", _count, "size of the state"),
+        ("--num-layers", _count, "stacked layers"),
+        ("--embedding-size", _count, "size of a learned embedding of tokens"),
+        ("--dropout", _number(0, 1, low_too=True), "fraction set to zero in training"),
+        ("--epochs", _count, "passes over the data"),
+        ("--batch-size", _count, "sequences a batch"),
+        ("--learning-rate", _number(0, np.inf), "the highest learning rate"),
     ):
-        train.add_argument(
-            flag, type=kind, metavar="N" if kind is int else "X", help=f"{help} (default: the classifier's)"
-        )
+        train.add_argument(flag, type=kind, metavar="N" if kind is _count else "X", help=help)
     train.add_argument("--bidirectional", action="store_true", help="read in both directions")
     train.add_argument("--class-weight", choices=("balanced",), help="weigh classes by the inverse of their frequency")
 
@@ -135,21 +140,43 @@ def _columns(parser: argparse.ArgumentParser) -> None:
 
 
 def _seed(text: str) -> int:
-    try:
-        seed = int(text)
-    except ValueError:
-        seed = -1
-    if seed < 0:
+    if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text!r}")
-    return seed
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be an integer of 1 or more, got {text!r}")
+    return int(text)
+
+
+def _number(low: float, high: float, low_too: bool = False) -> Callable[[str], float]:
+    """The type of a flag: a number between `low` and `high`, or `low` itself."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = np.nan
+        if not (low < value < high or (low_too and value == low)):
+            least = f"{low} or more" if low_too else f"above {low}"
+            raise argparse.ArgumentTypeError(f"must be a number {least}, below {high}, got {text!r}")
+        return value
+
+    return number
+
+
+def _device(text: str) -> str:
+    if not backends.is_device(text):
+        raise argparse.ArgumentTypeError(f"must be auto, cpu, cuda or cuda:N, got {text!r}")
+    return text
 
 
 # ---------------------------------------------------------------- train, predict, evaluate
 
 
 def _train(options: Any) -> tuple[str, dict[str, Any]]:
-    if not 0 < options.test_fraction < 1:
-        raise Failure(f"--test-fraction must be above 0 and below 1, got {options.test_fraction:g}")
     if options.data is None:
         texts, labels = data.first_names()
         path = Path(options.out or NAMES_MODEL)
@@ -269,9 +296,9 @@ def _tokens(classifier: SequenceClassifier, texts: list[str]) -> list[Any]:
     if not isinstance(encoder, TokenEncoder) or encoder.kind == "integers":
         raise Failure("this model reads numbers, not texts: load it in Python with xlstm.load")
     X: list[Any] = [text.split() for text in texts] if encoder.kind == "words" else list(texts)
-    for text, tokens in zip(texts, X, strict=True):
+    for number, tokens in enumerate(X, start=1):
         if not tokens:
-            raise Failure(f"{text!r} is an empty text")
+            raise Failure(f"text {number} is empty: {texts[number - 1]!r}")
     return X
 
 
@@ -317,16 +344,9 @@ def _read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
 
 
 def _write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
-    """Whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_whole(path, [text.getvalue().encode()])
 
 
 class _Progress:

@@ -1,6 +1,7 @@
 """The classifier that users type: scikit-learn's manners over `model` and `train`. No mathematics here.
 
-It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags.
+It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags. Longer than
+other files: half of it is the public docstring and the constructor that scikit-learn's manners ask for.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from . import backends, batch, columns, encode, layers, losses, optim, sequences
 from .fitted import Fitted
 from .labels import classes_of, known, mean_one, row_weights
 from .model import Architecture, Model
-from .seeds import generator
+from .seeds import own_generator
 from .sequences import HostArray
 from .stream import Stream
 
@@ -86,7 +87,7 @@ class SequenceClassifier:
         Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has
         not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
     warm_start : bool
-        Whether `fit` goes on from the weights of the last one.
+        Whether `fit` goes on from the weights of the last one. Only settings of the training may change in between.
     dtype : {"float32", "float64"}
         Of all computation.
     device : str or None
@@ -113,7 +114,7 @@ class SequenceClassifier:
     best_validation_score_ : float
         With early stopping: the highest accuracy there.
     n_features_in_ : int
-        Columns of a two-dimensional X, else the features of a step.
+        Columns of a two-dimensional X, else the features of a step; for tokens the size of the vocabulary.
     device_, kernels_ : str
         What did the work.
 
@@ -290,9 +291,10 @@ class SequenceClassifier:
             fitted = copy.deepcopy(self._fitted)
             labels = known(y, fitted.classes)
             fitted.check(data, X)
+            self._check_same_model(fitted)
         else:
             fitted = None
-        rng = generator(self.random_state) if fitted is None else fitted.trainer.rng
+        rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         kept, aside = np.arange(len(labels)), None
         if self.early_stopping:
             kept, aside = batch.stratified_split(labels, self.validation_fraction, rng)
@@ -314,6 +316,9 @@ class SequenceClassifier:
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> SequenceClassifier:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
+        A warm-up goes on over the calls; after it the learning rate is constant, for nobody knows how many calls there
+        will be.
+
         Parameters
         ----------
         X, y, sample_weight
@@ -334,16 +339,17 @@ class SequenceClassifier:
                 raise ValueError(f"classes {classes!r} are not those of the first call: {fitted.classes.tolist()}.")
             labels = known(y, fitted.classes, len(data.lengths))
             fitted.check(data, X)
+            self._check_same_model(fitted)
         else:
             found, _ = classes_of(y if classes is None else classes)
             if len(found) < 2:
                 raise ValueError(f"a single class, {found.tolist()[0]!r}: pass all labels that will come as classes=.")
             labels = known(y, found, len(data.lengths))
             encoder = encode.fit(data, self.fold_case, self.standardize)
-            fitted = self._build(encoder, found, data, X, len(labels), generator(self.random_state))
+            fitted = self._build(encoder, found, data, X, len(labels), own_generator(self.random_state))
         weights = row_weights(sample_weight, self.class_weight, fitted.classes, labels)
         training = train.Rows(fitted.encoded(data), labels, mean_one(weights))
-        self._train(fitted, training, None, 1)
+        self._train(fitted, training, None, 1, continued=True)
         self._take_over(fitted)
         return self
 
@@ -374,10 +380,10 @@ class SequenceClassifier:
                 raise ValueError(f"{name} must be {none}an integer of {low} or more, got {value!r}.")
         if self.batch_size != "auto":
             size: Any = self.batch_size
-            if isinstance(size, str) or not hasattr(size, "__index__") or operator.index(size) < 1:
+            if isinstance(size, (str, bool)) or not hasattr(size, "__index__") or operator.index(size) < 1:
                 raise ValueError(f"batch_size must be 'auto' or an integer of 1 or more, got {size!r}.")
         ranges = {
-            "learning_rate_init": (0, np.inf, "(]"),
+            "learning_rate_init": (0, np.inf, "()"),
             "alpha": (0, np.inf, "[)"),
             "momentum": (0, 1, "[)"),
             "beta_1": (0, 1, "[)"),
@@ -393,9 +399,10 @@ class SequenceClassifier:
             inside = isinstance(value, (int, float, np.number)) and (
                 low_value <= value if ends[0] == "[" else low_value < value
             )
-            if not inside or not (value <= high if ends[1] == "]" else value < high) or value == np.inf:
+            if not inside or not value < high:
                 raise ValueError(f"{name} must be a number in {ends[0]}{low_value}, {high}{ends[1]}, got {value!r}.")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+        limit = self.max_grad_norm
+        if limit is not None and not (isinstance(limit, (int, float, np.number)) and limit > 0):
             raise ValueError(f"max_grad_norm must be None or a number above 0, got {self.max_grad_norm!r}.")
 
     def _batch_size(self, n: int) -> int:
@@ -409,12 +416,9 @@ class SequenceClassifier:
         per_epoch = -(-n // self._batch_size(n))
         return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
-    def _build(
-        self, encoder: encode.Encoder, classes: HostArray, data: Any, X: Any, n: int, rng: np.random.Generator
-    ) -> Fitted:
-        """A new model for such data."""
+    def _architecture(self, encoder: encode.Encoder, classes: int) -> Architecture:
         tokens = isinstance(encoder, encode.TokenEncoder)
-        architecture = Architecture(
+        return Architecture(
             cell=self.cell,
             input_size=encoder.size,
             tokens=tokens,
@@ -423,14 +427,34 @@ class SequenceClassifier:
             num_layers=operator.index(self.num_layers),
             bidirectional=bool(self.bidirectional),
             dropout=float(self.dropout),
-            outputs=1 if len(classes) == 2 else len(classes),
+            outputs=1 if classes == 2 else classes,
             dtype=layers._dtype_name(self.dtype),
             init=self.init,
         )
+
+    def _check_same_model(self, fitted: Fitted) -> None:
+        """Raise where the settings ask for another model than the one to go on from."""
+        old, new = fitted.model.architecture, self._architecture(fitted.encoder, len(fitted.classes))
+        for name in ("cell", "embedding_size", "hidden_size", "num_layers", "bidirectional", "dropout", "dtype"):
+            if getattr(old, name) != getattr(new, name):
+                raise ValueError(
+                    f"{name} is {getattr(new, name)!r}, but the model to go on from has {getattr(old, name)!r}: "
+                    "set it back, or train a new one with fit and warm_start=False."
+                )
+
+    def _build(
+        self, encoder: encode.Encoder, classes: HostArray, data: Any, X: Any, n: int, rng: np.random.Generator
+    ) -> Fitted:
+        """A new model for such data."""
+        architecture = self._architecture(encoder, len(classes))
         backend = backends.select(self.device, "auto", flops_per_step(architecture, self._batch_size(n)))
         model = Model(architecture, backend, self.kernels, rng)
         width = data.columns if isinstance(data, sequences.Series) else None
         return Fitted(train.Trainer(model, self._optimizer(model), rng), encoder, classes, width, columns.names_of(X))
+
+    def _optimizer_numbers(self) -> dict[str, float]:
+        """As Python's numbers: NumPy's float64 would make float64 of all that it touches."""
+        return {name: float(getattr(self, name)) for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon")}
 
     def _optimizer(self, model: Model) -> optim.Optimizer:
         with model.backend.current():
@@ -438,11 +462,7 @@ class SequenceClassifier:
                 model.parameters.flat,
                 model.decayed(),
                 self.solver,
-                alpha=self.alpha,
-                momentum=self.momentum,
-                beta_1=self.beta_1,
-                beta_2=self.beta_2,
-                epsilon=self.epsilon,
+                **self._optimizer_numbers(),
             )
 
     def _follow_settings(self, fitted: Fitted) -> None:
@@ -451,8 +471,8 @@ class SequenceClassifier:
         if optimizer.solver != self.solver:
             fitted.trainer.optimizer = self._optimizer(fitted.model)
             return
-        for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon"):
-            setattr(optimizer, name, getattr(self, name))
+        for name, value in self._optimizer_numbers().items():
+            setattr(optimizer, name, value)
 
     def _train(
         self,
@@ -461,6 +481,7 @@ class SequenceClassifier:
         validation: train.Rows | None,
         epochs: int,
         progress: Progress | None = None,
+        continued: bool = False,
     ) -> None:
         self._follow_settings(fitted)
         dtype = fitted.model.architecture.dtype
@@ -471,12 +492,13 @@ class SequenceClassifier:
             epochs=epochs,
             batch_size=self._batch_size(len(training.labels)),
             learning_rate=float(self.learning_rate_init),
-            schedule=self.learning_rate,
+            schedule="constant" if continued else self.learning_rate,
             warmup=operator.index(self.warmup),
-            max_grad_norm=self.max_grad_norm,
-            token_dropout=self.token_dropout,
+            max_grad_norm=None if self.max_grad_norm is None else float(self.max_grad_norm),
+            token_dropout=float(self.token_dropout),
             patience=self.n_iter_no_change if self.early_stopping else None,
-            tol=self.tol,
+            tol=float(self.tol),
+            continued=continued,
         )
         if progress is None and self.verbose:
             progress = print_progress
@@ -554,7 +576,8 @@ class SequenceClassifier:
         """
         predicted = self.predict(X)
         truth = self.classes_[known(y, self.classes_, len(predicted))]
-        return float(np.average(predicted == truth, weights=sample_weight))
+        weights = row_weights(sample_weight, None, self.classes_, np.zeros(len(truth), np.int64))
+        return float(np.average(predicted == truth, weights=weights))
 
     # ------------------------------------------------------------ elsewhere
 
@@ -567,7 +590,7 @@ class SequenceClassifier:
             If that device cannot be used; the message says what is missing.
         """
         fitted = self._state()
-        backend = backends.select(device, "auto")
+        backend = backends.select(device, "auto", flops_per_step(fitted.model.architecture, layers.TYPICAL_ROWS))
         other = copy.copy(self)
         other.device = backend.device
         other._take_over(fitted.to(backend))

@@ -258,9 +258,9 @@ def _of_layer(
         lengths: Any = [T, 2, 1]
     else:
         x, state, lengths = (*_as_inputs(inputs), None, None)[:3]
-        x = np.array(x, dtype=np.float64)
+        x = np.array(_on_host(layer, x), dtype=np.float64)
         halves = (state if isinstance(state, (tuple, list)) else [state]) if state is not None else [None] * len(states)
-        initial = [np.zeros((K, len(x), H)) if half is None else _float64(half) for half in halves]
+        initial = [np.zeros((K, len(x), H)) if half is None else _float64(_on_host(layer, half)) for half in halves]
 
     def joined(halves: Sequence[Any]) -> Any:
         on_device = [backend.from_host(half) for half in halves]
@@ -283,6 +283,10 @@ def _of_layer(
 
     forward.input_names = ["x", *(f"{state}0" for state in states)]  # type: ignore[attr-defined]
     return f"{layer!r}", forward, backward, values, [x, *initial]
+
+
+def _on_host(layer: RecurrentLayer, array: Any) -> Any:
+    return layer._backend.to_host(array) if layer._backend.owns(array) else array
 
 
 def _as_inputs(inputs: Any) -> tuple[Any, ...]:
@@ -311,6 +315,8 @@ def _of_classifier(
         steps: Any = rng.integers(0, size, 12) if architecture.tokens else rng.standard_normal((12, size))
         labels = rng.integers(0, len(fitted.classes), 4)
     else:
+        if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+            raise TypeError("the inputs of a classifier are (X, y).")
         data = sequences.read(inputs[0], classifier.encoding)
         lengths, labels = data.lengths, known(inputs[1], fitted.classes, len(data.lengths))
         steps = encode.encode(fitted.encoder, data)

@@ -2,7 +2,7 @@
 
 The arithmetic of one layer in one direction is a cell's (`xlstm.cells`), or a faster implementation with the same
 signature that `backends.find` names. This file asks for it once, hands each layer and direction its parameters and
-states, and joins the results.
+states, and joins the results. It is longer than others because both layers' public docstrings stand here.
 
 Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
 """
@@ -66,7 +66,7 @@ class RecurrentLayer:
         self.hidden_size = _positive("hidden_size", hidden_size)
         self.num_layers = _positive("num_layers", num_layers)
         self.bidirectional = bool(bidirectional)
-        if not 0 <= dropout < 1:
+        if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
             raise ValueError(
                 f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}."
             )
@@ -77,14 +77,17 @@ class RecurrentLayer:
         self.init = init
         self._requested_kernels = kernels
         self._generator = generator(seed)
-        flops = flops_per_step(
-            self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, TYPICAL_ROWS
-        )
-        self._place(backends.select(device, default="cpu", flops_per_step=flops))
+        self._place(backends.select(device, default="cpu", flops_per_step=self._flops_per_step()))
         start = self._initial_values(self._generator if _draw else None)
         self._bind(params.Parameters(self._shapes(), self._backend.from_host(start.flat)))
 
     # ------------------------------------------------------------ where it lives
+
+    def _flops_per_step(self) -> float:
+        """The size of the work, as far as it is known without a batch: what `device="auto"` goes by."""
+        return flops_per_step(
+            self._cell_name, self.input_size, self.hidden_size, self.num_layers, self.directions, TYPICAL_ROWS
+        )
 
     def _place(self, backend: Backend) -> None:
         self._backend = backend
@@ -100,16 +103,17 @@ class RecurrentLayer:
             self.gradients = params.zeros(parameters.shapes, parameters.flat) if gradients is None else gradients
 
     def to(self: Self, device: str | None) -> Self:
-        """A copy of the layer on another device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`.
+        """A copy of the layer on another device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`. Its gradients are zero.
 
         Raises
         ------
         RuntimeError
             If that device cannot be used; the message says what is missing.
         """
-        target = backends.select(device, default="cpu")
+        target = backends.select(device, default="cpu", flops_per_step=self._flops_per_step())
         host = self._backend.to_host(self.parameters.flat)
-        other: Self = copy.copy(self)
+        other: Self = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._generator = copy.deepcopy(self._generator)
         other._place(target)
         other._bind(params.Parameters(self._shapes(), target.from_host(host)))
@@ -329,7 +333,7 @@ class RecurrentLayer:
                     )
                     gradients.update({f"{name}_{self._suffixes()[k]}": d for name, d in d_params.items()})
                     # dx of tokens is the gradient of their table: it has no direction in time.
-                    if direction == 1 and dx is not None and tuple(dx.shape[:2]) == (N, T) and dx.ndim == 3:
+                    if direction == 1 and dx is not None and dx.ndim == 3:
                         dx = reverse_valid(xp, dx, tape.lengths)
                     d_input = dx if d_input is None else d_input + dx
                 d_outputs = d_input

@@ -1,7 +1,7 @@
 """The cross-entropy of a batch and its gradient, together: both need the same exponentials.
 
 Each loss is the weighted sum over the rows divided by the number of rows; with weights of mean 1, that is their mean.
-Stable for logits of any size: only differences from the largest are exponentiated.
+Stable however large the logits: only differences from the largest are exponentiated.
 Shapes: N batch, K classes.
 """
 
@@ -40,9 +40,10 @@ def softmax_cross_entropy(logits: Array, labels: Array, weights: Array) -> tuple
     log_sum = xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
     log_p = shifted - log_sum  # (N, K)
     classes = xp.arange(K, dtype=labels.dtype, device=labels.device)
-    target = xp.astype(labels[:, None] == classes[None, :], logits.dtype)  # (N, K), one 1 in each row
+    is_label = labels[:, None] == classes[None, :]  # (N, K), true once in each row
     scale = weights[:, None] / N
-    return -xp.sum(scale * target * log_p), scale * (xp.exp(log_p) - target)
+    loss = -xp.sum(scale * xp.where(is_label, log_p, xp.zeros_like(log_p)))
+    return loss, scale * (xp.exp(log_p) - xp.astype(is_label, logits.dtype))
 
 
 def logistic_cross_entropy(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:

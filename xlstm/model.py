@@ -109,6 +109,8 @@ class Model:
         limit = (6 / (F + a.outputs)) ** 0.5 if a.init == "orthogonal" else F**-0.5
         if rng is not None:
             start["head.weight"] = rng.uniform(-limit, limit, (a.outputs, F))
+            if a.init == "pytorch":
+                start["head.bias"] = rng.uniform(-limit, limit, (a.outputs,))
             if a.embedding_size:
                 start["embedding.weight"] = rng.standard_normal((a.input_size, a.embedding_size))
         self._silence_unknown(start)

@@ -23,3 +23,10 @@ def generator(seed: Any) -> np.random.Generator:
     if number < 0 or isinstance(seed, bool):
         raise ValueError(f"a seed must be None, an integer of 0 or more, or a NumPy random generator, got {seed!r}.")
     return np.random.default_rng(number)
+
+
+def own_generator(seed: Any) -> np.random.Generator:
+    """Like `generator`, but one that nobody else draws from: one that was given only seeds it."""
+    if isinstance(seed, np.random.Generator):
+        return np.random.default_rng(seed.integers(2**31, size=4))
+    return generator(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ class Stream:
     def __init__(self, fitted: Fitted, encoding: str) -> None:
         if fitted.model.architecture.bidirectional:
             raise ValueError("a bidirectional model cannot stream: its second direction begins at the end.")
-        self._fitted = copy.deepcopy(fitted)
+        self._fitted = fitted  # a later fit puts another in its place: this one stays as it is
         self._encoding = encoding
         self._state: Any = None
 
@@ -32,6 +31,11 @@ class Stream:
         -------
         (K,)
             The probability of each class, given all that was fed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the part is empty, or not of the kind that the model was trained on; it then counts as not fed.
         """
         fitted = self._fitted
         if isinstance(part, np.ndarray) or not isinstance(part, (str, list, tuple)):

@@ -40,6 +40,7 @@ class Settings:
     token_dropout: float  # fraction of the tokens replaced by the unknown one
     patience: int | None  # epochs without a better validation score, or None to run to the end
     tol: float
+    continued: bool = False  # the schedule goes on with the optimiser's updates, instead of beginning anew
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Trainer:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
         Ctrl-C ends the training: the best validated weights are restored, or else those of the last whole epoch. Before
-        the first epoch has ended, it is raised again.
+        the first epoch has ended, it is raised again. The optimiser and the generator stay where they were stopped.
 
         Raises
         ------
@@ -99,7 +100,7 @@ class Trainer:
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
         per_epoch = -(-len(training.labels) // settings.batch_size)
-        first_update, total = self.optimizer.updates, settings.epochs * per_epoch
+        first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
         best, best_score, since_best = None, (-np.inf, -np.inf), 0
         whole: Any = None  # the weights after the last whole epoch
         start = self.model.read()

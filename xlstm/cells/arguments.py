@@ -88,6 +88,15 @@ def check_gradient(
         check_shape(f"into[{name!r}]", into[name], tuple(params[name].shape), like)
 
 
+def pair(name: str, state: Any, form: str) -> tuple[Any, Any]:
+    """The two halves of an LSTM's state, both None where it is None."""
+    if state is None:
+        return None, None
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        raise ValueError(f"{name} must be a pair {form}, either of which may be None; got {type(state).__name__}.")
+    return state[0], state[1]
+
+
 def check_tape(tape: Any, kind: type, module: str) -> None:
     """Raise where `tape` is not one that the same cell's forward returned."""
     if not isinstance(tape, kind):

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..namespace import Array, Namespace, array_namespace, sigmoid
 from . import projection
-from .arguments import accumulate, check_gradient, check_input, check_tape
+from .arguments import accumulate, check_gradient, check_input, check_tape, pair
 from .ragged import Rows, initial_steps, transposed
 
 GATES = 4
@@ -103,7 +103,7 @@ def forward(
     tokens
         A pair (ids, table) in place of `x`: see `xlstm.cells.projection`.
     keep
-        False saves the memory that a backward pass would need; the tape is then None.
+        False releases at the end what a backward pass would need; the tape is then None.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def forward(
     ValueError
         If a shape does not fit, or a length is outside 1 to T.
     """
-    h, c = (None, None) if state is None else state
+    h, c = pair("state", state, "(h, c)")
     xp = array_namespace(*params.values(), x, h, c, *(tokens or ()))
     lengths, N, T = check_input(xp, params, GATES, x, lengths, tokens, {"h": h, "c": c})
     weight_hh = params["weight_hh"]
@@ -211,11 +211,18 @@ def backward(
         The gradient of the initial state.
     d_params
         The gradients of `weight_ih`, `weight_hh` and `bias`.
+
+    Raises
+    ------
+    TypeError
+        If the tape is not this cell's, or an array of another library, device or dtype.
+    ValueError
+        If a shape does not fit. Nothing was then added to `into`.
     """
     check_tape(tape, Tape, __name__)
     rows, saved_input, gates, cs, hs = tape
     N, H = hs.shape[1:]
-    dh_final, dc_final = (None, None) if d_state is None else d_state
+    dh_final, dc_final = pair("d_state", d_state, "(dh, dc)")
     xp = array_namespace(*params.values(), hs, d_outputs, dh_final, dc_final)
     weight_hh = params["weight_hh"]
     shapes: dict[str, tuple[Any, tuple[Any, ...]]] = {"d_outputs": (d_outputs, (N, rows.time, H))}

@@ -1,0 +1,56 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from typing import Any
+
+
+def write_whole(path: Any, parts: Iterable[bytes]) -> None:
+    """Write `parts` to a temporary file beside `path`, sync it, and rename it over `path`.
+
+    A reader, or whoever looks after a crash, finds the old file or the new one. The new one has the permissions of the
+    old, or those of any new file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; an older file is then untouched, and nothing is left beside it.
+    """
+    path = os.fsdecode(path)
+    folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "the folder of the file does not exist", path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file", path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.part")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(path):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """So that the new name too survives a loss of power; not every system can."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
