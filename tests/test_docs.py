@@ -83,3 +83,7 @@ def test_a_failing_block_fails_with_the_line_of_the_page() -> None:
 def test_an_untrue_output_block_fails() -> None:
     with pytest.raises(AssertionError):
         run_page("```python\nprint(1)\n```\n\n```output\n2\n```\n", "page")
+
+
+def test_no_place_is_left_to_fill_in(page: Path) -> None:
+    assert "@@" not in page.read_text(encoding="utf-8")

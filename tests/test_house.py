@@ -284,6 +284,16 @@ def test_a_missing_numpy_is_not_called_a_missing_installation(tmp_path):
     assert "is not installed" not in done.stderr
 
 
+def test_a_broken_backend_is_not_called_a_missing_installation(tmp_path):
+    shutil.copytree(LIBRARY, tmp_path / "xlstm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(BACKENDS, tmp_path / "xlstm" / "backends", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "xlstm" / "backends" / "numpy_arrays.py").open("a") as file:
+        file.write("from . import what_is_not_there\n")
+    done = python("-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import xlstm", folder=tmp_path)
+    assert "what_is_not_there" in done.stderr
+    assert "is not installed" not in done.stderr
+
+
 def test_there_is_one_registry():
     """Run by itself under three commands too: see the test below."""
     copies = [

@@ -16,6 +16,7 @@ file's size before it takes memory for them, and the checksum before it believes
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -74,6 +75,8 @@ def read_file(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
         If it cannot be read.
     """
     path = os.fsdecode(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "this is no regular file", path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(_PREFIX.size)
@@ -125,6 +128,7 @@ def read_file(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
 def save(classifier: SequenceClassifier, path: Any) -> None:
     """Write a fitted classifier, with what exact resumption needs: see `SequenceClassifier.save`."""
     fitted = classifier._state()
+    classifier._check_parameters()  # what cannot be loaded is not saved
     trainer, model = fitted.trainer, fitted.model
     arrays = [model.read(), *(model.backend.to_host(moment) for moment in trainer.optimizer.moments)]
     header = {
@@ -223,6 +227,11 @@ def _fitted(
     wanted = parameter_count(architecture)
     if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
         raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
+    moments = 1 if header["solver"] == "sgd" else 2
+    if len(arrays) != 1 + moments:
+        raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']!r}, expected {1 + moments}")
+    if not all(np.isfinite(array).all() for array in arrays) or (moments == 2 and (arrays[2] < 0).any()):
+        raise ValueError("it holds numbers that no training leaves: NaN, infinity or a negative second moment")
     rng = np.random.default_rng(0)
     rng.bit_generator.state = header["generator"]
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
@@ -234,8 +243,6 @@ def _fitted(
         trainer = train.Trainer(
             model, optim.Optimizer(model.parameters.flat, model.decayed(), header["solver"], **settings), rng
         )
-        if len(arrays) != 1 + len(trainer.optimizer.moments):
-            raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']}")
         trainer.optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
     trainer.optimizer.updates = _count(header["updates"])
     trainer.history = train.History(**{name: [float(v) for v in values] for name, values in header["history"].items()})
@@ -243,6 +250,10 @@ def _fitted(
     if names is not None and not (isinstance(names, list) and all(type(name) is str for name in names)):
         raise ValueError("the names of the features are no strings")
     columns = None if header["columns"] is None else _count(header["columns"])
+    if columns is not None and (tokens or encoder.size != 1 or columns < 1):
+        raise ValueError(f"it has {columns} columns, which do not go with its encoder")
+    if names is not None and len(names) != columns:
+        raise ValueError(f"it has {len(names)} names for {columns} columns")
     return Fitted(trainer, encoder, classes, columns, None if names is None else np.array(names, dtype=object))
 
 
@@ -259,7 +270,7 @@ def parameter_count(architecture: Architecture) -> int:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError(f"{value!r} is no count")
     return value
 

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +25,7 @@ from . import __version__, backends, batch, bench, data, gradcheck
 from .checkpoint import load
 from .encode import TokenEncoder
 from .estimator import SequenceClassifier, print_progress
-from .files import write_whole
+from .files import check_target, write_whole
 from .layers import LSTM, RNN
 from .train import History
 
@@ -91,13 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", _train, "train a classifier on the embedded first names, or on a CSV or TSV file")
     train.epilog = (
         "Settings that are not given are the classifier's defaults (see xlstm.SequenceClassifier); for the embedded "
-        "names, "
-        + ", ".join(f"{name} {value}" for name, value in NAMES_SETTINGS.items())
+        "names, " + ", ".join(f"{name} {value}" for name, value in NAMES_SETTINGS.items())
     )
     train.add_argument("data", nargs="?", help="CSV or TSV file with a header (default: the embedded first names)")
     _columns(train)
     train.add_argument("--words", action="store_true", help="tokens are words, split at white space, not characters")
-    train.add_argument("--out", help=f"the model's file (default: {NAMES_MODEL}, or the data's name with .xlstm)")
+    train.add_argument(
+        "--out",
+        help=f"the model's file, replaced if there is one (default: {NAMES_MODEL}, or the data's name with .xlstm, here)",
+    )
     train.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the order (default: 0)")
     train.add_argument(
         "--test-fraction", type=_number(0, 1), default=0.2, metavar="F", help="part held out (default: 0.2)"
@@ -108,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--num-layers", _count, "stacked layers"),
         ("--embedding-size", _count, "size of a learned embedding of tokens"),
         ("--dropout", _number(0, 1, low_too=True), "fraction set to zero in training"),
-        ("--epochs", _count, "passes over the data"),
+        ("--epochs", _count, "passes over the data (default: enough for 1000 updates, 20 to 400)"),
         ("--batch-size", _count, "sequences a batch"),
         ("--learning-rate", _number(0, np.inf), "the highest learning rate"),
     ):
@@ -185,12 +188,9 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
         texts, labels = _read(Path(options.data), options.text, options.label)
         path = Path(options.out or Path(options.data).with_suffix(".xlstm").name)
         settings = {}
-    held_out = path.with_suffix(".held-out.csv")
-    if not path.parent.is_dir():
-        raise Failure(f"the folder {path.parent} of --out does not exist")
+    held_out = path.with_name((path.stem if path.suffix == ".xlstm" else path.name) + ".held-out.csv")
     for target in (path, held_out):
-        if target.is_dir():
-            raise Failure(f"{target} is a folder: name a file by --out")
+        check_target(target)
         if options.data is not None and target.resolve() == Path(options.data).resolve():
             raise Failure(f"the result would overwrite the data {options.data}: name another file by --out")
     given = {
@@ -212,7 +212,10 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
             raise Failure(f"row {row + 1} of the data has an empty text")
 
     names, numbers = np.unique(labels, return_inverse=True)
-    kept, aside = batch.stratified_split(numbers, options.test_fraction, np.random.default_rng(options.seed))
+    try:
+        kept, aside = batch.stratified_split(numbers, options.test_fraction, np.random.default_rng(options.seed))
+    except ValueError as error:
+        raise Failure(f"{options.data}: {error} Is {options.label!r} the column of the labels?") from None
     begin = time.perf_counter()
     with _Progress() as progress:
         classifier._fit([X[k] for k in kept], [labels[k] for k in kept], None, progress)
@@ -231,27 +234,27 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
         "model": str(path),
         "held_out": str(held_out),
     }
-    examples = "Olga Ivan" if options.data is None else _quoted(texts[aside[0]])
+    examples = "Olga Ivan" if options.data is None else f"-- {shlex.quote(_example(texts, aside))}"
     text = (
         f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(aside)} "
         f"held-out texts ({held_out})\n"
         f"trained {classifier.n_iter_} epochs on {len(kept)} texts of {len(names)} classes in {seconds:.1f} s\n"
         f"device: {classifier.device_}, kernels: {classifier.kernels_}\n"
         f"model: {path}\n"
-        f"next: xlstm predict {path} {examples}"
+        f"next: xlstm predict {shlex.quote(str(path))} {examples}"
     )
     return text, values
 
 
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
+def _example(texts: list[str], rows: Iterable[int]) -> str:
+    """A text that can be typed: the first short one that prints."""
+    shown = (texts[k] for k in rows if len(texts[k]) <= 60 and texts[k].isprintable())
+    return next(shown, "some text")
 
 
 def _predict(options: Any) -> tuple[str, dict[str, Any]]:
     classifier = load(options.model, options.device)
-    texts = options.texts or [line.rstrip("\r\n") for line in sys.stdin]
+    texts = options.texts or [line.rstrip("\r\n") for line in sys.stdin or ()]
     if not texts:
         raise Failure("there is nothing to classify: give texts as arguments, or lines on standard input")
     X = _tokens(classifier, texts)
@@ -322,18 +325,29 @@ def _read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
     except UnicodeDecodeError as error:
         raise Failure(f"{path} is not UTF-8 text: {error}") from None
     reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
+    csv.field_size_limit(2**31 - 1)  # long documents are texts too
     texts, labels = [], []
     try:
-        columns = reader.fieldnames or []
+        columns = list(reader.fieldnames or [])
+        if not columns:
+            raise Failure(f"{path} is empty: the first line has to name the columns")
         for column in (text, label):
             if column not in columns:
                 raise Failure(
-                    f"{path} has no column {column!r}; it has: {', '.join(columns) or 'nothing'}. "
-                    "Name them by --text and --label"
+                    f"{path} has no column {column!r}; its first line names: {', '.join(columns)}. Name the columns by "
+                    "--text and --label; they are separated by commas in CSV, by tabs in .tsv"
                 )
+            if columns.count(column) > 1:
+                raise Failure(f"{path} has {columns.count(column)} columns {column!r}: name them differently")
         for row, values in enumerate(reader, start=1):
+            where = f"row {row} of {path} (it ends in line {reader.line_num})"
+            if None in values:
+                fields = len(columns) + len(values[None])
+                raise Failure(
+                    f"{where} has {fields} fields, the header {len(columns)}: quote texts that hold a {delimiter!r}"
+                )
             if not values[text] or not values[label]:
-                raise Failure(f"row {row} of {path} has no {text if not values[text] else label}")
+                raise Failure(f"{where} has no {text if not values[text] else label}")
             texts.append(values[text])
             labels.append(values[label])
     except csv.Error as error:
@@ -354,11 +368,20 @@ class _Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._lost = False
 
     def __enter__(self) -> _Progress:
         return self
 
     def __call__(self, epoch: int, epochs: int, history: History) -> None:
+        if sys.stderr is None or self._lost:
+            return
+        try:
+            self._show(epoch, epochs, history)
+        except (OSError, ValueError):  # whoever watched has gone: that is no reason to stop
+            self._lost, self._bar = True, None
+
+    def _show(self, epoch: int, epochs: int, history: History) -> None:
         try:
             from tqdm import tqdm
         except ImportError:
@@ -395,6 +418,9 @@ def _devices(options: Any) -> tuple[str, dict[str, Any]]:
             lines.append(f"{entry.device}: {entry.detail}; {entry.library}; kernels: {entry.kernels}{mark}")
         else:
             lines.append(f"{entry.device}: not usable: {entry.detail}")
+    wanted = os.environ.get("XLSTM_DEVICE")
+    if not used and wanted:
+        lines.append(f"XLSTM_DEVICE is {wanted!r}, which is none of these: set it to auto, cpu, cuda or cuda:N")
     if len([entry for entry in report if entry.usable]) > 1:
         lines.append(
             f"'auto' takes the GPU for work of {backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million operations a step "

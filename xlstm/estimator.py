@@ -299,7 +299,7 @@ class SequenceClassifier:
         if self.early_stopping:
             kept, aside = batch.stratified_split(labels, self.validation_fraction, rng)
         if fitted is None:
-            encoder = encode.fit(sequences.take(data, kept), self.fold_case, self.standardize)
+            encoder = encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
             fitted = self._build(encoder, classes, data, X, len(kept), rng)
         encoded = fitted.encoded(data)
         training = train.Rows(encoded.rows(kept), labels[kept], mean_one(weights[kept]))
@@ -345,7 +345,7 @@ class SequenceClassifier:
             if len(found) < 2:
                 raise ValueError(f"a single class, {found.tolist()[0]!r}: pass all labels that will come as classes=.")
             labels = known(y, found, len(data.lengths))
-            encoder = encode.fit(data, self.fold_case, self.standardize)
+            encoder = encode.fit(data, bool(self.fold_case), bool(self.standardize))
             fitted = self._build(encoder, found, data, X, len(labels), own_generator(self.random_state))
         weights = row_weights(sample_weight, self.class_weight, fitted.classes, labels)
         training = train.Rows(fitted.encoded(data), labels, mean_one(weights))
@@ -363,7 +363,11 @@ class SequenceClassifier:
         )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.")
+                hint = " The number is learning_rate_init." if name == "learning_rate" else ""
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}.{hint}")
+        for name in ("bidirectional", "fold_case", "standardize", "early_stopping", "warm_start"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}.")
         for name, low, optional in (
             ("hidden_size", 1, False),
             ("num_layers", 1, False),
@@ -375,7 +379,7 @@ class SequenceClassifier:
             value = getattr(self, name)
             if value is None and optional:
                 continue
-            if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < low:
+            if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= operator.index(value) < 2**31:
                 none = "None or " if optional else ""
                 raise ValueError(f"{name} must be {none}an integer of {low} or more, got {value!r}.")
         if self.batch_size != "auto":
@@ -396,7 +400,7 @@ class SequenceClassifier:
         }
         for name, (low_value, high, ends) in ranges.items():
             value = getattr(self, name)
-            inside = isinstance(value, (int, float, np.number)) and (
+            inside = isinstance(value, (int, float, np.integer, np.floating)) and (
                 low_value <= value if ends[0] == "[" else low_value < value
             )
             if not inside or not value < high:
@@ -510,7 +514,7 @@ class SequenceClassifier:
         history, model = fitted.trainer.history, fitted.model
         self.classes_ = fitted.classes
         self.n_iter_ = len(history.loss)
-        self.loss_curve_, self.accuracy_curve_ = history.loss, history.accuracy
+        self.loss_curve_, self.accuracy_curve_ = list(history.loss), list(history.accuracy)
         self.loss_ = history.loss[-1] if history.loss else float("nan")
         self.n_features_in_ = fitted.columns if fitted.columns is not None else fitted.encoder.size
         self.device_, self.kernels_ = model.backend.device, model.recurrent.kernels
@@ -518,7 +522,8 @@ class SequenceClassifier:
             if hasattr(self, name):
                 delattr(self, name)
         if history.validation_loss:
-            self.validation_loss_curve_, self.validation_scores_ = history.validation_loss, history.validation_accuracy
+            self.validation_loss_curve_ = list(history.validation_loss)
+            self.validation_scores_ = list(history.validation_accuracy)
             self.best_validation_score_ = max(history.validation_accuracy)
         if fitted.feature_names is not None:
             self.feature_names_in_ = fitted.feature_names
@@ -545,8 +550,9 @@ class SequenceClassifier:
         encoded = fitted.encoded(data)
         model = fitted.model
         logits = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
-        for rows in batch.by_length(encoded.lengths):
-            logits[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of the range saturate the gates
+            for rows in batch.by_length(encoded.lengths):
+                logits[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
         return logits
 
     def decision_function(self, X: Any) -> HostArray:

@@ -21,13 +21,9 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     OSError
         If it cannot be written; an older file is then untouched, and nothing is left beside it.
     """
-    path = os.fsdecode(path)
-    folder, name = os.path.split(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "the folder of the file does not exist", path)
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file", path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(6).hex()}.part")
+    path = os.path.realpath(os.fsdecode(path))  # what a link points to is replaced, not the link
+    check_target(path)
+    temporary = os.path.join(os.path.dirname(path), f".xlstm-{os.urandom(6).hex()}.part")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -42,7 +38,21 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
+    _sync_folder(os.path.dirname(path))
+
+
+def check_target(path: Any) -> None:
+    """Raise an OSError where no file can be written under this name; nothing is touched."""
+    path = os.path.realpath(os.fsdecode(path))
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "the folder of the file does not exist", path)
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file", path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "this is no regular file: name another", path)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "the folder of the file may not be written to", path)
 
 
 def _sync_folder(folder: str) -> None:

@@ -60,10 +60,12 @@ class GradientReport:
         One for each array.
     passed : bool
         Whether all are right.
+    unchecked : list of str
+        Inputs of a floating type for which the backward pass returned None.
     """
 
-    def __init__(self, what: str, seed: Any, entries: list[Entry]) -> None:
-        self.what, self.seed, self.entries = what, seed, entries
+    def __init__(self, what: str, seed: Any, entries: list[Entry], unchecked: Sequence[str] = ()) -> None:
+        self.what, self.seed, self.entries, self.unchecked = what, seed, entries, list(unchecked)
 
     @property
     def passed(self) -> bool:
@@ -79,6 +81,7 @@ class GradientReport:
                 f"  {mark} {entry.name:<{width}}  {entry.shape!s:<14} relative error {entry.error:.1e}  "
                 f"norm {entry.norm:.2e}  by {entry.method}{entry.note}"
             )
+        lines += [f"  --    {name:<{width}}  no gradient was returned: not checked" for name in self.unchecked]
         return "\n".join(lines)
 
 
@@ -124,6 +127,8 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     elif isinstance(target, (tuple, list)) and len(target) == 2 and all(callable(function) for function in target):
         forward, backward = target
         what = getattr(forward, "__name__", type(forward).__name__)
+        if params is not None and not isinstance(params, Mapping):
+            raise TypeError(f"params must be a mapping of names to arrays, got {type(params).__name__}.")
         values = {name: _float64(array) for name, array in (params or {}).items()}
         for name, array in values.items():
             if getattr(array, "dtype", None) != np.float64:
@@ -136,7 +141,7 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
             "target must be a layer, a fitted SequenceClassifier or a pair (forward, backward) of functions, "
             f"got {type(target).__name__}."
         )
-    report = GradientReport(what, seed, _entries(forward, backward, values, given, rng))
+    report = GradientReport(what, seed, *_entries(forward, backward, values, given, rng))
     if not report.passed:
         raise AssertionError(str(report))
     return report
@@ -144,12 +149,15 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
 
 def _entries(
     forward: Callable[..., Any], backward: Callable[..., Any], params: dict[str, Any], inputs: list[Any], rng: Any
-) -> list[Entry]:
-    outputs, tape = forward(params, *inputs)
+) -> tuple[list[Entry], list[str]]:
+    outputs, tape = _two(forward(params, *inputs), "forward must return a pair (outputs, tape)")
     several = isinstance(outputs, (tuple, list))
     outputs = list(outputs) if several else [outputs]
     weights = [rng.standard_normal(np.shape(output)) for output in outputs]
-    d_params, d_inputs = backward(tape, tuple(weights) if several else weights[0])
+    d_given = tuple(weights) if several else weights[0]
+    d_params, d_inputs = _two(backward(tape, d_given), "backward must return a pair (d_params, d_inputs)")
+    d_params = {} if d_params is None else d_params
+    d_inputs = [None] * len(inputs) if d_inputs is None else d_inputs
 
     def loss() -> float:
         again, _ = forward(params, *inputs)
@@ -160,15 +168,19 @@ def _entries(
     missing = [name for name in params if name not in d_params]
     if missing:
         raise ValueError(f"backward returned no gradient for the parameters {', '.join(missing)}.")
-    pairs += [(name, array, d_params[name]) for name, array in params.items()]
+    pairs += [(name, array, d_params[name]) for name, array in params.items() if array.size]
     if len(inputs) == 1 and (hasattr(d_inputs, "shape") or d_inputs is None):
         d_inputs = [d_inputs]
     if len(d_inputs) != len(inputs):
         raise ValueError(f"backward returned {len(d_inputs)} gradients for {len(inputs)} inputs.")
     names = getattr(forward, "input_names", None) or [f"input {k}" for k in range(len(inputs))]
+    unchecked = []
     for name, array, gradient in zip(names, inputs, d_inputs, strict=True):
-        if gradient is not None and isinstance(array, np.ndarray) and array.dtype == np.float64 and array.size:
-            pairs.append((name, array, gradient))
+        if isinstance(array, np.ndarray) and array.dtype == np.float64 and array.size:
+            if gradient is None:
+                unchecked.append(name)
+            else:
+                pairs.append((name, array, gradient))
     if not pairs:
         raise ValueError("there is no array to check: give params, or inputs of a floating type.")
 
@@ -195,7 +207,13 @@ def _entries(
             note = f"; most at {name}{place}: {analytic[k]:.6g}, measured {numeric[k]:.6g}"
         method = "each element" if elementwise else f"{DIRECTIONS} directions"
         entries.append(Entry(name, tuple(array.shape), method, error, norm, note))
-    return entries
+    return entries, unchecked
+
+
+def _two(returned: Any, rule: str) -> tuple[Any, Any]:
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise TypeError(f"{rule}, got {type(returned).__name__}.")
+    return returned[0], returned[1]
 
 
 def _measure(

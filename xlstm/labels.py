@@ -51,7 +51,7 @@ def column(y: Any, rows: int | None) -> HostArray:
         labels = _of_objects(labels.tolist())
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y holds complex numbers.")
-    if labels.dtype.kind not in "biufU":
+    if labels.dtype.kind not in "biufU" or (labels.dtype.itemsize > 8 and labels.dtype.kind == "f"):
         raise ValueError(f"Unknown label type: y must hold strings or numbers, got {labels.dtype}.")
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
@@ -81,8 +81,8 @@ def _of_objects(values: list[Any]) -> HostArray:
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
     labels = np.array(values)
-    if labels.dtype.kind in "OT":
-        raise ValueError("Unknown label type: y holds integers of more than 64 bits.")
+    if labels.dtype.kind == "O" or (labels.dtype.kind == "f" and labels.tolist() != values):
+        raise ValueError("Unknown label type: y holds integers of more than 64 bits; make strings of them.")
     return labels
 
 
@@ -98,7 +98,7 @@ def _column_vector_warning() -> type[Warning]:
 def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
     """(n,) float64: each row's own weight times that of its class."""
     n = len(labels)
-    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    weights = np.ones(n) if sample_weight is None else _reals(sample_weight)
     if weights.ndim == 0:
         weights = np.full(n, float(weights))
     if weights.shape != (n,):
@@ -120,7 +120,10 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
         unknown = [name for name in class_weight if name not in names]
         if unknown:
             raise ValueError(f"class_weight names {unknown[0]!r}, which is no class of y: {names}.")
-        factors = np.array([float(class_weight.get(name, 1.0)) for name in names])
+        try:
+            factors = np.array([float(class_weight.get(name, 1.0)) for name in names])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"class_weight must hold a number for each class, got {class_weight}.") from error
         if not np.isfinite(factors).all() or (factors < 0).any() or not factors[labels].any():
             raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {class_weight}.")
     else:
@@ -129,7 +132,21 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
     return weighted
 
 
+def _reals(sample_weight: Any) -> HostArray:
+    weights = np.asarray(sample_weight)
+    if weights.dtype.kind not in "biufO":
+        raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}.")
+    try:
+        weights = weights.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"sample_weight must hold real numbers: {error}.") from None
+    largest = np.abs(weights).max(initial=0.0)
+    return weights / largest if 1e150 < largest < np.inf else weights  # only proportions matter; sums must not overflow
+
+
 def mean_one(weights: HostArray) -> HostArray:
+    largest = weights.max()  # divided first: a sum of large weights could overflow
+    weights = weights / (largest if largest > 0 else 1)
     mean = weights.mean()
     if mean == 0:
         raise ValueError("all rows of the training part have weight zero: nothing could be learned.")

@@ -227,7 +227,7 @@ class RecurrentLayer:
         self, parameters: Mapping[str, Array], x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
     ) -> tuple[Array, Any, LayerTape | None]:
         xp, L, S = self._backend.namespace, self.num_layers, self.directions
-        with self._backend.current():
+        with self._backend.current(), _quiet():
             if tokens is None:
                 x = self._own("x", x)
                 if x.ndim != 3 or x.shape[2] != self.input_size:
@@ -307,7 +307,7 @@ class RecurrentLayer:
             raise ValueError("this tape belongs to another layer: call forward and backward on the same one.")
         xp, L, S, H = self._backend.namespace, self.num_layers, self.directions, self.hidden_size
         N, T = tape.shape
-        with self._backend.current():
+        with self._backend.current(), _quiet():
             if d_outputs is not None:
                 d_outputs = self._own("d_outputs", d_outputs)
                 if tuple(d_outputs.shape) != (N, T, S * H):
@@ -593,6 +593,11 @@ def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], devic
     return layer
 
 
+def _quiet() -> Any:
+    """NaN and infinity in the input come out as NaN and infinity; and padding may overflow in a conversion, unseen."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     q, r = np.linalg.qr(rng.standard_normal((size, size)))
     # The signs make it uniform over all rotations: Mezzadri, "How to generate random matrices …" (2007).
@@ -609,11 +614,11 @@ def _size(shape: tuple[int, ...]) -> int:
 
 def _positive(name: str, value: Any) -> int:
     try:
-        number = operator.index(value)
+        number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}.") from None
-    if number < 1:
-        raise ValueError(f"{name} must be 1 or more, got {number}.")
+    if not 1 <= number < 2**31:
+        raise ValueError(f"{name} must be 1 or more, got {value!r}.")
     return number
 
 

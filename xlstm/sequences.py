@@ -88,6 +88,10 @@ def read(X: Any, encoding: str = "auto") -> Series | Texts:
             array.ndim == 2 and array.dtype.kind == "O" and not _holds_strings(array)
         ):
             return _from_array(array, encoding)
+        if array.ndim == 2 and array.shape[1] == 1 and _holds_strings(array):
+            raise ValueError(
+                f"X has one column of texts, shape {array.shape}: pass the column itself, X[:, 0] or X[name]."
+            )
         X = list(array)  # strings, rows of words, or an array of objects: rows of different lengths
     if len(X) == 0:
         raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
@@ -115,6 +119,8 @@ def _row(k: int, row: Any) -> Any:
         return row
     if isinstance(row, (str, bytes, dict, set, frozenset)) or not hasattr(row, "__len__"):
         raise TypeError(f"row {k} of X is {type(row).__name__}, not a sequence like the others.")
+    if isinstance(row, np.ma.MaskedArray):
+        raise TypeError(f"row {k} of X is masked, which is not supported: leave out what is masked, or fill it.")
     array = np.asarray(row)
     if array.ndim == 0:
         raise TypeError(f"row {k} of X is one {array.dtype}, not a sequence.")
@@ -239,7 +245,8 @@ def _numbers(array: HostArray, row: int | None = None) -> HostArray:
     if array.dtype == np.float32:
         return array
     try:
-        return array.astype(np.float64)
+        with np.errstate(over="ignore"):  # infinity is refused later, with its row
+            return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{where} must hold numbers: argument must be a string or a real number ({error}).") from error
 
@@ -248,7 +255,10 @@ def _check_finite(values: HostArray, rows: Sequence[int]) -> None:
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         row = rows[int(np.argmin(finite))]
-        raise ValueError(f"row {row} of X holds NaN or infinity (inf): remove or replace it.")
+        raise ValueError(
+            f"row {row} of X holds NaN or infinity (inf): remove or replace it; where it pads short "
+            "sequences, pass a list of arrays of their own lengths instead."
+        )
 
 
 def take(data: Series | Texts, rows: HostArray) -> Series | Texts:

@@ -121,7 +121,8 @@ def test_report_says_why_not(state, caplog):
     assert (cpu.device, cpu.usable, cpu.library) == ("cpu", True, f"numpy {np.__version__}")
     assert cpu.detail
     assert cpu.kernels
-    assert (cuda.device, cuda.usable, cuda.detail) == ("cuda", False, str(refusal.value))
+    assert cuda.device in ("cuda", "cuda:0")  # with a number where the driver counts one
+    assert (cuda.usable, cuda.detail) == (False, str(refusal.value))
     assert not said(caplog)
 
 
@@ -225,10 +226,10 @@ def test_auto_says_it_once_for_work_of_any_size(gpu: Machine, caplog):
 
 def test_auto_knows_the_size_of_a_layer(gpu: Machine):
     assert xlstm.LSTM(3, 4, device="auto").device == "cpu"
-    assert (
-        xlstm.LSTM(200_000, 8, device="auto").device == "cuda:0"
-    )  # 2·4H·(D + H) = 12.8 million operations for one row
-    assert xlstm.LSTM(3, 4).to("auto").device == "cuda:0"  # moving is asked for, whatever the size
+    wide = xlstm.LSTM(20_000, 8, device="auto")  # 32 rows · 2·4H·(D + H) = 41 million operations
+    assert wide.device == "cuda:0"
+    assert xlstm.LSTM(3, 4).to("auto").device == "cpu"
+    assert wide.to("cpu").to("auto").device == "cuda:0"
 
 
 def test_auto_knows_the_size_of_a_classifier(gpu: Machine, caplog):

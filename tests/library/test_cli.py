@@ -205,7 +205,7 @@ def test_options_reach_the_classifier(run):
     )  # fmt: skip
     values = run("train", "data.csv", *options, "--test-fraction", 0.5, "--out", "other.model", "--json").json
     assert values["n_test"] == 60
-    assert (values["model"], values["held_out"]) == ("other.model", "other.held-out.csv")
+    assert (values["model"], values["held_out"]) == ("other.model", "other.model.held-out.csv")
     clf = xlstm.load("other.model")
     given = clf.get_params()
     expected = {
@@ -356,7 +356,7 @@ def test_bad_data_is_named(run, model):
         one_error(run(*command, "data.csv", "--label", "sex"), "'sex'", "text, label", "--label")
         one_error(run(*command, "data.csv", "--device", "cuda"), "pip install")
         for content, part in (
-            ("", "'text'"),
+            ("", "is empty"),
             ("text,label\n", "no rows"),
             ("text,label\nab,x\n,y\n", "row 2"),
             ("text,label\nab,a\nb\n", "row 2"),
@@ -386,21 +386,21 @@ def test_training_needs_two_classes_and_enough_rows(run):
 
 def test_bad_options_are_named(run):
     write("data.csv", table())
-    for option, value, part in (
-        ("--out", "missing/model.xlstm", "missing"),
-        ("--test-fraction", 0, "--test-fraction"),
-        ("--test-fraction", 1.5, "--test-fraction"),
-        ("--hidden-size", 0, "hidden_size"),
-        ("--epochs", 0, "max_iter"),
-        ("--batch-size", -1, "batch_size"),
-        ("--learning-rate", -1, "learning_rate_init"),
-        ("--dropout", 1, "dropout"),
-        ("--device", "tpu", "tpu"),
-        ("--device", "cuda", "pip install"),
-        ("--device", "cuda:1", "pip install"),
+    for option, value, part, code in (
+        ("--out", "missing/model.xlstm", "missing", 1),
+        ("--test-fraction", 0, "--test-fraction", 2),
+        ("--test-fraction", 1.5, "--test-fraction", 2),
+        ("--hidden-size", 0, "--hidden-size", 2),
+        ("--epochs", 0, "--epochs", 2),
+        ("--batch-size", -1, "--batch-size", 2),
+        ("--learning-rate", -1, "--learning-rate", 2),
+        ("--dropout", 1, "--dropout", 2),
+        ("--device", "tpu", "tpu", 2),
+        ("--device", "cuda", "pip install", 1),
+        ("--device", "cuda:1", "pip install", 1),
     ):
-        one_error(run("train", "data.csv", option, value), part)
-        one_error(run("train", "data.csv", option, value, "--json"), part)
+        one_error(run("train", "data.csv", option, value), part, code=code)
+        one_error(run("train", "data.csv", option, value, "--json"), part, code=code)
     assert [file.name for file in Path().iterdir()] == ["data.csv"]
 
 
@@ -451,7 +451,7 @@ def test_bad_models_are_named(run, model):
         one_error(run(command, "cut.xlstm", *after), "cut.xlstm", "truncated")
         one_error(run(command, "damaged.xlstm", *after), "damaged.xlstm", "damaged")
         one_error(run(command, model, *after, "--device", "cuda"), "pip install")
-        one_error(run(command, model, *after, "--device", "gpu"), "gpu")
+        one_error(run(command, model, *after, "--device", "gpu"), "gpu", code=2)
 
 
 def test_labels_the_model_does_not_know_are_named(run, model):
@@ -632,3 +632,53 @@ def test_no_command_loads_what_it_does_not_need():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["used"]
+
+
+# ---------------------------------------------------------------- what must not pass without a word
+
+
+def test_rows_that_do_not_fit_the_header_are_named(run):
+    for content, part in (
+        ("text,label\nab,a\nhello, you,b\n", "row 2"),
+        ("text,text,label\na,b,c\n", "2 columns 'text'"),
+    ):
+        Path("bad.csv").write_text(content)
+        one_error(run("train", "bad.csv"), part)
+
+
+def test_each_model_has_its_own_held_out_file(run):
+    write("data.csv", table())
+    held_out = [
+        run("train", "data.csv", *QUICK, "--out", out, "--json").json["held_out"] for out in ("m.1", "m.2", "m.xlstm")
+    ]
+    assert held_out == ["m.1.held-out.csv", "m.2.held-out.csv", "m.held-out.csv"]
+
+
+def test_a_lost_audience_does_not_stop_the_training(run, monkeypatch):
+    write("data.csv", table())
+
+    class Gone:
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = write
+
+        def isatty(self):
+            return False
+
+    for stderr in (Gone(), None):
+        Path("data.xlstm").unlink(missing_ok=True)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert cli.main(["train", "data.csv", "--epochs", "3", "--hidden-size", "2"]) == 0
+        assert Path("data.xlstm").is_file()
+
+
+def test_too_little_memory_is_one_line(run, monkeypatch):
+    from xlstm import estimator
+
+    def full(*arguments):
+        raise MemoryError("Unable to allocate 3 TiB")
+
+    monkeypatch.setattr(estimator.SequenceClassifier, "_fit", full)
+    write("data.csv", table())
+    one_error(run("train", "data.csv"), "Unable to allocate")

@@ -771,3 +771,78 @@ def test_what_a_search_found_can_be_saved(tmp_path):
     clf = make(**settings).fit(X, y)
     clf.save(tmp_path / "model.xlstm")
     np.testing.assert_array_equal(xlstm.load(tmp_path / "model.xlstm").predict_proba(X), clf.predict_proba(X))
+
+
+# ---------------------------------------------------------------- settings and the state they meet
+
+
+def test_numpys_numbers_are_numbers():
+    """Grids are made of NumPy's float64, which would turn all that it touches into float64."""
+    plain = {"alpha": 1e-3, "momentum": 0.9, "max_grad_norm": 0.5, "learning_rate_init": 0.01, "dropout": 0.2}
+    results = []
+    for kind in (float, np.float64, np.float32):
+        settings = {name: kind(value) for name, value in plain.items()}
+        if kind is np.float32:
+            plain_32 = {name: float(value) for name, value in settings.items()}
+            results.append(make(**plain_32).fit(TEXTS, [0, 1, 0]).predict_proba(TEXTS))
+        results.append(make(**settings).fit(TEXTS, [0, 1, 0]).predict_proba(TEXTS))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[2], results[3])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("cell", "rnn"), ("hidden_size", 9), ("num_layers", 2), ("bidirectional", True), ("dropout", 0.5),
+     ("embedding_size", 3), ("dtype", "float64")],
+)  # fmt: skip
+def test_going_on_with_another_model_is_refused(name, value):
+    clf = make(warm_start=True).fit(TEXTS, [0, 1, 0])
+    before = truth.whole_state(clf)
+    clf.set_params(**{name: value})
+    with pytest.raises(ValueError, match=name):
+        clf.fit(TEXTS, [0, 1, 0])
+    with pytest.raises(ValueError, match=name):
+        clf.partial_fit(TEXTS, [0, 1, 0])
+    clf.set_params(**{name: make(warm_start=True).get_params()[name]})
+    assert truth.whole_state(clf) == before
+
+
+def test_a_warm_up_goes_on_over_partial_fits(monkeypatch):
+    from xlstm import optim
+
+    rates = []
+    step = optim.Optimizer.step
+    monkeypatch.setattr(
+        optim.Optimizer, "step", lambda self, p, g, rate: (rates.append(rate), step(self, p, g, rate))[1]
+    )
+    clf = make(learning_rate="cosine", warmup=6, learning_rate_init=0.06, batch_size=2)
+    for _ in range(4):
+        clf.partial_fit(["ab", "ba", "aa", "bb"], [0, 1, 0, 1])
+    np.testing.assert_allclose(rates, [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.06, 0.06])
+
+
+def test_weights_of_a_score_are_checked():
+    clf = make().fit(TEXTS, [0, 1, 0])
+    for weights, match in (([1, 1], r"sample_weight"), ([0, 0, 0], "zero"), ([1, -1, 1], r"sample_weight\[1\]")):
+        with pytest.raises(ValueError, match=match):
+            clf.score(TEXTS, [0, 1, 0], sample_weight=weights)
+    predicted = clf.predict(TEXTS)
+    truth_0 = np.array([0, 1, 0])
+    expected = np.average(predicted == truth_0, weights=[1, 2, 5])
+    assert clf.score(TEXTS, truth_0, sample_weight=[1, 2, 5]) == pytest.approx(expected)
+
+
+def test_a_generator_of_ones_own_is_not_shared():
+    mine = np.random.default_rng(0)
+    clf = make(random_state=mine).fit(TEXTS, [0, 1, 0])
+    twin = make(random_state=np.random.default_rng(0)).fit(TEXTS, [0, 1, 0])
+    mine.random(100)
+    for each in (clf, twin):
+        each.partial_fit(TEXTS, [0, 1, 0])
+    np.testing.assert_array_equal(clf.predict_proba(TEXTS), twin.predict_proba(TEXTS))
+
+
+def test_one_column_of_texts_is_no_row_of_words():
+    X = np.array([["ab"], ["ba"], ["aa"]], dtype=object)
+    with pytest.raises(ValueError, match="one column of texts"):
+        make().fit(X, [0, 1, 0])

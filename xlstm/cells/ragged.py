@@ -28,6 +28,8 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
     if getattr(lengths, "ndim", 1) != 1:
         raise ValueError(f"lengths must be one-dimensional, ({rows},), got shape {tuple(lengths.shape)}.")
     try:
+        if isinstance(lengths, (str, bytes, dict, set, frozenset)):
+            raise TypeError("no order, or no numbers")
         # One call for a whole NumPy array; any other sequence goes element by element.
         values = lengths.tolist() if type(lengths).__module__ == "numpy" else list(lengths)
         if any(isinstance(value, bool) for value in values):
