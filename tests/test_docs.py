@@ -85,5 +85,6 @@ def test_an_untrue_output_block_fails() -> None:
         run_page("```python\nprint(1)\n```\n\n```output\n2\n```\n", "page")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_place_is_left_to_fill_in(page: Path) -> None:
     assert "@@" not in page.read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--words", action="store_true", help="tokens are words, split at white space, not characters")
     train.add_argument(
         "--out",
-        help=f"the model's file, replaced if there is one (default: {NAMES_MODEL}, or the data's name with .xlstm, here)",
+        help=f"the model's file, replaced if there is one (default: {NAMES_MODEL}, or the data's name with .xlstm)",
     )
     train.add_argument("--seed", type=_seed, default=0, help="of the split, the weights and the order (default: 0)")
     train.add_argument(

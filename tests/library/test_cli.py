@@ -363,7 +363,6 @@ def test_bad_data_is_named(run, model):
             ("text,label\nab,a\nb,\n", "row 2"),
             ("text;label\nab;a\n", "'text'"),
             ("x" * 200_000, "bad.csv"),
-            ("text,label\n" + "x" * 200_000 + ",a\n", "bad.csv"),
             ('text,label\n"ab,a\n', "bad.csv"),
         ):
             Path("bad.csv").write_text(content, encoding="utf-8")
@@ -658,7 +657,7 @@ def test_a_lost_audience_does_not_stop_the_training(run, monkeypatch):
     write("data.csv", table())
 
     class Gone:
-        def write(self, text):
+        def write(self, *text):
             raise BrokenPipeError
 
         flush = write
