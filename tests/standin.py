@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """A stand-in for CuPy and its GPUs, made of NumPy: what costs is counted, what a careful library avoids is refused.
 
     with machine(devices=2) as gpu:         # `import cupy` now gives the stand-in, array_api_compat.cupy on top of it

@@ -32,7 +32,10 @@ Self = TypeVar("Self", bound="RecurrentLayer")
 
 
 class LayerTape:
-    """What one forward call of a layer keeps for its backward call. Opaque."""
+    """What one forward call of a layer keeps for its backward call. Opaque, and of no use without its layer."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a tape belongs to its layer and cannot be copied or saved: run forward again.")
 
     def __init__(self, layer: RecurrentLayer, shape: tuple[int, int], lengths: list[int] | None) -> None:
         self.layer = layer

@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """The library on a GPU that is none: the stand-in for CuPy, layers on it, and a classifier that trains on it.
 
 The stand-in refuses whatever would bring an array to the host unasked (`tests/standin.py`), so that every test here

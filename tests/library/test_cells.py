@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """The pure functions of the cells, on every array library, against plain loops in float64 (`tests/oracle.py`)."""
 
 import warnings
@@ -891,3 +892,16 @@ def test_reverse_valid_turns_each_row_round_and_is_its_own_inverse(xp, lengths):
         turned = reverse_valid(array_namespace(array), array, lengths)
         np.testing.assert_array_equal(xp.to_host(turned), expected)
         np.testing.assert_array_equal(xp.to_host(reverse_valid(array_namespace(array), turned, lengths)), host)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_a_tape_of_another_size_is_named(cell):
+    module, H = cells.CELLS[cell], 3
+    params = {
+        size: {"weight_ih": np.ones((module.GATES * size, 2)), "weight_hh": np.ones((module.GATES * size, size)),
+               "bias": np.ones(module.GATES * size)}
+        for size in (H, 5)
+    }  # fmt: skip
+    _, _, tape = module.forward(params[H], np.ones((1, 2, 2)))
+    with pytest.raises(ValueError, match="3 hidden units, the parameters of one with 5"):
+        module.backward(params[5], tape)

@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """Files: nothing is lost in one, nothing wrong is read from one, and a save is whole or has not happened.
 
 The format is written down here once more, independently of the library, to make files that are wrong in one place only:

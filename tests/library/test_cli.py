@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """The command line: what each command prints, where, and with which exit code; errors in one line, no traceback."""
 
 import csv

@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """The classifier as users meet it: what it reads, what it refuses, scikit-learn's manners, streams, copies."""
 
 import copy

@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """The gradient check itself: what is right passes, and each kind of wrong gradient is caught and named."""
 
 import copy

@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """Whole layers: against PyTorch, against plain loops in float64, and what they promise of tapes, copies and errors.
 
 The environment variable XLSTM_RANDOM_LAYERS says how many random layers are compared with PyTorch in each dtype: 40

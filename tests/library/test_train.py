@@ -1,3 +1,4 @@
+# Longer than 500 lines: the tests of one source file stand in one file.
 """Training: whole runs beside the same by hand, weights of rows and classes, early stopping, Ctrl-C, divergence.
 
 By hand means: gradients of plain loops, the papers' formulas for the solvers, one array a parameter. Batches are the

@@ -78,6 +78,9 @@ def check_gradient(
 ) -> None:
     """Check one backward call's arguments: each named gradient (None is fine) beside its shape, and `into`."""
     like = params["weight_hh"]
+    H = shapes["d_outputs"][1][2]
+    if like.shape[1] != H:
+        raise ValueError(f"the tape is of a cell with {H} hidden units, the parameters of one with {like.shape[1]}.")
     for name, (array, shape) in shapes.items():
         check_shape(name, array, shape, like)
     if into is None:
