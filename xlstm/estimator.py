@@ -93,7 +93,7 @@ class SequenceClassifier:
     device : str or None
         "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto".
     kernels : {"auto", "reference", "compiled"}
-        Which implementation of the layers.
+        Which implementation of the layers; "compiled" is an error where there is none (as in this version).
     random_state : int, generator or None
         Where the weights, the order of the rows and the dropout masks are drawn from.
     verbose : bool

@@ -452,7 +452,7 @@ class LSTM(RecurrentLayer):
     init
         `"orthogonal"` (forget bias 1) or `"pytorch"` (all uniform in ±1/√H).
     kernels
-        `"auto"`, `"reference"` or `"compiled"`.
+        `"auto"`, `"reference"`, or `"compiled"`, which is an error where there are none (as in this version).
 
     Attributes
     ----------
