@@ -17,7 +17,8 @@ def generator(seed: Any) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
     try:
-        number = operator.index(seed)
+        # An array of one element would be an index to older NumPys.
+        number = -1 if getattr(seed, "shape", ()) else operator.index(seed)
     except TypeError:
         number = -1
     if number < 0 or isinstance(seed, bool):
