@@ -17,11 +17,11 @@ def generator(seed: Any) -> np.random.Generator:
     if seed is None:
         return np.random.default_rng()
     try:
-        # An array of one element would be an index to older NumPys.
-        number = -1 if getattr(seed, "shape", ()) else operator.index(seed)
+        # To older NumPys their booleans and arrays of one element are indices.
+        number = -1 if isinstance(seed, (bool, np.bool_, np.ndarray)) else operator.index(seed)
     except TypeError:
         number = -1
-    if number < 0 or isinstance(seed, bool):
+    if number < 0:
         raise ValueError(f"a seed must be None, an integer of 0 or more, or a NumPy random generator, got {seed!r}.")
     return np.random.default_rng(number)
 

@@ -32,7 +32,7 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
             raise TypeError("no order, or no numbers")
         # One call for a whole NumPy array; any other sequence goes element by element.
         values = lengths.tolist() if type(lengths).__module__ == "numpy" else list(lengths)
-        if any(isinstance(value, bool) for value in values):
+        if any(type(value).__name__ in ("bool", "bool_") for value in values):
             raise TypeError("booleans")
         values = [operator.index(value) for value in values]
     except TypeError as error:
