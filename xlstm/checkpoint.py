@@ -134,7 +134,7 @@ def save(classifier: SequenceClassifier, path: Any) -> None:
     header = {
         "kind": "SequenceClassifier",
         "settings": _plain_settings(classifier),
-        "architecture": model.architecture.as_dict(),
+        "architecture": model.architecture._asdict(),
         "encoder": fitted.encoder.state(),
         "classes": _plain_classes(fitted.classes),
         "columns": fitted.columns,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,19 @@ from .model import Model
 from .sequences import HostArray
 
 
-@dataclass
 class Fitted:
     """A trained model and what belongs to it. A classifier has one; a fit that fails leaves the old one in place."""
 
-    trainer: train.Trainer
-    encoder: encode.Encoder
-    classes: HostArray
-    columns: int | None  # of a two-dimensional X
-    feature_names: HostArray | None
+    def __init__(
+        self,
+        trainer: train.Trainer,
+        encoder: encode.Encoder,
+        classes: HostArray,
+        columns: int | None,  # of a two-dimensional X
+        feature_names: HostArray | None,
+    ) -> None:
+        self.trainer, self.encoder, self.classes = trainer, encoder, classes
+        self.columns, self.feature_names = columns, feature_names
 
     @property
     def model(self) -> Model:

@@ -316,15 +316,13 @@ def _as_inputs(inputs: Any) -> tuple[Any, ...]:
 def _of_classifier(
     classifier: SequenceClassifier, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator
 ) -> Problem:
-    from dataclasses import replace
-
     from . import encode, sequences
     from .labels import known
     from .model import Model
 
     fitted = classifier._state()
     old = fitted.model
-    architecture = replace(old.architecture, dtype="float64", dropout=0.0)
+    architecture = old.architecture._replace(dtype="float64", dropout=0.0)
     model = Model(architecture, old.backend, "reference" if classifier.kernels == "reference" else "auto", None)
     values = _host_values(old.parameters, old.backend.to_host, params)
     if inputs is None:

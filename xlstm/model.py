@@ -8,7 +8,6 @@ Shapes: N batch, T time, D features or V tokens, H hidden, S directions, F = S·
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +18,7 @@ from .encode import UNKNOWN
 from .namespace import Array
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """What a model is built from: all that a file needs to build it again."""
 
     cell: str  # "lstm" or "rnn"
@@ -34,9 +32,6 @@ class Architecture:
     outputs: int  # K
     dtype: str
     init: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Batch(NamedTuple):

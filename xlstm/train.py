@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,18 +16,21 @@ from .model import Batch, Model
 from .sequences import HostArray
 
 
-@dataclass
 class History:
     """What each epoch gave. Losses are means over rows, weighted as the rows are; accuracies are not weighted."""
 
-    loss: list[float] = field(default_factory=list)
-    accuracy: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
+    def __init__(
+        self,
+        loss: list[float] | None = None,
+        accuracy: list[float] | None = None,
+        validation_loss: list[float] | None = None,
+        validation_accuracy: list[float] | None = None,
+    ) -> None:
+        self.loss, self.accuracy = loss or [], accuracy or []
+        self.validation_loss, self.validation_accuracy = validation_loss or [], validation_accuracy or []
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """How to train."""
 
     epochs: int
@@ -43,8 +45,7 @@ class Settings:
     continued: bool = False  # the schedule goes on with the optimiser's updates, instead of beginning anew
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Labelled, weighted rows on the host."""
 
     data: Encoded
