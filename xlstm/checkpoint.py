@@ -238,10 +238,13 @@ def _fitted(
     kernels = "reference" if classifier.kernels == "reference" else "auto"
     model = Model(architecture, backend, kernels, None)
     model.write(arrays[0])
-    settings = {name: getattr(classifier, name) for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon")}
     with backend.current():
         trainer = train.Trainer(
-            model, optim.Optimizer(model.parameters.flat, model.decayed(), header["solver"], **settings), rng
+            model,
+            optim.Optimizer(
+                model.parameters.flat, model.decayed(), header["solver"], **classifier._optimizer_numbers()
+            ),
+            rng,
         )
         trainer.optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
     trainer.optimizer.updates = _count(header["updates"])

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import backends, cells, params
 from .backends import Backend
+from .cells.arguments import pair
 from .cells.ragged import check_lengths, reverse_valid
 from .namespace import Array, library
 from .seeds import generator
@@ -479,15 +480,10 @@ class LSTM(RecurrentLayer):
     _cell_name = "lstm"
 
     def _split_state(self, name: str, state: Any, rows: int) -> list[Any]:
-        if state is None:
-            return [None] * (self.num_layers * self.directions)
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            raise ValueError(
-                f"{name} of an LSTM must be a pair (h, c), either of which may be None; got {type(state)}."
-            )
         prefix = "d" if name == "d_state" else ""
+        halves = pair(f"{name} of an LSTM", state, f"({prefix}h, {prefix}c)")
         h, c = (
-            self._own_state(f"{name}'s {prefix}{half}", value, rows) for half, value in zip("hc", state, strict=True)
+            self._own_state(f"{name}'s {prefix}{half}", value, rows) for half, value in zip("hc", halves, strict=True)
         )
         return list(zip(h, c, strict=True))
 

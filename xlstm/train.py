@@ -123,7 +123,6 @@ class Trainer:
                 if scores is not None:
                     self.history.validation_loss.append(scores[0])
                     self.history.validation_accuracy.append(scores[1])
-                if scores is not None:
                     # The more accurate epoch is the better one; of two alike, the one with the lower loss.
                     score = (scores[1], -scores[0])
                     since_best = 0 if best is None or score[0] > best_score[0] + settings.tol else since_best + 1
