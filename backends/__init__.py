@@ -20,7 +20,7 @@ import re
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from . import cupy_arrays, numpy_arrays
+from . import cpu, cupy_arrays, numpy_arrays
 
 __all__ = ["AUTO_MIN_FLOPS_PER_STEP", "Backend", "Choice", "DeviceReport", "find", "is_device", "report", "select"]
 
@@ -179,7 +179,13 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
         raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
     if kernels == "reference":
         return Choice(None, "reference", "asked for")
-    reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
+    if backend.library == "numpy":
+        layer = cpu.layer(cell, dtype)
+        if layer is not None:
+            return Choice(layer, str(cpu.target), "compiled for this CPU")
+        reason = cpu.why_not()
+    else:
+        reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
     if kernels == "compiled":
         raise RuntimeError(f"{reason}. Use kernels='auto' or kernels='reference'.")
     return Choice(None, "reference", reason)

@@ -1,5 +1,6 @@
 """Fixtures that every test may use: the array libraries, the dtypes, and the implementations of the layers."""
 
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import Phase, settings
+from xlstm.backends import cpu
 
 from .peers import peer
+
+TARGETS = list(cpu.targets()) or ["compiled"]
+"""The instruction sets that were compiled; one name that is none of them where nothing was."""
 
 # For runs that ask only whether a test fails: the first counterexample will do, it need not be the simplest.
 settings.register_profile("first-failure", phases=(Phase.explicit, Phase.generate))
@@ -70,7 +75,28 @@ def dtype(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["reference"])
-def kernels(request: pytest.FixtureRequest) -> str:
-    """Each implementation of the layers that runs here, by the name that a layer's `kernels` takes."""
-    return str(request.param)
+@pytest.fixture(params=["reference", *TARGETS])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each implementation of the layers that runs here, by the name that a layer's `kernels` takes.
+
+    For the compiled ones it is "compiled", and the instruction set is the chosen one while the test runs.
+    """
+    if request.param == "reference":
+        return "reference"
+    monkeypatch.setattr(cpu, "target", usable_target(request.param))
+    return "compiled"
+
+
+def usable_target(name: str) -> str:
+    """The name of an instruction set; the test is skipped where it was not compiled or this CPU has it not.
+
+    With XLSTM_REQUIRE_PEERS=1 the former is a failure: somebody wants to know that the kernels were tested.
+    """
+    if name not in cpu.targets():
+        reason = f"no compiled kernels of {name}: {cpu.why_not()}"
+        if os.environ.get("XLSTM_REQUIRE_PEERS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    if not cpu.targets()[name]:
+        pytest.skip(f"this CPU has no {name}")
+    return name

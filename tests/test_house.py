@@ -61,6 +61,7 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+COMPILED = "xlstm.backends.cpu._kernels"
 MODULES = {module_name(file) for file in SOURCES}
 
 
@@ -78,7 +79,7 @@ def imports_of(file: Path) -> Iterator[Import]:
                 base = [*base, *(child.module or "").split(".")] if child.module else base
                 for alias in child.names:
                     whole = ".".join([*base, alias.name])
-                    yield Import(file, child.lineno, whole if whole in MODULES else ".".join(base), at_top)
+                    yield Import(file, child.lineno, whole if whole in {*MODULES, COMPILED} else ".".join(base), at_top)
             else:
                 inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
                 yield from visit(child, at_top and not inside)

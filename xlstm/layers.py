@@ -20,7 +20,7 @@ import numpy as np
 from . import backends, cells, params
 from .backends import Backend
 from .cells.arguments import pair
-from .cells.ragged import check_lengths, reverse_valid
+from .cells.ragged import check_lengths
 from .namespace import Array, library
 from .seeds import generator
 
@@ -28,6 +28,9 @@ DTYPES = ("float32", "float64")
 INITS = ("orthogonal", "pytorch")
 TYPICAL_ROWS = 32
 """The batch that `device="auto"` reckons with where it cannot know the true one."""
+
+NOT_PICKLED = ("_backend", "_cell", "_reference", "gradients", "_of_cells", "_gradients_of_cells", "_packed")
+"""What `_place` and `_bind` make anew."""
 
 Self = TypeVar("Self", bound="RecurrentLayer")
 
@@ -38,10 +41,9 @@ class LayerTape:
     def __reduce__(self) -> Any:
         raise TypeError("a tape belongs to its layer and cannot be copied or saved: run forward again.")
 
-    def __init__(self, layer: RecurrentLayer, shape: tuple[int, int], lengths: list[int] | None) -> None:
+    def __init__(self, layer: RecurrentLayer, shape: tuple[int, int]) -> None:
         self.layer = layer
         self.shape = shape  # N, T
-        self.lengths = lengths
         self.cell_tapes: list[Any] = []  # one a layer and direction
         self.dropout_masks: list[Array | None] = []  # one between each two layers
 
@@ -105,6 +107,9 @@ class RecurrentLayer:
         with self._backend.current():
             self.parameters = parameters
             self.gradients = params.zeros(parameters.shapes, parameters.flat) if gradients is None else gradients
+        self._of_cells = [self._of_cell(self.parameters, suffix) for suffix in self._suffixes()]
+        self._packed: list[dict[str, Any]] = [{}] * len(self._of_cells)  # see `prepare`
+        self._gradients_of_cells = [self._of_cell(self.gradients, suffix) for suffix in self._suffixes()]
 
     def to(self: Self, device: str | None) -> Self:
         """A copy of the layer on another device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`. Its gradients are zero.
@@ -128,7 +133,7 @@ class RecurrentLayer:
 
     def __getstate__(self) -> dict[str, Any]:
         # A pickle holds host arrays: it opens on a machine without the GPU if the layer is moved to the CPU first.
-        state = {k: v for k, v in self.__dict__.items() if k not in ("_backend", "_cell", "_reference", "gradients")}
+        state = {k: v for k, v in self.__dict__.items() if k not in NOT_PICKLED}
         return {**state, "parameters": self._backend.to_host(self.parameters.flat)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -184,7 +189,7 @@ class RecurrentLayer:
 
     def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
         """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
-        outputs, final, _ = self._run(self.parameters, x, state, lengths, None, None, keep=False)
+        outputs, final, _ = self._run(x, state, lengths, None, None, keep=False)
         return outputs, final
 
     def forward(
@@ -223,12 +228,12 @@ class RecurrentLayer:
         ValueError
             If a shape does not fit, or a length is outside 1 to T.
         """
-        outputs, final, tape = self._run(self.parameters, x, state, lengths, tokens, seed, keep=True)
+        outputs, final, tape = self._run(x, state, lengths, tokens, seed, keep=True)
         assert tape is not None
         return outputs, final, tape
 
     def _run(
-        self, parameters: Mapping[str, Array], x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
+        self, x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
     ) -> tuple[Array, Any, LayerTape | None]:
         xp, L, S = self._backend.namespace, self.num_layers, self.directions
         with self._backend.current(), _quiet():
@@ -243,27 +248,27 @@ class RecurrentLayer:
                 raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
             lengths = check_lengths(lengths, N, T)
             states = self._split_state("state", state, N)
-            tape = LayerTape(self, (N, T), lengths) if keep else None
+            tape = LayerTape(self, (N, T)) if keep else None
             rng = self._generator if seed is None else generator(seed)
             finals, outputs = [], x
             for layer in range(L):
                 if layer > 0 and keep:
                     outputs, mask = self._drop(outputs, rng)
                     tape.dropout_masks.append(mask)  # type: ignore[union-attr]
-                layer_tokens = tokens if layer == 0 else None
                 sides = []
                 for direction in range(S):
                     k = layer * S + direction
-                    cell_x, cell_tokens = outputs, layer_tokens
-                    if direction == 1:
-                        if layer_tokens is not None:
-                            cell_tokens = (reverse_valid(xp, layer_tokens[0], lengths), layer_tokens[1])
-                        else:
-                            cell_x = reverse_valid(xp, outputs, lengths)
                     side, final, cell_tape = self._cell.forward(
-                        self._of_cell(parameters, k), cell_x, states[k], lengths, tokens=cell_tokens, keep=keep
+                        self._of_cells[k],
+                        None if layer == 0 and tokens is not None else outputs,
+                        states[k],
+                        lengths,
+                        tokens=tokens if layer == 0 else None,
+                        keep=keep,
+                        reverse=direction == 1,
+                        **self._packed[k],
                     )
-                    sides.append(side if direction == 0 else reverse_valid(xp, side, lengths))
+                    sides.append(side)
                     finals.append(final)
                     if keep:
                         tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
@@ -309,7 +314,7 @@ class RecurrentLayer:
             raise TypeError(f"tape must be what forward returned, got {type(tape).__name__}.")
         if tape.layer is not self:
             raise ValueError("this tape belongs to another layer: call forward and backward on the same one.")
-        xp, L, S, H = self._backend.namespace, self.num_layers, self.directions, self.hidden_size
+        L, S, H = self.num_layers, self.directions, self.hidden_size
         N, T = tape.shape
         with self._backend.current(), _quiet():
             if d_outputs is not None:
@@ -318,33 +323,24 @@ class RecurrentLayer:
                     raise ValueError(f"d_outputs must be {(N, T, S * H)}, got shape {tuple(d_outputs.shape)}.")
             d_states = self._split_state("d_state", d_state, N)
             d_finals: list[Any] = [None] * (L * S)
-            gradients: dict[str, Array] = {}
+            self.gradients.flat[...] = 0
             for layer in reversed(range(L)):
-                wanted = input_gradient or layer > 0
                 d_input = None
                 for direction in range(S):
                     k = layer * S + direction
-                    d_side = d_outputs if d_outputs is None or S == 1 else d_outputs[:, :, direction * H :][:, :, :H]
-                    if direction == 1 and d_side is not None:
-                        d_side = reverse_valid(xp, d_side, tape.lengths)
-                    dx, d_finals[k], d_params = self._cell.backward(
-                        self._of_cell(self.parameters, k),
+                    dx, d_finals[k], _ = self._cell.backward(
+                        self._of_cells[k],
                         tape.cell_tapes[k],
-                        d_side,
+                        d_outputs if d_outputs is None or S == 1 else d_outputs[:, :, direction * H :][:, :, :H],
                         d_states[k],
-                        wanted,
+                        input_gradient or layer > 0,
+                        into=self._gradients_of_cells[k],
                         add_rows=self._backend.add_rows,
                     )
-                    gradients.update({f"{name}_{self._suffixes()[k]}": d for name, d in d_params.items()})
-                    # dx of tokens is the gradient of their table: it has no direction in time.
-                    if direction == 1 and dx is not None and dx.ndim == 3:
-                        dx = reverse_valid(xp, dx, tape.lengths)
                     d_input = dx if d_input is None else d_input + dx
                 d_outputs = d_input
                 if layer > 0 and tape.dropout_masks[layer - 1] is not None:
                     d_outputs = d_outputs * tape.dropout_masks[layer - 1]
-            for name, gradient in gradients.items():
-                self.gradients[name][...] = gradient
             return d_outputs, self._join_state(d_finals)
 
     # ------------------------------------------------------------ frozen, for inference
@@ -362,12 +358,14 @@ class RecurrentLayer:
         """
         if precision is not None:
             raise ValueError(f"precision must be None (the layer's dtype, {self.dtype}), got {precision!r}.")
-        return self.to(self.device).__call__
+        frozen = self.to(self.device)
+        if hasattr(frozen._cell, "pack"):
+            frozen._packed = [{"packed": frozen._cell.pack(params)} for params in frozen._of_cells]
+        return frozen.__call__
 
     # ------------------------------------------------------------ arguments
 
-    def _of_cell(self, parameters: Mapping[str, Array], k: int) -> dict[str, Array]:
-        suffix = self._suffixes()[k]
+    def _of_cell(self, parameters: Mapping[str, Array], suffix: str) -> dict[str, Array]:
         return {name: parameters[f"{name}_{suffix}"] for name in ("weight_ih", "weight_hh", "bias")}
 
     def _own(self, name: str, values: Any) -> Array:
@@ -396,6 +394,8 @@ class RecurrentLayer:
                     f"{backend.library} arrays on {backend.device}. Convert {name}, or move the layer with "
                     "layer.to('cpu') or layer.to('cuda')."
                 )
+        elif type(values) is not type(self.parameters.flat):
+            library(values)  # refuses masked arrays, whose masks would be lost, and matrices
         if values.dtype == self.parameters.flat.dtype:
             return values
         if values.dtype.kind not in "fiub":
@@ -489,7 +489,7 @@ class LSTM(RecurrentLayer):
 
     def _join_state(self, states: list[Any]) -> Any:
         xp = self._backend.namespace
-        return xp.stack([h for h, _ in states], axis=0), xp.stack([c for _, c in states], axis=0)
+        return _stack(xp, [h for h, _ in states]), _stack(xp, [c for _, c in states])
 
     @classmethod
     def from_gate_matrices(
@@ -544,7 +544,7 @@ class RNN(RecurrentLayer):
         return self._own_state(name, state, rows)
 
     def _join_state(self, states: list[Any]) -> Any:
-        return self._backend.namespace.stack(states, axis=0)
+        return _stack(self._backend.namespace, states)
 
     @classmethod
     def from_matrices(cls, *, U: Any, V: Any, b_h: Any, device: str | None = None, kernels: str = "auto") -> RNN:
@@ -590,6 +590,11 @@ def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], devic
         for name, value in values.items():
             layer.parameters[f"{name}_l0"] = layer._backend.from_host(value)
     return layer
+
+
+def _stack(xp: Any, arrays: list[Array]) -> Array:
+    """(K, N, H) from K arrays (N, H), without copying a single one."""
+    return arrays[0][None, :, :] if len(arrays) == 1 else xp.stack(arrays, axis=0)
 
 
 def _quiet() -> Any:

@@ -179,9 +179,7 @@ class Model:
         """`logits` from a given state of the layers (None: zeros), and the state after the batch's last valid steps."""
         with self.backend.current():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, state, _ = self.recurrent._run(
-                self.recurrent.parameters, batch.x, state, batch.lengths, tokens, None, keep=False
-            )
+            _, state, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False)
             return head.forward(self.head, self._final_step(state)), state
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:

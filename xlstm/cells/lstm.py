@@ -86,6 +86,7 @@ def forward(
     *,
     tokens: tuple[Array, Array | None] | None = None,
     keep: bool = True,
+    reverse: bool = False,
 ) -> tuple[Array, tuple[Array, Array], Tape | None]:
     """A whole batch of sequences through one layer in one direction.
 
@@ -104,13 +105,15 @@ def forward(
         A pair (ids, table) in place of `x`: see `xlstm.cells.projection`.
     keep
         False releases at the end what a backward pass would need; the tape is then None.
+    reverse
+        Whether each row is walked from its last valid step to its first.
 
     Returns
     -------
     outputs : (N, T, H)
         h of every step; zero after a row's length.
     state : (h, c), each (N, H)
-        The state after each row's last valid step.
+        The state after each row's last valid step; in reverse, after its first.
     tape
         For `backward`.
 
@@ -125,7 +128,7 @@ def forward(
     xp = array_namespace(*params.values(), x, h, c, *(tokens or ()))
     lengths, N, T = check_input(xp, params, GATES, x, lengths, tokens, {"h": h, "c": c})
     weight_hh = params["weight_hh"]
-    rows = Rows(xp, lengths, N, T, weight_hh.device)
+    rows = Rows(xp, lengths, N, T, weight_hh.device, reverse)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, 4H)
 
     hs = initial_steps(xp, rows, h, weight_hh)  # (T + 1, N, H)

@@ -56,6 +56,8 @@ class Rows:
         N and T of the batch, the padding included.
     device
         Where index arrays have to live.
+    reverse
+        Whether each row is walked from its last valid step to its first.
 
     Attributes
     ----------
@@ -65,8 +67,11 @@ class Rows:
         Steps up to the end of the longest row, at most `time`.
     """
 
-    def __init__(self, xp: Namespace, lengths: list[int] | None, rows: int, time: int, device: Any) -> None:
+    def __init__(
+        self, xp: Namespace, lengths: list[int] | None, rows: int, time: int, device: Any, reverse: bool = False
+    ) -> None:
         self.xp, self.rows, self.time = xp, rows, time
+        self._reverse, self._lengths = reverse, lengths
         self._order = self._inverse = self._valid = None
         if lengths is None:
             self.steps = time
@@ -100,6 +105,8 @@ class Rows:
 
     def time_major(self, array: Array) -> Array:
         """(N, T, …) in the order given → (steps, N, …) longest first. The padding is still in it."""
+        if self._reverse:
+            array = reverse_valid(self.xp, array, self._lengths)
         array = self.sort(array[:, : self.steps, ...])
         return self.xp.permute_dims(array, (1, 0, *range(2, array.ndim)))
 
@@ -115,7 +122,7 @@ class Rows:
         xp = self.xp
         batch = xp.zeros((self.rows, self.time, array.shape[2]), dtype=array.dtype, device=array.device)
         batch[:, : self.steps, :] = self.unsort(xp.permute_dims(array, (1, 0, 2)))
-        return batch
+        return reverse_valid(xp, batch, self._lengths) if self._reverse else batch
 
 
 def initial_steps(xp: Namespace, rows: Rows, state: Array | None, like: Array) -> Array:

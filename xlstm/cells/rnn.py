@@ -59,6 +59,7 @@ def forward(
     *,
     tokens: tuple[Array, Array | None] | None = None,
     keep: bool = True,
+    reverse: bool = False,
 ) -> tuple[Array, Array, Tape | None]:
     """A whole batch of sequences through one layer in one direction.
 
@@ -68,7 +69,7 @@ def forward(
     xp = array_namespace(*params.values(), x, state, *(tokens or ()))
     lengths, N, T = check_input(xp, params, GATES, x, lengths, tokens, {"h": state})
     weight_hh = params["weight_hh"]
-    rows = Rows(xp, lengths, N, T, weight_hh.device)
+    rows = Rows(xp, lengths, N, T, weight_hh.device, reverse)
     z, saved_input = projection.forward(xp, params, rows, x, tokens)  # (T, N, H)
 
     hs = initial_steps(xp, rows, state, weight_hh)  # (T + 1, N, H)

@@ -1,0 +1,89 @@
+// What a compiled layer is given, and the table of its functions. kernels.cpp is compiled once for each instruction
+// set, dtype and cell; everything else is compiled once.
+//
+// Shapes: N batch, T time, D features, H hidden, V tokens, G gates of a cell (4 in an LSTM, 1 in an RNN).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace xlstm {
+
+// Rows of a batch that go through all steps together, longest first; one thread, or a team of them, does a task.
+struct Task {
+  long rows, first;      // how many; how many the tasks before have
+  const long *row;       // which row of the batch each is
+  const long *origin;    // of each row, where its first step stands in an (N, T) array: n·T, or its last valid step
+  const long *active;    // at each step, how many rows still run; 0 after the last
+  const long *start;     // at each step, where they stand among all valid steps of the batch, which are in order of time
+};
+
+// The order of the valid steps of one batch, in one direction.
+struct Schedule {
+  long rows, time, steps, valid;  // N, T, the longest length, the sum of the lengths
+  long direction;                 // +1, or -1 where a row begins with its last valid step
+  long tasks;
+  const Task *task;
+  const long *offset;  // of each step: the valid steps before it; [steps] is `valid`
+};
+
+struct Size {
+  const Schedule *schedule;
+  long D, H;       // D is V for one-hot tokens
+  long vocabulary; // V, or 0 where the input is no tokens
+  bool one_hot;
+  bool keep;       // for a backward pass
+  long threads;    // at most so many
+};
+
+// All arrays are C-contiguous and of the kernels' dtype.
+struct Forward {
+  Size size;
+  const void *x;                              // (N, T, D), or null for tokens
+  const int64_t *ids;                         // (N, T), all valid ones from 0 to V - 1
+  const void *table;                          // (V, D), or null for one-hot tokens
+  const void *weight_ih, *weight_hh, *bias;   // (G·H, D), (G·H, H), (G·H,)
+  const void *packed;                         // what `pack` wrote; or null, and they are packed on the way
+  const void *h0, *c0;                        // (N, H), or null for zeros
+  void *outputs;                              // (N, T, ·), rows `output_stride` apart; or null
+  long output_stride;
+  void *h, *c;                                // (N, H)
+  void *tape, *scratch;                       // memory of `tape_bytes` and `forward_bytes`
+};
+
+struct Backward {
+  Size size;
+  const void *table, *weight_ih, *weight_hh;  // as above
+  const void *tape;                           // as `forward` left it
+  bool initial_state;                         // whether h0 was given
+  const void *d_outputs;                      // (N, T, ·), rows `d_output_stride` apart; or null for zero
+  long d_output_stride;
+  const void *dh, *dc;                        // (N, H), or null for zero
+  void *dx;                                   // (N, T, D), overwritten; or null
+  void *d_table;                              // (V, D), added to; or null
+  void *dh0, *dc0;                            // (N, H), overwritten
+  void *d_weight_ih, *d_weight_hh, *d_bias;   // added to
+  void *scratch;                              // memory of `backward_bytes`
+};
+
+// Of one cell, dtype and instruction set.
+struct Kernels {
+  size_t (*packed_bytes)(long D, long H);
+  void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, void *packed);
+  size_t (*tape_bytes)(const Size &);
+  size_t (*forward_bytes)(const Forward &);
+  void (*forward)(const Forward &);
+  size_t (*backward_bytes)(const Backward &);
+  void (*backward)(const Backward &);
+};
+
+constexpr int CELLS = 2, DTYPES = 2;  // lstm, rnn; float32, float64
+
+// Of one instruction set.
+struct Target {
+  const char *name;
+  bool (*runs_here)();
+  const Kernels *kernels[DTYPES];  // [dtype][cell]
+};
+
+}  // namespace xlstm

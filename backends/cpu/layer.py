@@ -1,0 +1,170 @@
+"""A recurrent layer in one direction, by the compiled kernels: the signature of `xlstm.cells`.
+
+The caller has checked the arguments (`xlstm.layers` does); what is checked again in module.cpp only keeps a mistake
+from reading outside of an array. Shapes: N batch, T time, D features, H hidden, V tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Host = Any
+"""A NumPy array of the kernels' dtype."""
+
+
+class Tape(NamedTuple):
+    """What one forward call keeps for its backward call."""
+
+    kernels: Any  # the capsule of module.cpp
+    shape: tuple[int, int]  # N, T
+    tokens: bool
+    table: Host | None  # of embedded tokens
+    vocabulary: int  # V
+    chosen: Host | None  # the tokens in use, where there are fewer of them than of the vocabulary's
+
+
+class CompiledLayer:
+    """The kernels of one cell, dtype and instruction set.
+
+    Parameters
+    ----------
+    kernels
+        The extension module.
+    which
+        The number by which it knows them.
+    cell, dtype
+        `"lstm"` or `"rnn"`, `"float32"` or `"float64"`.
+    threads
+        At most so many; 0 for as many as the process may use.
+    """
+
+    def __init__(self, kernels: Any, which: int, cell: str, dtype: str, threads: int) -> None:
+        self._forward, self._backward, self._pack = kernels.forward, kernels.backward, kernels.pack
+        self.which, self.dtype, self.threads = which, np.dtype(dtype), threads
+        self.has_c = cell == "lstm"
+
+    def pack(self, params: Mapping[str, Host]) -> Any:
+        """The parameters in the order in which the kernels read them, a copy: for `forward`'s `packed`."""
+        weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+        return self._pack(self.which, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"])
+
+    def forward(
+        self,
+        params: Mapping[str, Host],
+        x: Host | None,
+        state: Any = None,
+        lengths: list[int] | None = None,
+        *,
+        tokens: tuple[Host, Host | None] | None = None,
+        keep: bool = True,
+        reverse: bool = False,
+        packed: Any = None,
+    ) -> tuple[Host, Any, Tape | None]:
+        """As in `xlstm.cells.lstm.forward`. `packed`, of the same parameters, saves packing them."""
+        weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+        D, H = weight_ih.shape[1], weight_hh.shape[1]
+        ids = table = chosen = None
+        V = vocabulary = 0
+        if tokens is None:
+            x = _contiguous(x)
+            N, T, _ = x.shape
+        else:
+            ids, table = tokens
+            N, T = ids.shape
+            V = vocabulary = D if table is None else table.shape[0]
+            if V > N * T:  # a projection of the whole vocabulary would cost more than one of the batch
+                chosen, ids = np.unique(ids, return_inverse=True)
+                ids = ids.reshape(N, T)
+                V = len(chosen)
+                if table is None:
+                    weight_ih, D, packed = weight_ih[:, chosen], V, None
+                else:
+                    table = table[chosen]
+            ids = np.ascontiguousarray(ids, dtype=np.int64)
+        h0, c0 = (state or (None, None)) if self.has_c else (state, None)
+        outputs = np.empty((N, T, H), self.dtype)
+        h = np.empty((N, H), self.dtype)
+        c = np.empty((N, H), self.dtype) if self.has_c else None
+        tape = self._forward(
+            self.which,
+            (N, T, D, H, V, V > 0 and table is None, reverse, keep, self.threads, H, 0),
+            lengths,
+            x,
+            ids,
+            _contiguous(table),
+            _contiguous(weight_ih),
+            _contiguous(weight_hh),
+            params["bias"],
+            packed,
+            _contiguous(h0),
+            _contiguous(c0),
+            outputs,
+            h,
+            c,
+        )
+        kept = Tape(tape, (N, T), tokens is not None, table, vocabulary, chosen) if keep else None
+        return outputs, (h, c) if self.has_c else h, kept
+
+    def backward(
+        self,
+        params: Mapping[str, Host],
+        tape: Tape,
+        d_outputs: Host | None = None,
+        d_state: Any = None,
+        input_gradient: bool = True,
+        *,
+        into: Mapping[str, Host] | None = None,
+        add_rows: Any = None,
+    ) -> tuple[Host | None, Any, Mapping[str, Host]]:
+        """As in `xlstm.cells.lstm.backward`; `add_rows` is not needed."""
+        weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+        H = weight_hh.shape[1]
+        N, T = tape.shape
+        if into is None:
+            into = {name: np.zeros_like(value) for name, value in params.items()}
+        d_weight_ih = into["weight_ih"]
+        dx = d_table = None
+        if tape.table is not None:
+            if input_gradient:
+                d_table = np.zeros(tape.table.shape, self.dtype)
+        elif tape.chosen is not None:  # one-hot tokens, of which the kernels know those in use
+            d_weight_ih = np.zeros((weight_ih.shape[0], len(tape.chosen)), self.dtype)
+        elif input_gradient and not tape.tokens:
+            dx = np.empty((N, T, weight_ih.shape[1]), self.dtype)
+        dh, dc = (d_state or (None, None)) if self.has_c else (d_state, None)
+        dh0 = np.empty((N, H), self.dtype)
+        dc0 = np.empty((N, H), self.dtype) if self.has_c else None
+        self._backward(
+            tape.kernels,
+            self.threads,
+            H,
+            0,
+            _contiguous(tape.table),
+            None if dx is None and d_table is None else _contiguous(weight_ih),
+            _contiguous(weight_hh),
+            _contiguous(d_outputs),
+            _contiguous(dh),
+            _contiguous(dc),
+            dx,
+            d_table,
+            dh0,
+            dc0,
+            d_weight_ih,
+            into["weight_hh"],
+            into["bias"],
+        )
+        if tape.chosen is not None:
+            if tape.table is None:
+                into["weight_ih"][:, tape.chosen] += d_weight_ih
+            elif d_table is not None:
+                whole = np.zeros((tape.vocabulary, d_table.shape[1]), self.dtype)
+                whole[tape.chosen] = d_table
+                d_table = whole
+        return d_table if dx is None else dx, (dh0, dc0) if self.has_c else dh0, into
+
+
+def _contiguous(array: Host | None) -> Host | None:
+    return array if array is None or array.flags.c_contiguous else np.ascontiguousarray(array)

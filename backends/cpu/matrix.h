@@ -1,0 +1,291 @@
+// The products, in tiles: small blocks of rows and vectors whose sums stay in registers, and the packing of matrices
+// into the order in which these blocks read them. Included by kernels.cpp alone.
+//
+// Everything that runs over hidden units or features stands in tiles of 16 of them, whatever the instruction set:
+// [tile][row][16], a row being one time step of one sequence. So the same memory is read along its rows by every
+// product of the forward and the backward pass, and nothing is ever transposed or packed again.
+#pragma once
+
+#include "vector.h"
+
+namespace {
+
+constexpr int TILE = 16;
+constexpr int NV = (REGISTERS == 32 ? 4 : 2) * W >= TILE ? (REGISTERS == 32 ? 4 : 2) : TILE / W;  // vectors of a panel
+constexpr int NR = NV * W;                                                                   // its columns
+constexpr int PANEL_TILES = NR / TILE;                                                       // its tiles
+constexpr int MR = (REGISTERS == 32 ? 24 : 12) / NV;  // rows of a block: MR·NV sums leave room for what they are made of
+static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "the blocks fit the registers");
+
+INLINE long smaller(long a, long b) { return a < b ? a : b; }
+INLINE long tiles(long units) { return (units + TILE - 1) / TILE; }
+
+// Calls f(first, rows) for groups of at most MR rows of nearly equal size: never a tail of one or two.
+template <class F> INLINE void row_groups(long rows, F f) {
+  const long groups = (rows + MR - 1) / MR;
+  for (long k = 0, first = 0; k < groups; ++k) {
+    const long size = rows / groups + (k < rows % groups);
+    f(first, size);
+    first += size;
+  }
+}
+
+// Runs the statement with a constant R for the number of rows.
+#define WITH_ROWS(rows, ...)                                                   \
+  switch (rows) {                                                              \
+    case 1: { constexpr int R = 1; __VA_ARGS__; break; }                       \
+    case 2: if constexpr (MR >= 2) { constexpr int R = 2; __VA_ARGS__; } break; \
+    case 3: if constexpr (MR >= 3) { constexpr int R = 3; __VA_ARGS__; } break; \
+    case 4: if constexpr (MR >= 4) { constexpr int R = 4; __VA_ARGS__; } break; \
+    case 5: if constexpr (MR >= 5) { constexpr int R = 5; __VA_ARGS__; } break; \
+    case 6: if constexpr (MR >= 6) { constexpr int R = 6; __VA_ARGS__; } break; \
+  }
+
+// sums[r][j] += a[r][k] · b[k][j] for k < n; the rows of a are STRIDE apart, those of b stand one after another.
+template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], const real *a, const real *b, long n) {
+  _Pragma("GCC unroll 4")
+  for (long k = 0; k < n; ++k, b += V * W) {
+    vec columns[V];
+    UNROLL
+    for (int j = 0; j < V; ++j) {
+      columns[j] = load(b + j * W);
+      KEEP_IN_REGISTER(columns[j]);
+    }
+    UNROLL
+    for (int r = 0; r < R; ++r) {
+      const real factor = a[r * STRIDE + k];
+      UNROLL
+      for (int j = 0; j < V; ++j) sums[r][j] += factor * columns[j];
+    }
+  }
+}
+
+// ---------------------------------------------------------------- forward: z = start + x · W + h · R
+
+// One panel of V vectors for R rows. `x` and `h` point to the rows in their first tile; `panel` is [D + H][V·W].
+// `start` and `z` are rows of COLUMNS numbers; with start_stride 0 all rows start alike.
+//
+// Not inlined, and ending in memory that another function reads: inlined into it, GCC runs out of registers and keeps
+// the sums on the stack.
+template <int COLUMNS, int R, int V>
+NOINLINE void gate_panel(const real *x, long x_stride, long D, const real *h, long h_stride, long H, const real *panel,
+                         const real *start, long start_stride, real *z) {
+  vec sums[R][V];
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
+  }
+  for (long k = 0; k < D; k += TILE, x += x_stride) {
+    const long n = smaller(TILE, D - k);
+    multiply<TILE>(sums, x, panel, n);
+    panel += n * V * W;
+  }
+  for (long k = 0; k < H; k += TILE, h += h_stride) {
+    const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
+    multiply<TILE>(sums, h, panel, n);
+    panel += n * V * W;
+  }
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j) store(z + r * COLUMNS + j * W, sums[r][j]);
+  }
+}
+
+// The gates of a tile of 16 units: COLUMNS = 16 · gates of them, in panels.
+template <int COLUMNS> struct GatePanels {
+  static constexpr int V = NV * W < COLUMNS ? NV : COLUMNS / W;
+  static constexpr int WIDTH = V * W, COUNT = COLUMNS / WIDTH;
+
+  // z (rows, COLUMNS) = start + x · W + h · R for rows ≤ MR; `weights` are those of the tile, [COUNT][K][WIDTH], of which
+  // the rows from `skip` on are used (skip = D leaves out x).
+  static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long H,
+                      const real *weights, long K, long skip, const real *start, long start_stride, real *z) {
+    for (int p = 0; p < COUNT; ++p) {
+      const real *panel = weights + (p * K + skip) * WIDTH;
+      WITH_ROWS(rows, gate_panel<COLUMNS, R, V>(x, x_stride, D, h, h_stride, H, panel, start + p * WIDTH, start_stride,
+                                                z + p * WIDTH))
+    }
+  }
+};
+
+// Writes columns [first, first + 16) of a tile's panels for k < K: from 16 rows of `matrix` (row stride K), of which
+// `rows` exist. The others become 0.
+template <int COLUMNS> INLINE void pack_rows(const real *matrix, long K, long rows, real *weights, long weights_K, int first) {
+  using Panels = GatePanels<COLUMNS>;
+  UNROLL
+  for (int half = 0; half < TILE / W; ++half) {
+    const int column = first + half * W;
+    real *to = weights + (column / Panels::WIDTH) * weights_K * Panels::WIDTH + column % Panels::WIDTH;
+    const real *from = matrix + half * W * K;
+    const long here = rows - half * W;
+    long k = 0;
+    if (here >= W) {
+      for (; k + W <= K; k += W) {
+        vec block[W];
+        UNROLL
+        for (int i = 0; i < W; ++i) block[i] = load(from + i * K + k);
+        transpose(block);
+        UNROLL
+        for (int i = 0; i < W; ++i) store(to + (k + i) * Panels::WIDTH, block[i]);
+      }
+    }
+    for (; k < K; ++k)
+      for (int i = 0; i < W; ++i) to[k * Panels::WIDTH + i] = i < here ? from[i * K + k] : real(0);
+  }
+}
+
+// ---------------------------------------------------------------- backward: d_input = dz · W
+
+// R rows times one panel, over `count` tiles of STEP gate gradients each. `out` are the rows in the panel's first tile.
+template <int STEP, int R, int V>
+NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real *panel, real *out, long out_stride,
+                          bool first) {
+  constexpr int S = TILE / W;
+  vec sums[R][V];
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j)
+      sums[r][j] = first ? vec{} : load(out + (j / S) * out_stride + r * TILE + (j % S) * W);
+  }
+  for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) multiply<STEP>(sums, dz, panel, STEP);
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j) store(out + (j / S) * out_stride + r * TILE + (j % S) * W, sums[r][j]);
+  }
+}
+
+// A matrix (units · gates, columns) in panels of up to PANEL_TILES tiles of its columns: [panel][unit tile][STEP][width].
+template <int STEP> struct InputPanels {
+  const real *packed;
+  long unit_tiles, column_tiles;
+
+  static long size(long unit_tiles, long column_tiles) { return unit_tiles * STEP * column_tiles * TILE; }
+
+  static long width(long column_tiles, long panel) {
+    return smaller(PANEL_TILES, column_tiles - panel * PANEL_TILES);
+  }
+
+  // Packs unit tile u of `matrix`; gate g of unit k is its row g · units + k.
+  static void pack(const real *matrix, long units, long columns, long u, real *packed) {
+    const long unit_tiles = tiles(units), column_tiles = tiles(columns);
+    for (long p = 0; p * PANEL_TILES < column_tiles; ++p) {
+      const long w = width(column_tiles, p) * TILE, first = p * PANEL_TILES * TILE, real_w = smaller(w, columns - first);
+      real *to = packed + p * unit_tiles * STEP * NR + u * STEP * w;
+      for (int g = 0; g < STEP / TILE; ++g) {
+        for (long k = u * TILE; k < (u + 1) * TILE; ++k, to += w) {
+          const long copied = k < units ? real_w : 0;
+          std::memcpy(to, matrix + (g * units + k) * columns + first, copied * sizeof(real));
+          std::memset(to + copied, 0, (w - copied) * sizeof(real));
+        }
+      }
+    }
+  }
+
+  // out (rows in tiles) = or += dz · matrix for the unit tiles [u, u + count) and the panels [p0, p1).
+  void compute(long rows, const real *dz, long dz_stride, long u, long count, long p0, long p1, real *out,
+               long out_stride, bool first) const {
+    for (long p = p0; p < p1; ++p) {
+      const long w = width(column_tiles, p);
+      const real *panel = packed + p * unit_tiles * STEP * NR + u * STEP * w * TILE;
+      row_groups(rows, [&](long r, long size) {
+        const real *a = dz + u * dz_stride + r * STEP;
+        real *o = out + p * PANEL_TILES * out_stride + r * TILE;
+        with_width(w, size, a, dz_stride, count, panel, o, out_stride, first);
+      });
+    }
+  }
+
+ private:
+  static void with_width(long w, long rows, const real *a, long dz_stride, long count, const real *panel, real *o,
+                         long out_stride, bool first) {
+    constexpr int S = TILE / W;
+    if (w == PANEL_TILES) {
+      WITH_ROWS(rows, input_panel<STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first))
+    } else if constexpr (PANEL_TILES > 1) {
+      if (w == 1) {
+        WITH_ROWS(rows, input_panel<STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first))
+      } else if constexpr (PANEL_TILES > 2) {
+        if (w == 2) {
+          WITH_ROWS(rows, input_panel<STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first))
+        } else {
+          WITH_ROWS(rows, input_panel<STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first))
+        }
+      }
+    }
+  }
+};
+
+// ---------------------------------------------------------------- weight gradients: dW = dzᵀ · x
+
+// R gate gradients times V vectors of the inputs, summed over `rows` rows. `sums` is [R][V·W].
+template <int STEP, int R, int V>
+NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long rows, real *sums_memory, bool first) {
+  constexpr int S = TILE / W;
+  vec sums[R][V];
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j) sums[r][j] = first ? vec{} : load(sums_memory + (r * V + j) * W);
+  }
+  for (long k = 0; k < rows; ++k) {
+    __builtin_prefetch(dz + (k + 16) * STEP);
+    vec columns[V];
+    UNROLL
+    for (int j = 0; j < V; ++j) {
+      columns[j] = load(x + (j / S) * x_stride + k * TILE + (j % S) * W);
+      KEEP_IN_REGISTER(columns[j]);
+    }
+    UNROLL
+    for (int r = 0; r < R; ++r) {
+      const real factor = dz[k * STEP + r];
+      UNROLL
+      for (int j = 0; j < V; ++j) sums[r][j] += factor * columns[j];
+    }
+  }
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j) store(sums_memory + (r * V + j) * W, sums[r][j]);
+  }
+}
+
+// All STEP gate gradients of a unit tile times one panel of w tiles: sums is [STEP][w · 16].
+template <int STEP, int V>
+INLINE void weight_tile(const real *dz, const real *x, long x_stride, long rows, real *sums, bool first) {
+  int r = 0;
+  for (; r + MR <= STEP; r += MR) weight_block<STEP, MR, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
+  if constexpr (STEP % MR != 0)
+    weight_block<STEP, STEP % MR, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
+}
+
+template <int STEP>
+INLINE void weight_panel(long w, const real *dz, const real *x, long x_stride, long rows, real *sums, bool first) {
+  constexpr int S = TILE / W;
+  if (w == PANEL_TILES) {
+    weight_tile<STEP, NV>(dz, x, x_stride, rows, sums, first);
+  } else if constexpr (PANEL_TILES > 1) {
+    if (w == 1) weight_tile<STEP, S>(dz, x, x_stride, rows, sums, first);
+    else if constexpr (PANEL_TILES > 2) {
+      if (w == 2) weight_tile<STEP, 2 * S>(dz, x, x_stride, rows, sums, first);
+      else weight_tile<STEP, 3 * S>(dz, x, x_stride, rows, sums, first);
+    }
+  }
+}
+
+// Adds the sums of one panel to rows of the gradient (gates · units, columns): gate g of unit k is row g · units + k.
+template <int STEP>
+INLINE void add_weight_panel(const real *sums, long w, long u, long units, long column, long columns, real *gradient) {
+  const long width = w * TILE, copied = smaller(width, columns - column), last = smaller(TILE, units - u * TILE);
+  for (int g = 0; g < STEP / TILE; ++g)
+    for (long k = 0; k < last; ++k) {
+      real *to = gradient + (g * units + u * TILE + k) * columns + column;
+      const real *from = sums + (g * TILE + k) * width;
+      for (long j = 0; j < copied; ++j) to[j] += from[j];
+    }
+}
+
+}  // namespace

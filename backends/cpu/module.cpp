@@ -1,0 +1,402 @@
+// The Python module xlstm.backends.cpu._kernels: unpacks and checks arguments, finds memory, releases the interpreter
+// lock, and calls the kernels. backends/cpu/layer.py is the only caller, and checks what a user can get wrong; the
+// checks here only keep a mistake of ours from reading or writing outside of an array.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+#include <pthread.h>
+
+#include "kernels.h"
+#include "schedule.h"
+#include "targets.h"
+
+namespace {
+
+using namespace xlstm;
+
+constexpr int TARGET_COUNT = sizeof TARGETS / sizeof *TARGETS;
+
+// ---------------------------------------------------------------- memory
+
+struct Block {
+  void *memory = nullptr;
+  size_t bytes = 0;
+};
+
+// Blocks that were given back are kept: the first touch of fresh memory costs more than the work on it. Used with the
+// interpreter lock held. Never destroyed: tapes may outlive the module's own end.
+struct Workspaces {
+  static constexpr size_t HUGE_PAGE = size_t(2) << 20, KEPT_BYTES = size_t(512) << 20, KEPT_BLOCKS = 32;
+  std::vector<Block> kept;  // the longest unused first
+  size_t total = 0;
+
+  Block take(size_t bytes) {
+    bytes = bytes < 4096 ? 4096 : bytes;
+    size_t best = kept.size();
+    for (size_t k = 0; k < kept.size(); ++k)
+      if (kept[k].bytes >= bytes && kept[k].bytes / 2 <= bytes && (best == kept.size() || kept[k].bytes <= kept[best].bytes))
+        best = k;
+    Block block;
+    if (best < kept.size()) {
+      block = kept[best];
+      kept.erase(kept.begin() + best);
+      total -= block.bytes;
+    } else {
+      const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : 4096;
+      block.bytes = (bytes + unit - 1) / unit * unit;
+      if (posix_memalign(&block.memory, unit, block.bytes)) return {};
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+      if (unit == HUGE_PAGE) madvise(block.memory, block.bytes, MADV_HUGEPAGE);
+#endif
+    }
+#ifdef XLSTM_POISON  // for tests: whoever reads what nobody wrote reads NaN
+    std::memset(block.memory, 0xff, block.bytes);
+#endif
+    return block;
+  }
+
+  void give(Block block) {
+    if (!block.memory) return;
+    kept.push_back(block);
+    total += block.bytes;
+    while (total > KEPT_BYTES || kept.size() > KEPT_BLOCKS) {
+      total -= kept.front().bytes;
+      std::free(kept.front().memory);
+      kept.erase(kept.begin());
+    }
+  }
+};
+
+Workspaces &workspaces() {
+  static Workspaces *all = new Workspaces;
+  return *all;
+}
+
+// A block for the time of a call.
+struct Borrowed {
+  Block block;
+  explicit Borrowed(size_t bytes) : block(workspaces().take(bytes)) {}
+  ~Borrowed() { workspaces().give(block); }
+  Borrowed(const Borrowed &) = delete;
+};
+
+// ---------------------------------------------------------------- threads
+
+// After a fork the child has none of the parent's worker threads, and GNU's OpenMP would wait for them for ever.
+bool forked = false;
+
+long usable_threads(long wanted) {
+  if (forked) return 1;
+#ifdef _OPENMP
+  const long most = omp_get_max_threads();  // OMP_NUM_THREADS, the processors allowed, threadpoolctl
+  return wanted > 0 && wanted < most ? wanted : most;
+#else
+  (void)wanted;
+  return 1;
+#endif
+}
+
+// ---------------------------------------------------------------- arguments
+
+// An array argument, or none. Released when it goes out of scope.
+struct Array {
+  Py_buffer view;
+  bool held = false;
+
+  ~Array() {
+    if (held) PyBuffer_Release(&view);
+  }
+  // False with an exception set where `object` is no C-contiguous array of `count` items of `item` bytes.
+  bool take(PyObject *object, const char *name, long count, size_t item, bool written = false) {
+    if (object == Py_None) return true;
+    if (PyObject_GetBuffer(object, &view, written ? PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE : PyBUF_C_CONTIGUOUS)) return false;
+    held = true;
+    if (view.len != Py_ssize_t(count * item) || view.itemsize != Py_ssize_t(item)) {
+      PyErr_Format(PyExc_ValueError, "%s: %zd bytes in items of %zd, expected %ld items of %zu", name, view.len,
+                   view.itemsize, count, item);
+      return false;
+    }
+    return true;
+  }
+  void *data() const { return held ? view.buf : nullptr; }
+};
+
+struct Selected {
+  const Kernels *kernels;
+  size_t item;  // bytes of a number
+  long gates;
+};
+
+// `which` numbers target, dtype and cell: (target · 2 + dtype) · 2 + cell.
+bool select(PyObject *which, Selected *selected) {
+  const long number = PyLong_AsLong(which);
+  if (PyErr_Occurred()) return false;
+  const long cell = number % CELLS, dtype = number / CELLS % DTYPES, target = number / CELLS / DTYPES;
+  if (number < 0 || target >= TARGET_COUNT || !TARGETS[target].runs_here()) {
+    PyErr_SetString(PyExc_ValueError, "no such kernels here");
+    return false;
+  }
+  *selected = {TARGETS[target].kernels[dtype] + cell, dtype == 0 ? size_t(4) : size_t(8), cell == 0 ? 4L : 1L};
+  return true;
+}
+
+bool read_longs(PyObject *tuple, long *values, Py_ssize_t count, const char *name) {
+  if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != count) {
+    PyErr_Format(PyExc_TypeError, "%s must be a tuple of %zd integers", name, count);
+    return false;
+  }
+  for (Py_ssize_t k = 0; k < count; ++k) {
+    values[k] = PyLong_AsLong(PyTuple_GET_ITEM(tuple, k));
+    if (PyErr_Occurred()) return false;
+    if (values[k] < 0) {
+      PyErr_Format(PyExc_ValueError, "%s holds %ld", name, values[k]);
+      return false;
+    }
+  }
+  return true;
+}
+
+bool read_lengths(PyObject *object, long rows, long time, std::vector<int64_t> *lengths) {
+  if (object == Py_None) return true;
+  if (!PyList_Check(object) || PyList_GET_SIZE(object) != rows) {
+    PyErr_SetString(PyExc_TypeError, "lengths must be a list of one integer for each row");
+    return false;
+  }
+  lengths->resize(rows);
+  for (long n = 0; n < rows; ++n) {
+    (*lengths)[n] = PyLong_AsLong(PyList_GET_ITEM(object, n));
+    if (PyErr_Occurred()) return false;
+    if ((*lengths)[n] < 1 || (*lengths)[n] > time) {
+      PyErr_SetString(PyExc_ValueError, "a length is outside 1 to T");
+      return false;
+    }
+  }
+  return true;
+}
+
+// What a forward call leaves for its backward call, in a capsule.
+struct Tape {
+  Selected selected;
+  Size size;
+  std::unique_ptr<OwnedSchedule> schedule;
+  bool initial_state;
+  Block block;
+};
+
+constexpr char TAPE[] = "xlstm tape", PACKED[] = "xlstm packed weights";
+
+void free_tape(PyObject *capsule) {
+  Tape *tape = (Tape *)PyCapsule_GetPointer(capsule, TAPE);
+  workspaces().give(tape->block);
+  delete tape;
+}
+
+struct PackedWeights {
+  const Kernels *kernels;
+  long D, H;
+  Block block;
+};
+
+void free_packed(PyObject *capsule) {
+  PackedWeights *packed = (PackedWeights *)PyCapsule_GetPointer(capsule, PACKED);
+  workspaces().give(packed->block);
+  delete packed;
+}
+
+// Weights of more than 8 MB come from memory in every step: twice as many rows then share a reading of them.
+long rows_of_a_task(long gates, long D, long H) { return gates * H * (D + H) * 4 > (8 << 20) ? 64 : 32; }
+
+// ---------------------------------------------------------------- functions
+
+PyObject *targets(PyObject *, PyObject *) {
+  PyObject *all = PyList_New(0);
+  for (int k = 0; all && k < TARGET_COUNT; ++k) {
+    PyObject *pair = Py_BuildValue("(sO)", TARGETS[k].name, TARGETS[k].runs_here() ? Py_True : Py_False);
+    if (!pair || PyList_Append(all, pair)) Py_CLEAR(all);
+    Py_XDECREF(pair);
+  }
+  return all;
+}
+
+PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(usable_threads(0)); }
+
+// pack(which, D, H, weight_ih, weight_hh, bias) -> packed weights
+PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 6) return PyErr_Format(PyExc_TypeError, "pack takes 6 arguments, got %zd", count);
+  Selected selected;
+  if (!select(a[0], &selected)) return nullptr;
+  const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]), GH = selected.gates * H;
+  if (PyErr_Occurred()) return nullptr;
+  Array weight_ih, weight_hh, bias;
+  if (!weight_ih.take(a[3], "weight_ih", GH * D, selected.item)) return nullptr;
+  if (!weight_hh.take(a[4], "weight_hh", GH * H, selected.item)) return nullptr;
+  if (!bias.take(a[5], "bias", GH, selected.item)) return nullptr;
+  std::unique_ptr<PackedWeights> packed(new PackedWeights{selected.kernels, D, H, {}});
+  packed->block = workspaces().take(selected.kernels->packed_bytes(D, H));
+  if (!packed->block.memory) return PyErr_NoMemory();
+  selected.kernels->pack(weight_ih.data(), weight_hh.data(), bias.data(), D, H, packed->block.memory);
+  PyObject *capsule = PyCapsule_New(packed.get(), PACKED, free_packed);
+  if (!capsule) {
+    workspaces().give(packed->block);
+    return nullptr;
+  }
+  packed.release();
+  return capsule;
+}
+
+// forward(which, (N, T, D, H, V, one_hot, reverse, keep, threads, output_width, output_column), lengths, x, ids, table,
+//         weight_ih, weight_hh, bias, packed, h0, c0, outputs, h, c) -> tape or None
+PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 15) return PyErr_Format(PyExc_TypeError, "forward takes 15 arguments, got %zd", count);
+  Selected selected;
+  long n[11];
+  if (!select(a[0], &selected) || !read_longs(a[1], n, 11, "the sizes")) return nullptr;
+  const long N = n[0], T = n[1], D = n[2], H = n[3], V = n[4], width = n[9], column = n[10];
+  const bool one_hot = n[5], reverse = n[6], keep = n[7];
+  const long GH = selected.gates * H;
+  const size_t item = selected.item;
+  if (N < 1 || T < 1 || D < 1 || H < 1 || column + H > width || (one_hot && V != D))
+    return PyErr_Format(PyExc_ValueError, "sizes that do not fit");
+  std::vector<int64_t> lengths;
+  if (!read_lengths(a[2], N, T, &lengths)) return nullptr;
+  Array x, ids, table, weight_ih, weight_hh, bias, h0, c0, outputs, h, c;
+  if (!x.take(a[3], "x", N * T * D, item) || !ids.take(a[4], "ids", N * T, 8) ||
+      !table.take(a[5], "table", V * D, item) || !weight_ih.take(a[6], "weight_ih", GH * D, item) ||
+      !weight_hh.take(a[7], "weight_hh", GH * H, item) || !bias.take(a[8], "bias", GH, item) ||
+      !h0.take(a[10], "h0", N * H, item) || !c0.take(a[11], "c0", N * H, item) ||
+      !outputs.take(a[12], "outputs", N * T * width, item, true) || !h.take(a[13], "h", N * H, item, true) ||
+      !c.take(a[14], "c", N * H, item, true))
+    return nullptr;
+  const PackedWeights *packed = nullptr;
+  if (a[9] != Py_None) {
+    packed = (const PackedWeights *)PyCapsule_GetPointer(a[9], PACKED);
+    if (!packed) return nullptr;
+    if (packed->kernels != selected.kernels || packed->D != D || packed->H != H)
+      return PyErr_Format(PyExc_ValueError, "packed for other kernels or sizes");
+  } else if (!weight_ih.held || !weight_hh.held || !bias.held) {
+    return PyErr_Format(PyExc_ValueError, "no weights");
+  }
+  if (!h.held || (GH != H && !c.held) || x.held == ids.held || ids.held != (V > 0) ||
+      (ids.held && table.held == one_hot))
+    return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
+
+  std::unique_ptr<OwnedSchedule> schedule(new OwnedSchedule(
+      N, T, lengths.empty() ? nullptr : lengths.data(), reverse, rows_of_a_task(selected.gates, D, H)));
+  if (ids.held) {
+    for (long row = 0; row < N; ++row)
+      for (long t = 0; t < (lengths.empty() ? T : lengths[row]); ++t) {
+        const int64_t id = ((const int64_t *)ids.data())[row * T + t];
+        if (id < 0 || id >= V)
+          return PyErr_Format(PyExc_IndexError, "token %lld of row %ld: expected 0 to %ld", (long long)id, row, V - 1);
+      }
+  }
+  Forward f = {};
+  f.size = {&schedule->schedule, D, H, V, one_hot, keep, usable_threads(n[8])};
+  f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
+  f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
+  f.packed = packed ? packed->block.memory : nullptr;
+  f.h0 = h0.data(), f.c0 = c0.data(), f.h = h.data(), f.c = c.data();
+  f.outputs = outputs.held ? (char *)outputs.data() + column * item : nullptr, f.output_stride = width;
+
+  std::unique_ptr<Tape> tape;
+  if (keep) {
+    tape.reset(new Tape{selected, f.size, nullptr, h0.held, workspaces().take(selected.kernels->tape_bytes(f.size))});
+    if (!tape->block.memory) return PyErr_NoMemory();
+    f.tape = tape->block.memory;
+  }
+  {
+    Borrowed scratch(selected.kernels->forward_bytes(f));
+    if (!scratch.block.memory) {
+      if (tape) workspaces().give(tape->block);
+      return PyErr_NoMemory();
+    }
+    f.scratch = scratch.block.memory;
+    Py_BEGIN_ALLOW_THREADS;
+    selected.kernels->forward(f);
+    Py_END_ALLOW_THREADS;
+  }
+  if (!tape) Py_RETURN_NONE;
+  tape->schedule = std::move(schedule);
+  PyObject *capsule = PyCapsule_New(tape.get(), TAPE, free_tape);
+  if (!capsule) {
+    workspaces().give(tape->block);
+    return nullptr;
+  }
+  tape.release();
+  return capsule;
+}
+
+// backward(tape, threads, output_width, output_column, table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0,
+//          dc0, d_weight_ih, d_weight_hh, d_bias)
+PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 17) return PyErr_Format(PyExc_TypeError, "backward takes 17 arguments, got %zd", count);
+  const Tape *tape = (const Tape *)PyCapsule_GetPointer(a[0], TAPE);
+  if (!tape) return nullptr;
+  const long threads = PyLong_AsLong(a[1]), width = PyLong_AsLong(a[2]), column = PyLong_AsLong(a[3]);
+  if (PyErr_Occurred()) return nullptr;
+  const Schedule &s = tape->schedule->schedule;
+  const long N = s.rows, T = s.time, D = tape->size.D, H = tape->size.H, V = tape->size.vocabulary;
+  const size_t item = tape->selected.item;
+  Array table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0, dc0, d_weight_ih, d_weight_hh, d_bias;
+  const long GH = tape->selected.gates * H;
+  if (!table.take(a[4], "table", V * D, item) || !weight_ih.take(a[5], "weight_ih", GH * D, item) ||
+      !weight_hh.take(a[6], "weight_hh", GH * H, item) ||
+      !d_outputs.take(a[7], "d_outputs", N * T * width, item) || !dh.take(a[8], "dh", N * H, item) ||
+      !dc.take(a[9], "dc", N * H, item) || !dx.take(a[10], "dx", N * T * D, item, true) ||
+      !d_table.take(a[11], "d_table", V * D, item, true) || !dh0.take(a[12], "dh0", N * H, item, true) ||
+      !dc0.take(a[13], "dc0", N * H, item, true) ||
+      !d_weight_ih.take(a[14], "d_weight_ih", GH * D, item, true) ||
+      !d_weight_hh.take(a[15], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[16], "d_bias", GH, item, true))
+    return nullptr;
+  const bool embedded = V > 0 && !tape->size.one_hot;
+  if ((!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held || !d_weight_ih.held || !d_weight_hh.held ||
+      !d_bias.held || (d_outputs.held && column + H > width) || table.held != embedded || (dx.held && V > 0) ||
+      (d_table.held && !embedded))
+    return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
+
+  Backward b = {};
+  b.size = tape->size;
+  b.size.schedule = &s, b.size.threads = usable_threads(threads);
+  b.table = table.data(), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
+  b.tape = tape->block.memory, b.initial_state = tape->initial_state;
+  b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
+  b.dh = dh.data(), b.dc = dc.data(), b.dx = dx.data(), b.d_table = d_table.data();
+  b.dh0 = dh0.data(), b.dc0 = dc0.data();
+  b.d_weight_ih = d_weight_ih.data(), b.d_weight_hh = d_weight_hh.data(), b.d_bias = d_bias.data();
+  Borrowed scratch(tape->selected.kernels->backward_bytes(b));
+  if (!scratch.block.memory) return PyErr_NoMemory();
+  b.scratch = scratch.block.memory;
+  Py_BEGIN_ALLOW_THREADS;
+  tape->selected.kernels->backward(b);
+  Py_END_ALLOW_THREADS;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef METHODS[] = {
+    {"targets", targets, METH_NOARGS, "[(name, whether this CPU runs it)], best first"},
+    {"threads", threads, METH_NOARGS, "how many threads a call may use"},
+    {"pack", (PyCFunction)(void (*)())pack, METH_FASTCALL, nullptr},
+    {"forward", (PyCFunction)(void (*)())forward, METH_FASTCALL, nullptr},
+    {"backward", (PyCFunction)(void (*)())backward, METH_FASTCALL, nullptr},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__kernels() {
+  pthread_atfork(nullptr, nullptr, [] { forked = true; });
+  return PyModule_Create(&MODULE);
+}

@@ -1,0 +1,144 @@
+// Vectors of `real` of whatever width the target has, in the vector extensions of GCC and Clang, and the
+// exponential functions of the gates. Included by kernels.cpp alone, which defines `real`.
+//
+// Every function is right for NaN (comparisons are written so that NaN passes) and for infinity.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, REGISTERS = 32;
+#elif defined(__AVX__)
+constexpr int VECTOR_BYTES = 32, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int VECTOR_BYTES = 16, REGISTERS = 32;
+#else
+constexpr int VECTOR_BYTES = 16, REGISTERS = 16;
+#endif
+
+constexpr bool SINGLE = sizeof(real) == 4;
+constexpr int W = VECTOR_BYTES / sizeof(real);  // numbers in a vector
+
+using bits = std::conditional_t<SINGLE, int32_t, int64_t>;
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef bits mask __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE vec load(const real *from) {
+  vec a;
+  std::memcpy(&a, from, sizeof a);  // one unaligned load
+  return a;
+}
+INLINE void store(real *to, vec a) { std::memcpy(to, &a, sizeof a); }
+INLINE vec all(real a) { return a - vec{}; }
+
+// Keeps a loaded vector in its register: GCC would load it again for every row that it is multiplied with.
+#if defined(__x86_64__)
+#define KEEP_IN_REGISTER(a) asm("" : "+v"(a))
+#elif defined(__aarch64__)
+#define KEEP_IN_REGISTER(a) asm("" : "+w"(a))
+#else
+#define KEEP_IN_REGISTER(a)
+#endif
+
+INLINE vec at_most(vec a, real limit) { return a > all(limit) ? all(limit) : a; }
+INLINE vec at_least(vec a, real limit) { return a < all(limit) ? all(limit) : a; }
+
+// ---------------------------------------------------------------- exponentials
+//
+// x = n·ln 2 + r with n whole and |r| ≤ ln 2 / 2; then exp(x) = 2^n·exp(r). ln 2 is subtracted in two parts, the first
+// of which has so few digits that n times it is exact.
+
+struct Reduced {
+  vec scale;  // 2^n
+  vec expm1;  // exp(r) - 1
+};
+
+// x within ±87 (float32) or ±700 (float64). Error of expm1: 1.4e-8 of its value before rounding, 1e-17 in float64.
+INLINE Reduced reduce(vec x) {
+  constexpr int EXPONENT = SINGLE ? 23 : 52;
+  // Adding this rounds to a whole number n, and leaves n + the exponent's bias in the low bits.
+  constexpr real ROUND = SINGLE ? real(12582912 + 127) : real(6755399441055744.0 + 1023);
+  vec rounded = x * real(1.44269504088896340736) + ROUND;
+  vec n = rounded - ROUND;
+  vec r = x - n * (SINGLE ? real(0.693359375) : real(0.69314718036912381649));
+  r = r - n * (SINGLE ? real(-2.12194440054690583e-4) : real(1.90821492927058770002e-10));
+  vec p;
+  if constexpr (SINGLE) {  // minimax in the relative error of expm1, by iterated weighted least squares
+    p = all(real(0.00138825139059));
+    p = p * r + real(0.00836654727056);
+    p = p * r + real(0.041667200749);
+    p = p * r + real(0.166665434228);
+    p = p * r + real(0.499999981495);
+  } else {  // the Taylor series: 1 / k! from k = 13 down to 2
+    p = all(real(1.0 / 6227020800));
+    p = p * r + real(1.0 / 479001600);
+    p = p * r + real(1.0 / 39916800);
+    p = p * r + real(1.0 / 3628800);
+    p = p * r + real(1.0 / 362880);
+    p = p * r + real(1.0 / 40320);
+    p = p * r + real(1.0 / 5040);
+    p = p * r + real(1.0 / 720);
+    p = p * r + real(1.0 / 120);
+    p = p * r + real(1.0 / 24);
+    p = p * r + real(1.0 / 6);
+    p = p * r + real(0.5);
+  }
+  return {(vec)((mask)rounded << EXPONENT), p * (r * r) + r};
+}
+
+// 1 / (1 + exp(-x)): small errors in its relative sense too, down to exp(-88), where a gate is all but shut.
+INLINE vec sigmoid(vec x) {
+  constexpr real LOWEST = SINGLE ? -87 : -700, HIGHEST = SINGLE ? 88 : 709;
+  Reduced e = reduce(at_least(at_most(-x, HIGHEST), LOWEST));
+  return real(1) / ((e.expm1 * e.scale + e.scale) + real(1));
+}
+
+// -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: exact to the last digits near 0, ±1 far from it.
+INLINE vec tanh(vec x) {
+  const mask sign = (mask)all(real(-0.0));
+  vec positive = (vec)((mask)x & ~sign);
+  Reduced e = reduce(at_least(positive * real(-2), SINGLE ? -40 : -80));
+  vec expm1 = e.expm1 * e.scale + (e.scale - real(1));
+  vec t = expm1 / (expm1 + real(2));  // ≤ 0
+  return (vec)(((mask)t & ~sign) | ((mask)x & sign));
+}
+
+// ---------------------------------------------------------------- transposition
+
+template <int HALF> INLINE vec interleave(vec a, vec b) {
+  // a0 b0 a1 b1 … of the lower (HALF = 0) or the upper (1) halves.
+#if defined(__clang__)
+  vec c;
+  for (int k = 0; k < W; ++k) c[k] = (k & 1 ? b : a)[HALF * W / 2 + k / 2];
+  return c;
+#else
+  mask order;
+  for (int k = 0; k < W; ++k) order[k] = HALF * W / 2 + k / 2 + (k & 1 ? W : 0);
+  return __builtin_shuffle(a, b, order);
+#endif
+}
+
+// rows[i][k] becomes rows[k][i]: log2(W) rounds of interleaving the first half of the rows with the second.
+INLINE void transpose(vec (&rows)[W]) {
+  UNROLL
+  for (int round = 1; round < W; round *= 2) {
+    vec next[W];
+    UNROLL
+    for (int i = 0; i < W / 2; ++i) {
+      next[2 * i] = interleave<0>(rows[i], rows[i + W / 2]);
+      next[2 * i + 1] = interleave<1>(rows[i], rows[i + W / 2]);
+    }
+    UNROLL
+    for (int i = 0; i < W; ++i) rows[i] = next[i];
+  }
+}
+
+}  // namespace

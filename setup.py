@@ -1,0 +1,79 @@
+"""The compiled kernels of the CPU; everything else of the build is in pyproject.toml.
+
+backends/cpu/kernels.cpp is compiled once for each instruction set and dtype, so that one wheel runs on every CPU of its
+architecture: the best of them is chosen when the module is loaded. Without a GCC or Clang the package installs without
+kernels, and says so (`xlstm devices`).
+"""
+
+import os
+import platform
+import sys
+import tempfile
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FOLDER = "backends/cpu"
+
+# The instruction sets of each architecture and the compiler's flags for them: the same names as in targets.h.
+TARGETS = {
+    "x86_64": {
+        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"],
+        "avx2": ["-mavx2", "-mfma"],
+        "sse2": ["-msse2"],
+    },
+    "aarch64": {"neon": []},
+}
+ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}  # other systems' names for them
+# -ffast-math is not among them: it gives wrong results for NaN, and slower products.
+FLAGS = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+
+
+class BuildKernels(build_ext):
+    """Compiles kernels.cpp for each target, then the module around them."""
+
+    def build_extension(self, extension):
+        if self.compiler.compiler_type == "msvc":
+            raise RuntimeError("the kernels need GCC or Clang")
+        extra = os.environ.get("XLSTM_BUILD_FLAGS", "").split()  # sanitizers, a debugger
+        flags = [*FLAGS, *extra]
+        if self.compiles(["-fopenmp"]):
+            flags.append("-fopenmp")
+            extension.extra_link_args.append("-fopenmp")
+        extension.extra_link_args += extra
+        machine = ARCHITECTURES.get(platform.machine(), platform.machine())
+        for target, target_flags in TARGETS.get(machine, {"generic": []}).items():
+            for real in ("float", "double"):
+                extension.extra_objects += self.compiler.compile(
+                    [f"{FOLDER}/kernels.cpp"],
+                    output_dir=os.path.join(self.build_temp, target, real),
+                    macros=[("XLSTM_TARGET", target), ("XLSTM_REAL", real)],
+                    extra_postargs=[*flags, "-fno-exceptions", "-fno-rtti", *target_flags],
+                    depends=extension.depends,
+                )
+        extension.extra_compile_args += flags
+        super().build_extension(extension)
+
+    def compiles(self, flags):
+        """Whether the compiler takes these flags and links with them."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "empty.cpp")
+            with open(source, "w", encoding="utf-8") as file:
+                file.write("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([source], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_executable(objects, os.path.join(folder, "empty"), extra_postargs=flags)
+            except Exception:  # distutils' errors have no common base that is public
+                return False
+        return True
+
+
+headers = [f"{FOLDER}/{name}.h" for name in ("kernels", "matrix", "schedule", "targets", "vector")]
+kernels = Extension(
+    "xlstm.backends.cpu._kernels",
+    [f"{FOLDER}/module.cpp"],
+    language="c++",
+    depends=[*headers, f"{FOLDER}/kernels.cpp"],
+    optional=True,  # without a compiler the package installs without it
+)
+setup(ext_modules=[] if sys.platform == "win32" else [kernels], cmdclass={"build_ext": BuildKernels})
