@@ -18,7 +18,8 @@ FOLDER = "backends/cpu"
 # The instruction sets of each architecture and the compiler's flags for them: the same names as in targets.h.
 TARGETS = {
     "x86_64": {
-        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"],
+        # The compiler uses avx512bf16 only where the source names it, and there the CPU is asked first.
+        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx512bf16", "-mavx2", "-mfma"],
         "avx2": ["-mavx2", "-mfma"],
         "sse2": ["-msse2"],
     },

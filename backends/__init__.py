@@ -87,6 +87,8 @@ class DeviceReport(NamedTuple):
     library: str
     kernels: str
     detail: str
+    about_kernels: str = ""
+    """Which there are, or why there are none and what would change that."""
 
 
 def select(device: str | None, default: str = "auto", flops_per_step: float | None = None) -> Backend:
@@ -182,7 +184,8 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     if backend.library == "numpy":
         layer = cpu.layer(cell, dtype)
         if layer is not None:
-            return Choice(layer, str(cpu.target), "compiled for this CPU")
+            others = [f"{name}{'' if runs else ' (not of this CPU)'}" for name, runs in cpu.targets().items()]
+            return Choice(layer, str(cpu.target), f"compiled: {', '.join(others)}; {cpu.threads()} threads")
         reason = cpu.why_not()
     else:
         reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
@@ -221,4 +224,10 @@ def report() -> list[DeviceReport]:
 
 def _entry(backend: Backend, library: str, detail: str) -> DeviceReport:
     choice = find("lstm", backend, "float32", "auto")
-    return DeviceReport(backend.device, True, False, library, choice.kernels, detail)
+    return DeviceReport(backend.device, True, False, library, choice.kernels, detail, choice.reason)
+
+
+def say_which_kernels(choice: Choice) -> None:
+    """Say once, where training begins, that the reference path runs for want of kernels that could be had."""
+    if choice.layer is None and choice.reason == cpu.why_not():
+        _say_once("no kernels", choice.reason)

@@ -416,6 +416,7 @@ def _devices(options: Any) -> tuple[str, dict[str, Any]]:
         if entry.usable:
             mark = "  <- used" if entry.device in used else ""
             lines.append(f"{entry.device}: {entry.detail}; {entry.library}; kernels: {entry.kernels}{mark}")
+            lines.append(f"    {entry.about_kernels}")
         else:
             lines.append(f"{entry.device}: not usable: {entry.detail}")
     wanted = os.environ.get("XLSTM_DEVICE")

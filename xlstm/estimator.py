@@ -21,7 +21,7 @@ from .labels import classes_of, known, mean_one, row_weights
 from .model import Architecture, Model
 from .seeds import own_generator
 from .sequences import HostArray
-from .stream import Stream
+from .stream import Prepared, Stream
 
 UPDATE_BUDGET = 1000
 """With max_iter=None, so many updates are made, ..."""
@@ -93,7 +93,7 @@ class SequenceClassifier:
     device : str or None
         "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto".
     kernels : {"auto", "reference", "compiled"}
-        Which implementation of the layers; "compiled" is an error where there is none (as in this version).
+        Which implementation of the layers; "compiled" is an error where there is none.
     random_state : int, generator or None
         Where the weights, the order of the rows and the dropout masks are drawn from.
     verbose : bool
@@ -544,16 +544,7 @@ class SequenceClassifier:
 
     def _logits(self, X: Any) -> HostArray:
         """(n, K) on the host, float64 or float32 as computed."""
-        fitted = self._state()
-        data = sequences.read(X, self.encoding)
-        fitted.check(data, X)
-        encoded = fitted.encoded(data)
-        model = fitted.model
-        logits = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of the range saturate the gates
-            for rows in batch.by_length(encoded.lengths):
-                logits[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
-        return logits
+        return self._state().logits(X, self.encoding)
 
     def decision_function(self, X: Any) -> HostArray:
         """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
@@ -611,6 +602,10 @@ class SequenceClassifier:
             If the model is bidirectional: its second direction begins at the end.
         """
         return Stream(self._state(), self.encoding)
+
+    def prepare(self) -> Prepared:
+        """A frozen copy for inference, its parameters packed once: `probabilities = call(X)`; see `Prepared`."""
+        return Prepared(self._state(), self.encoding)
 
     def save(self, path: Any) -> None:
         """Write the classifier to one file, whole or not at all: `xlstm.load` reads it.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import columns, encode, sequences, train
+from . import batch, columns, encode, sequences, train
 from .backends import Backend
 from .batch import Encoded
 from .model import Model
@@ -51,6 +51,18 @@ class Fitted:
                 f"row {row} of X holds numbers too large for {dtype}: rescale them, or use dtype='float64'."
             )
         return Encoded.of(steps, data.lengths)
+
+    def logits(self, X: Any, encoding: str) -> HostArray:
+        """(n, K) for the sequences X, on the host, in the model's dtype."""
+        data = sequences.read(X, encoding)
+        self.check(data, X)
+        encoded = self.encoded(data)
+        model = self.model
+        logits: HostArray = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of the range saturate the gates
+            for rows in batch.by_length(encoded.lengths):
+                logits[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
+        return logits
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""

@@ -1,4 +1,4 @@
-"""The compiled kernels of the CPU: which there are, which run here, and why not the others.
+"""The compiled kernels of the CPU: which there are, which run here, on how many threads, and why not the others.
 
 The instruction set is chosen once, when this module is loaded: the best that the CPU has, or the one that the
 environment variable XLSTM_CPU_TARGET names. `find` in the package above asks here.
@@ -6,20 +6,21 @@ environment variable XLSTM_CPU_TARGET names. `find` in the package above asks he
 
 from __future__ import annotations
 
+import importlib
+import math
 import os
 from typing import Any
 
 from .layer import CompiledLayer
 
 try:
-    from . import _kernels
-except ImportError as error:  # built without a compiler, or for another Python
-    _kernels = None  # type: ignore[assignment]
-    _missing = str(error)
+    _kernels: Any = importlib.import_module("._kernels", __name__)
+except ImportError:  # installed without a compiler
+    _kernels = None
 
 CELLS = ("lstm", "rnn")
 DTYPES = ("float32", "float64")
-INSTALL = "install a C++ compiler (GCC or Clang), then: pip install --force-reinstall --no-deps xp-lstm"
+REMEDY = "install GCC or Clang with C++, then reinstall this package from its sources (pip install -e . in a checkout)"
 
 
 def targets() -> dict[str, bool]:
@@ -44,15 +45,59 @@ target = _choose()
 """The instruction set in use; None where there are no kernels."""
 
 
-def layer(cell: str, dtype: str) -> Any | None:
+def layer(cell: str, dtype: str) -> CompiledLayer | None:
     """The compiled layer for a cell and dtype, or None where there is none."""
     if target is None:
         return None
     number = list(targets()).index(target)
     which = (number * len(DTYPES) + DTYPES.index(dtype)) * len(CELLS) + CELLS.index(cell)
-    return CompiledLayer(_kernels, which, cell, dtype, threads=0)
+    return CompiledLayer(_kernels, which, cell, dtype)
 
 
 def why_not() -> str:
     """Why there are no kernels, and what would change that."""
-    return f"the compiled kernels were not built: {INSTALL}"
+    return f"the compiled kernels were not built, the reference path runs: {REMEDY}"
+
+
+# ---------------------------------------------------------------- threads
+
+
+def threads() -> int:
+    """How many threads a call of the kernels may use now."""
+    return 1 if _kernels is None else int(_kernels.threads())
+
+
+def set_threads(number: int | None) -> None:
+    """Use at most so many threads from now on; None goes back to as many as the process may use.
+
+    That is the smallest of OMP_NUM_THREADS, the processors that it is allowed to run on, the share that its control
+    group has of them, and what threadpoolctl set. Small work runs on fewer, down to one.
+    """
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")
+    if _kernels is not None:
+        _kernels.set_threads(number or _share_of_control_group() or 0)
+
+
+def _share_of_control_group() -> int | None:
+    """How many processors' time a container may use, rounded up; None where nothing limits it, or it is said openly.
+
+    OpenMP knows the processors that a process may run on, but not this.
+    """
+    if os.environ.get("OMP_NUM_THREADS"):
+        return None
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # version 2
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:  # version 1
+                quota = file.read().strip()
+            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
+                period = file.read().strip()
+        except OSError:
+            return None
+    return math.ceil(int(quota) / int(period)) if quota.isdigit() and period.isdigit() else None
+
+
+set_threads(None)

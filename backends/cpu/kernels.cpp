@@ -48,13 +48,14 @@ struct Carver {
 // power of two they would all fall into the same few places of the cache.
 INLINE long tile_stride(long rows, long width) { return rows * width + (rows >= 512 ? 71 : 7) * TILE; }
 
-struct Packed {
-  real *gates;  // [unit tile][panel][D + H][width of the panel]
-  real *bias;   // [unit tile][C]
+template <class Stored> struct Packed {
+  Stored *gates;  // [unit tile][panel][D + H][width of the panel]
+  real *bias;     // [unit tile][C]
 };
 
-template <int C> INLINE Packed packed_in(Carver &memory, long D, long H) {
-  return {memory.take(tiles(H) * (D + H) * C), memory.take(tiles(H) * C)};
+template <class Stored, int C> INLINE Packed<Stored> packed_in(Carver &memory, long D, long H) {
+  const long K = whole<Stored>(D) + whole<Stored>(H);
+  return {memory.take<Stored>(tiles(H) * K * C), memory.take(tiles(H) * C)};
 }
 
 // What the forward pass keeps for the backward pass.
@@ -109,15 +110,15 @@ struct Crew {
 };
 
 // `threads` is an upper bound; `flops` are those of one step of the whole batch.
-INLINE Crew crew_for(long threads, const Schedule &schedule, double flops, long unit_tiles) {
+INLINE Crew crew_for(long threads, const Schedule &schedule, double flops, long most_members) {
   // Below these sizes waiting for one another takes longer than the work: measured.
-  constexpr double WORTH_A_TEAM = 1e6, WORTH_A_MEMBER = 4e4;
+  constexpr double WORTH_A_TEAM = 2e6, WORTH_A_MEMBER = 1e5;
   if (threads > MAX_THREADS) threads = MAX_THREADS;
   if (flops * schedule.steps < WORTH_A_TEAM) return {1, 1, 1};
   const long teams = smaller(threads, schedule.tasks);
   long members = threads / teams;
-  members = smaller(members, (unit_tiles + PANEL_TILES - 1) / PANEL_TILES);
-  members = smaller(members, 1 + long(flops / schedule.tasks / WORTH_A_MEMBER / 2));
+  members = smaller(members, most_members);
+  members = smaller(members, 1 + long(flops / schedule.tasks / WORTH_A_MEMBER));
   return {teams * members, teams, members};
 }
 
@@ -222,11 +223,11 @@ struct RNN {
 // ---------------------------------------------------------------- rows of the caller's arrays, and tiles
 
 // One tile of a row: `count` numbers (16, but in the last tile) and zeros.
-INLINE void read_tile(const real *from, long count, real *to) {
-  if (count >= TILE) {
+template <class Stored> INLINE void read_tile(const real *from, long count, Stored *to) {
+  if (std::is_same_v<Stored, real> && count >= TILE) {
     std::memcpy(to, from, TILE * sizeof(real));
   } else {
-    for (long k = 0; k < TILE; ++k) to[k] = k < count ? from[k] : real(0);
+    for (long k = 0; k < TILE; ++k) put(to + k, k < count ? from[k] : real(0));
   }
 }
 INLINE void write_tile(const real *from, long count, real *to) {
@@ -244,24 +245,34 @@ template <int C> INLINE void clear_padding(real *rows_of_gates, long rows, long 
 }
 
 // The features of a task's rows at step t, into the tiles at `to` (its row of that step).
-INLINE void pack_input(const Task &task, long t, long direction, const real *x, long D, real *to, long stride) {
+template <class Stored>
+INLINE void pack_input(const Task &task, long t, long direction, const real *x, long D, Stored *to, long stride) {
   for (long b = 0; b < task.active[t]; ++b) {
     const real *from = x + (task.origin[b] + direction * t) * D;
     for (long k = 0; k < D; k += TILE) read_tile(from + k, D - k, to + (k / TILE) * stride + b * TILE);
   }
 }
 
-template <class Cell>
-void pack_tile(const real *weight_ih, const real *weight_hh, const real *bias, long D, long H, long u, Packed packed) {
+template <class Cell, class Stored>
+void pack_tile(const real *weight_ih, const real *weight_hh, const real *bias, long D, long H, long u,
+               Packed<Stored> packed) {
   constexpr int C = Cell::C;
-  const long K = D + H, units = smaller(TILE, H - u * TILE);
-  real *gates = packed.gates + u * K * C;
+  const long K_x = whole<Stored>(D), K = K_x + whole<Stored>(H), units = smaller(TILE, H - u * TILE);
+  Stored *gates = packed.gates + u * K * C;
   for (int g = 0; g < Cell::GATES; ++g) {
     const long row = g * H + u * TILE;
     pack_rows<C>(weight_ih + row * D, D, units, gates, K, g * TILE);
-    pack_rows<C>(weight_hh + row * H, H, units, gates + D * GatePanels<C>::WIDTH, K, g * TILE);
+    pack_rows<C>(weight_hh + row * H, H, units, gates + K_x * GatePanels<C>::WIDTH, K, g * TILE);
     read_tile(bias + row, units, packed.bias + u * C + g * TILE);
   }
+}
+
+template <class Cell, class Stored>
+void pack_all(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, void *to) {
+  Carver memory{(char *)to};
+  const Packed<Stored> packed = packed_in<Stored, Cell::C>(memory, D, H);
+  for (long u = 0; u < tiles(H); ++u)
+    pack_tile<Cell>((const real *)weight_ih, (const real *)weight_hh, (const real *)bias, D, H, u, packed);
 }
 
 // ---------------------------------------------------------------- forward
@@ -270,47 +281,51 @@ void pack_tile(const real *weight_ih, const real *weight_hh, const real *bias, l
 // beforehand, where the steps of a sequence are its rows.
 constexpr long FEW_ROWS = 4;
 
-template <class Cell> struct ForwardPass {
+// Stored is how activations and weights stand in the products: real, or bfloat16 for inference.
+template <class Cell, class Stored> struct ForwardPass {
   static constexpr int C = Cell::C;
   using Panels = GatePanels<C>;
   const Forward &f;
   const Schedule &s;
-  const long D, H, K, N, nt, V;
+  const long D, H, N, nt, V, K_x, K;  // K rows of packed weights, K_x of them of the input
   const bool keep, tokens, one_hot, beforehand;
   Kept<Cell> kept;
-  Packed packed;
+  Packed<Stored> packed;
+  Stored *x_tiles = nullptr;  // [tile][valid step][16]
   // The input's share of z where it is not part of the sum of a step: a row a token, or a row a valid step.
   real *projected = nullptr;
   long projected_rows, projected_stride;
-  real *table = nullptr;  // [tile][V][16]
+  Stored *table = nullptr;  // [tile][V][16]
   long table_stride;
-  real *h_now[2] = {}, *c_now = nullptr;  // without keep: of all rows, before and after a step
+  Stored *h_now[2] = {};  // without keep: of all rows, before and after a step
+  real *c_now = nullptr;
   long now_stride;
   Cell cell;
   Barrier everyone, team[MAX_THREADS];
 
   ForwardPass(const Forward &given, Carver scratch, size_t *bytes = nullptr)
-      : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), K(D + H), N(s.rows), nt(tiles(H)),
-        V(given.size.vocabulary), keep(given.size.keep), tokens(V > 0), one_hot(given.size.one_hot),
+      : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), N(s.rows), nt(tiles(H)),
+        V(given.size.vocabulary), K_x(whole<Stored>(D)), K(K_x + whole<Stored>(H)), keep(given.size.keep), tokens(V > 0), one_hot(given.size.one_hot),
         beforehand(!tokens && N <= FEW_ROWS && s.steps > 1), kept(given.size, Carver{keep ? (char *)given.tape : nullptr}) {
     if (given.packed) {
       Carver there{(char *)given.packed};
-      packed = packed_in<C>(there, D, H);
+      packed = packed_in<Stored, C>(there, D, H);
     } else {
-      packed = packed_in<C>(scratch, D, H);
+      packed = packed_in<Stored, C>(scratch, D, H);
     }
-    projected_rows = tokens ? V : beforehand ? s.valid : 0;
+    projected_rows = tokens && !one_hot ? V : beforehand ? s.valid : 0;
     projected_stride = tile_stride(projected_rows, C);
     table_stride = tile_stride(V, TILE);
     now_stride = tile_stride(N, TILE);
     if (beforehand && keep) projected = kept.gates, projected_stride = kept.gate_stride;
     else if (projected_rows) projected = scratch.take(nt * projected_stride);
-    if (tokens && !one_hot) table = scratch.take(tiles(D) * table_stride);
+    if (tokens && !one_hot) table = scratch.take<Stored>(tiles(D) * table_stride);
+    if constexpr (std::is_same_v<Stored, real>) x_tiles = kept.x;
     if (!keep) {
       if (tokens) kept.ids = scratch.take<int32_t>(s.valid);
-      else kept.x = scratch.take(tiles(D) * kept.x_stride);
-      h_now[0] = scratch.take(nt * now_stride);
-      h_now[1] = scratch.take(nt * now_stride);
+      else x_tiles = scratch.take<Stored>(tiles(D) * kept.x_stride);
+      h_now[0] = scratch.take<Stored>(nt * now_stride);
+      h_now[1] = scratch.take<Stored>(nt * now_stride);
       if (Cell::HAS_C) c_now = scratch.take(nt * now_stride);
     }
     if (bytes) *bytes = scratch.used;
@@ -360,31 +375,23 @@ template <class Cell> struct ForwardPass {
   }
 
   void project(long u) {
-    const real *weights = packed.gates + u * K * C, *bias = packed.bias + u * C;
+    const Stored *weights = packed.gates + u * K * C;
+    const real *bias = packed.bias + u * C;
     real *to = projected + u * projected_stride;
-    if (one_hot) {  // the packed input weights are such a table, but for the bias
-      for (int p = 0; p < Panels::COUNT; ++p)
-        for (long v = 0; v < V; ++v)
-          for (int k = 0; k < Panels::WIDTH; k += W)
-            store(to + v * C + p * Panels::WIDTH + k,
-                  load(weights + (p * K + v) * Panels::WIDTH + k) + load(bias + p * Panels::WIDTH + k));
-      return;
-    }
-    const real *x = tokens ? table : kept.x;
+    const Stored *x = tokens ? table : x_tiles;
     const long stride = tokens ? table_stride : kept.x_stride;
     row_groups(projected_rows, [&](long r, long rows) {
-      Panels::compute(rows, x + r * TILE, stride, D, nullptr, 0, 0, weights, K, 0, bias, 0, to + r * C);
+      Panels::compute(rows, x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0, weights, K, 0, bias, 0, to + r * C);
     });
   }
 
   void pack_step(const Task &task, long t) {
-    pack_input(task, t, s.direction, (const real *)f.x, D, kept.x + task.start[t] * TILE, kept.x_stride);
+    pack_input(task, t, s.direction, (const real *)f.x, D, x_tiles + task.start[t] * TILE, kept.x_stride);
   }
 
   // A task's rows through all steps, by `members` threads that share the hidden units.
   void task(const Task &task, long member, long members, Barrier &barrier) {
-    const Share panels = share((nt + PANEL_TILES - 1) / PANEL_TILES, member, members);
-    const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
+    const Share units = share(nt, member, members);
     for (long u = units.begin; u < units.end; ++u) start(task, u);
     if (member == 0 && f.outputs) clear_outputs(task);
     barrier.wait(members);
@@ -396,8 +403,8 @@ template <class Cell> struct ForwardPass {
     }
   }
 
-  real *h_before(const Task &task, long t) const {
-    return keep ? kept.h + task.start[t] * TILE : h_now[t & 1] + task.first * TILE;
+  Stored *h_before(const Task &task, long t) const {
+    return keep ? (Stored *)kept.h + task.start[t] * TILE : h_now[t & 1] + task.first * TILE;
   }
   long h_stride() const { return keep ? kept.h_stride : now_stride; }
   real *c_before(const Task &task, long t) const {
@@ -409,9 +416,9 @@ template <class Cell> struct ForwardPass {
     const long stride = h_stride(), units = H - u * TILE;
     for (long b = 0; b < task.rows; ++b) {
       const long at = task.row[b] * H + u * TILE;
-      real *h = h_before(task, 0) + u * stride + b * TILE;
+      Stored *h = h_before(task, 0) + u * stride + b * TILE;
       if (f.h0) read_tile((const real *)f.h0 + at, units, h);
-      else std::memset(h, 0, TILE * sizeof(real));
+      else std::memset(h, 0, TILE * sizeof(Stored));
       if constexpr (Cell::HAS_C) {
         real *c = c_before(task, 0) + u * stride + b * TILE;
         if (f.c0) read_tile((const real *)f.c0 + at, units, c);
@@ -445,9 +452,18 @@ template <class Cell> struct ForwardPass {
   void step(const Task &task, long t, long u, long b, long rows) {
     const long row = task.start[t] + b, units = smaller(TILE, H - u * TILE), stride = h_stride();
     alignas(64) real z[MR * C], spare[MR][TILE];
-    const real *weights = packed.gates + u * K * C, *from = packed.bias + u * C;
+    const Stored *weights = packed.gates + u * K * C;
+    const real *from = packed.bias + u * C;
     long from_stride = 0;
-    if (tokens) {
+    if (one_hot) {  // the packed weights of the input hold a row for each token
+      for (long r = 0; r < rows; ++r)
+        for (int p = 0; p < Panels::COUNT; ++p)
+          for (int k = 0; k < Panels::WIDTH; k += W) {
+            const real *weight = (const real *)weights + (p * K + kept.ids[row + r]) * Panels::WIDTH + k;
+            store(z + r * C + p * Panels::WIDTH + k, load(weight) + load(from + p * Panels::WIDTH + k));
+          }
+      from = z, from_stride = C;
+    } else if (tokens) {
       const real *rows_of_tokens = projected + u * projected_stride;
       for (long r = 0; r < rows; ++r) std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * C, C * sizeof(real));
       from = z, from_stride = C;
@@ -455,14 +471,17 @@ template <class Cell> struct ForwardPass {
       from = projected + u * projected_stride + row * C, from_stride = C;
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
-    Panels::compute(rows, with_x ? kept.x + row * TILE : nullptr, kept.x_stride, with_x ? D : 0,
-                    h_before(task, t) + b * TILE, stride, with_h ? H : 0, weights, K, with_x ? 0 : D, from, from_stride, z);
+    Panels::compute(rows, (const Stored *)(with_x ? x_tiles + row * TILE : nullptr), kept.x_stride, with_x ? D : 0,
+                    (const Stored *)h_before(task, t) + b * TILE, stride, with_h ? H : 0, weights, K, with_x ? 0 : K_x,
+                    from, from_stride, z);
     clear_padding<C>(z, rows, units);
 
     const long running = task.active[t + 1] - b;  // of these rows, how many go on
-    real *h_to[MR], *c_to[MR];
+    real *h_to[MR] = {}, *c_to[MR] = {};
     for (long r = 0; r < rows; ++r) {
-      h_to[r] = !keep || r < running ? h_before(task, t + 1) + u * stride + (b + r) * TILE : spare[r];
+      h_to[r] = spare[r];
+      if constexpr (std::is_same_v<Stored, real>)
+        if (!keep || r < running) h_to[r] = h_before(task, t + 1) + u * stride + (b + r) * TILE;
       if constexpr (Cell::HAS_C)
         c_to[r] = !keep || r < running ? c_before(task, t + 1) + u * stride + (b + r) * TILE
                                        : kept.c_last + u * kept.last_stride + (task.first + b + r) * TILE;
@@ -471,6 +490,8 @@ template <class Cell> struct ForwardPass {
     if (keep) cell.template activate<true>(rows, z, c, c_to, h_to, kept.gates + u * kept.gate_stride + row * C);
     else cell.template activate<false>(rows, z, c, c_to, h_to, nullptr);
 
+    if constexpr (!std::is_same_v<Stored, real>)
+      for (long r = 0; r < rows; ++r) read_tile(h_to[r], TILE, h_before(task, t + 1) + u * stride + (b + r) * TILE);
     if (f.outputs) {
       for (long r = 0; r < rows; ++r)
         write_tile(h_to[r], units,
@@ -541,7 +562,7 @@ template <class Cell> struct BackwardPass {
 
   void run() {
     const double flops = 4.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
-    const Crew wanted = crew_for(f.size.threads, s, flops, nt);
+    const Crew wanted = crew_for(f.size.threads, s, flops, (nt + PANEL_TILES - 1) / PANEL_TILES);
     const long blocks = (s.steps + block_steps - 1) / block_steps;
     parallel(wanted.threads, [&](long id, long threads) {
       const Crew crew = threads == wanted.threads ? wanted : Crew{threads, smaller(threads, s.tasks), 1};
@@ -764,30 +785,46 @@ template <class Cell> struct BackwardPass {
 
 // ---------------------------------------------------------------- the table
 
+bool has_bfloat16() {
+#if defined(__AVX512BF16__)
+  return BFLOAT16 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+template <class Cell, class Stored> size_t packed_bytes(long D, long H) {
+  Carver memory{nullptr};
+  packed_in<Stored, Cell::C>(memory, D, H);
+  return memory.used;
+}
+
+template <class Cell, class Stored> size_t forward_bytes(const Forward &f) {
+  size_t bytes;
+  ForwardPass<Cell, Stored>(f, Carver{nullptr}, &bytes);
+  return bytes;
+}
+
+// What stands for bfloat16 where it is not compiled: its code is then never reached, nor made twice.
+using half = std::conditional_t<BFLOAT16, bfloat16, real>;
+
 template <class Cell> constexpr Kernels kernels_of() {
   return {
-      [](long D, long H) {
-        Carver memory{nullptr};
-        packed_in<Cell::C>(memory, D, H);
-        return memory.used;
-      },
-      [](const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, void *to) {
-        Carver memory{(char *)to};
-        const Packed packed = packed_in<Cell::C>(memory, D, H);
-        for (long u = 0; u < tiles(H); ++u)
-          pack_tile<Cell>((const real *)weight_ih, (const real *)weight_hh, (const real *)bias, D, H, u, packed);
+      has_bfloat16,
+      [](long D, long H, bool narrow) { return narrow ? packed_bytes<Cell, half>(D, H) : packed_bytes<Cell, real>(D, H); },
+      [](const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, bool narrow, void *to) {
+        (narrow ? pack_all<Cell, half> : pack_all<Cell, real>)(weight_ih, weight_hh, bias, D, H, to);
       },
       [](const Size &size) {
         size_t bytes;
         Kept<Cell>(size, Carver{nullptr}, &bytes);
         return bytes;
       },
+      [](const Forward &f) { return f.size.bfloat16 ? forward_bytes<Cell, half>(f) : forward_bytes<Cell, real>(f); },
       [](const Forward &f) {
-        size_t bytes;
-        ForwardPass<Cell>(f, Carver{nullptr}, &bytes);
-        return bytes;
+        if (f.size.bfloat16) ForwardPass<Cell, half>(f, Carver{(char *)f.scratch}).run();
+        else ForwardPass<Cell, real>(f, Carver{(char *)f.scratch}).run();
       },
-      [](const Forward &f) { ForwardPass<Cell>(f, Carver{(char *)f.scratch}).run(); },
       [](const Backward &f) {
         size_t bytes;
         BackwardPass<Cell>(f, Carver{nullptr}, &bytes);

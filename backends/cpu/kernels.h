@@ -33,6 +33,7 @@ struct Size {
   long vocabulary; // V, or 0 where the input is no tokens
   bool one_hot;
   bool keep;       // for a backward pass
+  bool bfloat16;   // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
   long threads;    // at most so many
 };
 
@@ -68,8 +69,10 @@ struct Backward {
 
 // Of one cell, dtype and instruction set.
 struct Kernels {
-  size_t (*packed_bytes)(long D, long H);
-  void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, void *packed);
+  bool (*has_bfloat16)();
+  size_t (*packed_bytes)(long D, long H, bool bfloat16);
+  void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, bool bfloat16,
+               void *packed);
   size_t (*tape_bytes)(const Size &);
   size_t (*forward_bytes)(const Forward &);
   void (*forward)(const Forward &);

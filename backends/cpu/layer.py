@@ -37,19 +37,23 @@ class CompiledLayer:
         The number by which it knows them.
     cell, dtype
         `"lstm"` or `"rnn"`, `"float32"` or `"float64"`.
-    threads
-        At most so many; 0 for as many as the process may use.
     """
 
-    def __init__(self, kernels: Any, which: int, cell: str, dtype: str, threads: int) -> None:
+    def __init__(self, kernels: Any, which: int, cell: str, dtype: str) -> None:
         self._forward, self._backward, self._pack = kernels.forward, kernels.backward, kernels.pack
-        self.which, self.dtype, self.threads = which, np.dtype(dtype), threads
+        self.which, self.dtype = which, np.dtype(dtype)
         self.has_c = cell == "lstm"
+        self.has_bfloat16: bool = kernels.has_bfloat16(which)
 
-    def pack(self, params: Mapping[str, Host]) -> Any:
-        """The parameters in the order in which the kernels read them, a copy: for `forward`'s `packed`."""
+    def pack(self, params: Mapping[str, Host], bfloat16: bool = False) -> Any:
+        """The parameters in the order in which the kernels read them, a copy: for `forward`'s `packed`.
+
+        In bfloat16 they serve inference with features alone, where `has_bfloat16` is true.
+        """
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
-        return self._pack(self.which, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"])
+        return self._pack(
+            self.which, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], bfloat16
+        )
 
     def forward(
         self,
@@ -75,12 +79,16 @@ class CompiledLayer:
             ids, table = tokens
             N, T = ids.shape
             V = vocabulary = D if table is None else table.shape[0]
-            if V > N * T:  # a projection of the whole vocabulary would cost more than one of the batch
-                chosen, ids = np.unique(ids, return_inverse=True)
+            if V > N * T and (packed is None or table is not None):
+                # Only the tokens in use: a projection of the whole vocabulary would cost more than one of the batch.
+                if keep:
+                    chosen, ids = np.unique(ids, return_inverse=True)
+                else:
+                    chosen, ids = ids.reshape(-1), np.arange(N * T)
                 ids = ids.reshape(N, T)
                 V = len(chosen)
                 if table is None:
-                    weight_ih, D, packed = weight_ih[:, chosen], V, None
+                    weight_ih, D, packed = np.ascontiguousarray(weight_ih[:, chosen]), V, None
                 else:
                     table = table[chosen]
             ids = np.ascontiguousarray(ids, dtype=np.int64)
@@ -90,13 +98,13 @@ class CompiledLayer:
         c = np.empty((N, H), self.dtype) if self.has_c else None
         tape = self._forward(
             self.which,
-            (N, T, D, H, V, V > 0 and table is None, reverse, keep, self.threads, H, 0),
+            (N, T, D, H, V, V > 0 and table is None, reverse, keep, H, 0),
             lengths,
             x,
             ids,
             _contiguous(table),
-            _contiguous(weight_ih),
-            _contiguous(weight_hh),
+            weight_ih,
+            weight_hh,
             params["bias"],
             packed,
             _contiguous(h0),
@@ -139,12 +147,11 @@ class CompiledLayer:
         dc0 = np.empty((N, H), self.dtype) if self.has_c else None
         self._backward(
             tape.kernels,
-            self.threads,
             H,
             0,
             _contiguous(tape.table),
-            None if dx is None and d_table is None else _contiguous(weight_ih),
-            _contiguous(weight_hh),
+            None if dx is None and d_table is None else weight_ih,
+            weight_hh,
             _contiguous(d_outputs),
             _contiguous(dh),
             _contiguous(dc),

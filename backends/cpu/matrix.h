@@ -6,6 +6,10 @@
 // product of the forward and the backward pass, and nothing is ever transposed or packed again.
 #pragma once
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "vector.h"
 
 namespace {
@@ -60,6 +64,36 @@ template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], cons
   }
 }
 
+// In bfloat16 the products go by pairs: columns of b hold b[k][j], b[k + 1][j] side by side, and an odd n is rounded up to
+// rows of zeros.
+template <class Stored> constexpr long WHOLE = std::is_same_v<Stored, bfloat16> ? 2 : 1;  // rows that go together
+template <class Stored> INLINE long whole(long rows) { return (rows + WHOLE<Stored> - 1) / WHOLE<Stored> * WHOLE<Stored>; }
+
+#if defined(__AVX512BF16__)
+constexpr bool BFLOAT16 = SINGLE;  // compiled; whether this CPU has it is asked at run time
+template <int STRIDE, int R, int V>
+INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, long n) {
+  for (long k = 0; k < n; k += 2, b += 2 * V * W) {
+    __m512bh columns[V];
+    UNROLL
+    for (int j = 0; j < V; ++j) {
+      columns[j] = (__m512bh)_mm512_loadu_si512(b + 2 * j * W);
+      KEEP_IN_REGISTER(columns[j]);
+    }
+    UNROLL
+    for (int r = 0; r < R; ++r) {
+      int pair;
+      std::memcpy(&pair, a + r * STRIDE + k, sizeof pair);
+      const __m512bh factor = (__m512bh)_mm512_set1_epi32(pair);
+      UNROLL
+      for (int j = 0; j < V; ++j) sums[r][j] = (vec)_mm512_dpbf16_ps((__m512)sums[r][j], factor, columns[j]);
+    }
+  }
+}
+#else
+constexpr bool BFLOAT16 = false;
+#endif
+
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
 // One panel of V vectors for R rows. `x` and `h` point to the rows in their first tile; `panel` is [D + H][V·W].
@@ -67,9 +101,9 @@ template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], cons
 //
 // Not inlined, and ending in memory that another function reads: inlined into it, GCC runs out of registers and keeps
 // the sums on the stack.
-template <int COLUMNS, int R, int V>
-NOINLINE void gate_panel(const real *x, long x_stride, long D, const real *h, long h_stride, long H, const real *panel,
-                         const real *start, long start_stride, real *z) {
+template <int COLUMNS, int R, int V, class Stored>
+NOINLINE void gate_panel(const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long H,
+                         const Stored *panel, const real *start, long start_stride, real *z) {
   vec sums[R][V];
   UNROLL
   for (int r = 0; r < R; ++r) {
@@ -79,12 +113,12 @@ NOINLINE void gate_panel(const real *x, long x_stride, long D, const real *h, lo
   for (long k = 0; k < D; k += TILE, x += x_stride) {
     const long n = smaller(TILE, D - k);
     multiply<TILE>(sums, x, panel, n);
-    panel += n * V * W;
+    panel += whole<Stored>(n) * V * W;
   }
   for (long k = 0; k < H; k += TILE, h += h_stride) {
     const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
     multiply<TILE>(sums, h, panel, n);
-    panel += n * V * W;
+    panel += whole<Stored>(n) * V * W;
   }
   UNROLL
   for (int r = 0; r < R; ++r) {
@@ -93,17 +127,18 @@ NOINLINE void gate_panel(const real *x, long x_stride, long D, const real *h, lo
   }
 }
 
-// The gates of a tile of 16 units: COLUMNS = 16 · gates of them, in panels.
+// The gates of a tile of 16 units: COLUMNS = 16 · gates of them, in panels of numbers stored as real or bfloat16.
 template <int COLUMNS> struct GatePanels {
   static constexpr int V = NV * W < COLUMNS ? NV : COLUMNS / W;
   static constexpr int WIDTH = V * W, COUNT = COLUMNS / WIDTH;
 
   // z (rows, COLUMNS) = start + x · W + h · R for rows ≤ MR; `weights` are those of the tile, [COUNT][K][WIDTH], of which
   // the rows from `skip` on are used (skip = D leaves out x).
-  static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long H,
-                      const real *weights, long K, long skip, const real *start, long start_stride, real *z) {
+  template <class Stored>
+  static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long H,
+                      const Stored *weights, long K, long skip, const real *start, long start_stride, real *z) {
     for (int p = 0; p < COUNT; ++p) {
-      const real *panel = weights + (p * K + skip) * WIDTH;
+      const Stored *panel = weights + (p * K + skip) * WIDTH;
       WITH_ROWS(rows, gate_panel<COLUMNS, R, V>(x, x_stride, D, h, h_stride, H, panel, start + p * WIDTH, start_stride,
                                                 z + p * WIDTH))
     }
@@ -112,7 +147,8 @@ template <int COLUMNS> struct GatePanels {
 
 // Writes columns [first, first + 16) of a tile's panels for k < K: from 16 rows of `matrix` (row stride K), of which
 // `rows` exist. The others become 0.
-template <int COLUMNS> INLINE void pack_rows(const real *matrix, long K, long rows, real *weights, long weights_K, int first) {
+template <int COLUMNS>
+INLINE void pack_rows(const real *matrix, long K, long rows, real *weights, long weights_K, int first) {
   using Panels = GatePanels<COLUMNS>;
   UNROLL
   for (int half = 0; half < TILE / W; ++half) {
@@ -133,6 +169,18 @@ template <int COLUMNS> INLINE void pack_rows(const real *matrix, long K, long ro
     }
     for (; k < K; ++k)
       for (int i = 0; i < W; ++i) to[k * Panels::WIDTH + i] = i < here ? from[i * K + k] : real(0);
+  }
+}
+
+// The same in bfloat16, in pairs of rows.
+template <int COLUMNS>
+INLINE void pack_rows(const real *matrix, long K, long rows, bfloat16 *weights, long weights_K, int first) {
+  using Panels = GatePanels<COLUMNS>;
+  for (int i = 0; i < TILE; ++i) {
+    const int column = first + i;
+    bfloat16 *to = weights + (column / Panels::WIDTH) * weights_K * Panels::WIDTH + column % Panels::WIDTH * 2;
+    for (long k = 0; k < whole<bfloat16>(K); ++k)
+      put(to + (k / 2) * 2 * Panels::WIDTH + k % 2, i < rows && k < K ? matrix[i * K + k] : real(0));
   }
 }
 

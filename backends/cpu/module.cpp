@@ -94,16 +94,17 @@ struct Borrowed {
 
 // ---------------------------------------------------------------- threads
 
-// After a fork the child has none of the parent's worker threads, and GNU's OpenMP would wait for them for ever.
-bool forked = false;
+long limit = 0;               // what set_threads was given; 0 for none
+bool several_started = false;  // whether a call of this process may have started worker threads
+bool forked = false;           // whether that was the parent process: its threads are not in this one, and GNU's OpenMP
+                               // would wait for them for ever
 
-long usable_threads(long wanted) {
+long usable_threads() {
   if (forked) return 1;
 #ifdef _OPENMP
   const long most = omp_get_max_threads();  // OMP_NUM_THREADS, the processors allowed, threadpoolctl
-  return wanted > 0 && wanted < most ? wanted : most;
+  return limit > 0 && limit < most ? limit : most;
 #else
-  (void)wanted;
   return 1;
 #endif
 }
@@ -206,6 +207,7 @@ void free_tape(PyObject *capsule) {
 struct PackedWeights {
   const Kernels *kernels;
   long D, H;
+  bool bfloat16;
   Block block;
 };
 
@@ -230,23 +232,39 @@ PyObject *targets(PyObject *, PyObject *) {
   return all;
 }
 
-PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(usable_threads(0)); }
+PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(usable_threads()); }
 
-// pack(which, D, H, weight_ih, weight_hh, bias) -> packed weights
+PyObject *set_threads(PyObject *, PyObject *number) {
+  const long wanted = PyLong_AsLong(number);
+  if (PyErr_Occurred()) return nullptr;
+  limit = wanted;
+  Py_RETURN_NONE;
+}
+
+// has_bfloat16(which) -> bool
+PyObject *has_bfloat16(PyObject *, PyObject *which) {
+  Selected selected;
+  if (!select(which, &selected)) return nullptr;
+  return PyBool_FromLong(selected.kernels->has_bfloat16());
+}
+
+// pack(which, D, H, weight_ih, weight_hh, bias, bfloat16) -> packed weights
 PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 6) return PyErr_Format(PyExc_TypeError, "pack takes 6 arguments, got %zd", count);
+  if (count != 7) return PyErr_Format(PyExc_TypeError, "pack takes 7 arguments, got %zd", count);
   Selected selected;
   if (!select(a[0], &selected)) return nullptr;
   const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]), GH = selected.gates * H;
+  const bool bfloat16 = a[6] == Py_True;
   if (PyErr_Occurred()) return nullptr;
+  if (bfloat16 && !selected.kernels->has_bfloat16()) return PyErr_Format(PyExc_ValueError, "no bfloat16 here");
   Array weight_ih, weight_hh, bias;
   if (!weight_ih.take(a[3], "weight_ih", GH * D, selected.item)) return nullptr;
   if (!weight_hh.take(a[4], "weight_hh", GH * H, selected.item)) return nullptr;
   if (!bias.take(a[5], "bias", GH, selected.item)) return nullptr;
-  std::unique_ptr<PackedWeights> packed(new PackedWeights{selected.kernels, D, H, {}});
-  packed->block = workspaces().take(selected.kernels->packed_bytes(D, H));
+  std::unique_ptr<PackedWeights> packed(new PackedWeights{selected.kernels, D, H, bfloat16, {}});
+  packed->block = workspaces().take(selected.kernels->packed_bytes(D, H, bfloat16));
   if (!packed->block.memory) return PyErr_NoMemory();
-  selected.kernels->pack(weight_ih.data(), weight_hh.data(), bias.data(), D, H, packed->block.memory);
+  selected.kernels->pack(weight_ih.data(), weight_hh.data(), bias.data(), D, H, bfloat16, packed->block.memory);
   PyObject *capsule = PyCapsule_New(packed.get(), PACKED, free_packed);
   if (!capsule) {
     workspaces().give(packed->block);
@@ -256,14 +274,14 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   return capsule;
 }
 
-// forward(which, (N, T, D, H, V, one_hot, reverse, keep, threads, output_width, output_column), lengths, x, ids, table,
+// forward(which, (N, T, D, H, V, one_hot, reverse, keep, output_width, output_column), lengths, x, ids, table,
 //         weight_ih, weight_hh, bias, packed, h0, c0, outputs, h, c) -> tape or None
 PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (count != 15) return PyErr_Format(PyExc_TypeError, "forward takes 15 arguments, got %zd", count);
   Selected selected;
-  long n[11];
-  if (!select(a[0], &selected) || !read_longs(a[1], n, 11, "the sizes")) return nullptr;
-  const long N = n[0], T = n[1], D = n[2], H = n[3], V = n[4], width = n[9], column = n[10];
+  long n[10];
+  if (!select(a[0], &selected) || !read_longs(a[1], n, 10, "the sizes")) return nullptr;
+  const long N = n[0], T = n[1], D = n[2], H = n[3], V = n[4], width = n[8], column = n[9];
   const bool one_hot = n[5], reverse = n[6], keep = n[7];
   const long GH = selected.gates * H;
   const size_t item = selected.item;
@@ -285,6 +303,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
     if (!packed) return nullptr;
     if (packed->kernels != selected.kernels || packed->D != D || packed->H != H)
       return PyErr_Format(PyExc_ValueError, "packed for other kernels or sizes");
+    if (packed->bfloat16 && (keep || V > 0)) return PyErr_Format(PyExc_ValueError, "bfloat16 is for dense inference");
   } else if (!weight_ih.held || !weight_hh.held || !bias.held) {
     return PyErr_Format(PyExc_ValueError, "no weights");
   }
@@ -303,7 +322,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       }
   }
   Forward f = {};
-  f.size = {&schedule->schedule, D, H, V, one_hot, keep, usable_threads(n[8])};
+  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, usable_threads()};
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
   f.packed = packed ? packed->block.memory : nullptr;
@@ -323,6 +342,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       return PyErr_NoMemory();
     }
     f.scratch = scratch.block.memory;
+    several_started = several_started || f.size.threads > 1;
     Py_BEGIN_ALLOW_THREADS;
     selected.kernels->forward(f);
     Py_END_ALLOW_THREADS;
@@ -338,27 +358,27 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   return capsule;
 }
 
-// backward(tape, threads, output_width, output_column, table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0,
+// backward(tape, output_width, output_column, table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0,
 //          dc0, d_weight_ih, d_weight_hh, d_bias)
 PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 17) return PyErr_Format(PyExc_TypeError, "backward takes 17 arguments, got %zd", count);
+  if (count != 16) return PyErr_Format(PyExc_TypeError, "backward takes 16 arguments, got %zd", count);
   const Tape *tape = (const Tape *)PyCapsule_GetPointer(a[0], TAPE);
   if (!tape) return nullptr;
-  const long threads = PyLong_AsLong(a[1]), width = PyLong_AsLong(a[2]), column = PyLong_AsLong(a[3]);
+  const long width = PyLong_AsLong(a[1]), column = PyLong_AsLong(a[2]);
   if (PyErr_Occurred()) return nullptr;
   const Schedule &s = tape->schedule->schedule;
   const long N = s.rows, T = s.time, D = tape->size.D, H = tape->size.H, V = tape->size.vocabulary;
   const size_t item = tape->selected.item;
   Array table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0, dc0, d_weight_ih, d_weight_hh, d_bias;
   const long GH = tape->selected.gates * H;
-  if (!table.take(a[4], "table", V * D, item) || !weight_ih.take(a[5], "weight_ih", GH * D, item) ||
-      !weight_hh.take(a[6], "weight_hh", GH * H, item) ||
-      !d_outputs.take(a[7], "d_outputs", N * T * width, item) || !dh.take(a[8], "dh", N * H, item) ||
-      !dc.take(a[9], "dc", N * H, item) || !dx.take(a[10], "dx", N * T * D, item, true) ||
-      !d_table.take(a[11], "d_table", V * D, item, true) || !dh0.take(a[12], "dh0", N * H, item, true) ||
-      !dc0.take(a[13], "dc0", N * H, item, true) ||
-      !d_weight_ih.take(a[14], "d_weight_ih", GH * D, item, true) ||
-      !d_weight_hh.take(a[15], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[16], "d_bias", GH, item, true))
+  if (!table.take(a[3], "table", V * D, item) || !weight_ih.take(a[4], "weight_ih", GH * D, item) ||
+      !weight_hh.take(a[5], "weight_hh", GH * H, item) ||
+      !d_outputs.take(a[6], "d_outputs", N * T * width, item) || !dh.take(a[7], "dh", N * H, item) ||
+      !dc.take(a[8], "dc", N * H, item) || !dx.take(a[9], "dx", N * T * D, item, true) ||
+      !d_table.take(a[10], "d_table", V * D, item, true) || !dh0.take(a[11], "dh0", N * H, item, true) ||
+      !dc0.take(a[12], "dc0", N * H, item, true) ||
+      !d_weight_ih.take(a[13], "d_weight_ih", GH * D, item, true) ||
+      !d_weight_hh.take(a[14], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[15], "d_bias", GH, item, true))
     return nullptr;
   const bool embedded = V > 0 && !tape->size.one_hot;
   if ((!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held || !d_weight_ih.held || !d_weight_hh.held ||
@@ -368,7 +388,7 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 
   Backward b = {};
   b.size = tape->size;
-  b.size.schedule = &s, b.size.threads = usable_threads(threads);
+  b.size.schedule = &s, b.size.threads = usable_threads();
   b.table = table.data(), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
   b.tape = tape->block.memory, b.initial_state = tape->initial_state;
   b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
@@ -378,6 +398,7 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   Borrowed scratch(tape->selected.kernels->backward_bytes(b));
   if (!scratch.block.memory) return PyErr_NoMemory();
   b.scratch = scratch.block.memory;
+  several_started = several_started || b.size.threads > 1;
   Py_BEGIN_ALLOW_THREADS;
   tape->selected.kernels->backward(b);
   Py_END_ALLOW_THREADS;
@@ -387,6 +408,8 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 PyMethodDef METHODS[] = {
     {"targets", targets, METH_NOARGS, "[(name, whether this CPU runs it)], best first"},
     {"threads", threads, METH_NOARGS, "how many threads a call may use"},
+    {"set_threads", set_threads, METH_O, "at most so many from now on; 0 for no such limit"},
+    {"has_bfloat16", has_bfloat16, METH_O, "whether these kernels can multiply in bfloat16 here"},
     {"pack", (PyCFunction)(void (*)())pack, METH_FASTCALL, nullptr},
     {"forward", (PyCFunction)(void (*)())forward, METH_FASTCALL, nullptr},
     {"backward", (PyCFunction)(void (*)())backward, METH_FASTCALL, nullptr},
@@ -397,6 +420,6 @@ PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, n
 }  // namespace
 
 PyMODINIT_FUNC PyInit__kernels() {
-  pthread_atfork(nullptr, nullptr, [] { forked = true; });
+  pthread_atfork(nullptr, nullptr, [] { forked = forked || several_started; });
   return PyModule_Create(&MODULE);
 }

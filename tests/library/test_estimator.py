@@ -614,6 +614,32 @@ def test_a_stream_gives_the_probabilities_of_the_whole(cell, dtype, tolerance):
                 np.testing.assert_allclose(p, clf.predict_proba(X[n : n + 1])[0], atol=tolerance)
 
 
+@pytest.mark.parametrize("embedding_size", [None, 3])
+def test_a_prepared_classifier_is_the_classifier_frozen(embedding_size):
+    texts = ["abba", "b", "ab", "bbbab", "a", "ba"]
+    labels = ["yes", "no", "no", "yes", "no", "yes"]
+    clf = make(embedding_size=embedding_size, max_iter=3).fit(texts, labels)
+    prepared = clf.prepare()
+    p, predicted = clf.predict_proba(texts), clf.predict(texts)
+    np.testing.assert_allclose(prepared(texts), p, rtol=1e-6)
+    np.testing.assert_array_equal(prepared.predict(texts), predicted)
+    stream = prepared.stream()
+    for letter in "abba":
+        last = stream.feed(letter)
+    np.testing.assert_allclose(last, p[0], rtol=1e-5)
+    clf.partial_fit(texts, labels)
+    assert not np.array_equal(clf.predict_proba(texts), p)
+    np.testing.assert_allclose(prepared(texts), p, rtol=1e-6)
+
+
+def test_a_prepared_classifier_of_series():
+    X, y = truth.sign_of_sum(20)
+    clf = make(max_iter=3).fit(X, y)
+    np.testing.assert_allclose(clf.prepare()(X), clf.predict_proba(X), rtol=1e-6)
+    with pytest.raises(ValueError, match="trained on series, got characters"):
+        clf.prepare()(["ab"])
+
+
 def test_a_stream_is_one_sequence_of_its_own():
     X, y = truth.last_letter(30)
     clf = make().fit(X, y)

@@ -692,6 +692,39 @@ def test_a_sequence_streams_in_steps_and_chunks(cell, dtype, kernels, chunks):
         check_forward(example.results(np.concatenate(parts, axis=1), state), expected, dtype)
 
 
+@pytest.mark.parametrize("lengths", [None, RAGGED])
+@pytest.mark.parametrize("size", [(3, 2), (17, 33), (31, 64)])
+def test_bfloat16_is_near(cell, kernels, size, lengths):
+    """Inputs, states and weights of 8 bits: within 1e-2, and not equal to float32, or it were never used."""
+    example = Example(cell, "float32", shape=(4, 6, *size), lengths=lengths, kernels=kernels)
+    arguments = (example.x, as_state(cell, example.state), lengths)
+    if not getattr(example.layer._cell, "has_bfloat16", False):
+        with pytest.raises(RuntimeError, match="AVX512-BF16"):
+            example.layer.prepare(precision="bfloat16")
+        return
+    got = example.results(*example.layer.prepare(precision="bfloat16")(*arguments))
+    errors = forward_errors(got, example.truth()[0])
+    assert all(1e-4 < error < 1e-2 for error in errors.values()), errors
+    assert not got["outputs"][~example.valid].any()
+
+
+def test_bfloat16_keeps_what_is_not_finite(cell, kernels):
+    example = Example(cell, "float32", 1, False, (4, 6, 3, 5), None, kernels=kernels)
+    if not getattr(example.layer._cell, "has_bfloat16", False):
+        pytest.skip("no bfloat16 here")
+    example.x[1, 2, 0], example.x[2, 3, 1] = np.nan, np.inf
+    outputs, _ = example.layer.prepare(precision="bfloat16")(example.x, as_state(cell, example.state))
+    expected, _ = example.layer(example.x, as_state(cell, example.state))
+    np.testing.assert_array_equal(np.isnan(outputs), np.isnan(expected))
+    assert np.isnan(outputs[1, 2:]).all()
+
+
+def test_bfloat16_is_of_float32_layers(cell, kernels):
+    layer = LAYERS[cell](3, 4, dtype="float64", device="cpu", kernels=kernels)
+    with pytest.raises(ValueError, match="float64: use dtype='float32'"):
+        layer.prepare(precision="bfloat16")
+
+
 # ---------------------------------------------------------------- parameters and their start
 
 
