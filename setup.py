@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -43,15 +44,24 @@ class BuildKernels(build_ext):
             extension.extra_link_args.append("-fopenmp")
         extension.extra_link_args += extra
         machine = ARCHITECTURES.get(platform.machine(), platform.machine())
-        for target, target_flags in TARGETS.get(machine, {"generic": []}).items():
-            for real in ("float", "double"):
-                extension.extra_objects += self.compiler.compile(
-                    [f"{FOLDER}/kernels.cpp"],
-                    output_dir=os.path.join(self.build_temp, target, real),
-                    macros=[("XLSTM_TARGET", target), ("XLSTM_REAL", real)],
-                    extra_postargs=[*flags, "-fno-exceptions", "-fno-rtti", *target_flags],
-                    depends=extension.depends,
-                )
+
+        def compile_for(target, real, target_flags):
+            return self.compiler.compile(
+                [f"{FOLDER}/kernels.cpp"],
+                output_dir=os.path.join(self.build_temp, target, real),
+                macros=[("XLSTM_TARGET", target), ("XLSTM_REAL", real)],
+                extra_postargs=[*flags, "-fno-exceptions", "-fno-rtti", *target_flags],
+                depends=extension.depends,
+            )
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            started = [
+                pool.submit(compile_for, target, real, target_flags)
+                for target, target_flags in TARGETS.get(machine, {"generic": []}).items()
+                for real in ("float", "double")
+            ]
+            for objects in started:
+                extension.extra_objects += objects.result()
         extension.extra_compile_args += flags
         super().build_extension(extension)
 

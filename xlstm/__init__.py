@@ -13,6 +13,7 @@ except ImportError:
     raise ImportError(message) from None
 
 from .backends import report as devices
+from .backends.cpu import set_threads
 from .estimator import SequenceClassifier
 from .layers import LSTM, RNN
 from .sequences import from_channels_first
@@ -32,6 +33,7 @@ __all__ = [
     "devices",
     "from_channels_first",
     "load",
+    "set_threads",
 ]
 
 # Imported when first used: with what they need they would take a fifth of the time of `import xlstm`.

@@ -9,26 +9,28 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from . import backends
 from .layers import LSTM, flops_per_step
 
+Name = TypeVar("Name")
+
 SIZES = ((1, 20, 8, 32), (32, 28, 28, 128), (64, 50, 64, 256), (128, 16, 128, 512))
 """(N, T, D, H): batch, time, features, hidden; from where overhead counts to where arithmetic does."""
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], Any]], seconds: float = 0.2, rounds: int = 3, pause: float = 0.06
-) -> dict[str, list[float]]:
+    functions: Mapping[Name, Callable[[], Any]], seconds: float = 0.2, rounds: int = 3, pause: float = 0.06
+) -> dict[Name, list[float]]:
     """Seconds of single calls of each function, in blocks that take turns.
 
     A block begins with a pause, for threads of another library that still spin, and a call that is not counted; then
     come calls for `seconds`, two at least.
     """
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    times: dict[Name, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             time.sleep(pause)
@@ -59,12 +61,13 @@ def run(device: str | None = None, progress: Callable[[str], None] | None = None
     device
         One device to measure; None measures all that can be used.
     """
-    paths = [entry.device for entry in backends.report() if entry.usable] if device is None else [device]
+    devices = [entry.device for entry in backends.report() if entry.usable] if device is None else [device]
+    every = [(name, kernels) for name in devices for kernels in paths(name)]
     rows = []
     for size in SIZES:
         if progress is not None:
             progress(f"measuring (N, T, D, H) = {size}")
-        rows += _measure(size, paths)
+        rows += _measure(size, every)
     return {
         "machine": {
             "processor": backends.report()[0].detail,
@@ -77,16 +80,22 @@ def run(device: str | None = None, progress: Callable[[str], None] | None = None
     }
 
 
-def _measure(size: tuple[int, int, int, int], paths: list[str]) -> list[dict[str, Any]]:
+def paths(device: str) -> list[str]:
+    """What `kernels` may be for different implementations on this device: the fastest one and the reference."""
+    choice = backends.find("lstm", backends.select(device), "float32", "auto")
+    return ["reference"] if choice.layer is None else ["compiled", "reference"]
+
+
+def _measure(size: tuple[int, int, int, int], every: list[tuple[str, str]]) -> list[dict[str, Any]]:
     N, T, D, H = size
     rng = np.random.default_rng(0)
     x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((1, N, H), dtype=np.float32)
     truth = _results(LSTM(D, H, dtype="float64", device="cpu", kernels="reference", seed=0), x, dh)
-    forwards: dict[str, Callable[[], None]] = {}
-    steps: dict[str, Callable[[], None]] = {}
+    forwards: dict[Any, Callable[[], None]] = {}
+    steps: dict[Any, Callable[[], None]] = {}
     errors, kernels = {}, {}
-    for path in paths:
-        layer = LSTM(D, H, device=path, seed=0)
+    for path in every:
+        layer = LSTM(D, H, device=path[0], kernels=path[1], seed=0)
         backend = layer._backend
         on_device = backend.from_host(x), backend.from_host(dh)
         results = [backend.to_host(array) for array in _results(layer, *on_device)]
@@ -110,14 +119,14 @@ def _measure(size: tuple[int, int, int, int], paths: list[str]) -> list[dict[str
         {
             "size": list(size),
             "flops_per_step": flops_per_step("lstm", D, H, 1, 1, N),
-            "device": path,
+            "device": path[0],
             "kernels": kernels[path],
             "forward_ms": 1e3 * median(forward_times[path]),
             "training_step_ms": 1e3 * median(step_times[path]),
             "training_gflops": training_flops(size, input_gradient=False) / median(step_times[path]) / 1e9,
             "error": errors[path],
         }
-        for path in paths
+        for path in every
     ]
 
 
@@ -132,7 +141,11 @@ def _crossing(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     gpus = [row for row in rows if row["device"] != "cpu"]
     if not gpus or all(row["device"] != "cpu" for row in rows):
         return None
-    cpu = {tuple(row["size"]): row["training_step_ms"] for row in rows if row["device"] == "cpu"}
+    cpu: dict[Any, float] = {}
+    for row in rows:
+        if row["device"] == "cpu":  # the fastest of its paths
+            size = tuple(row["size"])
+            cpu[size] = min(row["training_step_ms"], cpu.get(size, row["training_step_ms"]))
     ordered = sorted(gpus, key=lambda row: row["flops_per_step"])
     first = None
     for row in reversed(ordered):

@@ -435,10 +435,11 @@ def _check(options: Any) -> tuple[str, dict[str, Any]]:
         [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
     )
     lines, rows, wrong = [], [], False
-    for device in usable:
+    paths = [(name, kernels) for name in usable for kernels in bench.paths(name)]
+    for device, kernels in paths:
         for kind in (LSTM, RNN):
             for settings in ({}, {"num_layers": 2, "bidirectional": True}):
-                layer = kind(3, 5, device=device, seed=options.seed, **settings)  # type: ignore[arg-type]
+                layer = kind(3, 5, device=device, kernels=kernels, seed=options.seed, **settings)  # type: ignore[arg-type]
                 try:
                     report = gradcheck.check_gradients(layer, seed=options.seed)
                     largest = max(entry.error for entry in report.entries)

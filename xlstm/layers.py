@@ -392,8 +392,8 @@ class RecurrentLayer:
             )
         if narrow and not (self._compiled and self._cell.has_bfloat16):
             raise RuntimeError(
-                f"precision='bfloat16' needs compiled kernels on a CPU with AVX512-BF16; here are {self.kernels} kernels "
-                f"on {self.device}. Use precision=None."
+                "precision='bfloat16' needs compiled kernels on a CPU with AVX512-BF16; "
+                f"here are {self.kernels} kernels on {self.device}. Use precision=None."
             )
         frozen = self.to(self.device)
         frozen._pack(narrow)

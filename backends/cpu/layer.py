@@ -74,7 +74,7 @@ class CompiledLayer:
         V = vocabulary = 0
         if tokens is None:
             x = _contiguous(x)
-            N, T, _ = x.shape
+            N, T, _ = x.shape  # type: ignore[union-attr]
         else:
             ids, table = tokens
             N, T = ids.shape

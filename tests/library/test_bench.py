@@ -14,8 +14,9 @@ SIZES = ((1, 2, 3, 4), (2, 3, 4, 8), (4, 3, 4, 16))
 
 @pytest.fixture
 def times(monkeypatch):
-    """Small sizes; and what each device is said to take for a training step, size by size, in milliseconds."""
+    """Small sizes, no compiled kernels; what each device is said to take for a training step, size by size, in ms."""
     monkeypatch.setattr(bench, "SIZES", SIZES)
+    monkeypatch.setattr(backends.cpu, "target", None)
     given: dict[str, list[float]] = {}
     calls = [0]
 
@@ -24,7 +25,7 @@ def times(monkeypatch):
             function()  # it works
         size, training = divmod(calls[0], 2)
         calls[0] += 1
-        return {name: [1e-3 * given.get(name, [5.0] * 3)[size] / (1 if training else 4)] * 3 for name in functions}
+        return {name: [1e-3 * given.get(name[0], [5.0] * 3)[size] / (1 if training else 4)] * 3 for name in functions}
 
     monkeypatch.setattr(bench, "interleaved", measured)
     return given
@@ -72,6 +73,15 @@ def test_the_rows_say_what_was_measured(times):
         assert ", ".join(map(str, size)) in text
     assert "16.00 ms" in text
     assert "no crossing point" in text
+
+
+def test_compiled_kernels_are_measured_beside_the_reference(monkeypatch, kernels):
+    monkeypatch.setattr(bench, "SIZES", SIZES[:1])
+    monkeypatch.setattr(
+        bench, "interleaved", lambda functions: {name: [1.0] for name in functions if not functions[name]()}
+    )
+    chosen = backends.find("lstm", backends.select("cpu"), "float32", "auto").kernels
+    assert [row["kernels"] for row in bench.run("cpu")["rows"]] == list(dict.fromkeys([chosen, "reference"]))
 
 
 def test_progress_is_told_of_each_size(times):

@@ -586,7 +586,8 @@ def test_bench(run, monkeypatch):
     monkeypatch.setattr(bench, "interleaved", lambda functions: {name: [1e-3, 2e-3, 9.0] for name in functions})
     done = run("bench", "--json", "--device", "cpu")
     values = done.json
-    assert [row["size"] for row in values["rows"]] == [[2, 3, 4, 5], [1, 2, 3, 4]]
+    paths = bench.paths("cpu")
+    assert [row["size"] for row in values["rows"]] == [[2, 3, 4, 5]] * len(paths) + [[1, 2, 3, 4]] * len(paths)
     for row in values["rows"]:
         assert (row["device"], row["forward_ms"], row["training_step_ms"]) == ("cpu", 2.0, 2.0)
         assert row["kernels"]
