@@ -397,7 +397,15 @@ class RecurrentLayer:
             )
         frozen = self.to(self.device)
         frozen._pack(narrow)
-        return frozen.__call__
+        if not frozen._compiled or len(frozen._of_cells) > 1:
+            return frozen.__call__
+        one_cell = frozen._cell.frozen(frozen._of_cells[0], frozen._packed[0]["packed"])
+
+        def call(x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
+            result = one_cell(x, state) if lengths is None else None
+            return frozen(x, state, lengths) if result is None else result
+
+        return call
 
     def _pack(self, bfloat16: bool = False) -> None:
         """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""

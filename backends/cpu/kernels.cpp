@@ -20,6 +20,9 @@
 #include <omp.h>
 #endif
 #include <sched.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 using real = XLSTM_REAL;
 
@@ -40,6 +43,10 @@ struct Carver {
   template <class T = real> T *take(long count) {
     T *piece = block ? reinterpret_cast<T *>(block + used) : nullptr;
     used += (count * sizeof(T) + 63) / 64 * 64;
+#ifdef __SANITIZE_ADDRESS__  // no piece may be overrun into the next
+    if (block) __asan_poison_memory_region(block + used, 128);
+    used += 128;
+#endif
     return piece;
   }
 };
@@ -112,7 +119,7 @@ struct Crew {
 // `threads` is an upper bound; `flops` are those of one step of the whole batch.
 INLINE Crew crew_for(long threads, const Schedule &schedule, double flops, long most_members) {
   // Below these sizes waiting for one another takes longer than the work: measured.
-  constexpr double WORTH_A_TEAM = 2e6, WORTH_A_MEMBER = 1e5;
+  constexpr double WORTH_A_TEAM = 5e5, WORTH_A_MEMBER = 1e5;
   if (threads > MAX_THREADS) threads = MAX_THREADS;
   if (flops * schedule.steps < WORTH_A_TEAM) return {1, 1, 1};
   const long teams = smaller(threads, schedule.tasks);

@@ -6,7 +6,7 @@ from reading outside of an array. Shapes: N batch, T time, D features, H hidden,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +55,46 @@ class CompiledLayer:
             self.which, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], bfloat16
         )
 
+    def frozen(self, params: Mapping[str, Host], packed: Any) -> Callable[[Any, Any], Any]:
+        """A function of x and state for calls so short that unpacking their arguments counts: one step of a stream.
+
+        It returns outputs and state as a layer of one cell does, or None for arguments that need more than this: other
+        types, shapes or orders of memory. Then `forward` is to be asked, or to say what is wrong.
+        """
+        run, which, dtype, has_c = self._forward, self.which, self.dtype, self.has_c
+        D, H = params["weight_ih"].shape[1], params["weight_hh"].shape[1]
+        empty, array = np.empty, np.ndarray
+
+        def fits(half: Any, shape: tuple[int, ...]) -> bool:
+            if half is None:
+                return True
+            return type(half) is array and half.dtype == dtype and half.shape == shape and _whole(half.flags)
+
+        def call(x: Any, state: Any) -> Any:
+            if type(x) is not array or x.dtype != dtype or x.ndim != 3 or not _whole(x.flags):
+                return None
+            N, T, width = x.shape
+            if width != D or N < 1 or T < 1:
+                return None
+            h0 = c0 = c = None
+            if state is not None:
+                if not has_c:
+                    h0 = state
+                elif type(state) is tuple and len(state) == 2:
+                    h0, c0 = state
+                else:
+                    return None
+                if not fits(h0, (1, N, H)) or not fits(c0, (1, N, H)):
+                    return None
+            outputs, h = empty((N, T, H), dtype), empty((1, N, H), dtype)
+            if has_c:
+                c = empty((1, N, H), dtype)
+            sizes = (N, T, D, H, 0, 0, 0, 0, H, 0)
+            run(which, sizes, None, x, None, None, None, None, None, packed, h0, c0, outputs, h, c)
+            return outputs, (h, c) if has_c else h
+
+        return call
+
     def forward(
         self,
         params: Mapping[str, Host],
@@ -81,6 +121,10 @@ class CompiledLayer:
             V = vocabulary = D if table is None else table.shape[0]
             if V > N * T and (packed is None or table is not None):
                 # Only the tokens in use: a projection of the whole vocabulary would cost more than one of the batch.
+                if lengths is not None:  # anything may stand in the padding
+                    ids = np.where(np.arange(T) < np.asarray(lengths)[:, None], ids, ids[:, :1])
+                if ids.min() < 0 or ids.max() >= V:
+                    raise IndexError(f"tokens from {ids.min()} to {ids.max()}: expected 0 to {V - 1}")
                 if keep:
                     chosen, ids = np.unique(ids, return_inverse=True)
                 else:
@@ -91,7 +135,7 @@ class CompiledLayer:
                     weight_ih, D, packed = np.ascontiguousarray(weight_ih[:, chosen]), V, None
                 else:
                     table = table[chosen]
-            ids = np.ascontiguousarray(ids, dtype=np.int64)
+            ids = np.require(ids, np.int64, ["C", "A"])
         h0, c0 = (state or (None, None)) if self.has_c else (state, None)
         outputs = np.empty((N, T, H), self.dtype)
         h = np.empty((N, H), self.dtype)
@@ -174,4 +218,9 @@ class CompiledLayer:
 
 
 def _contiguous(array: Host | None) -> Host | None:
-    return array if array is None or array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array if array is None or _whole(array.flags) else np.require(array, None, ["C", "A"])
+
+
+def _whole(flags: Any) -> bool:
+    """Whether an array stands in memory as the kernels read it."""
+    return bool(flags.c_contiguous and flags.aligned)

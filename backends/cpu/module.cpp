@@ -17,6 +17,9 @@
 #include <sys/mman.h>
 #endif
 #include <pthread.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "kernels.h"
 #include "schedule.h"
@@ -61,6 +64,9 @@ struct Workspaces {
       if (unit == HUGE_PAGE) madvise(block.memory, block.bytes, MADV_HUGEPAGE);
 #endif
     }
+#ifdef __SANITIZE_ADDRESS__  // see Carver in kernels.cpp
+    __asan_unpoison_memory_region(block.memory, block.bytes);
+#endif
 #ifdef XLSTM_POISON  // for tests: whoever reads what nobody wrote reads NaN
     std::memset(block.memory, 0xff, block.bytes);
 #endif
@@ -73,6 +79,9 @@ struct Workspaces {
     total += block.bytes;
     while (total > KEPT_BYTES || kept.size() > KEPT_BLOCKS) {
       total -= kept.front().bytes;
+#ifdef __SANITIZE_ADDRESS__
+      __asan_unpoison_memory_region(kept.front().memory, kept.front().bytes);
+#endif
       std::free(kept.front().memory);
       kept.erase(kept.begin());
     }
