@@ -22,7 +22,17 @@ from typing import Any, NamedTuple, Protocol
 
 from . import cpu, cupy_arrays, numpy_arrays
 
-__all__ = ["AUTO_MIN_FLOPS_PER_STEP", "Backend", "Choice", "DeviceReport", "find", "is_device", "report", "select"]
+__all__ = [
+    "AUTO_MIN_FLOPS_PER_STEP",
+    "Backend",
+    "Choice",
+    "DeviceReport",
+    "find",
+    "find_update",
+    "is_device",
+    "report",
+    "select",
+]
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 """`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
@@ -192,6 +202,14 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     if kernels == "compiled":
         raise RuntimeError(f"{reason}. Use kernels='auto' or kernels='reference'.")
     return Choice(None, "reference", reason)
+
+
+def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
+    """The fast step of an optimiser (see `xlstm.backends.cpu.update`), or None: then that of `xlstm.optim` runs.
+
+    Parameters as in `find`.
+    """
+    return cpu.update(dtype) if backend.library == "numpy" and kernels != "reference" else None
 
 
 def report() -> list[DeviceReport]:

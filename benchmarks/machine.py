@@ -19,7 +19,10 @@ from typing import Any
 
 from xlstm import backends
 
-PACKAGES = ("xp-lstm", "numpy", "array-api-compat", "torch", "thinc", "threadpoolctl")
+PACKAGES = (
+    "xp-lstm", "numpy", "array-api-compat", "torch", "onnxruntime", "onnx", "jax", "jaxlib", "thinc", "scikit-learn",
+    "threadpoolctl",
+)  # fmt: skip
 THREADS = re.compile(r"(OMP|OPENBLAS|MKL|BLIS|VECLIB|NUMEXPR)_\w*THREADS|XLSTM_\w+|OPENBLAS_CORETYPE")
 """Environment variables that change how fast, or on what, something runs."""
 

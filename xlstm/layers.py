@@ -202,8 +202,9 @@ class RecurrentLayer:
 
     def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
         """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
-        outputs, final, _ = self._run(x, state, lengths, None, None, keep=False)
-        return outputs, final
+        outputs, finals, _ = self._run(x, state, lengths, None, None, keep=False)
+        with self._context():
+            return outputs, self._join_state(finals)
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None, *, tokens: Any = None, seed: Any = None
@@ -241,13 +242,15 @@ class RecurrentLayer:
         ValueError
             If a shape does not fit, or a length is outside 1 to T.
         """
-        outputs, final, tape = self._run(x, state, lengths, tokens, seed, keep=True)
+        outputs, finals, tape = self._run(x, state, lengths, tokens, seed, keep=True)
         assert tape is not None
-        return outputs, final, tape
+        with self._context():
+            return outputs, self._join_state(finals), tape
 
     def _run(
         self, x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
-    ) -> tuple[Array, Any, LayerTape | None]:
+    ) -> tuple[Array, list[Any], LayerTape | None]:
+        """The pass itself; the final states of its layers and directions one by one, as the cells gave them."""
         with self._context():
             if tokens is None:
                 x = self._own("x", x)
@@ -290,14 +293,14 @@ class RecurrentLayer:
                     if keep:
                         tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
                 outputs = sides[0] if S == 1 else self._backend.namespace.concat(sides, axis=2)
-            return outputs, self._join_state(finals), tape
+            return outputs, finals, tape
 
     def _drop(self, outputs: Array, rng: np.random.Generator) -> tuple[Array, Array | None]:
         """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
         if self.dropout == 0:
             return outputs, None
         keep = rng.random(outputs.shape, dtype=np.float32) >= self.dropout
-        mask = self._backend.from_host((keep / (1 - self.dropout)).astype(self.dtype))
+        mask = self._backend.from_host(keep * np.dtype(self.dtype).type(1 / (1 - self.dropout)))
         return outputs * mask, mask
 
     # ------------------------------------------------------------ backward
@@ -331,21 +334,30 @@ class RecurrentLayer:
             raise TypeError(f"tape must be what forward returned, got {type(tape).__name__}.")
         if tape.layer is not self:
             raise ValueError("this tape belongs to another layer: call forward and backward on the same one.")
-        L, S, H = self.num_layers, self.directions, self.hidden_size
         N, T = tape.shape
         with self._context():
             if d_outputs is not None:
                 d_outputs = self._own("d_outputs", d_outputs)
-                if tuple(d_outputs.shape) != (N, T, S * H):
-                    raise ValueError(f"d_outputs must be {(N, T, S * H)}, got shape {tuple(d_outputs.shape)}.")
+                width = self.directions * self.hidden_size
+                if tuple(d_outputs.shape) != (N, T, width):
+                    raise ValueError(f"d_outputs must be {(N, T, width)}, got shape {tuple(d_outputs.shape)}.")
             d_states = self._split_state("d_state", d_state, N)
-            d_finals: list[Any] = [None] * (L * S)
+            dx, d_initial = self._run_back(tape, d_outputs, d_states, input_gradient)
+            return dx, self._join_state(d_initial)
+
+    def _run_back(
+        self, tape: LayerTape, d_outputs: Any, d_states: list[Any], input_gradient: bool
+    ) -> tuple[Array | None, list[Any]]:
+        """The pass itself: gradients of the states one by one, as the cells take and give them."""
+        L, S, H = self.num_layers, self.directions, self.hidden_size
+        d_initial: list[Any] = [None] * (L * S)
+        with self._context():
             self.gradients.flat[...] = 0
             for layer in reversed(range(L)):
                 d_input = None
                 for direction in range(S):
                     k = layer * S + direction
-                    dx, d_finals[k], _ = self._cell.backward(
+                    dx, d_initial[k], _ = self._cell.backward(
                         self._of_cells[k],
                         tape.cell_tapes[k],
                         d_outputs if d_outputs is None or S == 1 else d_outputs[:, :, direction * H :][:, :, :H],
@@ -358,7 +370,7 @@ class RecurrentLayer:
                 d_outputs = d_input
                 if layer > 0 and tape.dropout_masks[layer - 1] is not None:
                     d_outputs = d_outputs * tape.dropout_masks[layer - 1]
-            return d_outputs, self._join_state(d_finals)
+            return d_outputs, d_initial
 
     # ------------------------------------------------------------ frozen, for inference
 

@@ -69,6 +69,8 @@ class Model:
     ----------
     parameters, gradients : Parameters
         Everything, each in one buffer.
+    update
+        A faster step of the optimiser, clipping included, or None: see `backends.find_update`.
     recurrent : LSTM or RNN
         Its parameters are a section of the buffer.
     """
@@ -91,6 +93,7 @@ class Model:
             kernels=kernels,
             _draw=rng is not None,
         )
+        self.update = backends.find_update(backend, a.dtype, kernels)
         F = self.recurrent.directions * a.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
         if a.embedding_size:
@@ -179,29 +182,28 @@ class Model:
         """`logits` from a given state of the layers (None: zeros), and the state after the batch's last valid steps."""
         with self.backend.current():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, state, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False)
-            return head.forward(self.head, self._final_step(state)), state
+            _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False)
+            return head.forward(self.head, self._final_step(finals)), self.recurrent._join_state(finals)
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
         """Logits (N, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.backend.current():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, state, recurrent_tape = self.recurrent.forward(batch.x, None, batch.lengths, tokens=tokens, seed=rng)
-            features, mask = self.recurrent._drop(self._final_step(state), rng)
+            _, finals, recurrent_tape = self.recurrent._run(batch.x, None, batch.lengths, tokens, rng, keep=True)
+            assert recurrent_tape is not None
+            features, mask = self.recurrent._drop(self._final_step(finals), rng)
             return head.forward(self.head, features), Tape(batch.ids, recurrent_tape, features, mask)
 
-    def _final_step(self, state: Any) -> Array:
+    def _final_step(self, finals: list[Any]) -> Array:
         """(N, F): the last layer's h after the last valid step of each direction, side by side."""
-        h = state[0] if isinstance(state, tuple) else state  # (L·S, N, H)
-        if self.recurrent.directions == 1:
-            return h[-1, :, :]
-        return self.backend.namespace.concat([h[-2, :, :], h[-1, :, :]], axis=1)
+        hs = [final[0] if isinstance(final, tuple) else final for final in finals[-self.recurrent.directions :]]
+        return hs[0] if len(hs) == 1 else self.backend.namespace.concat(hs, axis=1)
 
     # ------------------------------------------------------------ backward
 
     def backward(self, tape: Tape, d_logits: Array) -> None:
         """From the loss's gradient (N, K) to that of every parameter, written to `gradients`."""
-        xp, H = self.backend.namespace, self.architecture.hidden_size
+        H = self.architecture.hidden_size
         with self.backend.current():
             d_features, d_head = head.backward(self.head, tape.features, d_logits)  # (N, F)
             for name, gradient in d_head.items():
@@ -209,12 +211,10 @@ class Model:
             if tape.mask is not None:
                 d_features = d_features * tape.mask
             # The loss reads the final h of the last layer alone: everywhere else the gradient that enters is zero.
-            S, L = self.recurrent.directions, self.architecture.num_layers
-            dh = xp.zeros((L * S, *d_features[:, :H].shape), dtype=d_features.dtype, device=d_features.device)
-            for direction in range(S):
-                dh[(L - 1) * S + direction, :, :] = d_features[:, direction * H : (direction + 1) * H]
-            d_state = (dh, None) if self.architecture.cell == "lstm" else dh
-            d_table, _ = self.recurrent.backward(tape.recurrent, None, d_state, input_gradient=self._table is not None)
+            last = [d_features[:, k * H : (k + 1) * H] for k in range(self.recurrent.directions)]
+            d_states: list[Any] = [None] * (len(tape.recurrent.cell_tapes) - len(last))
+            d_states += [(dh, None) for dh in last] if self.architecture.cell == "lstm" else last
+            d_table, _ = self.recurrent._run_back(tape.recurrent, None, d_states, self._table is not None)
             if self._table is not None:
                 self.gradients["embedding.weight"][...] = d_table
             self._silence_unknown(self.gradients)

@@ -86,9 +86,12 @@ class Optimizer:
         square_seen = 1 - self.beta_2**self.updates
         if self.alpha and self.solver == "adamw":
             parameters -= (learning_rate * self.alpha) * (self.decayed * parameters)
-        denominator = xp.sqrt(square / square_seen)
-        denominator += self.epsilon
-        parameters -= (learning_rate / mean_seen) * (mean / denominator)
+        # Kingma and Ba's order: the corrections are two numbers instead of two passes over the buffer.
+        denominator = xp.sqrt(square)
+        denominator += self.epsilon * math.sqrt(square_seen)
+        update = mean / denominator
+        update *= learning_rate * math.sqrt(square_seen) / mean_seen
+        parameters -= update
 
 
 def clip_by_global_norm(gradients: Array, max_norm: float) -> Array:

@@ -158,12 +158,15 @@ class Trainer:
                 logits, tape = model.forward(inputs, self.rng)
                 loss, d_logits = cross_entropy(model, logits, labels, weights)
                 model.backward(tape, d_logits)
-                if settings.max_grad_norm is not None:
-                    optim.clip_by_global_norm(model.gradients.flat, settings.max_grad_norm)
                 rate = optim.learning_rate_at(
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
-                optimizer.step(model.parameters.flat, model.gradients.flat, rate)
+                if model.update is not None:
+                    model.update(optimizer, model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
+                else:
+                    if settings.max_grad_norm is not None:
+                        optim.clip_by_global_norm(model.gradients.flat, settings.max_grad_norm)
+                    optimizer.step(model.parameters.flat, model.gradients.flat, rate)
                 losses_seen.append(loss * len(rows))
                 hits_seen.append(xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype)))
             # The only numbers that leave the device, once an epoch.

@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from .layer import CompiledLayer
+from .update import CompiledUpdate
 
 try:
     _kernels: Any = importlib.import_module("._kernels", __name__)
@@ -47,11 +48,17 @@ target = _choose()
 
 def layer(cell: str, dtype: str) -> CompiledLayer | None:
     """The compiled layer for a cell and dtype, or None where there is none."""
-    if target is None:
-        return None
-    number = list(targets()).index(target)
-    which = (number * len(DTYPES) + DTYPES.index(dtype)) * len(CELLS) + CELLS.index(cell)
-    return CompiledLayer(_kernels, which, cell, dtype)
+    return None if target is None else CompiledLayer(_kernels, _number(cell, dtype), cell, dtype)
+
+
+def update(dtype: str) -> CompiledUpdate | None:
+    """The compiled step of an optimiser, or None where there is none."""
+    return None if target is None else CompiledUpdate(_kernels, _number(CELLS[0], dtype))
+
+
+def _number(cell: str, dtype: str) -> int:
+    """By which the extension module knows the kernels of a cell and dtype for the chosen instruction set."""
+    return (list(targets()).index(str(target)) * len(DTYPES) + DTYPES.index(dtype)) * len(CELLS) + CELLS.index(cell)
 
 
 def why_not() -> str:

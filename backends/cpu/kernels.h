@@ -67,6 +67,18 @@ struct Backward {
   void *scratch;                              // memory of `backward_bytes`
 };
 
+// One step of an optimiser on a flat buffer, with the clipping before it: as in xlstm/optim.py.
+struct Update {
+  long count, updates;                        // numbers in the buffer; steps, this one included
+  enum Solver { ADAM, ADAMW, SGD } solver;
+  void *parameters;
+  const void *gradients;                      // not changed: they are clipped on the way
+  void *moments[2];                           // one for SGD
+  const void *decayed;                        // 1 where the penalty applies
+  double rate, alpha, momentum, beta_1, beta_2, epsilon, max_norm;
+  long threads;
+};
+
 // Of one cell, dtype and instruction set.
 struct Kernels {
   bool (*has_bfloat16)();
@@ -78,6 +90,7 @@ struct Kernels {
   void (*forward)(const Forward &);
   size_t (*backward_bytes)(const Backward &);
   void (*backward)(const Backward &);
+  void (*update)(const Update &);  // the same for each cell
 };
 
 constexpr int CELLS = 2, DTYPES = 2;  // lstm, rnn; float32, float64

@@ -414,6 +414,44 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   Py_RETURN_NONE;
 }
 
+// update(which, solver, updates, parameters, gradients, moments, decayed,
+//        (rate, alpha, momentum, beta_1, beta_2, epsilon, max_norm))
+PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 8) return PyErr_Format(PyExc_TypeError, "update takes 8 arguments, got %zd", count);
+  Selected selected;
+  if (!select(a[0], &selected)) return nullptr;
+  Update u = {};
+  const long solver = PyLong_AsLong(a[1]);
+  u.updates = PyLong_AsLong(a[2]);
+  if (PyErr_Occurred()) return nullptr;
+  const Py_ssize_t moments = solver == Update::SGD ? 1 : 2;
+  if (solver < 0 || solver > 2 || !PyList_Check(a[5]) || PyList_GET_SIZE(a[5]) != moments || !PyTuple_Check(a[7]) ||
+      PyTuple_GET_SIZE(a[7]) != 7)
+    return PyErr_Format(PyExc_ValueError, "no such solver, or not its moments");
+  u.solver = Update::Solver(solver);
+  double *numbers[] = {&u.rate, &u.alpha, &u.momentum, &u.beta_1, &u.beta_2, &u.epsilon, &u.max_norm};
+  for (int k = 0; k < 7; ++k) *numbers[k] = PyFloat_AsDouble(PyTuple_GET_ITEM(a[7], k));
+  u.count = PyObject_Size(a[3]);
+  if (PyErr_Occurred()) return nullptr;
+  Array parameters, gradients, first, second, decayed;
+  if (!parameters.take(a[3], "parameters", u.count, selected.item, true) ||
+      !gradients.take(a[4], "gradients", u.count, selected.item) ||
+      !first.take(PyList_GET_ITEM(a[5], 0), "the first moment", u.count, selected.item, true) ||
+      (moments == 2 && !second.take(PyList_GET_ITEM(a[5], 1), "the second moment", u.count, selected.item, true)) ||
+      !decayed.take(a[6], "decayed", u.count, selected.item))
+    return nullptr;
+  if (!parameters.held || !gradients.held || !first.held || (moments == 2 && !second.held) || !decayed.held)
+    return PyErr_Format(PyExc_ValueError, "an array is missing");
+  u.parameters = parameters.data(), u.gradients = gradients.data(), u.decayed = decayed.data();
+  u.moments[0] = first.data(), u.moments[1] = second.data();
+  u.threads = usable_threads();
+  several_started = several_started || u.threads > 1;
+  Py_BEGIN_ALLOW_THREADS;
+  selected.kernels->update(u);
+  Py_END_ALLOW_THREADS;
+  Py_RETURN_NONE;
+}
+
 PyMethodDef METHODS[] = {
     {"targets", targets, METH_NOARGS, "[(name, whether this CPU runs it)], best first"},
     {"threads", threads, METH_NOARGS, "how many threads a call may use"},
@@ -422,6 +460,7 @@ PyMethodDef METHODS[] = {
     {"pack", (PyCFunction)(void (*)())pack, METH_FASTCALL, nullptr},
     {"forward", (PyCFunction)(void (*)())forward, METH_FASTCALL, nullptr},
     {"backward", (PyCFunction)(void (*)())backward, METH_FASTCALL, nullptr},
+    {"update", (PyCFunction)(void (*)())update, METH_FASTCALL, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, nullptr, nullptr, nullptr, nullptr};

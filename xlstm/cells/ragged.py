@@ -32,9 +32,10 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
             raise TypeError("no order, or no numbers")
         # One call for a whole NumPy array; any other sequence goes element by element.
         values = lengths.tolist() if type(lengths).__module__ == "numpy" else list(lengths)
-        if any(type(value).__name__ in ("bool", "bool_") for value in values):
-            raise TypeError("booleans")
-        values = [operator.index(value) for value in values]
+        if set(map(type, values)) != {int}:
+            if any(type(value).__name__ in ("bool", "bool_") for value in values):
+                raise TypeError("booleans")
+            values = [operator.index(value) for value in values]
     except TypeError as error:
         raise TypeError(f"lengths must be integers on the host (a list or a NumPy array), got {lengths!r}.") from error
     if len(values) != rows:
@@ -42,7 +43,7 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
     if values and (min(values) < 1 or max(values) > time):
         row = next(row for row, value in enumerate(values) if not 1 <= value <= time)
         raise ValueError(f"lengths[{row}] is {values[row]}: expected 1 to {time}, the number of steps of the batch.")
-    return None if all(value == time for value in values) else values
+    return None if values and min(values) == time else values
 
 
 class Rows:

@@ -1,0 +1,26 @@
+"""The step of an optimiser by the compiled kernels: one pass over the buffer, clipping included."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+SOLVERS = ("adam", "adamw", "sgd")  # as in kernels.h
+
+
+class CompiledUpdate:
+    """The kernels of one dtype and instruction set; `which` is the number by which the extension module knows them."""
+
+    def __init__(self, kernels: Any, which: int) -> None:
+        self._update, self._which = kernels.update, which
+
+    def __call__(
+        self, optimizer: Any, parameters: Any, gradients: Any, learning_rate: float, max_norm: float | None
+    ) -> None:
+        """`clip_by_global_norm` and then `Optimizer.step` of `xlstm.optim`; `gradients` stay as they are."""
+        o = optimizer
+        o.updates += 1
+        limit = math.inf if max_norm is None else max_norm
+        numbers = (learning_rate, o.alpha, o.momentum, o.beta_1, o.beta_2, o.epsilon, limit)
+        solver = SOLVERS.index(o.solver)
+        self._update(self._which, solver, o.updates, parameters, gradients, o.moments, o.decayed, numbers)
