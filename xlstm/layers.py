@@ -104,11 +104,12 @@ class RecurrentLayer:
         self._reference: ModuleType = cells.CELLS[self._cell_name]
         self._cell = self._reference if choice.layer is None else choice.layer
         self.device, self.kernels = backend.device, choice.kernels
-        self._compiled, self._choice = choice.layer is not None, choice
+        self._choice = choice
+        self._compiled = choice.layer is not None and backend.library == "numpy"
 
     def _context(self) -> Any:
         """What a pass of the layer runs in: nothing for compiled kernels of the CPU, a good part of a small pass."""
-        if self._compiled and self._backend.library == "numpy":
+        if self._compiled:
             return _NOTHING
         stack = ExitStack()
         stack.enter_context(self._backend.current())
@@ -202,8 +203,8 @@ class RecurrentLayer:
 
     def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
         """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
-        outputs, finals, _ = self._run(x, state, lengths, None, None, keep=False)
         with self._context():
+            outputs, finals, _ = self._run(x, state, lengths, None, None, keep=False)
             return outputs, self._join_state(finals)
 
     def forward(
@@ -242,58 +243,60 @@ class RecurrentLayer:
         ValueError
             If a shape does not fit, or a length is outside 1 to T.
         """
-        outputs, finals, tape = self._run(x, state, lengths, tokens, seed, keep=True)
-        assert tape is not None
         with self._context():
+            outputs, finals, tape = self._run(x, state, lengths, tokens, seed, keep=True)
+            assert tape is not None
             return outputs, self._join_state(finals), tape
 
     def _run(
         self, x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
     ) -> tuple[Array, list[Any], LayerTape | None]:
-        """The pass itself; the final states of its layers and directions one by one, as the cells gave them."""
-        with self._context():
-            if tokens is None:
-                x = self._own("x", x)
-                if x.ndim != 3 or x.shape[2] != self.input_size:
-                    raise ValueError(
-                        f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
-                    )
-                N, T, _ = x.shape
-            else:
-                N, T = tokens[0].shape
-            if N < 1 or T < 1:
-                raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
-            lengths = None if lengths is None else check_lengths(lengths, N, T)
-            if keep:
-                backends.say_which_kernels(self._choice)
-            states = self._split_state("state", state, N)
-            tape = LayerTape(self, (N, T)) if keep else None
-            rng = self._generator if seed is None else generator(seed)
-            finals, outputs, S = [], x, self.directions
-            for layer in range(self.num_layers):
-                if layer > 0 and keep:
-                    outputs, mask = self._drop(outputs, rng)
-                    tape.dropout_masks.append(mask)  # type: ignore[union-attr]
-                layer_tokens = tokens if layer == 0 else None
-                sides = []
-                for direction in range(S):
-                    k = layer * S + direction
-                    side, final, cell_tape = self._cell.forward(
-                        self._of_cells[k],
-                        None if layer_tokens is not None else outputs,
-                        states[k],
-                        lengths,
-                        tokens=layer_tokens,
-                        keep=keep,
-                        reverse=direction == 1,
-                        **self._packed[k],
-                    )
-                    sides.append(side)
-                    finals.append(final)
-                    if keep:
-                        tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
-                outputs = sides[0] if S == 1 else self._backend.namespace.concat(sides, axis=2)
-            return outputs, finals, tape
+        """The pass itself; the final states of its layers and directions one by one, as the cells gave them.
+
+        Inside `_context`.
+        """
+        if tokens is None:
+            x = self._own("x", x)
+            if x.ndim != 3 or x.shape[2] != self.input_size:
+                raise ValueError(
+                    f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
+                )
+            N, T, _ = x.shape
+        else:
+            N, T = tokens[0].shape
+        if N < 1 or T < 1:
+            raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
+        lengths = None if lengths is None else check_lengths(lengths, N, T)
+        if keep:
+            backends.say_which_kernels(self._choice)
+        states = self._split_state("state", state, N)
+        tape = LayerTape(self, (N, T)) if keep else None
+        rng = self._generator if seed is None else generator(seed)
+        finals, outputs, S = [], x, self.directions
+        for layer in range(self.num_layers):
+            if layer > 0 and keep:
+                outputs, mask = self._drop(outputs, rng)
+                tape.dropout_masks.append(mask)  # type: ignore[union-attr]
+            layer_tokens = tokens if layer == 0 else None
+            sides = []
+            for direction in range(S):
+                k = layer * S + direction
+                side, final, cell_tape = self._cell.forward(
+                    self._of_cells[k],
+                    None if layer_tokens is not None else outputs,
+                    states[k],
+                    lengths,
+                    tokens=layer_tokens,
+                    keep=keep,
+                    reverse=direction == 1,
+                    **self._packed[k],
+                )
+                sides.append(side)
+                finals.append(final)
+                if keep:
+                    tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
+            outputs = sides[0] if S == 1 else self._backend.namespace.concat(sides, axis=2)
+        return outputs, finals, tape
 
     def _drop(self, outputs: Array, rng: np.random.Generator) -> tuple[Array, Array | None]:
         """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
@@ -348,29 +351,31 @@ class RecurrentLayer:
     def _run_back(
         self, tape: LayerTape, d_outputs: Any, d_states: list[Any], input_gradient: bool
     ) -> tuple[Array | None, list[Any]]:
-        """The pass itself: gradients of the states one by one, as the cells take and give them."""
+        """The pass itself: gradients of the states one by one, as the cells take and give them.
+
+        Inside `_context`.
+        """
         L, S, H = self.num_layers, self.directions, self.hidden_size
         d_initial: list[Any] = [None] * (L * S)
-        with self._context():
-            self.gradients.flat[...] = 0
-            for layer in reversed(range(L)):
-                d_input = None
-                for direction in range(S):
-                    k = layer * S + direction
-                    dx, d_initial[k], _ = self._cell.backward(
-                        self._of_cells[k],
-                        tape.cell_tapes[k],
-                        d_outputs if d_outputs is None or S == 1 else d_outputs[:, :, direction * H :][:, :, :H],
-                        d_states[k],
-                        input_gradient or layer > 0,
-                        into=self._gradients_of_cells[k],
-                        add_rows=self._backend.add_rows,
-                    )
-                    d_input = dx if d_input is None else d_input + dx
-                d_outputs = d_input
-                if layer > 0 and tape.dropout_masks[layer - 1] is not None:
-                    d_outputs = d_outputs * tape.dropout_masks[layer - 1]
-            return d_outputs, d_initial
+        self.gradients.flat[...] = 0
+        for layer in reversed(range(L)):
+            d_input = None
+            for direction in range(S):
+                k = layer * S + direction
+                dx, d_initial[k], _ = self._cell.backward(
+                    self._of_cells[k],
+                    tape.cell_tapes[k],
+                    d_outputs if d_outputs is None or S == 1 else d_outputs[:, :, direction * H :][:, :, :H],
+                    d_states[k],
+                    input_gradient or layer > 0,
+                    into=self._gradients_of_cells[k],
+                    add_rows=self._backend.add_rows,
+                )
+                d_input = dx if d_input is None else d_input + dx
+            d_outputs = d_input
+            if layer > 0 and tape.dropout_masks[layer - 1] is not None:
+                d_outputs = d_outputs * tape.dropout_masks[layer - 1]
+        return d_outputs, d_initial
 
     # ------------------------------------------------------------ frozen, for inference
 
@@ -429,11 +434,16 @@ class RecurrentLayer:
     def _of_cell(self, parameters: Mapping[str, Array], suffix: str) -> dict[str, Array]:
         return {name: parameters[f"{name}_{suffix}"] for name in ("weight_ih", "weight_hh", "bias")}
 
+    def _is_own(self, values: Any) -> bool:
+        """Whether it is an array just like the parameters, and needs no conversion."""
+        like = self.parameters.flat
+        return type(values) is type(like) and values.dtype == like.dtype and self._backend.owns(values)
+
     def _own(self, name: str, values: Any) -> Array:
         """`values` as an array of the layer's dtype; TypeError where it lives elsewhere or is not real."""
         backend, xp = self._backend, self._backend.namespace
         like = self.parameters.flat
-        if type(values) is type(like) and values.dtype == like.dtype and backend.owns(values):
+        if self._is_own(values):
             return values
         if not backend.owns(values):
             try:
@@ -475,17 +485,18 @@ class RecurrentLayer:
         """The inverse of `_split_state`."""
         raise NotImplementedError
 
-    def _own_state(self, name: str, half: Any, rows: int) -> list[Array | None]:
-        K = self.num_layers * self.directions
+    def _own_state(self, name: str, half_name: str, half: Any, rows: int) -> list[Array | None]:
+        K = len(self._of_cells)
         if half is None:
             return [None] * K
-        half = self._own(name, half)
+        if not self._is_own(half):
+            half = self._own(name + half_name, half)
         if tuple(half.shape) != (K, rows, self.hidden_size):
             raise ValueError(
-                f"{name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "
+                f"{name}{half_name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "
                 f"got shape {tuple(half.shape)}."
             )
-        return [half[k, :, :] for k in range(K)]
+        return [half[0, :, :]] if K == 1 else [half[k, :, :] for k in range(K)]
 
     def __repr__(self) -> str:
         return (
@@ -549,7 +560,7 @@ class LSTM(RecurrentLayer):
             return [None] * (self.num_layers * self.directions)
         d = "d" if name == "d_state" else ""
         h, c = pair(f"{name} of an LSTM", state, f"({d}h, {d}c)")
-        hs, cs = self._own_state(f"{name}'s {d}h", h, rows), self._own_state(f"{name}'s {d}c", c, rows)
+        hs, cs = self._own_state(name, f"'s {d}h", h, rows), self._own_state(name, f"'s {d}c", c, rows)
         return list(zip(hs, cs, strict=True))
 
     def _join_state(self, states: list[Any]) -> Any:
@@ -609,7 +620,7 @@ class RNN(RecurrentLayer):
     def _split_state(self, name: str, state: Any, rows: int) -> list[Any]:
         if isinstance(state, (tuple, list)):
             raise ValueError(f"{name} of an RNN is one array, h (layers·directions, batch, hidden); got {type(state)}.")
-        return self._own_state(name, state, rows)
+        return self._own_state(name, "", state, rows)
 
     def _join_state(self, states: list[Any]) -> Any:
         return states[0][None, :, :] if len(states) == 1 else self._backend.namespace.stack(states, axis=0)

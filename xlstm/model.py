@@ -180,14 +180,14 @@ class Model:
 
     def continued(self, batch: Batch, state: Any) -> tuple[Array, Any]:
         """`logits` from a given state of the layers (None: zeros), and the state after the batch's last valid steps."""
-        with self.backend.current():
+        with self.recurrent._context():
             tokens = None if batch.ids is None else (batch.ids, self._table)
             _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False)
             return head.forward(self.head, self._final_step(finals)), self.recurrent._join_state(finals)
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
         """Logits (N, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
-        with self.backend.current():
+        with self.recurrent._context():
             tokens = None if batch.ids is None else (batch.ids, self._table)
             _, finals, recurrent_tape = self.recurrent._run(batch.x, None, batch.lengths, tokens, rng, keep=True)
             assert recurrent_tape is not None
@@ -204,7 +204,7 @@ class Model:
     def backward(self, tape: Tape, d_logits: Array) -> None:
         """From the loss's gradient (N, K) to that of every parameter, written to `gradients`."""
         H = self.architecture.hidden_size
-        with self.backend.current():
+        with self.recurrent._context():
             d_features, d_head = head.backward(self.head, tape.features, d_logits)  # (N, F)
             for name, gradient in d_head.items():
                 self.gradients[f"head.{name}"][...] = gradient

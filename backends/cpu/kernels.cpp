@@ -161,11 +161,18 @@ struct LSTM {
       UNROLL
       for (int k = 0; k < TILE; k += W) {
         const real *zr = z + r * C + k;
-        const vec i = sigmoid(load(zr)), f = sigmoid(load(zr + TILE)), g = tanh(load(zr + 2 * TILE));
-        const vec o = sigmoid(load(zr + 3 * TILE));
+        const vec i_below = sigmoid_denominator(load(zr)), f_below = sigmoid_denominator(load(zr + TILE));
+        const vec o_below = sigmoid_denominator(load(zr + 3 * TILE));
+        const Tanh g_parts = tanh_parts(load(zr + 2 * TILE));
+        const vec f = real(1) / f_below;
+        const vec ig_over = real(1) / (i_below * g_parts.denominator);
+        const vec i = ig_over * g_parts.denominator, g = g_parts.numerator * (ig_over * i_below);
         const vec c_new = f * load(c + r * TILE + k) + i * g;
+        const Tanh c_parts = tanh_parts(c_new);
+        const vec oc_over = real(1) / (o_below * c_parts.denominator);
+        const vec o = oc_over * c_parts.denominator;
         store(c_to[r] + k, c_new);
-        store(h_to[r] + k, o * tanh(c_new));
+        store(h_to[r] + k, c_parts.numerator * oc_over);
         if constexpr (KEEP) {
           real *to = gates + r * C + k;
           store(to, i), store(to + TILE, f), store(to + 2 * TILE, g), store(to + 3 * TILE, o);
@@ -406,8 +413,11 @@ template <class Cell, class Stored> struct ForwardPass {
     barrier.wait(members);
     for (long t = 0; t < s.steps && task.active[t] > 0; ++t) {
       if (!tokens && !beforehand && members == 1) pack_step(task, t);
-      for (long u = units.begin; u < units.end; ++u)
+      // To and fro: every other step begins with the weights that the step before used last, which are still near.
+      for (long k = units.begin; k < units.end; ++k) {
+        const long u = t % 2 ? units.begin + units.end - 1 - k : k;
         row_groups(task.active[t], [&](long b, long rows) { step(task, t, u, b, rows); });
+      }
       barrier.wait(members);
     }
   }
@@ -630,10 +640,10 @@ template <class Cell> struct BackwardPass {
         const long from = members > 1 ? 0 : u0, count = u1 - from;
         if (with_h)
           by_recurrent.compute(rows, dz_step, dz_stride, from, count, panels.begin, panels.end, dh_before, state_stride,
-                               from == 0);
+                               from == 0, t % 2);
         if (f.dx)
           by_input.compute(rows, dz_step, dz_stride, from, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
-                           state_stride, from == 0);
+                           state_stride, from == 0, t % 2);
       }
       if (f.dx) write_input_gradient(task, t, x_panels);
       if (t == 0) write_initial_gradient(task, units, dh_before);
@@ -778,7 +788,7 @@ template <class Cell> struct BackwardPass {
     everyone.wait(threads);
     const InputPanels<C> by_input{input, nt, xt};
     const Share panels = share((xt + PANEL_TILES - 1) / PANEL_TILES, id, threads);
-    by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true);
+    by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true, false);
     for (long k = panels.begin * PANEL_TILES; k < smaller(xt, panels.end * PANEL_TILES); ++k)
       for (long v = 0; v < V; ++v)
         for (long j = 0; j < smaller(TILE, D - k * TILE); ++j)

@@ -233,10 +233,12 @@ template <int STEP> struct InputPanels {
     }
   }
 
-  // out (rows in tiles) = or += dz · matrix for the unit tiles [u, u + count) and the panels [p0, p1).
+  // out (rows in tiles) = or += dz · matrix for the unit tiles [u, u + count) and the panels [p0, p1), the last of them
+  // first where `turned`.
   void compute(long rows, const real *dz, long dz_stride, long u, long count, long p0, long p1, real *out,
-               long out_stride, bool first) const {
-    for (long p = p0; p < p1; ++p) {
+               long out_stride, bool first, bool turned) const {
+    for (long k = p0; k < p1; ++k) {
+      const long p = turned ? p0 + p1 - 1 - k : k;
       const long w = width(column_tiles, p);
       const real *panel = packed + p * unit_tiles * STEP * NR + u * STEP * w * TILE;
       row_groups(rows, [&](long r, long size) {

@@ -48,8 +48,9 @@ INLINE vec all(real a) { return a - vec{}; }
 #define KEEP_IN_REGISTER(a)
 #endif
 
-INLINE vec at_most(vec a, real limit) { return a > all(limit) ? all(limit) : a; }
-INLINE vec at_least(vec a, real limit) { return a < all(limit) ? all(limit) : a; }
+// One instruction each on x86, which gives its second operand where one is NaN: so does this.
+INLINE vec at_most(vec a, real limit) { return all(limit) < a ? all(limit) : a; }
+INLINE vec at_least(vec a, real limit) { return all(limit) > a ? all(limit) : a; }
 
 // ---------------------------------------------------------------- bfloat16
 //
@@ -89,8 +90,18 @@ INLINE Reduced reduce(vec x) {
   constexpr real ROUND = SINGLE ? real(12582912 + 127) : real(6755399441055744.0 + 1023);
   vec rounded = x * real(1.44269504088896340736) + ROUND;
   vec n = rounded - ROUND;
-  vec r = x - n * (SINGLE ? real(0.693359375) : real(0.69314718036912381649));
-  r = r - n * (SINGLE ? real(-2.12194440054690583e-4) : real(1.90821492927058770002e-10));
+#if defined(__FMA__) || defined(__aarch64__)
+  constexpr bool EXACT_PRODUCT = SINGLE;  // n·ln 2 is not rounded before the subtraction: one part is enough
+#else
+  constexpr bool EXACT_PRODUCT = false;
+#endif
+  vec r;
+  if constexpr (EXACT_PRODUCT) {
+    r = x - n * real(0.69314718055994530942);
+  } else {
+    r = x - n * (SINGLE ? real(0.693359375) : real(0.69314718036912381649));
+    r = r - n * (SINGLE ? real(-2.12194440054690583e-4) : real(1.90821492927058770002e-10));
+  }
   vec p;
   if constexpr (SINGLE) {  // minimax in the relative error of expm1, by iterated weighted least squares
     p = all(real(0.00138825139059));
@@ -115,21 +126,32 @@ INLINE Reduced reduce(vec x) {
   return {(vec)((mask)rounded << EXPONENT), p * (r * r) + r};
 }
 
-// 1 / (1 + exp(-x)): small errors in its relative sense too, down to exp(-88), where a gate is all but shut.
-INLINE vec sigmoid(vec x) {
+// Divisions take longest here, so the functions are numerators and denominators, and the cells divide once for two.
+
+// The denominator of sigmoid(x) = 1 / (1 + exp(-x)). Its relative error is small down to exp(-87), where a gate is all
+// but shut. At most 1.7e38 in float32: twice that is still finite.
+INLINE vec sigmoid_denominator(vec x) {
   constexpr real LOWEST = SINGLE ? -87 : -700, HIGHEST = SINGLE ? 88 : 709;
   Reduced e = reduce(at_least(at_most(-x, HIGHEST), LOWEST));
-  return real(1) / ((e.expm1 * e.scale + e.scale) + real(1));
+  return (e.expm1 * e.scale + e.scale) + real(1);
 }
 
-// -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: exact to the last digits near 0, ±1 far from it.
-INLINE vec tanh(vec x) {
+// tanh(x) = -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: exact to the last digits near 0, ±1 far from it.
+struct Tanh {
+  vec numerator, denominator;  // the denominator is from 1 to 2
+};
+
+INLINE Tanh tanh_parts(vec x) {
   const mask sign = (mask)all(real(-0.0));
-  vec positive = (vec)((mask)x & ~sign);
+  const vec positive = (vec)((mask)x & ~sign);
   Reduced e = reduce(at_least(positive * real(-2), SINGLE ? -40 : -80));
-  vec expm1 = e.expm1 * e.scale + (e.scale - real(1));
-  vec t = expm1 / (expm1 + real(2));  // ≤ 0
-  return (vec)(((mask)t & ~sign) | ((mask)x & sign));
+  const vec expm1 = e.expm1 * e.scale + (e.scale - real(1));  // ≤ 0
+  return {(vec)(((mask)expm1 & ~sign) | ((mask)x & sign)), expm1 + real(2)};
+}
+
+INLINE vec tanh(vec x) {
+  const Tanh t = tanh_parts(x);
+  return t.numerator / t.denominator;
 }
 
 // ---------------------------------------------------------------- transposition
