@@ -192,7 +192,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     if kernels == "reference":
         return Choice(None, "reference", "asked for")
     if backend.library == "numpy":
-        layer = cpu.layer(cell, dtype)
+        layer = cpu.find_layer(cell, dtype)
         if layer is not None:
             others = [f"{name}{'' if runs else ' (not of this CPU)'}" for name, runs in cpu.targets().items()]
             return Choice(layer, str(cpu.target), f"compiled: {', '.join(others)}; {cpu.threads()} threads")
@@ -209,7 +209,7 @@ def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
 
     Parameters as in `find`.
     """
-    return cpu.update(dtype) if backend.library == "numpy" and kernels != "reference" else None
+    return cpu.find_update(dtype) if backend.library == "numpy" and kernels != "reference" else None
 
 
 def report() -> list[DeviceReport]:

@@ -46,12 +46,12 @@ target = _choose()
 """The instruction set in use; None where there are no kernels."""
 
 
-def layer(cell: str, dtype: str) -> CompiledLayer | None:
+def find_layer(cell: str, dtype: str) -> CompiledLayer | None:
     """The compiled layer for a cell and dtype, or None where there is none."""
     return None if target is None else CompiledLayer(_kernels, _number(cell, dtype), cell, dtype)
 
 
-def update(dtype: str) -> CompiledUpdate | None:
+def find_update(dtype: str) -> CompiledUpdate | None:
     """The compiled step of an optimiser, or None where there is none."""
     return None if target is None else CompiledUpdate(_kernels, _number(CELLS[0], dtype))
 

@@ -164,19 +164,21 @@ struct LSTM {
         const vec i_below = sigmoid_denominator(load(zr)), f_below = sigmoid_denominator(load(zr + TILE));
         const vec o_below = sigmoid_denominator(load(zr + 3 * TILE));
         const Tanh g_parts = tanh_parts(load(zr + 2 * TILE));
-        const vec f = real(1) / f_below;
-        const vec ig_over = real(1) / (i_below * g_parts.denominator);
-        const vec i = ig_over * g_parts.denominator, g = g_parts.numerator * (ig_over * i_below);
-        const vec c_new = f * load(c + r * TILE + k) + i * g;
-        const Tanh c_parts = tanh_parts(c_new);
-        const vec oc_over = real(1) / (o_below * c_parts.denominator);
-        const vec o = oc_over * c_parts.denominator;
-        store(c_to[r] + k, c_new);
-        store(h_to[r] + k, c_parts.numerator * oc_over);
+        const vec f = real(1) / f_below, c_before = load(c + r * TILE + k);
+        vec c_new;
         if constexpr (KEEP) {
+          // Each gate by a division of its own: a saturated one is then exactly 1, and its slope exactly 0.
+          const vec i = real(1) / i_below, g = g_parts.numerator / g_parts.denominator, o = real(1) / o_below;
+          c_new = f * c_before + i * g;
+          store(h_to[r] + k, o * tanh(c_new));
           real *to = gates + r * C + k;
           store(to, i), store(to + TILE, f), store(to + 2 * TILE, g), store(to + 3 * TILE, o);
+        } else {
+          c_new = f * c_before + g_parts.numerator / (i_below * g_parts.denominator);
+          const Tanh c_parts = tanh_parts(c_new);
+          store(h_to[r] + k, c_parts.numerator / (o_below * c_parts.denominator));
         }
+        store(c_to[r] + k, c_new);
       }
     }
   }

@@ -126,7 +126,7 @@ INLINE Reduced reduce(vec x) {
   return {(vec)((mask)rounded << EXPONENT), p * (r * r) + r};
 }
 
-// Divisions take longest here, so the functions are numerators and denominators, and the cells divide once for two.
+// Divisions take longest here: the functions are numerators and denominators, so that a product of two is one division.
 
 // The denominator of sigmoid(x) = 1 / (1 + exp(-x)). Its relative error is small down to exp(-87), where a gate is all
 // but shut. At most 1.7e38 in float32: twice that is still finite.

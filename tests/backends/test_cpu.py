@@ -520,7 +520,7 @@ def test_many_tapes_are_independent(target, cell, dtype):
 
 def test_a_tape_outlives_its_layer_and_a_refused_call(target):
     case = random_case(np.random.default_rng(9), "lstm", "float64", (3, 4, 5, 6))
-    compiled = cpu.layer("lstm", "float64")
+    compiled = cpu.find_layer("lstm", "float64")
     params = oracle.of_cell(case.parameters, "l0")
     _, _, tape = compiled.forward(params, case.x)
     expected = cells.lstm.backward(params, cells.lstm.forward(params, case.x)[2], case.d_outputs)
@@ -528,7 +528,7 @@ def test_a_tape_outlives_its_layer_and_a_refused_call(target):
         compiled.backward(params, tape, case.d_outputs[:, :2])
     del compiled
     gc.collect()
-    dx, _, d_params = cpu.layer("lstm", "float64").backward(params, tape, case.d_outputs)
+    dx, _, d_params = cpu.find_layer("lstm", "float64").backward(params, tape, case.d_outputs)
     check({"dx": relative_error(dx, expected[0])}, GRADIENTS["float64"])
     check_all_gradients(d_params, expected[2], "float64")
 
@@ -766,7 +766,7 @@ def compare_numbers_of_threads(target: str) -> None:
             for threads in (1, 2, 3, 5, 8):
                 cpu.set_threads(threads)
                 assert cpu.threads() == threads
-                layer = cpu.layer(cell, dtype)
+                layer = cpu.find_layer(cell, dtype)
                 results = []
                 for keep in (True, False):
                     outputs, final, tape = layer.forward(

@@ -35,7 +35,7 @@ def test_three_steps_are_those_of_the_reference(dtype, settings, max_norm, count
     truth, got = start.copy(), start.astype(dtype)
     reference = optim.Optimizer(truth, decayed.astype(float), **settings)
     optimizer = optim.Optimizer(got, decayed.astype(dtype), **settings)
-    update = cpu.update(dtype)
+    update = cpu.find_update(dtype)
     assert update is not None
     for _ in range(3):
         gradients = rng.normal(size=count)
@@ -59,7 +59,7 @@ def test_clipping_of_extreme_gradients(dtype, size):
     """Their squares leave the range of float32."""
     parameters, gradients = np.zeros(5, dtype), np.full(5, size, dtype)
     optimizer = optim.Optimizer(parameters, np.ones(5, dtype), "sgd", momentum=0.0)
-    cpu.update(dtype)(optimizer, parameters, gradients, 1.0, 1.0)  # type: ignore[misc]
+    cpu.find_update(dtype)(optimizer, parameters, gradients, 1.0, 1.0)  # type: ignore[misc]
     expected = min(size, 5**-0.5)
     np.testing.assert_allclose(parameters, -expected, rtol=1e-6)
 
@@ -68,14 +68,14 @@ def test_nan_is_seen(dtype):
     parameters, gradients = np.zeros(40, dtype), np.zeros(40, dtype)
     gradients[3] = np.nan
     optimizer = optim.Optimizer(parameters, np.ones(40, dtype), "adam")
-    cpu.update(dtype)(optimizer, parameters, gradients, 1.0, 1.0)  # type: ignore[misc]
+    cpu.find_update(dtype)(optimizer, parameters, gradients, 1.0, 1.0)  # type: ignore[misc]
     assert np.isnan(parameters[3])
 
 
 def test_wrong_arrays_are_refused(dtype):
     parameters = np.zeros(4, dtype)
     optimizer = optim.Optimizer(parameters, np.ones(4, dtype), "adam")
-    update: Any = cpu.update(dtype)
+    update: Any = cpu.find_update(dtype)
     with pytest.raises(ValueError, match="gradients"):
         update(optimizer, parameters, np.zeros(3, dtype), 0.1, None)
     assert not parameters.any()

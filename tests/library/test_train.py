@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xlstm.backends.cpu.update import CompiledUpdate
 
 import xlstm
 from xlstm import optim
@@ -478,16 +479,19 @@ class CtrlC(io.StringIO):
 
 def interrupt_update(monkeypatch: Any, number: int) -> None:
     """Ctrl-C in one of the updates, 1 the first."""
-    seen, right = [0], optim.Optimizer.step
+    seen = [0]
 
-    def step(self: Any, *arguments: Any) -> None:
-        right(self, *arguments)
-        seen[0] += 1
-        if seen[0] == number:
-            raise KeyboardInterrupt
+    def interrupted(right: Any) -> Any:
+        def step(self: Any, *arguments: Any) -> None:
+            right(self, *arguments)
+            seen[0] += 1
+            if seen[0] == number:
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr("xlstm.backends.find_update", lambda *_: None)
-    monkeypatch.setattr(optim.Optimizer, "step", step)
+        return step
+
+    for owner, name in ((optim.Optimizer, "step"), (CompiledUpdate, "__call__")):  # whichever runs here
+        monkeypatch.setattr(owner, name, interrupted(getattr(owner, name)))
 
 
 SHORT = {"hidden_size": 4, "batch_size": 10, "random_state": 0, "learning_rate_init": 0.02}
