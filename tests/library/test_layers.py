@@ -827,7 +827,8 @@ def test_real_input_of_any_kind_is_converted_once(cell, dtype, kernels):
     np.testing.assert_array_equal(layer(integers > 0)[0], layer((integers > 0).astype(dtype))[0])
     zeros = as_state(cell, {"h": np.zeros((1, 2, 3), int), "c": np.zeros((1, 2, 3)).tolist()})
     outputs, _, tape = layer.forward(integers, zeros)
-    np.testing.assert_allclose(outputs, expected, rtol={"float32": 1e-5, "float64": 1e-13}[dtype])  # no tape, other roundings
+    # Without a tape other roundings are allowed.
+    np.testing.assert_allclose(outputs, expected, rtol={"float32": 1e-5, "float64": 1e-13}[dtype])
     dx, _ = layer.backward(tape, np.ones((2, 2, 3), int), as_state(cell, {"h": None, "c": np.zeros((1, 2, 3), bool)}))
     assert str(dx.dtype) == dtype
 
