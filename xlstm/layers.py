@@ -349,7 +349,7 @@ class RecurrentLayer:
             return dx, self._join_state(d_initial)
 
     def _run_back(
-        self, tape: LayerTape, d_outputs: Any, d_states: list[Any], input_gradient: bool
+        self, tape: LayerTape, d_outputs: Any, d_states: list[Any], input_gradient: bool, state_gradient: bool = True
     ) -> tuple[Array | None, list[Any]]:
         """The pass itself: gradients of the states one by one, as the cells take and give them.
 
@@ -370,6 +370,7 @@ class RecurrentLayer:
                     input_gradient or layer > 0,
                     into=self._gradients_of_cells[k],
                     add_rows=self._backend.add_rows,
+                    state_gradient=state_gradient,
                 )
                 d_input = dx if d_input is None else d_input + dx
             d_outputs = d_input

@@ -214,7 +214,9 @@ class Model:
             last = [d_features[:, k * H : (k + 1) * H] for k in range(self.recurrent.directions)]
             d_states: list[Any] = [None] * (len(tape.recurrent.cell_tapes) - len(last))
             d_states += [(dh, None) for dh in last] if self.architecture.cell == "lstm" else last
-            d_table, _ = self.recurrent._run_back(tape.recurrent, None, d_states, self._table is not None)
+            d_table, _ = self.recurrent._run_back(
+                tape.recurrent, None, d_states, self._table is not None, state_gradient=False
+            )
             if self._table is not None:
                 self.gradients["embedding.weight"][...] = d_table
             self._silence_unknown(self.gradients)

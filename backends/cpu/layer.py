@@ -170,6 +170,7 @@ class CompiledLayer:
         *,
         into: Mapping[str, Host] | None = None,
         add_rows: Any = None,
+        state_gradient: bool = True,
     ) -> tuple[Host | None, Any, Mapping[str, Host]]:
         """As in `xlstm.cells.lstm.backward`; `add_rows` is not needed."""
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
@@ -187,8 +188,8 @@ class CompiledLayer:
         elif input_gradient and not tape.tokens:
             dx = np.empty((N, T, weight_ih.shape[1]), self.dtype)
         dh, dc = (d_state or (None, None)) if self.has_c else (d_state, None)
-        dh0 = np.empty((N, H), self.dtype)
-        dc0 = np.empty((N, H), self.dtype) if self.has_c else None
+        dh0 = np.empty((N, H), self.dtype) if state_gradient else None
+        dc0 = np.empty((N, H), self.dtype) if state_gradient and self.has_c else None
         self._backward(
             tape.kernels,
             H,
@@ -214,7 +215,8 @@ class CompiledLayer:
                 whole = np.zeros((tape.vocabulary, d_table.shape[1]), self.dtype)
                 whole[tape.chosen] = d_table
                 d_table = whole
-        return d_table if dx is None else dx, (dh0, dc0) if self.has_c else dh0, into
+        d_initial = (dh0, dc0) if self.has_c and state_gradient else dh0
+        return d_table if dx is None else dx, d_initial, into
 
 
 def _contiguous(array: Host | None) -> Host | None:

@@ -185,7 +185,8 @@ def backward(
     *,
     into: Mapping[str, Array] | None = None,
     add_rows: Any = None,
-) -> tuple[Array | None, tuple[Array, Array], dict[str, Array]]:
+    state_gradient: bool = True,
+) -> tuple[Array | None, tuple[Array, Array] | None, dict[str, Array]]:
     """Backpropagation through time: the gradients of everything that `forward` was given.
 
     Parameters
@@ -205,6 +206,8 @@ def backward(
         Arrays of the parameters' names and shapes: the gradients are added to them, and they are returned.
     add_rows
         Needed for tokens only: see `xlstm.cells.projection.backward`.
+    state_gradient
+        False returns None for d_state and saves its cost.
 
     Returns
     -------
@@ -246,10 +249,12 @@ def backward(
         if d_outputs is not None:
             dh = dh + d_outputs[t, :n, :]
         dc = step_backward(xp, gates[t, :n, :], cs[t, :n, :], cs[t + 1, :n, :], dh, dc, dz[t, :n, :])
-        dh = dz[t, :n, :] @ weight_hh  # (n, H): h's gradient through z of this step
+        if t > 0 or state_gradient:
+            dh = dz[t, :n, :] @ weight_hh  # (n, H): h's gradient through z of this step
 
     flat_dz = xp.reshape(dz, (rows.steps * N, GATES * H))  # (T·N, 4H)
     d_weight_hh = flat_dz.T @ xp.reshape(hs[:-1, :, :], (rows.steps * N, H))  # (4H, H)
     dx, d_weight_ih, d_bias = projection.backward(xp, params, rows, saved_input, dz, input_gradient, add_rows)
     d_params = {"weight_ih": d_weight_ih, "weight_hh": d_weight_hh, "bias": d_bias}
-    return dx, (rows.unsort(dh), rows.unsort(dc)), accumulate(d_params, into)
+    d_initial = (rows.unsort(dh), rows.unsort(dc)) if state_gradient else None
+    return dx, d_initial, accumulate(d_params, into)

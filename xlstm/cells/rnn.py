@@ -108,7 +108,8 @@ def backward(
     *,
     into: Mapping[str, Array] | None = None,
     add_rows: Any = None,
-) -> tuple[Array | None, Array, dict[str, Array]]:
+    state_gradient: bool = True,
+) -> tuple[Array | None, Array | None, dict[str, Array]]:
     """Backpropagation through time: the gradients of everything that `forward` was given.
 
     Everything is as in `xlstm.cells.lstm.backward`, but for the state's gradient, which is dh (N, H) alone.
@@ -131,10 +132,11 @@ def backward(
         if d_outputs is not None:
             dh = dh + d_outputs[t, :n, :]
         dz[t, :n, :] = step_backward(xp, hs[t + 1, :n, :], dh)
-        dh = dz[t, :n, :] @ weight_hh  # (n, H): h's gradient through z of this step
+        if t > 0 or state_gradient:
+            dh = dz[t, :n, :] @ weight_hh  # (n, H): h's gradient through z of this step
 
     flat_dz = xp.reshape(dz, (rows.steps * N, H))  # (T·N, H)
     d_weight_hh = flat_dz.T @ xp.reshape(hs[:-1, :, :], (rows.steps * N, H))  # (H, H)
     dx, d_weight_ih, d_bias = projection.backward(xp, params, rows, saved_input, dz, input_gradient, add_rows)
     d_params = {"weight_ih": d_weight_ih, "weight_hh": d_weight_hh, "bias": d_bias}
-    return dx, rows.unsort(dh), accumulate(d_params, into)
+    return dx, rows.unsort(dh) if state_gradient else None, accumulate(d_params, into)
