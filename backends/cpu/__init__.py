@@ -78,12 +78,13 @@ def set_threads(number: int | None) -> None:
     """Use at most so many threads from now on; None goes back to as many as the process may use.
 
     That is the smallest of OMP_NUM_THREADS, the processors that it is allowed to run on, the share that its control
-    group has of them, and what threadpoolctl set. Small work runs on fewer, down to one.
+    group has of them, and what threadpoolctl set. Small work runs on fewer, down to one; and so do, unless a number is
+    given here, some calls after one that mostly waited, because other programs had the processors.
     """
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")
     if _kernels is not None:
-        _kernels.set_threads(number or _share_of_control_group() or 0)
+        _kernels.set_threads(number or _share_of_control_group() or 0, number is not None)
 
 
 def _share_of_control_group() -> int | None:

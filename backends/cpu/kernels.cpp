@@ -20,6 +20,7 @@
 #include <omp.h>
 #endif
 #include <sched.h>
+#include <time.h>
 
 #include <cmath>
 #ifdef __SANITIZE_ADDRESS__
@@ -94,7 +95,8 @@ template <class Cell> struct Kept {
 struct alignas(128) Barrier {
   long arrived = 0, round = 0;
 
-  void wait(long members) {
+  // `waited`, where it is given, is what long waits are added to.
+  void wait(long members, double *waited = nullptr) {
     if (members == 1) return;
     const long here = __atomic_load_n(&round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == members) {
@@ -102,12 +104,24 @@ struct alignas(128) Barrier {
       __atomic_store_n(&round, here + 1, __ATOMIC_RELEASE);
       return;
     }
+    double begin = 0;
     for (long spins = 0; __atomic_load_n(&round, __ATOMIC_ACQUIRE) == here; ++spins) {
+      if (spins == SHORT_WAIT) begin = seconds();
       if (spins > 4000) sched_yield();  // there are more threads than processors: let the others come
 #if defined(__x86_64__)
       else __builtin_ia32_pause();
 #endif
     }
+    if (waited && begin > 0) *waited += seconds() - begin;
+  }
+
+ private:
+  static constexpr long SHORT_WAIT = 200;  // some microseconds
+
+  static double seconds() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + 1e-9 * now.tv_nsec;
   }
 };
 
@@ -320,6 +334,7 @@ template <class Cell, class Stored> struct ForwardPass {
   long now_stride;
   Cell cell;
   Barrier everyone, team[MAX_THREADS];
+  double waited = 0;  // by the calling thread
 
   ForwardPass(const Forward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), N(s.rows), nt(tiles(H)),
@@ -355,15 +370,18 @@ template <class Cell, class Stored> struct ForwardPass {
     parallel(wanted.threads, [&](long id, long threads) {
       // Fewer threads than asked for: a crew of those that came, the rest of a division idle.
       const Crew crew = threads == wanted.threads ? wanted : Crew{threads, smaller(threads, s.tasks), 1};
-      prepare(id, crew);
+      double *mine = id == 0 ? &waited : nullptr;
+      prepare(id, crew, mine);
       const long number = id / crew.members, member = id % crew.members;
-      if (number >= crew.teams) return;
-      for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], member, crew.members, team[number]);
+      if (number < crew.teams)
+        for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], member, crew.members, team[number], mine);
+      everyone.wait(crew.threads, mine);
     });
+    if (f.size.waited) *f.size.waited = wanted.threads > 1 ? waited : -1;
   }
 
   // Everything that the steps read: packed weights, the input in tiles, its product where it is done beforehand.
-  void prepare(long id, Crew crew) {
+  void prepare(long id, Crew crew, double *mine) {
     const Share units = share(nt, id, crew.threads);
     if (!f.packed)
       for (long u = units.begin; u < units.end; ++u)
@@ -386,10 +404,10 @@ template <class Cell, class Stored> struct ForwardPass {
         for (long k = 0; k < D; k += TILE)
           read_tile((const real *)f.table + v * D + k, D - k, table + (k / TILE) * table_stride + v * TILE);
     }
-    everyone.wait(crew.threads);
+    everyone.wait(crew.threads, mine);
     if (!projected) return;
     for (long u = units.begin; u < units.end; ++u) project(u);
-    everyone.wait(crew.threads);
+    everyone.wait(crew.threads, mine);
   }
 
   void project(long u) {
@@ -408,11 +426,11 @@ template <class Cell, class Stored> struct ForwardPass {
   }
 
   // A task's rows through all steps, by `members` threads that share the hidden units.
-  void task(const Task &task, long member, long members, Barrier &barrier) {
+  void task(const Task &task, long member, long members, Barrier &barrier, double *mine) {
     const Share units = share(nt, member, members);
     for (long u = units.begin; u < units.end; ++u) start(task, u);
     if (member == 0 && f.outputs) clear_outputs(task);
-    barrier.wait(members);
+    barrier.wait(members, mine);
     for (long t = 0; t < s.steps && task.active[t] > 0; ++t) {
       if (!tokens && !beforehand && members == 1) pack_step(task, t);
       // To and fro: every other step begins with the weights that the step before used last, which are still near.
@@ -420,7 +438,7 @@ template <class Cell, class Stored> struct ForwardPass {
         const long u = t % 2 ? units.begin + units.end - 1 - k : k;
         row_groups(task.active[t], [&](long b, long rows) { step(task, t, u, b, rows); });
       }
-      barrier.wait(members);
+      barrier.wait(members, mine);
     }
   }
 
@@ -553,6 +571,7 @@ template <class Cell> struct BackwardPass {
   long projected_stride, table_stride;
   Cell cell;
   Barrier everyone, team[MAX_THREADS];
+  double waited = 0;  // by the calling thread
   long next_item = 0;
 
   BackwardPass(const Backward &given, Carver scratch, size_t *bytes = nullptr)
@@ -587,20 +606,22 @@ template <class Cell> struct BackwardPass {
     const long blocks = (s.steps + block_steps - 1) / block_steps;
     parallel(wanted.threads, [&](long id, long threads) {
       const Crew crew = threads == wanted.threads ? wanted : Crew{threads, smaller(threads, s.tasks), 1};
+      double *mine = id == 0 ? &waited : nullptr;
       prepare(id, crew.threads);
-      everyone.wait(crew.threads);
+      everyone.wait(crew.threads, mine);
       const long number = id / crew.members, member = id % crew.members;
       for (long block = blocks - 1; block >= 0; --block) {
         const long t0 = block * block_steps, t1 = smaller(s.steps, t0 + block_steps);
         if (number < crew.teams)
-          for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], j, t0, t1, member, crew.members, team[number]);
-        everyone.wait(crew.threads);
+          for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], j, t0, t1, member, crew.members, team[number], mine);
+        everyone.wait(crew.threads, mine);
         weight_gradients(t0, t1, block == blocks - 1, id, crew.threads);
-        everyone.wait(crew.threads);
+        everyone.wait(crew.threads, mine);
         if (id == 0) next_item = 0;
       }
       finish(id, crew.threads);
     });
+    if (f.size.waited) *f.size.waited = wanted.threads > 1 ? waited : -1;
   }
 
   void prepare(long id, long threads) {
@@ -619,7 +640,8 @@ template <class Cell> struct BackwardPass {
   }
 
   // A task's rows back through the steps [t0, t1).
-  void task(const Task &task, long j, long t0, long t1, long member, long members, Barrier &barrier) {
+  void task(const Task &task, long j, long t0, long t1, long member, long members, Barrier &barrier,
+            double *mine) {
     const Share panels = share((nt + PANEL_TILES - 1) / PANEL_TILES, member, members);
     const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
     const Share x_panels = share((xt + PANEL_TILES - 1) / PANEL_TILES, member, members);
@@ -637,7 +659,7 @@ template <class Cell> struct BackwardPass {
           tile_step(task, j, t, u, dz_step + u * dz_stride);
         if (members > 1) {
           if (u1 < nt) continue;  // a team does all its tiles, then waits once
-          barrier.wait(members);
+          barrier.wait(members, mine);
         }
         const long from = members > 1 ? 0 : u0, count = u1 - from;
         if (with_h)

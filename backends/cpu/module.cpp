@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #endif
 #include <pthread.h>
+#include <time.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
@@ -104,6 +105,7 @@ struct Borrowed {
 // ---------------------------------------------------------------- threads
 
 long limit = 0;               // what set_threads was given; 0 for none
+bool steady = false;          // whether a call always uses that many, though it waits for them
 bool several_started = false;  // whether a call of this process may have started worker threads
 bool forked = false;           // whether that was the parent process: its threads are not in this one, and GNU's OpenMP
                                // would wait for them for ever
@@ -241,12 +243,44 @@ PyObject *targets(PyObject *, PyObject *) {
   return all;
 }
 
+// Where another program has the processors, a call on several threads waits for the one that is not let run, for the
+// milliseconds that a scheduler's turn takes: many times what it takes on one. A call that mostly waited is therefore
+// followed by some on one thread, by twice as many if the next attempt is no better. The results are the same bits.
+class Attempts {
+ public:
+  long threads() {
+    if (alone_ > 0) {
+      --alone_;
+      return 1;
+    }
+    return usable_threads();
+  }
+  void ended(double waited, double whole) {
+    if (waited < 0 || steady) return;  // it ran on one; or somebody wants it so
+    if (waited > 0.5 * whole) {
+      alone_ = next_;
+      next_ = next_ < 1024 ? 2 * next_ : next_;
+    } else {
+      next_ = 16;
+    }
+  }
+
+ private:
+  long alone_ = 0, next_ = 16;
+} attempts;
+
+double seconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
 PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(usable_threads()); }
 
-PyObject *set_threads(PyObject *, PyObject *number) {
-  const long wanted = PyLong_AsLong(number);
-  if (PyErr_Occurred()) return nullptr;
-  limit = wanted;
+PyObject *set_threads(PyObject *, PyObject *arguments) {
+  int wanted, always;
+  if (!PyArg_ParseTuple(arguments, "ip", &wanted, &always)) return nullptr;
+  limit = wanted, steady = always, attempts = Attempts();
   Py_RETURN_NONE;
 }
 
@@ -331,7 +365,9 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       }
   }
   Forward f = {};
-  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, usable_threads()};
+  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, attempts.threads(), nullptr};
+  double waited = -1;
+  f.size.waited = &waited;
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
   f.packed = packed ? packed->block.memory : nullptr;
@@ -352,9 +388,11 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
     }
     f.scratch = scratch.block.memory;
     several_started = several_started || f.size.threads > 1;
+    const double begin = seconds();
     Py_BEGIN_ALLOW_THREADS;
     selected.kernels->forward(f);
     Py_END_ALLOW_THREADS;
+    attempts.ended(waited, seconds() - begin);
   }
   if (!tape) Py_RETURN_NONE;
   tape->schedule = std::move(schedule);
@@ -397,7 +435,8 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 
   Backward b = {};
   b.size = tape->size;
-  b.size.schedule = &s, b.size.threads = usable_threads();
+  double waited = -1;
+  b.size.schedule = &s, b.size.threads = attempts.threads(), b.size.waited = &waited;
   b.table = table.data(), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
   b.tape = tape->block.memory, b.initial_state = tape->initial_state;
   b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
@@ -408,9 +447,11 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (!scratch.block.memory) return PyErr_NoMemory();
   b.scratch = scratch.block.memory;
   several_started = several_started || b.size.threads > 1;
+  const double begin = seconds();
   Py_BEGIN_ALLOW_THREADS;
   tape->selected.kernels->backward(b);
   Py_END_ALLOW_THREADS;
+  attempts.ended(waited, seconds() - begin);
   Py_RETURN_NONE;
 }
 
@@ -455,7 +496,7 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
 PyMethodDef METHODS[] = {
     {"targets", targets, METH_NOARGS, "[(name, whether this CPU runs it)], best first"},
     {"threads", threads, METH_NOARGS, "how many threads a call may use"},
-    {"set_threads", set_threads, METH_O, "at most so many from now on; 0 for no such limit"},
+    {"set_threads", set_threads, METH_VARARGS, "(at most so many or 0 for no such limit, whether even where they wait)"},
     {"has_bfloat16", has_bfloat16, METH_O, "whether these kernels can multiply in bfloat16 here"},
     {"pack", (PyCFunction)(void (*)())pack, METH_FASTCALL, nullptr},
     {"forward", (PyCFunction)(void (*)())forward, METH_FASTCALL, nullptr},
