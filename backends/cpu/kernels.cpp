@@ -4,13 +4,15 @@
 //   XLSTM_TARGET  the name of the instruction set, as in setup.py's table
 //   XLSTM_REAL    float or double
 //
-// The equations are those of xlstm/cells/lstm.py and rnn.py. The order of work is not: see "Layout" in matrix.h, and
+// The equations are those of xlstm/cells/lstm.py and rnn.py. The order of work is not: see the head of matrix.h, and
 //   forward   each task takes its rows through all steps. In a step, tile after tile of 16 hidden units: the product for
 //             all gates of the tile, for at most MR rows, then at once the gates themselves, while they are in the
 //             first-level cache. The input's product is part of the same sum.
 //   backward  in blocks of time, so that the gates' gradients of a block stay in the cache: each task goes back through
 //             the block; then all threads add the block's share to the weight gradients.
 // No sum depends on the number of threads: the same input gives the same bits.
+//
+// Longer than other files: forward and backward stand side by side, and share everything above them.
 //
 // N batch, T time, D features, H hidden, V tokens; M valid steps of all rows; C = 16 · gates columns of a unit tile.
 
@@ -615,7 +617,7 @@ template <class Cell> struct BackwardPass {
         if (number < crew.teams)
           for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], j, t0, t1, member, crew.members, team[number], mine);
         everyone.wait(crew.threads, mine);
-        weight_gradients(t0, t1, block == blocks - 1, id, crew.threads);
+        weight_gradients(t0, t1, block == blocks - 1);
         everyone.wait(crew.threads, mine);
         if (id == 0) next_item = 0;
       }
@@ -649,7 +651,6 @@ template <class Cell> struct BackwardPass {
     for (long t = t1 - 1; t >= t0; --t) {
       const long rows = task.active[t];
       if (rows == 0) continue;
-      const real *dh_here = dh[t & 1] + task.first * TILE;
       real *dh_before = dh[(t + 1) & 1] + task.first * TILE;
       real *dz_step = dz + (task.start[t] - s.offset[t0]) * C;
       const bool with_h = t > 0 || f.dh0;
@@ -671,7 +672,6 @@ template <class Cell> struct BackwardPass {
       }
       if (f.dx) write_input_gradient(task, t, x_panels);
       if (t == 0) write_initial_gradient(task, units, dh_before);
-      (void)dh_here;
     }
     if (t0 == 0 && member == 0 && f.dx) clear_input_gradient(task);
   }
@@ -735,15 +735,14 @@ template <class Cell> struct BackwardPass {
       }
   }
 
-  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is one unit tile and one group of panels; which
-  // thread does it does not matter.
-  void weight_gradients(long t0, long t1, bool first, long id, long threads) {
+  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is one unit tile; which thread does it does not
+  // matter.
+  void weight_gradients(long t0, long t1, bool first) {
     const long rows = s.offset[t1] - s.offset[t0];
     // Before the first step h is zero unless it was given.
     const long without = t0 == 0 && !f.initial_state ? s.offset[1] : 0;
     const long h_panels = (nt + PANEL_TILES - 1) / PANEL_TILES;
     const long x_panels = tokens ? 0 : (xt + PANEL_TILES - 1) / PANEL_TILES, panels = h_panels + x_panels;
-    (void)id, (void)threads;
     for (;;) {
       const long u = __atomic_fetch_add(&next_item, 1, __ATOMIC_RELAXED);
       if (u >= nt) break;
