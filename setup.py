@@ -39,11 +39,17 @@ class BuildKernels(build_ext):
             raise RuntimeError("the kernels need GCC or Clang")
         extra = os.environ.get("XLSTM_BUILD_FLAGS", "").split()  # sanitizers, a debugger
         flags = [*FLAGS, *extra]
-        if self.compiles(["-fopenmp"]):
+        if self.compiles(["-fopenmp"], "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"):
             flags.append("-fopenmp")
             extension.extra_link_args.append("-fopenmp")
         extension.extra_link_args += extra
         machine = ARCHITECTURES.get(platform.machine(), platform.machine())
+
+        # Older compilers lack this one; the sources see that, and do without.
+        optional = {"-mavx512bf16"}
+
+        def known(target_flags):
+            return [flag for flag in target_flags if flag not in optional or self.compiles([flag])]
 
         def compile_for(target, real, target_flags):
             return self.compiler.compile(
@@ -56,7 +62,7 @@ class BuildKernels(build_ext):
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             started = [
-                pool.submit(compile_for, target, real, target_flags)
+                pool.submit(compile_for, target, real, known(target_flags))
                 for target, target_flags in TARGETS.get(machine, {"generic": []}).items()
                 for real in ("float", "double")
             ]
@@ -65,12 +71,12 @@ class BuildKernels(build_ext):
         extension.extra_compile_args += flags
         super().build_extension(extension)
 
-    def compiles(self, flags):
+    def compiles(self, flags, program="int main() { return 0; }\n"):
         """Whether the compiler takes these flags and links with them."""
         with tempfile.TemporaryDirectory() as folder:
             source = os.path.join(folder, "empty.cpp")
             with open(source, "w", encoding="utf-8") as file:
-                file.write("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+                file.write(program)
             try:
                 objects = self.compiler.compile([source], output_dir=folder, extra_postargs=flags)
                 self.compiler.link_executable(objects, os.path.join(folder, "empty"), extra_postargs=flags)

@@ -14,10 +14,13 @@ from typing import Any
 from .layer import CompiledLayer
 from .update import CompiledUpdate
 
+_reason = "were not built"
 try:
     _kernels: Any = importlib.import_module("._kernels", __name__)
-except ImportError:  # installed without a compiler
+except ModuleNotFoundError:  # installed without a compiler
     _kernels = None
+except ImportError as error:  # built, but not for this system
+    _kernels, _reason = None, f"could not be loaded ({error})"
 
 CELLS = ("lstm", "rnn")
 DTYPES = ("float32", "float64")
@@ -63,7 +66,7 @@ def _number(cell: str, dtype: str) -> int:
 
 def why_not() -> str:
     """Why there are no kernels, and what would change that."""
-    return f"the compiled kernels were not built, the reference path runs: {REMEDY}"
+    return f"the compiled kernels {_reason}, the reference path runs: {REMEDY}"
 
 
 # ---------------------------------------------------------------- threads
@@ -77,9 +80,10 @@ def threads() -> int:
 def set_threads(number: int | None) -> None:
     """Use at most so many threads from now on; None goes back to as many as the process may use.
 
-    That is the smallest of OMP_NUM_THREADS, the processors that it is allowed to run on, the share that its control
-    group has of them, and what threadpoolctl set. Small work runs on fewer, down to one; and so do, unless a number is
-    given here, some calls after one that mostly waited, because other programs had the processors.
+    That is OMP_NUM_THREADS if it is set, else the processors that it is allowed to run on or the share that its control
+    group has of them; and what threadpoolctl set. A layer uses 64 at most. Small work runs on fewer, down to one; and
+    so do, unless a number is given here, some calls after one that mostly waited, because other programs had the
+    processors.
     """
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")

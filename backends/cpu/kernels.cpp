@@ -506,7 +506,7 @@ template <class Cell, class Stored> struct ForwardPass {
       from = z, from_stride = C;
     } else if (tokens) {
       const real *rows_of_tokens = projected + u * projected_stride;
-      for (long r = 0; r < rows; ++r) std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * C, C * sizeof(real));
+      for (long r = 0; r < rows; ++r) std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * long(C), C * sizeof(real));
       from = z, from_stride = C;
     } else if (beforehand) {
       from = projected + u * projected_stride + row * C, from_stride = C;
@@ -884,7 +884,7 @@ void update(const Update &u) {
   // Corrections of moments that started at zero.
   const double mean_seen = 1 - std::pow(u.beta_1, u.updates), root_seen = std::sqrt(1 - std::pow(u.beta_2, u.updates));
   Rates a;
-  a.factor = length > u.max_norm ? u.max_norm / length : 1;
+  a.factor = length > u.max_norm && length < HUGE_VAL ? u.max_norm / length : 1;  // as the reference: not of infinity
   a.penalty = adamw ? 0 : u.alpha;
   a.decay = adamw ? u.rate * u.alpha : 0;
   a.rate = sgd ? u.rate : u.rate * root_seen / mean_seen;

@@ -1,5 +1,5 @@
 // What a compiled layer is given, and the table of its functions. kernels.cpp is compiled once for each instruction
-// set, dtype and cell; everything else is compiled once.
+// set and dtype; everything else is compiled once.
 //
 // Shapes: N batch, T time, D features, H hidden, V tokens, G gates of a cell (4 in an LSTM, 1 in an RNN).
 #pragma once

@@ -76,6 +76,13 @@ struct Workspaces {
 
   void give(Block block) {
     if (!block.memory) return;
+    if (block.bytes > KEPT_BYTES) {  // kept, it would push out all others
+#ifdef __SANITIZE_ADDRESS__
+      __asan_unpoison_memory_region(block.memory, block.bytes);
+#endif
+      std::free(block.memory);
+      return;
+    }
     kept.push_back(block);
     total += block.bytes;
     while (total > KEPT_BYTES || kept.size() > KEPT_BLOCKS) {
@@ -304,6 +311,8 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (!weight_ih.take(a[3], "weight_ih", GH * D, selected.item)) return nullptr;
   if (!weight_hh.take(a[4], "weight_hh", GH * H, selected.item)) return nullptr;
   if (!bias.take(a[5], "bias", GH, selected.item)) return nullptr;
+  if (D < 1 || H < 1 || !weight_ih.held || !weight_hh.held || !bias.held)
+    return PyErr_Format(PyExc_ValueError, "an array is missing, or a size is below 1");
   std::unique_ptr<PackedWeights> packed(new PackedWeights{selected.kernels, D, H, bfloat16, {}});
   packed->block = workspaces().take(selected.kernels->packed_bytes(D, H, bfloat16));
   if (!packed->block.memory) return PyErr_NoMemory();
@@ -354,8 +363,13 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       (ids.held && table.held == one_hot))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
-  std::unique_ptr<OwnedSchedule> schedule(new OwnedSchedule(
-      N, T, lengths.empty() ? nullptr : lengths.data(), reverse, rows_of_a_task(selected.gates, D, H)));
+  std::unique_ptr<OwnedSchedule> schedule;
+  try {
+    schedule.reset(new OwnedSchedule(N, T, lengths.empty() ? nullptr : lengths.data(), reverse,
+                                     rows_of_a_task(selected.gates, D, H)));
+  } catch (const std::bad_alloc &) {
+    return PyErr_NoMemory();
+  }
   if (ids.held) {
     for (long row = 0; row < N; ++row)
       for (long t = 0; t < (lengths.empty() ? T : lengths[row]); ++t) {
@@ -428,7 +442,7 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       !d_weight_hh.take(a[14], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[15], "d_bias", GH, item, true))
     return nullptr;
   const bool embedded = V > 0 && !tape->size.one_hot;
-  if ((!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held || !d_weight_ih.held || !d_weight_hh.held ||
+  if (column < 0 || width < 0 || (!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held || !d_weight_ih.held || !d_weight_hh.held ||
       !d_bias.held || (d_outputs.held && column + H > width) || table.held != embedded || (dx.held && V > 0) ||
       (d_table.held && !embedded))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
