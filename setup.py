@@ -28,7 +28,15 @@ TARGETS = {
 }
 ARCHITECTURES = {"AMD64": "x86_64", "arm64": "aarch64"}  # other systems' names for them
 # -ffast-math is not among them: it gives wrong results for NaN, and slower products.
-FLAGS = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+FLAGS = [
+    "-O3",
+    "-g0",
+    "-std=c++17",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-fvisibility=hidden",
+]
 
 
 class BuildKernels(build_ext):
