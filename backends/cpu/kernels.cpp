@@ -94,57 +94,91 @@ template <class Cell> struct Kept {
 
 // ---------------------------------------------------------------- threads
 
-struct alignas(128) Barrier {
-  long arrived = 0, round = 0;
+constexpr long MAX_THREADS = 64;
 
-  // `waited`, where it is given, is what long waits are added to.
-  void wait(long members, double *waited = nullptr) {
-    if (members == 1) return;
-    const long here = __atomic_load_n(&round, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == members) {
-      __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
-      __atomic_store_n(&round, here + 1, __ATOMIC_RELEASE);
-      return;
-    }
-    double begin = 0;
-    for (long spins = 0; __atomic_load_n(&round, __ATOMIC_ACQUIRE) == here; ++spins) {
-      if (spins == SHORT_WAIT) begin = seconds();
-      if (spins > 4000) sched_yield();  // there are more threads than processors: let the others come
-#if defined(__x86_64__)
-      else __builtin_ia32_pause();
-#endif
-    }
-    if (waited && begin > 0) *waited += seconds() - begin;
-  }
-
- private:
-  static constexpr long SHORT_WAIT = 200;  // some microseconds
-
-  static double seconds() {
-    timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec + 1e-9 * now.tv_nsec;
-  }
+// What a thread says to others, on a line of its own: of all ways to wait for each other this sends the fewest messages
+// from core to core. Two lines, for some fetch them in pairs.
+struct Line {
+  long comings;  // how often it has come to the barrier
+  long trips;    // messages it sent and answered, see Barrier::near_enough
+  bool apart;
+  char others[128 - 2 * sizeof(long) - sizeof(bool)];
 };
 
-constexpr long MAX_THREADS = 64;
+INLINE double seconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+// Until *value is at least `wanted`.
+INLINE void await(const long *value, long wanted) {
+  for (long spins = 0; __atomic_load_n(value, __ATOMIC_ACQUIRE) < wanted; ++spins) {
+    if (spins > 4000) sched_yield();  // there are more threads than processors: let the others come
+#if defined(__x86_64__)
+    else __builtin_ia32_pause();
+#endif
+  }
+}
+
+// What one of `members` threads has of a barrier.
+struct Barrier {
+  Line *lines;  // zero before the first wait
+  long member, members;
+  double *waited;  // seconds are added to it, if it is not null
+
+  void wait() const {
+    if (members == 1) return;
+    const long here = lines[member].comings + 1;
+    __atomic_store_n(&lines[member].comings, here, __ATOMIC_RELEASE);
+    bool all_here = true;
+    for (long other = 0; other < members; ++other)
+      all_here = all_here && __atomic_load_n(&lines[other].comings, __ATOMIC_ACQUIRE) >= here;
+    if (all_here) return;
+    const double begin = waited ? seconds() : 0;
+    for (long other = 0; other < members; ++other) await(&lines[other].comings, here);
+    if (waited) *waited += seconds() - begin;
+  }
+
+  // Whether messages between the members are quick enough for them to share steps of so many operations. From core to
+  // core they take 50 ns, or 250 where the cores share no cache, as may change when the system moves a thread; a step
+  // needs several.
+  bool near_enough(double flops) const {
+    constexpr double WORTH_A_SECOND = 2.5e11;  // operations: those are half a step on a second core, or so
+    constexpr long TRIPS = 3;                  // the best of them, for it takes time to come here
+    double best = 1;
+    for (long trip = 1; trip <= TRIPS && member < 2; ++trip) {
+      const double begin = seconds();
+      if (member == 1) await(&lines[0].trips, trip);
+      __atomic_store_n(&lines[member].trips, trip, __ATOMIC_RELEASE);
+      if (member == 0) await(&lines[1].trips, trip);
+      const double taken = seconds() - begin;
+      best = taken < best ? taken : best;
+    }
+    if (member == 0) lines[0].apart = best * WORTH_A_SECOND > flops;
+    wait();
+    return !lines[0].apart;
+  }
+};
 
 // Teams of threads share the tasks; the members of a team share the hidden units of each step.
 struct Crew {
   long threads, teams, members;
+  double flops;  // of a team in one step
 };
 
-// `threads` is an upper bound; `flops` are those of one step of the whole batch.
-INLINE Crew crew_for(long threads, const Schedule &schedule, double flops, long most_members) {
+// `flops` are those of one step of the whole batch.
+INLINE Crew crew_for(const Size &size, double flops, long most_members) {
   // Below these sizes waiting for one another takes longer than the work: measured.
-  constexpr double WORTH_A_TEAM = 5e5, WORTH_A_MEMBER = 1e5;
-  if (threads > MAX_THREADS) threads = MAX_THREADS;
-  if (flops * schedule.steps < WORTH_A_TEAM) return {1, 1, 1};
+  constexpr double WORTH_A_TEAM = 5e5, WORTH_TWO_MEMBERS = 2.5e4, WORTH_ANOTHER = 1e5;
+  const Schedule &schedule = *size.schedule;
+  const long threads = smaller(size.threads, MAX_THREADS);
+  const double each = flops / schedule.tasks;
+  if (threads == 1 || flops * schedule.steps < WORTH_A_TEAM) return {1, 1, 1, each};
   const long teams = smaller(threads, schedule.tasks);
-  long members = threads / teams;
-  members = smaller(members, most_members);
-  members = smaller(members, 1 + long(flops / schedule.tasks / WORTH_A_MEMBER));
-  return {teams * members, teams, members};
+  long members = each < WORTH_TWO_MEMBERS ? 1 : 2 + long(each / WORTH_ANOTHER);
+  members = smaller(members, smaller(threads / teams, most_members));
+  return {teams * members, teams, members, each};
 }
 
 // Runs f(id, threads) on so many threads; on fewer where the system gives no more: f must be right for any number.
@@ -158,6 +192,40 @@ template <class F> INLINE void parallel(long threads, F f) {
 #endif
   f(0, 1);
 }
+
+// The threads of a pass over a layer.
+class Threads {
+ public:
+  Threads(long threads, Carver &scratch) : most_(smaller(threads, MAX_THREADS)) {
+    if (most_ > 1) lines_ = scratch.take<Line>(2 * most_);
+  }
+
+  // Runs f(everyone, crew, number, team) on each thread of the crew wanted, or of a smaller one: with its part of the
+  // barrier of all, and the number and barrier of its team. Threads without a team have the number crew.teams. Writes
+  // for what part of its time the calling thread waited, if `waited` is not null; -1 where it was alone.
+  template <class F> void run(Crew wanted, double *waited, F f) {
+    const double begin = seconds();
+    double sum = 0;
+    if (wanted.threads > 1) std::memset(lines_, 0, 2 * most_ * sizeof(Line));
+    parallel(wanted.threads, [&](long id, long threads) {
+      Crew crew = wanted;
+      if (threads < wanted.threads) crew.teams = smaller(threads, wanted.teams), crew.members = 1;
+      double *mine = id == 0 ? &sum : nullptr;
+      long number = smaller(id / crew.members, crew.teams);
+      Barrier team{lines_ + most_ + number * crew.members, id % crew.members, crew.members, mine};
+      if (crew.members > 1 && !team.near_enough(crew.flops)) {
+        if (team.member > 0) number = crew.teams;
+        team.members = 1;
+      }
+      f(Barrier{lines_, id, threads, mine}, crew, number, team);
+    });
+    if (waited) *waited = wanted.threads > 1 ? sum / (seconds() - begin) : -1;
+  }
+
+ private:
+  const long most_;
+  Line *lines_ = nullptr;
+};
 
 struct Share {
   long begin, end;
@@ -335,13 +403,13 @@ template <class Cell, class Stored> struct ForwardPass {
   real *c_now = nullptr;
   long now_stride;
   Cell cell;
-  Barrier everyone, team[MAX_THREADS];
-  double waited = 0;  // by the calling thread
+  Threads threads;
+  bool input_packed = false;  // before the steps, not in each
 
   ForwardPass(const Forward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), N(s.rows), nt(tiles(H)),
         V(given.size.vocabulary), K_x(whole<Stored>(D)), K(K_x + whole<Stored>(H)), keep(given.size.keep), tokens(V > 0), one_hot(given.size.one_hot),
-        beforehand(!tokens && N <= FEW_ROWS && s.steps > 1), kept(given.size, Carver{keep ? (char *)given.tape : nullptr}) {
+        beforehand(!tokens && N <= FEW_ROWS && s.steps > 1), kept(given.size, Carver{keep ? (char *)given.tape : nullptr}), threads(given.size.threads, scratch) {
     if (given.packed) {
       Carver there{(char *)given.packed};
       packed = packed_in<Stored, C>(there, D, H);
@@ -368,32 +436,28 @@ template <class Cell, class Stored> struct ForwardPass {
 
   void run() {
     const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
-    const Crew wanted = crew_for(f.size.threads, s, flops, nt);
-    parallel(wanted.threads, [&](long id, long threads) {
-      // Fewer threads than asked for: a crew of those that came, the rest of a division idle.
-      const Crew crew = threads == wanted.threads ? wanted : Crew{threads, smaller(threads, s.tasks), 1};
-      double *mine = id == 0 ? &waited : nullptr;
-      prepare(id, crew, mine);
-      const long number = id / crew.members, member = id % crew.members;
-      if (number < crew.teams)
-        for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], member, crew.members, team[number], mine);
-      everyone.wait(crew.threads, mine);
+    const Crew wanted = crew_for(f.size, flops, nt);
+    input_packed = beforehand || (wanted.members > 1 && !tokens);
+    threads.run(wanted, f.size.waited, [&](Barrier everyone, Crew crew, long number, Barrier team) {
+      prepare(everyone);
+      for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], team);
+      everyone.wait();
     });
-    if (f.size.waited) *f.size.waited = wanted.threads > 1 ? waited : -1;
   }
 
   // Everything that the steps read: packed weights, the input in tiles, its product where it is done beforehand.
-  void prepare(long id, Crew crew, double *mine) {
-    const Share units = share(nt, id, crew.threads);
+  void prepare(Barrier everyone) {
+    const long id = everyone.member, threads = everyone.members;
+    const Share units = share(nt, id, threads);
     if (!f.packed)
       for (long u = units.begin; u < units.end; ++u)
         pack_tile<Cell>((const real *)f.weight_ih, (const real *)f.weight_hh, (const real *)f.bias, D, H, u, packed);
-    if (beforehand || (crew.members > 1 && !tokens)) {
-      for (long t = id; t < s.steps; t += crew.threads)
+    if (input_packed) {
+      for (long t = id; t < s.steps; t += threads)
         for (long j = 0; j < s.tasks; ++j) pack_step(s.task[j], t);
     }
     if (tokens) {
-      for (long t = id; t < s.steps; t += crew.threads)
+      for (long t = id; t < s.steps; t += threads)
         for (long j = 0; j < s.tasks; ++j) {
           const Task &task = s.task[j];
           for (long b = 0; b < task.active[t]; ++b)
@@ -401,15 +465,15 @@ template <class Cell, class Stored> struct ForwardPass {
         }
     }
     if (table) {
-      const Share rows = share(V, id, crew.threads);
+      const Share rows = share(V, id, threads);
       for (long v = rows.begin; v < rows.end; ++v)
         for (long k = 0; k < D; k += TILE)
           read_tile((const real *)f.table + v * D + k, D - k, table + (k / TILE) * table_stride + v * TILE);
     }
-    everyone.wait(crew.threads, mine);
+    everyone.wait();
     if (!projected) return;
     for (long u = units.begin; u < units.end; ++u) project(u);
-    everyone.wait(crew.threads, mine);
+    everyone.wait();
   }
 
   void project(long u) {
@@ -427,20 +491,20 @@ template <class Cell, class Stored> struct ForwardPass {
     pack_input(task, t, s.direction, (const real *)f.x, D, x_tiles + task.start[t] * TILE, kept.x_stride);
   }
 
-  // A task's rows through all steps, by `members` threads that share the hidden units.
-  void task(const Task &task, long member, long members, Barrier &barrier, double *mine) {
-    const Share units = share(nt, member, members);
+  // A task's rows through all steps, by a team whose members share the hidden units.
+  void task(const Task &task, Barrier team) {
+    const Share units = share(nt, team.member, team.members);
     for (long u = units.begin; u < units.end; ++u) start(task, u);
-    if (member == 0 && f.outputs) clear_outputs(task);
-    barrier.wait(members, mine);
+    if (team.member == 0 && f.outputs) clear_outputs(task);
+    team.wait();
     for (long t = 0; t < s.steps && task.active[t] > 0; ++t) {
-      if (!tokens && !beforehand && members == 1) pack_step(task, t);
+      if (!tokens && !input_packed) pack_step(task, t);
       // To and fro: every other step begins with the weights that the step before used last, which are still near.
       for (long k = units.begin; k < units.end; ++k) {
         const long u = t % 2 ? units.begin + units.end - 1 - k : k;
         row_groups(task.active[t], [&](long b, long rows) { step(task, t, u, b, rows); });
       }
-      barrier.wait(members, mine);
+      team.wait();
     }
   }
 
@@ -572,14 +636,13 @@ template <class Cell> struct BackwardPass {
   real *table = nullptr, *d_table = nullptr;  // embedded tokens: [tile][V][16]
   long projected_stride, table_stride;
   Cell cell;
-  Barrier everyone, team[MAX_THREADS];
-  double waited = 0;  // by the calling thread
+  Threads threads;
   long next_item = 0;
 
   BackwardPass(const Backward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), N(s.rows), nt(tiles(H)), xt(tiles(D)),
         V(given.size.vocabulary), tokens(V > 0), one_hot(given.size.one_hot),
-        kept(given.size, Carver{(char *)given.tape}) {
+        kept(given.size, Carver{(char *)given.tape}), threads(given.size.threads, scratch) {
     block_steps = BLOCK_ROWS / N > 0 ? BLOCK_ROWS / N : 1;
     block_rows = smaller(s.valid, block_steps * N);
     dz_stride = tile_stride(block_rows, C);
@@ -604,26 +667,21 @@ template <class Cell> struct BackwardPass {
 
   void run() {
     const double flops = 4.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
-    const Crew wanted = crew_for(f.size.threads, s, flops, (nt + PANEL_TILES - 1) / PANEL_TILES);
+    const Crew wanted = crew_for(f.size, flops, (nt + PANEL_TILES - 1) / PANEL_TILES);
     const long blocks = (s.steps + block_steps - 1) / block_steps;
-    parallel(wanted.threads, [&](long id, long threads) {
-      const Crew crew = threads == wanted.threads ? wanted : Crew{threads, smaller(threads, s.tasks), 1};
-      double *mine = id == 0 ? &waited : nullptr;
-      prepare(id, crew.threads);
-      everyone.wait(crew.threads, mine);
-      const long number = id / crew.members, member = id % crew.members;
+    threads.run(wanted, f.size.waited, [&](Barrier everyone, Crew crew, long number, Barrier team) {
+      prepare(everyone.member, everyone.members);
+      everyone.wait();
       for (long block = blocks - 1; block >= 0; --block) {
         const long t0 = block * block_steps, t1 = smaller(s.steps, t0 + block_steps);
-        if (number < crew.teams)
-          for (long j = number; j < s.tasks; j += crew.teams) task(s.task[j], j, t0, t1, member, crew.members, team[number], mine);
-        everyone.wait(crew.threads, mine);
+        for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], j, t0, t1, team);
+        everyone.wait();
         weight_gradients(t0, t1, block == blocks - 1);
-        everyone.wait(crew.threads, mine);
-        if (id == 0) next_item = 0;
+        everyone.wait();
+        if (everyone.member == 0) next_item = 0;
       }
-      finish(id, crew.threads);
+      finish(everyone);
     });
-    if (f.size.waited) *f.size.waited = wanted.threads > 1 ? waited : -1;
   }
 
   void prepare(long id, long threads) {
@@ -642,8 +700,8 @@ template <class Cell> struct BackwardPass {
   }
 
   // A task's rows back through the steps [t0, t1).
-  void task(const Task &task, long j, long t0, long t1, long member, long members, Barrier &barrier,
-            double *mine) {
+  void task(const Task &task, long j, long t0, long t1, Barrier team) {
+    const long member = team.member, members = team.members;
     const Share panels = share((nt + PANEL_TILES - 1) / PANEL_TILES, member, members);
     const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
     const Share x_panels = share((xt + PANEL_TILES - 1) / PANEL_TILES, member, members);
@@ -660,7 +718,7 @@ template <class Cell> struct BackwardPass {
           tile_step(task, j, t, u, dz_step + u * dz_stride);
         if (members > 1) {
           if (u1 < nt) continue;  // a team does all its tiles, then waits once
-          barrier.wait(members, mine);
+          team.wait();
         }
         const long from = members > 1 ? 0 : u0, count = u1 - from;
         if (with_h)
@@ -779,7 +837,8 @@ template <class Cell> struct BackwardPass {
   }
 
   // From the sums to the caller's gradients.
-  void finish(long id, long threads) {
+  void finish(Barrier everyone) {
+    const long id = everyone.member, threads = everyone.members;
     for (long u = id; u < nt; u += threads) {
       add_sums(h_sums + u * nt * TILE * C, nt, u, H, (real *)f.d_weight_hh);
       const long units = smaller(TILE, H - u * TILE);
@@ -808,7 +867,7 @@ template <class Cell> struct BackwardPass {
       add_sums(x_sums + u * xt * TILE * C, xt, u, D, (real *)f.d_weight_ih);
     }
     if (!f.d_table) return;
-    everyone.wait(threads);
+    everyone.wait();
     const InputPanels<C> by_input{input, nt, xt};
     const Share panels = share((xt + PANEL_TILES - 1) / PANEL_TILES, id, threads);
     by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true, false);

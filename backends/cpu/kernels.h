@@ -35,8 +35,8 @@ struct Size {
   bool keep;       // for a backward pass
   bool bfloat16;   // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
   long threads;    // at most so many
-  double *waited;  // if not null, written: for how many seconds the calling thread waited for others, short waits left
-                   // out; -1 where it was the only one
+  double *waited;  // if not null, written: for what part of its time the calling thread waited for others; -1 where it
+                   // was the only one
 };
 
 // All arrays are C-contiguous and of the kernels' dtype.

@@ -17,7 +17,6 @@
 #include <sys/mman.h>
 #endif
 #include <pthread.h>
-#include <time.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
@@ -256,15 +255,14 @@ PyObject *targets(PyObject *, PyObject *) {
 class Attempts {
  public:
   long threads() {
-    if (alone_ > 0) {
-      --alone_;
-      return 1;
-    }
-    return usable_threads();
+    if (alone_ == 0 || steady) return usable_threads();
+    --alone_;
+    return 1;
   }
-  void ended(double waited, double whole) {
-    if (waited < 0 || steady) return;  // it ran on one; or somebody wants it so
-    if (waited > 0.5 * whole) {
+  // `waited` as in Size.
+  void ended(double waited) {
+    if (waited < 0) return;
+    if (waited > 0.5) {
       alone_ = next_;
       next_ = next_ < 1024 ? 2 * next_ : next_;
     } else {
@@ -275,12 +273,6 @@ class Attempts {
  private:
   long alone_ = 0, next_ = 16;
 } attempts;
-
-double seconds() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec + 1e-9 * now.tv_nsec;
-}
 
 PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(usable_threads()); }
 
@@ -379,9 +371,9 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       }
   }
   Forward f = {};
-  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, attempts.threads(), nullptr};
-  double waited = -1;
-  f.size.waited = &waited;
+  double waited;
+  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, attempts.threads(), &waited};
+  several_started = several_started || f.size.threads > 1;
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
   f.packed = packed ? packed->block.memory : nullptr;
@@ -401,12 +393,10 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       return PyErr_NoMemory();
     }
     f.scratch = scratch.block.memory;
-    several_started = several_started || f.size.threads > 1;
-    const double begin = seconds();
     Py_BEGIN_ALLOW_THREADS;
     selected.kernels->forward(f);
     Py_END_ALLOW_THREADS;
-    attempts.ended(waited, seconds() - begin);
+    attempts.ended(waited);
   }
   if (!tape) Py_RETURN_NONE;
   tape->schedule = std::move(schedule);
@@ -449,8 +439,9 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 
   Backward b = {};
   b.size = tape->size;
-  double waited = -1;
+  double waited;
   b.size.schedule = &s, b.size.threads = attempts.threads(), b.size.waited = &waited;
+  several_started = several_started || b.size.threads > 1;
   b.table = table.data(), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
   b.tape = tape->block.memory, b.initial_state = tape->initial_state;
   b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
@@ -460,12 +451,10 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   Borrowed scratch(tape->selected.kernels->backward_bytes(b));
   if (!scratch.block.memory) return PyErr_NoMemory();
   b.scratch = scratch.block.memory;
-  several_started = several_started || b.size.threads > 1;
-  const double begin = seconds();
   Py_BEGIN_ALLOW_THREADS;
   tape->selected.kernels->backward(b);
   Py_END_ALLOW_THREADS;
-  attempts.ended(waited, seconds() - begin);
+  attempts.ended(waited);
   Py_RETURN_NONE;
 }
 
