@@ -54,23 +54,20 @@ class BuildKernels(build_ext):
         machine = ARCHITECTURES.get(platform.machine(), platform.machine())
 
         # Older compilers lack this one; the sources see that, and do without.
-        optional = {"-mavx512bf16"}
-
-        def known(target_flags):
-            return [flag for flag in target_flags if flag not in optional or self.compiles([flag])]
+        missing = [flag for flag in ["-mavx512bf16"] if machine == "x86_64" and not self.compiles([flag])]
 
         def compile_for(target, real, target_flags):
             return self.compiler.compile(
                 [f"{FOLDER}/kernels.cpp"],
                 output_dir=os.path.join(self.build_temp, target, real),
                 macros=[("XLSTM_TARGET", target), ("XLSTM_REAL", real)],
-                extra_postargs=[*flags, "-fno-exceptions", "-fno-rtti", *target_flags],
+                extra_postargs=[*flags, "-fno-exceptions", "-fno-rtti", *(f for f in target_flags if f not in missing)],
                 depends=extension.depends,
             )
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             started = [
-                pool.submit(compile_for, target, real, known(target_flags))
+                pool.submit(compile_for, target, real, target_flags)
                 for target, target_flags in TARGETS.get(machine, {"generic": []}).items()
                 for real in ("float", "double")
             ]

@@ -64,6 +64,9 @@ class Backend(Protocol):
     def from_host(self, array: Any) -> Any:
         """A copy of a NumPy array on this device."""
 
+    def adopt(self, array: Any) -> Any:
+        """A NumPy array that nobody else will use, on this device: itself where it is there already."""
+
     def to_host(self, array: Any) -> Any:
         """A NumPy array with the values of an array of this device."""
 

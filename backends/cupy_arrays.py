@@ -94,6 +94,9 @@ class CuPyBackend:
         with self.current():
             return self._cupy.array(array)
 
+    def adopt(self, array: Any) -> Any:
+        return self.from_host(array)
+
     def to_host(self, array: Any) -> Any:
         with self.current():
             return self._cupy.asnumpy(array)

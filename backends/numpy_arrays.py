@@ -25,6 +25,9 @@ class NumPyBackend:
     def from_host(self, array: Any) -> Any:
         return np.array(array)
 
+    def adopt(self, array: Any) -> Any:
+        return array
+
     def to_host(self, array: Any) -> Any:
         return np.asarray(array)
 

@@ -41,6 +41,8 @@ Self = TypeVar("Self", bound="RecurrentLayer")
 class LayerTape:
     """What one forward call of a layer keeps for its backward call. Opaque, and of no use without its layer."""
 
+    __slots__ = ("cell_tapes", "dropout_masks", "layer", "shape")
+
     def __reduce__(self) -> Any:
         raise TypeError("a tape belongs to its layer and cannot be copied or saved: run forward again.")
 
@@ -302,8 +304,9 @@ class RecurrentLayer:
         """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
         if self.dropout == 0:
             return outputs, None
-        keep = rng.random(outputs.shape, dtype=np.float32) >= self.dropout
-        mask = self._backend.from_host(keep * np.dtype(self.dtype).type(1 / (1 - self.dropout)))
+        mask = _kept(rng, outputs.shape, self.dropout).astype(self.dtype)
+        mask *= 1 / (1 - self.dropout)
+        mask = self._backend.adopt(mask)
         return outputs * mask, mask
 
     # ------------------------------------------------------------ backward
@@ -357,7 +360,6 @@ class RecurrentLayer:
         """
         L, S, H = self.num_layers, self.directions, self.hidden_size
         d_initial: list[Any] = [None] * (L * S)
-        self.gradients.flat[...] = 0
         for layer in reversed(range(L)):
             d_input = None
             for direction in range(S):
@@ -369,6 +371,7 @@ class RecurrentLayer:
                     d_states[k],
                     input_gradient or layer > 0,
                     into=self._gradients_of_cells[k],
+                    accumulate=False,
                     add_rows=self._backend.add_rows,
                     state_gradient=state_gradient,
                 )
@@ -492,12 +495,12 @@ class RecurrentLayer:
             return [None] * K
         if not self._is_own(half):
             half = self._own(name + half_name, half)
-        if tuple(half.shape) != (K, rows, self.hidden_size):
+        if half.shape != (K, rows, self.hidden_size):
             raise ValueError(
                 f"{name}{half_name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "
                 f"got shape {tuple(half.shape)}."
             )
-        return [half[0, :, :]] if K == 1 else [half[k, :, :] for k in range(K)]
+        return [half[0, ...]] if K == 1 else [half[k, ...] for k in range(K)]
 
     def __repr__(self) -> str:
         return (
@@ -559,15 +562,17 @@ class LSTM(RecurrentLayer):
     def _split_state(self, name: str, state: Any, rows: int) -> list[Any]:
         if state is None:
             return [None] * (self.num_layers * self.directions)
-        d = "d" if name == "d_state" else ""
-        h, c = pair(f"{name} of an LSTM", state, f"({d}h, {d}c)")
-        hs, cs = self._own_state(name, f"'s {d}h", h, rows), self._own_state(name, f"'s {d}c", c, rows)
-        return list(zip(hs, cs, strict=True))
+        halves = ("'s dh", "'s dc") if name == "d_state" else ("'s h", "'s c")
+        if type(state) is not tuple or len(state) != 2:
+            state = pair(f"{name} of an LSTM", state, "(dh, dc)" if name == "d_state" else "(h, c)")
+        hs = self._own_state(name, halves[0], state[0], rows)
+        cs = self._own_state(name, halves[1], state[1], rows)
+        return [(hs[0], cs[0])] if len(hs) == 1 else list(zip(hs, cs, strict=True))
 
     def _join_state(self, states: list[Any]) -> Any:
         if len(states) == 1:
             h, c = states[0]
-            return h[None, :, :], c[None, :, :]
+            return h[None, ...], c[None, ...]
         xp = self._backend.namespace
         return xp.stack([h for h, _ in states], axis=0), xp.stack([c for _, c in states], axis=0)
 
@@ -624,7 +629,7 @@ class RNN(RecurrentLayer):
         return self._own_state(name, "", state, rows)
 
     def _join_state(self, states: list[Any]) -> Any:
-        return states[0][None, :, :] if len(states) == 1 else self._backend.namespace.stack(states, axis=0)
+        return states[0][None, ...] if len(states) == 1 else self._backend.namespace.stack(states, axis=0)
 
     @classmethod
     def from_matrices(cls, *, U: Any, V: Any, b_h: Any, device: str | None = None, kernels: str = "auto") -> RNN:
@@ -670,6 +675,18 @@ def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], devic
         for name, value in values.items():
             layer.parameters[f"{name}_l0"] = layer._backend.from_host(value)
     return layer
+
+
+def _kept(rng: np.random.Generator, shape: tuple[int, ...], dropout: float) -> np.ndarray[Any, Any]:
+    """Which numbers of an array dropout leaves: bool, on the host.
+
+    16 random bits decide on each, so the fraction is rounded to a multiple of 2**-16: a float each takes three times as
+    long, and is a good part of a small training step.
+    """
+    count = _size(shape)
+    words = rng.integers(0, 2**64, -(-count // 4), dtype=np.uint64).astype("<u8", copy=False)
+    bits = words.view("<u2")[:count].reshape(shape)
+    return np.asarray(bits >= round(dropout * 2**16))
 
 
 def _quiet() -> Any:

@@ -153,7 +153,7 @@ class Trainer:
         hits_seen: list[Any] = []
         with backend.current():
             for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
-                labels, weights = backend.from_host(training.labels[rows]), backend.from_host(training.weights[rows])
+                labels, weights = backend.adopt(training.labels[rows]), backend.adopt(training.weights[rows])
                 inputs = on_device(model, training.data, rows, settings.token_dropout, self.rng)
                 logits, tape = model.forward(inputs, self.rng)
                 loss, d_logits = cross_entropy(model, logits, labels, weights)
@@ -180,7 +180,7 @@ class Trainer:
         sums = []
         with backend.current():
             for chosen in batching.by_length(rows.data.lengths):
-                labels, weights = backend.from_host(rows.labels[chosen]), backend.from_host(rows.weights[chosen])
+                labels, weights = backend.adopt(rows.labels[chosen]), backend.adopt(rows.weights[chosen])
                 logits = model.logits(on_device(model, rows.data, chosen))
                 loss, _ = cross_entropy(model, logits, labels, weights)
                 hits = xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype))
@@ -196,7 +196,7 @@ def on_device(
     block, lengths = data.padded(rows)
     if token_dropout and model.architecture.tokens and rng is not None:
         block[rng.random(block.shape) < token_dropout] = UNKNOWN
-    block = model.backend.from_host(block)
+    block = model.backend.adopt(block)
     return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
 
 

@@ -144,7 +144,7 @@ struct Barrier {
   // core they take 50 ns, or 250 where the cores share no cache, as may change when the system moves a thread; a step
   // needs several.
   bool near_enough(double flops) const {
-    constexpr double WORTH_A_SECOND = 2.5e11;  // operations: those are half a step on a second core, or so
+    constexpr double WORTH_A_SECOND = 2.5e11;  // operations; measured
     constexpr long TRIPS = 3;                  // the best of them, for it takes time to come here
     double best = 1;
     for (long trip = 1; trip <= TRIPS && member < 2; ++trip) {
@@ -712,21 +712,25 @@ template <class Cell> struct BackwardPass {
       real *dh_before = dh[(t + 1) & 1] + task.first * TILE;
       real *dz_step = dz + (task.start[t] - s.offset[t0]) * C;
       const bool with_h = t > 0 || f.dh0;
+      // The products go over so many tiles at a time also where a team does all its tiles first, to wait only once: a
+      // sum's parts are the same on any number of threads.
+      const auto products = [&](long u0, long count) {
+        if (with_h)
+          by_recurrent.compute(rows, dz_step, dz_stride, u0, count, panels.begin, panels.end, dh_before, state_stride,
+                               u0 == 0, t % 2);
+        if (f.dx)
+          by_input.compute(rows, dz_step, dz_stride, u0, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
+                           state_stride, u0 == 0, t % 2);
+      };
+      if (members > 1) {
+        for (long u = units.begin; u < units.end; ++u) tile_step(task, j, t, u, dz_step + u * dz_stride);
+        team.wait();
+      }
       for (long u0 = 0; u0 < nt; u0 += GRADIENT_TILES) {
         const long u1 = smaller(nt, u0 + GRADIENT_TILES);
-        for (long u = u0 > units.begin ? u0 : units.begin; u < smaller(u1, units.end); ++u)
-          tile_step(task, j, t, u, dz_step + u * dz_stride);
-        if (members > 1) {
-          if (u1 < nt) continue;  // a team does all its tiles, then waits once
-          team.wait();
-        }
-        const long from = members > 1 ? 0 : u0, count = u1 - from;
-        if (with_h)
-          by_recurrent.compute(rows, dz_step, dz_stride, from, count, panels.begin, panels.end, dh_before, state_stride,
-                               from == 0, t % 2);
-        if (f.dx)
-          by_input.compute(rows, dz_step, dz_stride, from, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
-                           state_stride, from == 0, t % 2);
+        if (members == 1)
+          for (long u = u0; u < u1; ++u) tile_step(task, j, t, u, dz_step + u * dz_stride);
+        products(u0, u1 - u0);
       }
       if (f.dx) write_input_gradient(task, t, x_panels);
       if (t == 0) write_initial_gradient(task, units, dh_before);
@@ -840,20 +844,20 @@ template <class Cell> struct BackwardPass {
   void finish(Barrier everyone) {
     const long id = everyone.member, threads = everyone.members;
     for (long u = id; u < nt; u += threads) {
-      add_sums(h_sums + u * nt * TILE * C, nt, u, H, (real *)f.d_weight_hh);
+      write_gradient(h_sums + u * nt * TILE * C, nt, u, H, (real *)f.d_weight_hh);
       const long units = smaller(TILE, H - u * TILE);
       for (int g = 0; g < Cell::GATES; ++g)
         for (long k = 0; k < units; ++k) {
           real sum = 0;
           for (long j = 0; j < s.tasks; ++j) sum += d_bias[(j * nt + u) * C + g * TILE + k];
-          ((real *)f.d_bias)[g * H + u * TILE + k] += sum;
+          write_sums(&sum, 1, (real *)f.d_bias + g * H + u * TILE + k, f.accumulate);
         }
       if (one_hot) {
         const real *from = d_projected + u * projected_stride;
         for (int g = 0; g < Cell::GATES; ++g)
           for (long k = 0; k < units; ++k) {
             real *to = (real *)f.d_weight_ih + (g * H + u * TILE + k) * D;
-            for (long v = 0; v < V; ++v) to[v] += from[v * C + g * TILE + k];
+            for (long v = 0; v < V; ++v) write_sums(from + v * C + g * TILE + k, 1, to + v, f.accumulate);
           }
         continue;
       }
@@ -864,7 +868,7 @@ template <class Cell> struct BackwardPass {
             sum_panel(x_sums + u * xt * TILE * C, xt, p, d_projected + u * projected_stride, k,
                       smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
       }
-      add_sums(x_sums + u * xt * TILE * C, xt, u, D, (real *)f.d_weight_ih);
+      write_gradient(x_sums + u * xt * TILE * C, xt, u, D, (real *)f.d_weight_ih);
     }
     if (!f.d_table) return;
     everyone.wait();
@@ -873,14 +877,13 @@ template <class Cell> struct BackwardPass {
     by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true, false);
     for (long k = panels.begin * PANEL_TILES; k < smaller(xt, panels.end * PANEL_TILES); ++k)
       for (long v = 0; v < V; ++v)
-        for (long j = 0; j < smaller(TILE, D - k * TILE); ++j)
-          ((real *)f.d_table)[v * D + k * TILE + j] += d_table[k * table_stride + v * TILE + j];
+        write_tile(d_table + k * table_stride + v * TILE, D - k * TILE, (real *)f.d_table + v * D + k * TILE);
   }
 
-  void add_sums(const real *sums, long column_tiles, long u, long columns, real *gradient) {
+  void write_gradient(const real *sums, long column_tiles, long u, long columns, real *gradient) {
     for (long p = 0; p * PANEL_TILES < column_tiles; ++p)
-      add_weight_panel<C>(sums + p * PANEL_TILES * TILE * C, InputPanels<C>::width(column_tiles, p), u, H,
-                          p * PANEL_TILES * TILE, columns, gradient);
+      write_weight_panel<C>(sums + p * PANEL_TILES * TILE * C, InputPanels<C>::width(column_tiles, p), u, H,
+                          p * PANEL_TILES * TILE, columns, gradient, f.accumulate);
   }
 };
 

@@ -63,9 +63,10 @@ struct Backward {
   long d_output_stride;
   const void *dh, *dc;                        // (N, H), or null for zero
   void *dx;                                   // (N, T, D), overwritten; or null
-  void *d_table;                              // (V, D), added to; or null
+  void *d_table;                              // (V, D), overwritten; or null
   void *dh0, *dc0;                            // (N, H), overwritten
-  void *d_weight_ih, *d_weight_hh, *d_bias;   // added to
+  void *d_weight_ih, *d_weight_hh, *d_bias;
+  bool accumulate;                            // whether these are added to, or overwritten
   void *scratch;                              // memory of `backward_bytes`
 };
 

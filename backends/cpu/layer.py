@@ -40,7 +40,8 @@ class CompiledLayer:
     """
 
     def __init__(self, kernels: Any, which: int, cell: str, dtype: str) -> None:
-        self._forward, self._backward, self._pack = kernels.forward, kernels.backward, kernels.pack
+        self._forward, self._backward = kernels.forward, kernels.backward
+        self._pack, self._frozen = kernels.pack, kernels.frozen
         self.which, self.dtype = which, np.dtype(dtype)
         self.has_c = cell == "lstm"
         self.has_bfloat16: bool = kernels.has_bfloat16(which)
@@ -61,38 +62,8 @@ class CompiledLayer:
         It returns outputs and state as a layer of one cell does, or None for arguments that need more than this: other
         types, shapes or orders of memory. Then `forward` is to be asked, or to say what is wrong.
         """
-        run, which, dtype, has_c = self._forward, self.which, self.dtype, self.has_c
         D, H = params["weight_ih"].shape[1], params["weight_hh"].shape[1]
-        empty, array = np.empty, np.ndarray
-
-        def fits(half: Any, shape: tuple[int, ...]) -> bool:
-            if half is None:
-                return True
-            return type(half) is array and half.dtype == dtype and half.shape == shape and _whole(half.flags)
-
-        def call(x: Any, state: Any) -> Any:
-            if type(x) is not array or x.dtype != dtype or x.ndim != 3 or not _whole(x.flags):
-                return None
-            N, T, width = x.shape
-            if width != D or N < 1 or T < 1:
-                return None
-            h0 = c0 = c = None
-            if state is not None:
-                if not has_c:
-                    h0 = state
-                elif type(state) is tuple and len(state) == 2:
-                    h0, c0 = state
-                else:
-                    return None
-                if not fits(h0, (1, N, H)) or not fits(c0, (1, N, H)):
-                    return None
-            outputs, h = empty((N, T, H), dtype), empty((1, N, H), dtype)
-            if has_c:
-                c = empty((1, N, H), dtype)
-            sizes = (N, T, D, H, 0, 0, 0, 0, H, 0)
-            run(which, sizes, None, x, None, None, None, None, None, packed, h0, c0, outputs, h, c)
-            return outputs, (h, c) if has_c else h
-
+        call: Callable[[Any, Any], Any] = self._frozen(self.which, D, H, packed, np.ndarray, np.empty, self.dtype)
         return call
 
     def forward(
@@ -146,13 +117,13 @@ class CompiledLayer:
             lengths,
             x,
             ids,
-            _contiguous(table),
+            table if table is None else _contiguous(table),
             weight_ih,
             weight_hh,
             params["bias"],
             packed,
-            _contiguous(h0),
-            _contiguous(c0),
+            h0 if h0 is None else _contiguous(h0),
+            c0 if c0 is None else _contiguous(c0),
             outputs,
             h,
             c,
@@ -169,6 +140,7 @@ class CompiledLayer:
         input_gradient: bool = True,
         *,
         into: Mapping[str, Host] | None = None,
+        accumulate: bool = True,
         add_rows: Any = None,
         state_gradient: bool = True,
     ) -> tuple[Host | None, Any, Mapping[str, Host]]:
@@ -177,14 +149,16 @@ class CompiledLayer:
         H = weight_hh.shape[1]
         N, T = tape.shape
         if into is None:
-            into = {name: np.zeros_like(value) for name, value in params.items()}
+            into, accumulate = {name: np.empty_like(value) for name, value in params.items()}, False
         d_weight_ih = into["weight_ih"]
         dx = d_table = None
         if tape.table is not None:
             if input_gradient:
-                d_table = np.zeros(tape.table.shape, self.dtype)
+                d_table = np.empty(tape.table.shape, self.dtype)
         elif tape.chosen is not None:  # one-hot tokens, of which the kernels know those in use
             d_weight_ih = np.zeros((weight_ih.shape[0], len(tape.chosen)), self.dtype)
+            if not accumulate:
+                into["weight_ih"][...] = 0
         elif input_gradient and not tape.tokens:
             dx = np.empty((N, T, weight_ih.shape[1]), self.dtype)
         dh, dc = (d_state or (None, None)) if self.has_c else (d_state, None)
@@ -207,6 +181,7 @@ class CompiledLayer:
             d_weight_ih,
             into["weight_hh"],
             into["bias"],
+            accumulate,
         )
         if tape.chosen is not None:
             if tape.table is None:

@@ -24,7 +24,8 @@ static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "the blocks fit the register
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
 INLINE long tiles(long units) { return (units + TILE - 1) / TILE; }
 
-// Calls f(first, rows) for groups of at most MR rows of nearly equal size: never a tail of one or two.
+// Calls f(first, rows) for groups of at most MR rows of nearly equal size: a small last group would take almost as long
+// as a full one.
 template <class F> INLINE void row_groups(long rows, F f) {
   const long groups = (rows + MR - 1) / MR;
   for (long k = 0, first = 0; k < groups; ++k) {
@@ -198,11 +199,29 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
     for (int j = 0; j < V; ++j)
       sums[r][j] = first ? vec{} : load(out + (j / S) * out_stride + r * TILE + (j % S) * W);
   }
-  for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) multiply<STEP>(sums, dz, panel, STEP);
+  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
+  constexpr int PARTS = R * V >= 8 ? 1 : R * V >= 4 ? 2 : R * V >= 2 ? 4 : 8, N = STEP / PARTS;
+  vec parts[PARTS][R][V] = {};
+  for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) {
+    if constexpr (PARTS == 1) {
+      multiply<STEP>(sums, dz, panel, STEP);
+    } else {
+      for (int k = 0; k < N; ++k) {
+        UNROLL
+        for (int p = 0; p < PARTS; ++p) multiply<STEP>(parts[p], dz + p * N + k, panel + (p * N + k) * V * W, 1);
+      }
+    }
+  }
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
-    for (int j = 0; j < V; ++j) store(out + (j / S) * out_stride + r * TILE + (j % S) * W, sums[r][j]);
+    for (int j = 0; j < V; ++j) {
+      if constexpr (PARTS > 1) {
+        UNROLL
+        for (int p = 0; p < PARTS; ++p) sums[r][j] += parts[p][r][j];
+      }
+      store(out + (j / S) * out_stride + r * TILE + (j % S) * W, sums[r][j]);
+    }
   }
 }
 
@@ -326,15 +345,24 @@ INLINE void weight_panel(long w, const real *dz, const real *x, long x_stride, l
   }
 }
 
-// Adds the sums of one panel to rows of the gradient (gates · units, columns): gate g of unit k is row g · units + k.
+INLINE void write_sums(const real *sums, long count, real *to, bool accumulate) {
+  if (accumulate)
+    for (long j = 0; j < count; ++j) to[j] += sums[j];
+  else
+    std::memcpy(to, sums, count * sizeof(real));
+}
+
+// Writes the sums of one panel to rows of the gradient (gates · units, columns), or adds them: gate g of unit k is row
+// g · units + k.
 template <int STEP>
-INLINE void add_weight_panel(const real *sums, long w, long u, long units, long column, long columns, real *gradient) {
+INLINE void write_weight_panel(const real *sums, long w, long u, long units, long column, long columns, real *gradient,
+                               bool accumulate) {
   const long width = w * TILE, copied = smaller(width, columns - column), last = smaller(TILE, units - u * TILE);
   for (int g = 0; g < STEP / TILE; ++g)
     for (long k = 0; k < last; ++k) {
       real *to = gradient + (g * units + u * TILE + k) * columns + column;
       const real *from = sums + (g * TILE + k) * width;
-      for (long j = 0; j < copied; ++j) to[j] += from[j];
+      write_sums(from, copied, to, accumulate);
     }
 }
 

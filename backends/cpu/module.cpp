@@ -1,6 +1,7 @@
-// The Python module xlstm.backends.cpu._kernels: unpacks and checks arguments, finds memory, releases the interpreter
-// lock, and calls the kernels. backends/cpu/layer.py is the only caller, and checks what a user can get wrong; the
-// checks here only keep a mistake of ours from reading or writing outside of an array.
+// The Python module xlstm.backends.cpu._kernels: unpacks and checks arguments, finds memory, and calls the kernels,
+// without the interpreter lock where that may take long. backends/cpu/layer.py and update.py are the only callers, and
+// they check what a user can get wrong; the checks here only keep a mistake of ours from reading or writing outside of an
+// array.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -75,23 +76,22 @@ struct Workspaces {
 
   void give(Block block) {
     if (!block.memory) return;
-    if (block.bytes > KEPT_BYTES) {  // kept, it would push out all others
-#ifdef __SANITIZE_ADDRESS__
-      __asan_unpoison_memory_region(block.memory, block.bytes);
-#endif
-      std::free(block.memory);
-      return;
-    }
+    if (block.bytes > KEPT_BYTES) return release(block);  // kept, it would push out all others
     kept.push_back(block);
     total += block.bytes;
     while (total > KEPT_BYTES || kept.size() > KEPT_BLOCKS) {
       total -= kept.front().bytes;
-#ifdef __SANITIZE_ADDRESS__
-      __asan_unpoison_memory_region(kept.front().memory, kept.front().bytes);
-#endif
-      std::free(kept.front().memory);
+      release(kept.front());
       kept.erase(kept.begin());
     }
+  }
+
+ private:
+  static void release(Block block) {
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(block.memory, block.bytes);
+#endif
+    std::free(block.memory);
   }
 };
 
@@ -110,11 +110,10 @@ struct Borrowed {
 
 // ---------------------------------------------------------------- threads
 
-long limit = 0;               // what set_threads was given; 0 for none
-bool steady = false;          // whether a call always uses that many, though it waits for them
-bool several_started = false;  // whether a call of this process may have started worker threads
-bool forked = false;           // whether that was the parent process: its threads are not in this one, and GNU's OpenMP
-                               // would wait for them for ever
+long limit = 0;              // what set_threads was given; 0 for none
+bool steady = false;         // whether a call always uses that many, though it waits for them
+bool forked = false;         // whether this is a child process: the threads that its parent may have started, by these
+                             // kernels or another library, are not in it, and GNU's OpenMP would wait for them for ever
 
 long usable_threads() {
   if (forked) return 1;
@@ -127,6 +126,29 @@ long usable_threads() {
 }
 
 // ---------------------------------------------------------------- arguments
+
+// A new reference, or null.
+struct Owned {
+  PyObject *object;
+  explicit Owned(PyObject *given) : object(given) {}
+  ~Owned() { Py_XDECREF(object); }
+  Owned(const Owned &) = delete;
+  PyObject *release() {
+    PyObject *given = object;
+    object = nullptr;
+    return given;
+  }
+};
+
+// F as a method: memory may end wherever C++ allocates some.
+template <PyObject *(*F)(PyObject *, PyObject *const *, Py_ssize_t)>
+PyObject *guarded(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+  try {
+    return F(self, arguments, count);
+  } catch (const std::bad_alloc &) {
+    return PyErr_NoMemory();
+  }
+}
 
 // An array argument, or none. Released when it goes out of scope.
 struct Array {
@@ -147,6 +169,21 @@ struct Array {
       return false;
     }
     return true;
+  }
+  // Whether `object` is a C-contiguous, aligned array of three dimensions, of class `type` and the item's format, or
+  // None if `optional`. No exception is set.
+  bool fits(PyObject *object, PyObject *type, char format, bool optional) {
+    if (optional && object == Py_None) return true;
+    if ((PyObject *)Py_TYPE(object) != type) return false;
+    if (PyObject_GetBuffer(object, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) {
+      PyErr_Clear();
+      return false;
+    }
+    held = true;
+    return view.ndim == 3 && view.format[0] == format && !view.format[1] && uintptr_t(view.buf) % view.itemsize == 0;
+  }
+  bool has_shape(long first, long second, long third) const {
+    return !held || (view.shape[0] == first && view.shape[1] == second && view.shape[2] == third);
   }
   void *data() const { return held ? view.buf : nullptr; }
 };
@@ -318,6 +355,23 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   return capsule;
 }
 
+// On as many threads as may be used. False with an exception set.
+bool run(const Kernels *kernels, Forward &f) {
+  double waited;
+  f.size.threads = attempts.threads(), f.size.waited = &waited;
+  Borrowed scratch(kernels->forward_bytes(f));
+  if (!scratch.block.memory) {
+    PyErr_NoMemory();
+    return false;
+  }
+  f.scratch = scratch.block.memory;
+  Py_BEGIN_ALLOW_THREADS;
+  kernels->forward(f);
+  Py_END_ALLOW_THREADS;
+  attempts.ended(waited);
+  return true;
+}
+
 // forward(which, (N, T, D, H, V, one_hot, reverse, keep, output_width, output_column), lengths, x, ids, table,
 //         weight_ih, weight_hh, bias, packed, h0, c0, outputs, h, c) -> tape or None
 PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
@@ -355,13 +409,8 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       (ids.held && table.held == one_hot))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
-  std::unique_ptr<OwnedSchedule> schedule;
-  try {
-    schedule.reset(new OwnedSchedule(N, T, lengths.empty() ? nullptr : lengths.data(), reverse,
-                                     rows_of_a_task(selected.gates, D, H)));
-  } catch (const std::bad_alloc &) {
-    return PyErr_NoMemory();
-  }
+  std::unique_ptr<OwnedSchedule> schedule(new OwnedSchedule(N, T, lengths.empty() ? nullptr : lengths.data(), reverse,
+                                                            rows_of_a_task(selected.gates, D, H)));
   if (ids.held) {
     for (long row = 0; row < N; ++row)
       for (long t = 0; t < (lengths.empty() ? T : lengths[row]); ++t) {
@@ -371,9 +420,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       }
   }
   Forward f = {};
-  double waited;
-  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, attempts.threads(), &waited};
-  several_started = several_started || f.size.threads > 1;
+  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, 1, nullptr};
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
   f.packed = packed ? packed->block.memory : nullptr;
@@ -386,17 +433,9 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
     if (!tape->block.memory) return PyErr_NoMemory();
     f.tape = tape->block.memory;
   }
-  {
-    Borrowed scratch(selected.kernels->forward_bytes(f));
-    if (!scratch.block.memory) {
-      if (tape) workspaces().give(tape->block);
-      return PyErr_NoMemory();
-    }
-    f.scratch = scratch.block.memory;
-    Py_BEGIN_ALLOW_THREADS;
-    selected.kernels->forward(f);
-    Py_END_ALLOW_THREADS;
-    attempts.ended(waited);
+  if (!run(selected.kernels, f)) {
+    if (tape) workspaces().give(tape->block);
+    return nullptr;
   }
   if (!tape) Py_RETURN_NONE;
   tape->schedule = std::move(schedule);
@@ -409,10 +448,88 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   return capsule;
 }
 
+// An inference call that is told no more than x and state, for steps so short that unpacking other arguments counts.
+struct Frozen {
+  Selected selected;
+  long D, H;
+  char format;
+  const PackedWeights *packed;
+  PyObject *capsule, *array, *empty, *dtype;  // of packed; numpy.ndarray, numpy.empty and the dtype: owned
+};
+
+constexpr char FROZEN[] = "xlstm frozen layer";
+
+void free_frozen(PyObject *capsule) {
+  Frozen *frozen = (Frozen *)PyCapsule_GetPointer(capsule, FROZEN);
+  for (PyObject *owned : {frozen->capsule, frozen->array, frozen->empty, frozen->dtype}) Py_DECREF(owned);
+  delete frozen;
+}
+
+// numpy.empty((first, second, third), dtype), and its memory.
+PyObject *empty_array(const Frozen &frozen, long first, long second, long third, Array *memory) {
+  Owned shape(Py_BuildValue("(lll)", first, second, third));
+  PyObject *arguments[] = {shape.object, frozen.dtype};
+  if (!shape.object) return nullptr;
+  Owned made(PyObject_Vectorcall(frozen.empty, arguments, 2, nullptr));
+  if (!made.object || !memory->take(made.object, "numpy.empty", first * second * third, frozen.selected.item, true))
+    return nullptr;
+  return made.release();
+}
+
+// call(x, state) -> (outputs, state), or None where they are not just as the kernels read them
+PyObject *call_frozen(PyObject *self, PyObject *const *a, Py_ssize_t count) {
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "a frozen layer takes 2 arguments, got %zd", count);
+  const Frozen *frozen = (const Frozen *)PyCapsule_GetPointer(self, FROZEN);
+  if (!frozen) return nullptr;
+  const bool has_c = frozen->selected.gates > 1;
+  PyObject *halves[2] = {a[1], Py_None};
+  if (has_c && a[1] != Py_None) {
+    if (!PyTuple_CheckExact(a[1]) || PyTuple_GET_SIZE(a[1]) != 2) Py_RETURN_NONE;
+    halves[0] = PyTuple_GET_ITEM(a[1], 0), halves[1] = PyTuple_GET_ITEM(a[1], 1);
+  }
+  Array x, h0, c0, outputs, h, c;
+  if (!x.fits(a[0], frozen->array, frozen->format, false) || !h0.fits(halves[0], frozen->array, frozen->format, true) ||
+      !c0.fits(halves[1], frozen->array, frozen->format, true))
+    Py_RETURN_NONE;
+  const long N = x.view.shape[0], T = x.view.shape[1], H = frozen->H;
+  if (N < 1 || T < 1 || x.view.shape[2] != frozen->D || !h0.has_shape(1, N, H) || !c0.has_shape(1, N, H)) Py_RETURN_NONE;
+
+  Owned new_outputs(empty_array(*frozen, N, T, H, &outputs)), new_h(empty_array(*frozen, 1, N, H, &h));
+  Owned new_c(has_c ? empty_array(*frozen, 1, N, H, &c) : nullptr);
+  if (!new_outputs.object || !new_h.object || (has_c && !new_c.object)) return nullptr;
+  const OwnedSchedule schedule(N, T, nullptr, false, rows_of_a_task(frozen->selected.gates, frozen->D, H));
+  Forward f = {};
+  f.size = {&schedule.schedule, frozen->D, H, 0, false, false, frozen->packed->bfloat16, 1, nullptr};
+  f.x = x.data(), f.packed = frozen->packed->block.memory, f.h0 = h0.data(), f.c0 = c0.data();
+  f.outputs = outputs.data(), f.output_stride = H, f.h = h.data(), f.c = c.data();
+  if (!run(frozen->selected.kernels, f)) return nullptr;
+  if (!has_c) return PyTuple_Pack(2, new_outputs.object, new_h.object);
+  Owned state(PyTuple_Pack(2, new_h.object, new_c.object));
+  return state.object ? PyTuple_Pack(2, new_outputs.object, state.object) : nullptr;
+}
+
+PyMethodDef CALL_FROZEN = {"call", (PyCFunction)(void (*)())guarded<call_frozen>, METH_FASTCALL, nullptr};
+
+// frozen(which, D, H, packed, numpy.ndarray, numpy.empty, dtype) -> call
+PyObject *frozen(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 7) return PyErr_Format(PyExc_TypeError, "frozen takes 7 arguments, got %zd", count);
+  Selected selected;
+  if (!select(a[0], &selected)) return nullptr;
+  const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]);
+  const PackedWeights *packed = (const PackedWeights *)PyCapsule_GetPointer(a[3], PACKED);
+  if (PyErr_Occurred() || !packed) return nullptr;
+  if (packed->kernels != selected.kernels || packed->D != D || packed->H != H)
+    return PyErr_Format(PyExc_ValueError, "packed for other kernels or sizes");
+  for (int k = 3; k < 7; ++k) Py_INCREF(a[k]);
+  Frozen *made = new Frozen{selected, D, H, selected.item == 4 ? 'f' : 'd', packed, a[3], a[4], a[5], a[6]};
+  Owned capsule(PyCapsule_New(made, FROZEN, free_frozen));
+  return capsule.object ? PyCFunction_New(&CALL_FROZEN, capsule.object) : nullptr;
+}
+
 // backward(tape, output_width, output_column, table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0,
-//          dc0, d_weight_ih, d_weight_hh, d_bias)
+//          dc0, d_weight_ih, d_weight_hh, d_bias, accumulate)
 PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 16) return PyErr_Format(PyExc_TypeError, "backward takes 16 arguments, got %zd", count);
+  if (count != 17) return PyErr_Format(PyExc_TypeError, "backward takes 17 arguments, got %zd", count);
   const Tape *tape = (const Tape *)PyCapsule_GetPointer(a[0], TAPE);
   if (!tape) return nullptr;
   const long width = PyLong_AsLong(a[1]), column = PyLong_AsLong(a[2]);
@@ -441,13 +558,13 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   b.size = tape->size;
   double waited;
   b.size.schedule = &s, b.size.threads = attempts.threads(), b.size.waited = &waited;
-  several_started = several_started || b.size.threads > 1;
   b.table = table.data(), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
   b.tape = tape->block.memory, b.initial_state = tape->initial_state;
   b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
   b.dh = dh.data(), b.dc = dc.data(), b.dx = dx.data(), b.d_table = d_table.data();
   b.dh0 = dh0.data(), b.dc0 = dc0.data();
   b.d_weight_ih = d_weight_ih.data(), b.d_weight_hh = d_weight_hh.data(), b.d_bias = d_bias.data();
+  b.accumulate = a[16] == Py_True;
   Borrowed scratch(tape->selected.kernels->backward_bytes(b));
   if (!scratch.block.memory) return PyErr_NoMemory();
   b.scratch = scratch.block.memory;
@@ -489,7 +606,6 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
   u.parameters = parameters.data(), u.gradients = gradients.data(), u.decayed = decayed.data();
   u.moments[0] = first.data(), u.moments[1] = second.data();
   u.threads = usable_threads();
-  several_started = several_started || u.threads > 1;
   Py_BEGIN_ALLOW_THREADS;
   selected.kernels->update(u);
   Py_END_ALLOW_THREADS;
@@ -501,10 +617,11 @@ PyMethodDef METHODS[] = {
     {"threads", threads, METH_NOARGS, "how many threads a call may use"},
     {"set_threads", set_threads, METH_VARARGS, "(at most so many or 0 for no such limit, whether even where they wait)"},
     {"has_bfloat16", has_bfloat16, METH_O, "whether these kernels can multiply in bfloat16 here"},
-    {"pack", (PyCFunction)(void (*)())pack, METH_FASTCALL, nullptr},
-    {"forward", (PyCFunction)(void (*)())forward, METH_FASTCALL, nullptr},
-    {"backward", (PyCFunction)(void (*)())backward, METH_FASTCALL, nullptr},
-    {"update", (PyCFunction)(void (*)())update, METH_FASTCALL, nullptr},
+    {"pack", (PyCFunction)(void (*)())guarded<pack>, METH_FASTCALL, nullptr},
+    {"forward", (PyCFunction)(void (*)())guarded<forward>, METH_FASTCALL, nullptr},
+    {"frozen", (PyCFunction)(void (*)())guarded<frozen>, METH_FASTCALL, nullptr},
+    {"backward", (PyCFunction)(void (*)())guarded<backward>, METH_FASTCALL, nullptr},
+    {"update", (PyCFunction)(void (*)())guarded<update>, METH_FASTCALL, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, nullptr, nullptr, nullptr, nullptr};
@@ -512,6 +629,6 @@ PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, n
 }  // namespace
 
 PyMODINIT_FUNC PyInit__kernels() {
-  pthread_atfork(nullptr, nullptr, [] { forked = forked || several_started; });
+  pthread_atfork(nullptr, nullptr, [] { forked = true; });
   return PyModule_Create(&MODULE);
 }

@@ -35,6 +35,11 @@ def test_from_host_copies():
     np.testing.assert_array_equal(BACKEND.to_host(array), array)
 
 
+def test_adopt_takes_the_array_itself():
+    host = np.arange(6, dtype="float32")
+    assert BACKEND.adopt(host) is host
+
+
 def test_there_is_nothing_to_make_current_or_to_wait_for():
     with BACKEND.current():
         assert BACKEND.synchronize() is None

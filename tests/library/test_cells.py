@@ -430,7 +430,7 @@ def test_keep_false_keeps_nothing_and_gives_the_same(xp, cell):
     )
 
 
-def test_into_adds_to_the_arrays_given_and_returns_them(xp, cell, dtype):
+def test_into_is_added_to_or_overwritten_and_returned(xp, cell, dtype):
     case = make(cell, dtype)
     arrays = hand_over(case, xp)
     start = {name: np.full(values.shape, 0.5, dtype) for name, values in case.params.items()}
@@ -443,6 +443,11 @@ def test_into_adds_to_the_arrays_given_and_returns_them(xp, cell, dtype):
         for name, values in into.items():
             expected = start[name] + times * xp.to_host(d_params[name]).astype(np.float64)
             assert relative_error(xp.to_host(values), expected) < FORWARD[dtype], name
+    for values in into.values():
+        values[...] = float("nan")
+    backward(case, arrays, tape, into=into, accumulate=False)
+    for name, values in into.items():
+        np.testing.assert_array_equal(xp.to_host(values), xp.to_host(d_params[name]))
 
 
 # ---------------------------------------------------------------- nothing disturbs a tape, or what was handed out

@@ -8,6 +8,7 @@ where it is not set; 300 is the slow check, of some ten seconds.
 import copy
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -676,6 +677,48 @@ def test_a_prepared_layer_is_frozen(cell, kernels, layers):
     np.testing.assert_array_equal(call(example.x[:1, :3])[0], call(x=example.x[:1, :3], state=None, lengths=None)[0])
     with pytest.raises(ValueError, match="precision"):
         example.layer.prepare(precision="int4")
+
+
+CHANGES: dict[str, Any] = {
+    "as it is": lambda a: a,
+    "strided": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "Fortran order": np.asfortranarray,
+    "read-only": lambda a: (a.setflags(write=False), a)[1],
+    "the other dtype": lambda a: a.astype("float64" if a.dtype == np.float32 else "float32"),
+    "the other byte order": lambda a: a.astype(a.dtype.newbyteorder()),
+    "unaligned": lambda a: np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
+    "a subclass": lambda a: a.view(type("Subclass", (np.ndarray,), {})),
+    "a list": lambda a: a.tolist(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_prepared_layer_takes_whatever_the_layer_takes(cell, dtype, kernels, change):
+    example = Example(cell, dtype, 1, False, lengths=None, kernels=kernels)
+    call, state = example.layer.prepare(), as_state(cell, example.state)
+    x = CHANGES[change](np.array(example.x))
+    changed = tuple(CHANGES[change](np.array(half)) for half in state) if cell == "lstm" else CHANGES[change](state)
+    states = [None, state] if cell == "rnn" and change == "a list" else [None, state, changed]
+    if cell == "lstm":
+        states += [(None, changed[1]), (changed[0], None), list(changed)]
+    for one in states:
+        for argument in (example.x, x):
+            assert_same(example.results(*call(argument, one)), example.results(*example.layer(argument, one)))
+
+
+def test_a_prepared_layer_refuses_what_the_layer_refuses(cell, kernels):
+    example = Example(cell, "float64", 1, False, lengths=None, kernels=kernels)
+    call, state = example.layer.prepare(), as_state(cell, example.state)
+    short = tuple(half[:, 1:] for half in state) if cell == "lstm" else state[:, 1:]
+    x = example.x
+    for arguments in [
+        (x[:, :, :-1],), (x[:0],), (x[:, :0],), (x[0],), (x[None],), (None,), (x, short), (x, 3), (x, (1, 2, 3)),
+        (x.astype(complex),), (x, "h"), (x, x),
+    ]:  # fmt: skip
+        with pytest.raises((TypeError, ValueError)) as expected:
+            example.layer(*arguments)
+        with pytest.raises(expected.type, match=re.escape(str(expected.value))):
+            call(*arguments)
 
 
 @pytest.mark.parametrize("chunks", [[1] * 11, [4, 1, 6], [10, 1]])

@@ -106,10 +106,13 @@ def check_tape(tape: Any, kind: type, module: str) -> None:
         raise TypeError(f"tape must be what {module}.forward returned (with keep=True), got {type(tape).__name__}.")
 
 
-def accumulate(d_params: dict[str, Array], into: Mapping[str, Array] | None) -> dict[str, Array]:
-    """The gradients as they are, or added into the arrays of `into`, which are then returned."""
+def put_gradients(d_params: dict[str, Array], into: Mapping[str, Array] | None, accumulate: bool) -> dict[str, Array]:
+    """The gradients as they are; or the arrays of `into`, to which they are added or written."""
     if into is None:
         return d_params
     for name, gradient in d_params.items():
-        into[name][...] += gradient
+        if accumulate:
+            into[name][...] += gradient
+        else:
+            into[name][...] = gradient
     return {name: into[name] for name in d_params}

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..namespace import Array, Namespace, array_namespace, sigmoid
 from . import projection
-from .arguments import accumulate, check_gradient, check_input, check_tape, pair
+from .arguments import check_gradient, check_input, check_tape, pair, put_gradients
 from .ragged import Rows, initial_steps, transposed
 
 GATES = 4
@@ -184,6 +184,7 @@ def backward(
     input_gradient: bool = True,
     *,
     into: Mapping[str, Array] | None = None,
+    accumulate: bool = True,
     add_rows: Any = None,
     state_gradient: bool = True,
 ) -> tuple[Array | None, tuple[Array, Array] | None, dict[str, Array]]:
@@ -204,6 +205,8 @@ def backward(
         False returns None for dx and saves its cost.
     into
         Arrays of the parameters' names and shapes: the gradients are added to them, and they are returned.
+    accumulate
+        False writes the gradients to `into`, whatever stands there.
     add_rows
         Needed for tokens only: see `xlstm.cells.projection.backward`.
     state_gradient
@@ -223,7 +226,7 @@ def backward(
     TypeError
         If the tape is not this cell's, or an array of another library, device or dtype.
     ValueError
-        If a shape does not fit. Nothing was then added to `into`.
+        If a shape does not fit. Nothing was then written to `into`.
     """
     check_tape(tape, Tape, __name__)
     rows, saved_input, gates, cs, hs = tape
@@ -257,4 +260,4 @@ def backward(
     dx, d_weight_ih, d_bias = projection.backward(xp, params, rows, saved_input, dz, input_gradient, add_rows)
     d_params = {"weight_ih": d_weight_ih, "weight_hh": d_weight_hh, "bias": d_bias}
     d_initial = (rows.unsort(dh), rows.unsort(dc)) if state_gradient else None
-    return dx, d_initial, accumulate(d_params, into)
+    return dx, d_initial, put_gradients(d_params, into, accumulate)

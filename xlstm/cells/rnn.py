@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ..namespace import Array, Namespace, array_namespace
 from . import projection
-from .arguments import accumulate, check_gradient, check_input, check_tape
+from .arguments import check_gradient, check_input, check_tape, put_gradients
 from .ragged import Rows, initial_steps, transposed
 
 GATES = 1
@@ -107,6 +107,7 @@ def backward(
     input_gradient: bool = True,
     *,
     into: Mapping[str, Array] | None = None,
+    accumulate: bool = True,
     add_rows: Any = None,
     state_gradient: bool = True,
 ) -> tuple[Array | None, Array | None, dict[str, Array]]:
@@ -139,4 +140,4 @@ def backward(
     d_weight_hh = flat_dz.T @ xp.reshape(hs[:-1, :, :], (rows.steps * N, H))  # (H, H)
     dx, d_weight_ih, d_bias = projection.backward(xp, params, rows, saved_input, dz, input_gradient, add_rows)
     d_params = {"weight_ih": d_weight_ih, "weight_hh": d_weight_hh, "bias": d_bias}
-    return dx, rows.unsort(dh) if state_gradient else None, accumulate(d_params, into)
+    return dx, rows.unsort(dh) if state_gradient else None, put_gradients(d_params, into, accumulate)
