@@ -251,11 +251,11 @@ class RecurrentLayer:
             return outputs, self._join_state(finals), tape
 
     def _run(
-        self, x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool
+        self, x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool, outputs: bool = True
     ) -> tuple[Array, list[Any], LayerTape | None]:
         """The pass itself; the final states of its layers and directions one by one, as the cells gave them.
 
-        Inside `_context`.
+        Inside `_context`. Without `outputs`, those of the last layer are not made.
         """
         if tokens is None:
             x = self._own("x", x)
@@ -274,10 +274,10 @@ class RecurrentLayer:
         states = self._split_state("state", state, N)
         tape = LayerTape(self, (N, T)) if keep else None
         rng = self._generator if seed is None else generator(seed)
-        finals, outputs, S = [], x, self.directions
+        finals, inputs, S = [], x, self.directions
         for layer in range(self.num_layers):
             if layer > 0 and keep:
-                outputs, mask = self._drop(outputs, rng)
+                inputs, mask = self._drop(inputs, rng)
                 tape.dropout_masks.append(mask)  # type: ignore[union-attr]
             layer_tokens = tokens if layer == 0 else None
             sides = []
@@ -285,20 +285,21 @@ class RecurrentLayer:
                 k = layer * S + direction
                 side, final, cell_tape = self._cell.forward(
                     self._of_cells[k],
-                    None if layer_tokens is not None else outputs,
+                    None if layer_tokens is not None else inputs,
                     states[k],
                     lengths,
                     tokens=layer_tokens,
                     keep=keep,
                     reverse=direction == 1,
+                    outputs=outputs or layer < self.num_layers - 1,
                     **self._packed[k],
                 )
                 sides.append(side)
                 finals.append(final)
                 if keep:
                     tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
-            outputs = sides[0] if S == 1 else self._backend.namespace.concat(sides, axis=2)
-        return outputs, finals, tape
+            inputs = sides[0] if S == 1 or sides[0] is None else self._backend.namespace.concat(sides, axis=2)
+        return inputs, finals, tape
 
     def _drop(self, outputs: Array, rng: np.random.Generator) -> tuple[Array, Array | None]:
         """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""

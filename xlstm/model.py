@@ -182,14 +182,16 @@ class Model:
         """`logits` from a given state of the layers (None: zeros), and the state after the batch's last valid steps."""
         with self.recurrent._context():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False)
+            _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, False, outputs=False)
             return head.forward(self.head, self._final_step(finals)), self.recurrent._join_state(finals)
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
         """Logits (N, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.recurrent._context():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, finals, recurrent_tape = self.recurrent._run(batch.x, None, batch.lengths, tokens, rng, keep=True)
+            _, finals, recurrent_tape = self.recurrent._run(
+                batch.x, None, batch.lengths, tokens, rng, True, outputs=False
+            )
             assert recurrent_tape is not None
             features, mask = self.recurrent._drop(self._final_step(finals), rng)
             return head.forward(self.head, features), Tape(batch.ids, recurrent_tape, features, mask)

@@ -6,6 +6,7 @@ Every function of `cells`, `head`, `losses` and `optim` computes in the namespac
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ Namespace = Any
 SUPPORTED = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "array_api_strict": "array-api-strict"}
 
 
-def library(array: object) -> str:
+def library(array: Any) -> str:
     """The name of the supported library that `array` belongs to, found without importing anything.
 
     Raises
@@ -26,21 +27,26 @@ def library(array: object) -> str:
     TypeError
         If it is no array, or one of a library that cannot be used here.
     """
-    for base in type(array).__mro__:
+    return _library_of(type(array))
+
+
+@functools.lru_cache(64)
+def _library_of(kind: type) -> str:
+    for base in kind.__mro__:
         name = base.__module__.partition(".")[0]
         if name in SUPPORTED:
             if base.__module__.startswith("numpy.ma") or base.__name__ in ("matrix", "generic"):
                 break
             if base.__name__ in ("ndarray", "Tensor", "Array"):
                 return name
-    kind = f"{type(array).__module__}.{type(array).__qualname__}"
+    full_name = f"{kind.__module__}.{kind.__qualname__}"
     supported = ", ".join(SUPPORTED.values())
-    if kind.partition(".")[0] in ("jax", "jaxlib", "tensorflow", "mlx"):
+    if full_name.partition(".")[0] in ("jax", "jaxlib", "tensorflow", "mlx"):
         raise TypeError(
-            f"{kind}: arrays of this library are immutable, and the cells write into slices of theirs. "
+            f"{full_name}: arrays of this library are immutable, and the cells write into slices of theirs. "
             f"Convert it first; supported are {supported}."
         )
-    raise TypeError(f"{kind} is not an array of a supported library: {supported}.")
+    raise TypeError(f"{full_name} is not an array of a supported library: {supported}.")
 
 
 def array_namespace(*arrays: Array) -> Namespace:

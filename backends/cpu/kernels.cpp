@@ -953,7 +953,7 @@ void update(const Update &u) {
   a.momentum = u.momentum;
   a.beta_1 = u.beta_1, a.rest_1 = 1 - u.beta_1, a.beta_2 = u.beta_2, a.rest_2 = 1 - u.beta_2;
   a.epsilon = u.epsilon * root_seen;
-  parallel(u.count < (1 << 18) ? 1 : u.threads, [&](long id, long threads) {
+  parallel(u.count < (1 << 15) ? 1 : u.threads, [&](long id, long threads) {
     const Share part = share(u.count, id, threads);
     const long k = part.begin, count = part.end - part.begin;
     if (sgd) update_sgd(count, a, p + k, g + k, decayed + k, first + k);

@@ -76,8 +76,9 @@ class CompiledLayer:
         tokens: tuple[Host, Host | None] | None = None,
         keep: bool = True,
         reverse: bool = False,
+        outputs: bool = True,
         packed: Any = None,
-    ) -> tuple[Host, Any, Tape | None]:
+    ) -> tuple[Host | None, Any, Tape | None]:
         """As in `xlstm.cells.lstm.forward`. `packed`, of the same parameters, saves packing them."""
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         D, H = weight_ih.shape[1], weight_hh.shape[1]
@@ -108,7 +109,7 @@ class CompiledLayer:
                     table = table[chosen]
             ids = np.require(ids, np.int64, ["C", "A"])
         h0, c0 = (state or (None, None)) if self.has_c else (state, None)
-        outputs = np.empty((N, T, H), self.dtype)
+        all_h = np.empty((N, T, H), self.dtype) if outputs else None
         h = np.empty((N, H), self.dtype)
         c = np.empty((N, H), self.dtype) if self.has_c else None
         tape = self._forward(
@@ -124,12 +125,12 @@ class CompiledLayer:
             packed,
             h0 if h0 is None else _contiguous(h0),
             c0 if c0 is None else _contiguous(c0),
-            outputs,
+            all_h,
             h,
             c,
         )
         kept = Tape(tape, (N, T), tokens is not None, table, vocabulary, chosen) if keep else None
-        return outputs, (h, c) if self.has_c else h, kept
+        return all_h, (h, c) if self.has_c else h, kept
 
     def backward(
         self,

@@ -424,6 +424,9 @@ def test_keep_false_keeps_nothing_and_gives_the_same(xp, cell):
     outputs, state, _ = forward(case, arrays)
     light_outputs, light_state, tape = forward(case, arrays, keep=False)
     assert tape is None
+    none, lightest_state, _ = forward(case, arrays, keep=False, outputs=False)
+    assert none is None
+    assert_same(on_host(xp, named(cell, "", lightest_state)), on_host(xp, named(cell, "", state)))
     assert_same(
         on_host(xp, forward_arrays(case, light_outputs, light_state)),
         on_host(xp, forward_arrays(case, outputs, state)),

@@ -87,7 +87,8 @@ def forward(
     tokens: tuple[Array, Array | None] | None = None,
     keep: bool = True,
     reverse: bool = False,
-) -> tuple[Array, tuple[Array, Array], Tape | None]:
+    outputs: bool = True,
+) -> tuple[Array | None, tuple[Array, Array], Tape | None]:
     """A whole batch of sequences through one layer in one direction.
 
     Parameters
@@ -107,10 +108,12 @@ def forward(
         False releases at the end what a backward pass would need; the tape is then None.
     reverse
         Whether each row is walked from its last valid step to its first.
+    outputs
+        False returns None for them and saves their cost.
 
     Returns
     -------
-    outputs : (N, T, H)
+    outputs : (N, T, H) or None
         h of every step; zero after a row's length.
     state : (h, c), each (N, H)
         The state after each row's last valid step; in reverse, after its first.
@@ -148,8 +151,8 @@ def forward(
     # concat copies: what is handed out is the caller's, and the tape stays as it is.
     final_h = rows.unsort(xp.concat([h for h, _ in reversed(ended)], axis=0))  # (N, H)
     final_c = rows.unsort(xp.concat([c for _, c in reversed(ended)], axis=0))  # (N, H)
-    outputs = rows.batch_major(hs[1:, :, :])  # (N, T, H)
-    return outputs, (final_h, final_c), Tape(rows, saved_input, z, cs, hs) if keep else None
+    all_h = rows.batch_major(hs[1:, :, :]) if outputs else None  # (N, T, H)
+    return all_h, (final_h, final_c), Tape(rows, saved_input, z, cs, hs) if keep else None
 
 
 # ---------------------------------------------------------------- backward

@@ -60,7 +60,8 @@ def forward(
     tokens: tuple[Array, Array | None] | None = None,
     keep: bool = True,
     reverse: bool = False,
-) -> tuple[Array, Array, Tape | None]:
+    outputs: bool = True,
+) -> tuple[Array | None, Array, Tape | None]:
     """A whole batch of sequences through one layer in one direction.
 
     Everything is as in `xlstm.cells.lstm.forward`, but for the rows of the weights (H instead of 4H) and the state,
@@ -87,8 +88,8 @@ def forward(
     ended.append(h)
     # concat copies: what is handed out is the caller's, and the tape stays as it is.
     final_h = rows.unsort(xp.concat(ended[::-1], axis=0))  # (N, H)
-    outputs = rows.batch_major(hs[1:, :, :])  # (N, T, H)
-    return outputs, final_h, Tape(rows, saved_input, hs) if keep else None
+    all_h = rows.batch_major(hs[1:, :, :]) if outputs else None  # (N, T, H)
+    return all_h, final_h, Tape(rows, saved_input, hs) if keep else None
 
 
 # ---------------------------------------------------------------- backward
