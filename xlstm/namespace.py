@@ -27,13 +27,14 @@ def library(array: Any) -> str:
     TypeError
         If it is no array, or one of a library that cannot be used here.
     """
-    return _library_of(type(array))
+    kind: Any = type(array)
+    return _library_of(kind)
 
 
 @functools.lru_cache(64)
-def _library_of(kind: type) -> str:
+def _library_of(kind: Any) -> str:
     for base in kind.__mro__:
-        name = base.__module__.partition(".")[0]
+        name: str = base.__module__.partition(".")[0]
         if name in SUPPORTED:
             if base.__module__.startswith("numpy.ma") or base.__name__ in ("matrix", "generic"):
                 break

@@ -7,7 +7,7 @@ from reading outside of an array. Shapes: N batch, T time, D features, H hidden,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +15,11 @@ Host = Any
 """A NumPy array of the kernels' dtype."""
 
 
-class Tape(NamedTuple):
-    """What one forward call keeps for its backward call."""
+Tape = tuple[Any, tuple[int, int], bool, Host | None, int, Host | None]
+"""What one forward call keeps for its backward call: the capsule of module.cpp; N and T; whether the input was tokens;
+the table of embedded ones, with those in use alone; V; and which are in use, where that is not all of them.
 
-    kernels: Any  # the capsule of module.cpp
-    shape: tuple[int, int]  # N, T
-    tokens: bool
-    table: Host | None  # of embedded tokens
-    vocabulary: int  # V
-    chosen: Host | None  # the tokens in use, where there are fewer of them than of the vocabulary's
+A plain tuple: a named one takes ten times as long to make, and small training steps notice."""
 
 
 class CompiledLayer:
@@ -129,7 +125,7 @@ class CompiledLayer:
             h,
             c,
         )
-        kept = Tape(tape, (N, T), tokens is not None, table, vocabulary, chosen) if keep else None
+        kept = (tape, (N, T), tokens is not None, table, vocabulary, chosen) if keep else None
         return all_h, (h, c) if self.has_c else h, kept
 
     def backward(
@@ -148,33 +144,33 @@ class CompiledLayer:
         """As in `xlstm.cells.lstm.backward`; `add_rows` is not needed."""
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         H = weight_hh.shape[1]
-        N, T = tape.shape
+        kept, (N, T), tokens, table, vocabulary, chosen = tape
         if into is None:
             into, accumulate = {name: np.empty_like(value) for name, value in params.items()}, False
         d_weight_ih = into["weight_ih"]
         dx = d_table = None
-        if tape.table is not None:
+        if table is not None:
             if input_gradient:
-                d_table = np.empty(tape.table.shape, self.dtype)
-        elif tape.chosen is not None:  # one-hot tokens, of which the kernels know those in use
-            d_weight_ih = np.zeros((weight_ih.shape[0], len(tape.chosen)), self.dtype)
+                d_table = np.empty(table.shape, self.dtype)
+        elif chosen is not None:  # one-hot tokens, of which the kernels know those in use
+            d_weight_ih = np.zeros((weight_ih.shape[0], len(chosen)), self.dtype)
             if not accumulate:
                 into["weight_ih"][...] = 0
-        elif input_gradient and not tape.tokens:
+        elif input_gradient and not tokens:
             dx = np.empty((N, T, weight_ih.shape[1]), self.dtype)
         dh, dc = (d_state or (None, None)) if self.has_c else (d_state, None)
         dh0 = np.empty((N, H), self.dtype) if state_gradient else None
         dc0 = np.empty((N, H), self.dtype) if state_gradient and self.has_c else None
         self._backward(
-            tape.kernels,
+            kept,
             H,
             0,
-            _contiguous(tape.table),
+            table if table is None else _contiguous(table),
             None if dx is None and d_table is None else weight_ih,
             weight_hh,
-            _contiguous(d_outputs),
-            _contiguous(dh),
-            _contiguous(dc),
+            d_outputs if d_outputs is None else _contiguous(d_outputs),
+            dh if dh is None else _contiguous(dh),
+            dc if dc is None else _contiguous(dc),
             dx,
             d_table,
             dh0,
@@ -184,21 +180,18 @@ class CompiledLayer:
             into["bias"],
             accumulate,
         )
-        if tape.chosen is not None:
-            if tape.table is None:
-                into["weight_ih"][:, tape.chosen] += d_weight_ih
+        if chosen is not None:
+            if table is None:
+                into["weight_ih"][:, chosen] += d_weight_ih
             elif d_table is not None:
-                whole = np.zeros((tape.vocabulary, d_table.shape[1]), self.dtype)
-                whole[tape.chosen] = d_table
+                whole = np.zeros((vocabulary, d_table.shape[1]), self.dtype)
+                whole[chosen] = d_table
                 d_table = whole
         d_initial = (dh0, dc0) if self.has_c and state_gradient else dh0
         return d_table if dx is None else dx, d_initial, into
 
 
-def _contiguous(array: Host | None) -> Host | None:
-    return array if array is None or _whole(array.flags) else np.require(array, None, ["C", "A"])
-
-
-def _whole(flags: Any) -> bool:
-    """Whether an array stands in memory as the kernels read it."""
-    return bool(flags.c_contiguous and flags.aligned)
+def _contiguous(array: Host) -> Host:
+    """The array as it stands in memory if the kernels can read it so, else a copy."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, None, ["C", "A"])
