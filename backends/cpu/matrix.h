@@ -18,8 +18,9 @@ constexpr int TILE = 16;
 constexpr int NV = (REGISTERS == 32 ? 4 : 2) * W >= TILE ? (REGISTERS == 32 ? 4 : 2) : TILE / W;  // vectors of a panel
 constexpr int NR = NV * W;                                                                   // its columns
 constexpr int PANEL_TILES = NR / TILE;                                                       // its tiles
-constexpr int MR = (REGISTERS == 32 ? 24 : 12) / NV;  // rows of a block: MR·NV sums leave room for what they are made of
-static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "the blocks fit the registers");
+// Rows of a block: MR·NV sums, NV columns, a factor and a product fit the registers.
+constexpr int MR = REGISTERS >= 2 * NV + 2 ? (REGISTERS - NV - 2) / NV : 1;
+static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "WITH_ROWS knows up to 6");
 
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
 INLINE long tiles(long units) { return (units + TILE - 1) / TILE; }
@@ -54,7 +55,7 @@ template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], cons
     UNROLL
     for (int j = 0; j < V; ++j) {
       columns[j] = load(b + j * W);
-      KEEP_IN_REGISTER(columns[j]);
+      if constexpr (R > 1) KEEP_IN_REGISTER(columns[j]);
     }
     UNROLL
     for (int r = 0; r < R; ++r) {
@@ -192,23 +193,23 @@ template <int STEP, int R, int V>
 NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real *panel, real *out, long out_stride,
                           bool first) {
   constexpr int S = TILE / W;
-  vec sums[R][V];
+  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
+  constexpr int PARTS = R * V >= 6 ? 1 : R * V >= 3 ? 2 : R * V == 2 ? 4 : 8, N = STEP / PARTS;
+  vec sums[PARTS][R][V] = {};
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
     for (int j = 0; j < V; ++j)
-      sums[r][j] = first ? vec{} : load(out + (j / S) * out_stride + r * TILE + (j % S) * W);
+      sums[0][r][j] = first ? vec{} : load(out + (j / S) * out_stride + r * TILE + (j % S) * W);
   }
-  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
-  constexpr int PARTS = R * V >= 8 ? 1 : R * V >= 4 ? 2 : R * V >= 2 ? 4 : 8, N = STEP / PARTS;
-  vec parts[PARTS][R][V] = {};
   for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) {
     if constexpr (PARTS == 1) {
-      multiply<STEP>(sums, dz, panel, STEP);
+      multiply<STEP>(sums[0], dz, panel, STEP);
     } else {
+      _Pragma("GCC unroll 1")  // unrolled, it runs out of registers where there are 16
       for (int k = 0; k < N; ++k) {
         UNROLL
-        for (int p = 0; p < PARTS; ++p) multiply<STEP>(parts[p], dz + p * N + k, panel + (p * N + k) * V * W, 1);
+        for (int p = 0; p < PARTS; ++p) multiply<STEP>(sums[p], dz + p * N + k, panel + (p * N + k) * V * W, 1);
       }
     }
   }
@@ -216,11 +217,9 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
   for (int r = 0; r < R; ++r) {
     UNROLL
     for (int j = 0; j < V; ++j) {
-      if constexpr (PARTS > 1) {
-        UNROLL
-        for (int p = 0; p < PARTS; ++p) sums[r][j] += parts[p][r][j];
-      }
-      store(out + (j / S) * out_stride + r * TILE + (j % S) * W, sums[r][j]);
+      UNROLL
+      for (int p = 1; p < PARTS; ++p) sums[0][r][j] += sums[p][r][j];
+      store(out + (j / S) * out_stride + r * TILE + (j % S) * W, sums[0][r][j]);
     }
   }
 }
@@ -306,7 +305,7 @@ NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long ro
     UNROLL
     for (int j = 0; j < V; ++j) {
       columns[j] = load(x + (j / S) * x_stride + k * TILE + (j % S) * W);
-      KEEP_IN_REGISTER(columns[j]);
+      if constexpr (R > 1) KEEP_IN_REGISTER(columns[j]);
     }
     UNROLL
     for (int r = 0; r < R; ++r) {
