@@ -1,8 +1,8 @@
 """The products' sums stay in registers: a compiler that keeps them on the stack makes a kernel three times slower, with
 nothing to see in the source, and with the same results.
 
-Read off the built extension. Only for GCC from version 12 on, by which the blocks' sizes were chosen; where it fails with
-another one, the results are right, and the blocks of backends/cpu/matrix.h want another size.
+Read off the built extension, if GCC 12 or a later one built it: the blocks' sizes were chosen by that. Where the test
+fails the results are right, and the blocks of backends/cpu/matrix.h want another size.
 """
 
 import re
@@ -56,4 +56,4 @@ def test_products_use_vectors_of_every_width(functions):
     """That the test above looks at the right code: at AVX-512's, AVX2's and SSE2's, each with its multiplications."""
     for multiplication in (r"vfmadd\w+p[sd].*%zmm", r"vfmadd\w+p[sd].*%ymm", r"mulp[sd].*%xmm"):
         products = [name for name, code in functions if re.search(multiplication, "\n".join(code))]
-        assert len(products) > 20, multiplication
+        assert len(products) > 8, multiplication
