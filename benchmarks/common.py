@@ -15,6 +15,28 @@ import machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
+SHAPES = {
+    "tiny": (1, 20, 8, 32),
+    "row": (32, 28, 28, 128),
+    "mid": (64, 100, 64, 256),
+    "big": (128, 64, 128, 512),
+    "huge": (128, 32, 256, 1024),
+}
+"""(N, T, D, H): batch, time, features, hidden."""
+
+
+def use_threads(threads: int) -> None:
+    """For PyTorch, the compiled kernels and NumPy's BLAS; without threadpoolctl the last two go by OMP_NUM_THREADS."""
+    import torch  # only the commands that call this need it
+
+    try:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
+    except ImportError:
+        print("threadpoolctl is not installed: only PyTorch's number of threads is set", file=sys.stderr)
+    torch.set_num_threads(threads)
+
 
 def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     """The options that every script has; the rest is added by the script."""

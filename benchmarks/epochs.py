@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import torch
-from common import choices, finish, parser, spread, table
+from common import choices, finish, parser, spread, table, use_threads
 from torch import nn
 from torch.nn import functional
 
@@ -85,17 +85,6 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--seed", type=int, default=0, help="of weights, order and dropout (default: 0)")
     made.add_argument("--threads", type=int, default=2, help="of both sides (default: 2)")
     return made.parse_args()
-
-
-def use_threads(threads: int) -> None:
-    """For PyTorch, the compiled kernels and NumPy's BLAS; without threadpoolctl the last two go by OMP_NUM_THREADS."""
-    try:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(threads)
-    except ImportError:
-        print("threadpoolctl is not installed: only PyTorch's number of threads is set", file=sys.stderr)
-    torch.set_num_threads(threads)
 
 
 def job_of(name: str) -> Job:

@@ -27,19 +27,11 @@ from typing import Any
 import numpy as np
 import question_style
 import torch
-from common import choices, finish, parser, spread, table
+from common import SHAPES, choices, finish, parser, spread, table, use_threads
 
 import xlstm
 from xlstm import bench, convert
 
-SHAPES = {
-    "tiny": (1, 20, 8, 32),
-    "row": (32, 28, 28, 128),
-    "mid": (64, 100, 64, 256),
-    "big": (128, 64, 128, 512),
-    "huge": (128, 32, 256, 1024),
-}
-"""(N, T, D, H): batch, time, features, hidden."""
 STATES = ("h", "c")
 TOLERANCE = {"float32": {"forward": 5e-6, "gradient": 1e-5}, "float64": {"forward": 1e-12, "gradient": 1e-11}}
 """Relative Frobenius norm, against float64."""
@@ -69,17 +61,6 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--seconds", type=float, default=0.2, help="of calls in a block, two calls at least")
     made.add_argument("--threads", type=int, default=2, help="of PyTorch and of NumPy's BLAS (default: 2)")
     return made.parse_args()
-
-
-def use_threads(threads: int) -> None:
-    """For both libraries. Without threadpoolctl, NumPy's BLAS goes by its environment variables."""
-    try:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(threads)
-    except ImportError:
-        print("threadpoolctl is not installed: the number of BLAS threads is not set", file=sys.stderr)
-    torch.set_num_threads(threads)
 
 
 # ---------------------------------------------------------------- the sides

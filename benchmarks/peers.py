@@ -33,7 +33,7 @@ from typing import Any
 import footprint
 import numpy as np
 import sides
-from common import choices, finish, parser, spread
+from common import SHAPES, choices, finish, parser, spread
 from peak import Peak
 from peers_report import PARTS, TITLES, bars, text
 
@@ -131,7 +131,7 @@ def chosen(options: argparse.Namespace, what: str, sizes: Mapping[str, Any]) -> 
 
 def training(options: argparse.Namespace, peak: Peak) -> list[Row]:
     rows = []
-    for name, size in chosen(options, "training step", sides.FIVE):
+    for name, size in chosen(options, "training step", SHAPES):
         head: Row = {
             "shape": name,
             "size": list(size),
@@ -219,7 +219,7 @@ def ragged(options: argparse.Namespace, peak: Peak) -> list[Row]:
 
 def memory(options: argparse.Namespace, peak: Peak) -> list[Row]:
     rows = []
-    for name, size in chosen(options, "memory", sides.FIVE):
+    for name, size in chosen(options, "memory", SHAPES):
         names = sides.taking_part("train", options.peers, training_flops(size, input_gradient=False))
         found = footprint.memory(size, names, options.threads, 1 if options.quick else 3)
         rows.append({"shape": name, "size": list(size), **found})

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from common import table
-from sides import FEW_ROWS, FIVE, TOLERANCE
+from common import SHAPES, table
+from sides import FEW_ROWS, TOLERANCE
 
 TITLES = {
     "train": "A training step",
@@ -128,14 +128,14 @@ def bars(results: Row) -> list[Row]:
     train, infer, stream, ragged = ({row["shape"]: row for row in results.get(part, [])} for part in TITLES)
     if train:
         ratios = {name: against(row, ["torch"]) for name, row in train.items()}
-        found.append(mean_bar("training, times as fast as torch, geometric mean", 2.5, ratios, FIVE))
+        found.append(mean_bar("training, times as fast as torch, geometric mean", 2.5, ratios, SHAPES))
         found += [bar(f"training, {name}, times as fast as torch", 1.25, ratios[name]) for name in ratios]
         found += peak_bars("training", train, 0.80, 0.74)
-    infer = {name: row for name, row in infer.items() if name in {**FIVE, **FEW_ROWS}}
+    infer = {name: row for name, row in infer.items() if name in {**SHAPES, **FEW_ROWS}}
     if infer:
         ratios = {name: against(row, ["torch", "onnxruntime"]) for name, row in infer.items()}
         what = "inference, times as fast as the better of torch and onnxruntime, geometric mean"
-        found.append(mean_bar(what, 1.4, ratios, {**FIVE, **FEW_ROWS}))
+        found.append(mean_bar(what, 1.4, ratios, {**SHAPES, **FEW_ROWS}))
         for name, row in infer.items():
             found.append(bar(f"inference, {name} ({row['ours']}), times as fast as the better", 1.05, ratios[name]))
         found += peak_bars("inference", infer, 0.85, None)

@@ -14,23 +14,16 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
+from common import SHAPES
 from xlstm.backends import cpu
 
 import xlstm
 from xlstm import convert
 from xlstm.bench import interleaved
 
-FIVE = {
-    "tiny": (1, 20, 8, 32),
-    "row": (32, 28, 28, 128),
-    "mid": (64, 100, 64, 256),
-    "big": (128, 64, 128, 512),
-    "huge": (128, 32, 256, 1024),
-}
-"""(N, T, D, H): batch, time, features, hidden."""
 FEW_ROWS = {"one": (1, 100, 16, 64), "one wide": (1, 100, 64, 256), "eight": (8, 100, 16, 64)}
 BATCHES = {f"batch {n}": (n, 100, 16, 64) for n in (2, 4, 16, 32, 64, 128)}  # 1 and 8 are "one" and "eight"
-INFERENCE = {**FIVE, **FEW_ROWS, **BATCHES}
+INFERENCE = {**SHAPES, **FEW_ROWS, **BATCHES}
 STREAMS = {"H 64": (1, 50, 16, 64), "H 256": (1, 50, 64, 256)}
 """Fed one step at a time; T is how many steps are compared with float64."""
 RAGGED = {"mid": (64, 100, 64, 256), "series": (32, 60, 12, 100)}
