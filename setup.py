@@ -54,7 +54,7 @@ class BuildKernels(build_ext):
         machine = ARCHITECTURES.get(platform.machine(), platform.machine())
 
         # Older compilers lack this one; the sources see that, and do without.
-        missing = [flag for flag in ["-mavx512bf16"] if machine == "x86_64" and not self.compiles([flag])]
+        missing = [] if machine != "x86_64" or self.compiles(["-mavx512bf16"]) else ["-mavx512bf16"]
 
         def compile_for(target, real, target_flags):
             return self.compiler.compile(

@@ -66,7 +66,8 @@ MUTANTS = [
     Mutant("the first step's gradient lost (RNN)", RNN, "for t in reversed(range(rows.steps)):", "for t in reversed(range(1, rows.steps)):", CELLS_TEST),
     Mutant("the initial state's gradient lost", LSTM, "d_initial = (rows.unsort(dh),", "d_initial = (0 * rows.unsort(dh),", CELLS_TEST),
     Mutant("the final state's gradient of ended rows lost", LSTM, "dh = xp.concat([dh, dh_final[", "dh = xp.concat([dh, 0 * dh_final[", CELLS_TEST),
-    Mutant("a gradient summed over two calls", LAYERS, "self.gradients.flat[...] = 0", "pass", LAYERS_TEST),
+    Mutant("a gradient summed over two calls", LAYERS, "accumulate=False", "accumulate=True", LAYERS_TEST),
+    Mutant("a gradient not added to another", "xlstm/cells/arguments.py", "into[name][...] += gradient", "into[name][...] = gradient", CELLS_TEST),
     Mutant("tanh's slope of the RNN", RNN, "(1 - h_new) * (1 + h_new)", "1 - h_new", CELLS_TEST),
     Mutant("dropout's mask not in the backward pass", LAYERS, "d_outputs = d_outputs * tape.dropout_masks[layer - 1]", "pass", LAYERS_TEST),
     # Around the cells.

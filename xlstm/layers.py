@@ -252,7 +252,7 @@ class RecurrentLayer:
 
     def _run(
         self, x: Any, state: Any, lengths: Any, tokens: Any, seed: Any, keep: bool, outputs: bool = True
-    ) -> tuple[Array, list[Any], LayerTape | None]:
+    ) -> tuple[Array | None, list[Any], LayerTape | None]:
         """The pass itself; the final states of its layers and directions one by one, as the cells gave them.
 
         Inside `_context`. Without `outputs`, those of the last layer are not made.
@@ -274,10 +274,10 @@ class RecurrentLayer:
         states = self._split_state("state", state, N)
         tape = LayerTape(self, (N, T)) if keep else None
         rng = self._generator if seed is None else generator(seed)
-        finals, inputs, S = [], x, self.directions
+        finals, current, S = [], x, self.directions
         for layer in range(self.num_layers):
             if layer > 0 and keep:
-                inputs, mask = self._drop(inputs, rng)
+                current, mask = self._drop(current, rng)
                 tape.dropout_masks.append(mask)  # type: ignore[union-attr]
             layer_tokens = tokens if layer == 0 else None
             sides = []
@@ -285,7 +285,7 @@ class RecurrentLayer:
                 k = layer * S + direction
                 side, final, cell_tape = self._cell.forward(
                     self._of_cells[k],
-                    None if layer_tokens is not None else inputs,
+                    None if layer_tokens is not None else current,
                     states[k],
                     lengths,
                     tokens=layer_tokens,
@@ -298,16 +298,14 @@ class RecurrentLayer:
                 finals.append(final)
                 if keep:
                     tape.cell_tapes.append(cell_tape)  # type: ignore[union-attr]
-            inputs = sides[0] if S == 1 or sides[0] is None else self._backend.namespace.concat(sides, axis=2)
-        return inputs, finals, tape
+            current = sides[0] if S == 1 or sides[0] is None else self._backend.namespace.concat(sides, axis=2)
+        return current, finals, tape
 
     def _drop(self, outputs: Array, rng: np.random.Generator) -> tuple[Array, Array | None]:
         """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
         if self.dropout == 0:
             return outputs, None
-        mask = _kept(rng, outputs.shape, self.dropout).astype(self.dtype)
-        mask *= 1 / (1 - self.dropout)
-        mask = self._backend.adopt(mask)
+        mask = self._backend.adopt(_dropout_mask(rng, outputs.shape, self.dropout, self.dtype))
         return outputs * mask, mask
 
     # ------------------------------------------------------------ backward
@@ -421,7 +419,7 @@ class RecurrentLayer:
         frozen._pack(narrow)
         if not frozen._compiled or len(frozen._of_cells) > 1:
             return frozen.__call__
-        one_cell = frozen._cell.frozen(frozen._of_cells[0], frozen._packed[0]["packed"])
+        one_cell = frozen._cell.frozen(frozen._packed[0]["packed"])
 
         def call(x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
             result = one_cell(x, state) if lengths is None else None
@@ -524,7 +522,8 @@ class LSTM(RecurrentLayer):
         A second set of parameters reads each sequence from its last valid step to its first; the outputs stand side by
         side, the forward direction first.
     dropout
-        The fraction of the outputs between two layers that `forward` sets to zero; calling the layer never does.
+        The fraction of the outputs between two layers that `forward` sets to zero, to the nearest 1/65536; calling the
+        layer never does.
     dtype
         `"float32"` or `"float64"`.
     device
@@ -678,16 +677,18 @@ def _from_values(cls: type[Self], values: dict[str, np.ndarray[Any, Any]], devic
     return layer
 
 
-def _kept(rng: np.random.Generator, shape: tuple[int, ...], dropout: float) -> np.ndarray[Any, Any]:
-    """Which numbers of an array dropout leaves: bool, on the host.
+def _dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], dropout: float, dtype: str) -> np.ndarray[Any, Any]:
+    """What dropout multiplies an array with: zeros, and elsewhere what makes the mean 1.
 
-    16 random bits decide on each, so the fraction is rounded to a multiple of 2**-16: a float each takes three times as
-    long, and is a good part of a small training step.
+    16 random bits decide on each number: a float each takes three times as long, and is a good part of a small training
+    step. The fraction is therefore rounded to a multiple of 2**-16, below 1.
     """
-    count = _size(shape)
-    words = rng.integers(0, 2**64, -(-count // 4), dtype=np.uint64).astype("<u8", copy=False)
-    bits = words.view("<u2")[:count].reshape(shape)
-    return np.asarray(bits >= round(dropout * 2**16))
+    words = rng.integers(0, 2**64, -(-_size(shape) // 4), dtype=np.uint64).astype("<u8", copy=False)
+    bits = words.view("<u2")[: _size(shape)].reshape(shape)
+    dropped = min(round(dropout * 2**16), 2**16 - 1)  # of 2**16 numbers
+    mask = (bits >= dropped).astype(dtype)
+    mask *= 2**16 / (2**16 - dropped)
+    return mask
 
 
 def _quiet() -> Any:

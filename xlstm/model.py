@@ -182,7 +182,7 @@ class Model:
         """`logits` from a given state of the layers (None: zeros), and the state after the batch's last valid steps."""
         with self.recurrent._context():
             tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, False, outputs=False)
+            _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False, outputs=False)
             return head.forward(self.head, self._final_step(finals)), self.recurrent._join_state(finals)
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
@@ -190,7 +190,7 @@ class Model:
         with self.recurrent._context():
             tokens = None if batch.ids is None else (batch.ids, self._table)
             _, finals, recurrent_tape = self.recurrent._run(
-                batch.x, None, batch.lengths, tokens, rng, True, outputs=False
+                batch.x, None, batch.lengths, tokens, rng, keep=True, outputs=False
             )
             assert recurrent_tape is not None
             features, mask = self.recurrent._drop(self._final_step(finals), rng)

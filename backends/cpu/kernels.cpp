@@ -5,8 +5,8 @@
 //   XLSTM_REAL    float or double
 //
 // The equations are those of xlstm/cells/lstm.py and rnn.py. The order of work is not: see the head of matrix.h, and
-//   forward   each task takes its rows through all steps. In a step, tile after tile of 16 hidden units: the product for
-//             all gates of the tile, for at most MR rows, then at once the gates themselves, while they are in the
+//   forward   each task takes its rows through all steps. In a step, tile after tile of 16 hidden units: the product
+//             for all gates of the tile, for at most MR rows, then at once the gates themselves, while they are in the
 //             first-level cache. The input's product is part of the same sum.
 //   backward  in blocks of time, so that the gates' gradients of a block stay in the cache: each task goes back through
 //             the block; then all threads add the block's share to the weight gradients.
@@ -96,32 +96,40 @@ template <class Cell> struct Kept {
 
 constexpr long MAX_THREADS = 64;
 
-// What a thread says to others, on a line of its own: of all ways to wait for each other this sends the fewest messages
-// from core to core. Two lines, for some fetch them in pairs.
+// What one thread says to others, away from what the others say.
 struct Line {
   long comings;  // how often it has come to the barrier
-  long trips;    // messages it sent and answered, see Barrier::near_enough
+  long trips;    // messages it sent, or answered: see Barrier::near_enough
   bool apart;
-  char others[128 - 2 * sizeof(long) - sizeof(bool)];
+  char padding[128 - 2 * sizeof(long) - sizeof(bool)];
 };
 
 INLINE double seconds() {
   timespec now;
+#if defined(__APPLE__)  // its CLOCK_MONOTONIC counts microseconds
+  clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+#else
   clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
   return now.tv_sec + 1e-9 * now.tv_nsec;
 }
 
-// Until *value is at least `wanted`.
-INLINE void await(const long *value, long wanted) {
+// Until *value is at least `wanted`. Returns the seconds that it took, short times left out, if `timed`.
+INLINE double await(const long *value, long wanted, bool timed = false) {
+  constexpr long SHORT = 200, LONG = 4000;  // some microseconds; many more
+  double begin = 0;
   for (long spins = 0; __atomic_load_n(value, __ATOMIC_ACQUIRE) < wanted; ++spins) {
-    if (spins > 4000) sched_yield();  // there are more threads than processors: let the others come
+    if (timed && spins == SHORT) begin = seconds();
+    if (spins > LONG) sched_yield();  // there are more threads than processors: let the others come
 #if defined(__x86_64__)
     else __builtin_ia32_pause();
 #endif
   }
+  return begin > 0 ? seconds() - begin : 0;
 }
 
-// What one of `members` threads has of a barrier.
+// What one of `members` threads has of a barrier. Each writes to its own line and reads all: between two, no way to
+// wait for each other takes fewer messages.
 struct Barrier {
   Line *lines;  // zero before the first wait
   long member, members;
@@ -131,31 +139,25 @@ struct Barrier {
     if (members == 1) return;
     const long here = lines[member].comings + 1;
     __atomic_store_n(&lines[member].comings, here, __ATOMIC_RELEASE);
-    bool all_here = true;
-    for (long other = 0; other < members; ++other)
-      all_here = all_here && __atomic_load_n(&lines[other].comings, __ATOMIC_ACQUIRE) >= here;
-    if (all_here) return;
-    const double begin = waited ? seconds() : 0;
-    for (long other = 0; other < members; ++other) await(&lines[other].comings, here);
-    if (waited) *waited += seconds() - begin;
+    double sum = 0;
+    for (long other = 0; other < members; ++other) sum += await(&lines[other].comings, here, waited != nullptr);
+    if (waited) *waited += sum;
   }
 
-  // Whether messages between the members are quick enough for them to share steps of so many operations. From core to
-  // core they take 50 ns, or 250 where the cores share no cache, as may change when the system moves a thread; a step
-  // needs several.
+  // Whether messages between the first two members are quick enough for all to share steps of so many operations. From
+  // core to core they take 50 ns, or 250 where the cores share no cache, as may change when the system moves a thread;
+  // and a step needs several.
   bool near_enough(double flops) const {
-    constexpr double WORTH_A_SECOND = 2.5e11;  // operations; measured
-    constexpr long TRIPS = 3;                  // the best of them, for it takes time to come here
-    double best = 1;
-    for (long trip = 1; trip <= TRIPS && member < 2; ++trip) {
-      const double begin = seconds();
+    constexpr double WORTH_A_SECOND = 2.5e11;  // operations, of messages there and back: measured
+    constexpr long TRIPS = 4;                  // after a first one, which waits until the other thread is there
+    double begin = 0;
+    for (long trip = 1; trip <= 1 + TRIPS && member < 2; ++trip) {
       if (member == 1) await(&lines[0].trips, trip);
       __atomic_store_n(&lines[member].trips, trip, __ATOMIC_RELEASE);
       if (member == 0) await(&lines[1].trips, trip);
-      const double taken = seconds() - begin;
-      best = taken < best ? taken : best;
+      if (member == 0 && trip == 1) begin = seconds();
     }
-    if (member == 0) lines[0].apart = best * WORTH_A_SECOND > flops;
+    if (member == 0) lines[0].apart = (seconds() - begin) / TRIPS * WORTH_A_SECOND > flops;
     wait();
     return !lines[0].apart;
   }
@@ -176,17 +178,22 @@ INLINE Crew crew_for(const Size &size, double flops, long most_members) {
   const double each = flops / schedule.tasks;
   if (threads == 1 || flops * schedule.steps < WORTH_A_TEAM) return {1, 1, 1, each};
   const long teams = smaller(threads, schedule.tasks);
-  long members = each < WORTH_TWO_MEMBERS ? 1 : 2 + long(each / WORTH_ANOTHER);
+  long members = !size.share || each < WORTH_TWO_MEMBERS ? 1 : 2 + long(each / WORTH_ANOTHER);
   members = smaller(members, smaller(threads / teams, most_members));
   return {teams * members, teams, members, each};
 }
 
-// Runs f(id, threads) on so many threads; on fewer where the system gives no more: f must be right for any number.
-template <class F> INLINE void parallel(long threads, F f) {
+// Runs f(id, threads) on `wanted` threads; on fewer where the system gives no more: f must be right for any number.
+// `most` should always be the same number: GNU's OpenMP ends threads when the next call has fewer, and then starts new
+// ones.
+template <class F> INLINE void parallel(long wanted, [[maybe_unused]] long most, F f) {
 #ifdef _OPENMP
-  if (threads > 1) {
-#pragma omp parallel num_threads(int(threads))
-    f(long(omp_get_thread_num()), long(omp_get_num_threads()));
+  if (wanted > 1) {
+#pragma omp parallel num_threads(int(most))
+    {
+      const long id = omp_get_thread_num(), threads = smaller(wanted, omp_get_num_threads());
+      if (id < threads) f(id, threads);
+    }
     return;
   }
 #endif
@@ -196,33 +203,39 @@ template <class F> INLINE void parallel(long threads, F f) {
 // The threads of a pass over a layer.
 class Threads {
  public:
-  Threads(long threads, Carver &scratch) : most_(smaller(threads, MAX_THREADS)) {
+  Threads(const Size &size, Carver &scratch) : size_(size), most_(smaller(size.threads, MAX_THREADS)) {
     if (most_ > 1) lines_ = scratch.take<Line>(2 * most_);
   }
 
   // Runs f(everyone, crew, number, team) on each thread of the crew wanted, or of a smaller one: with its part of the
-  // barrier of all, and the number and barrier of its team. Threads without a team have the number crew.teams. Writes
-  // for what part of its time the calling thread waited, if `waited` is not null; -1 where it was alone.
-  template <class F> void run(Crew wanted, double *waited, F f) {
+  // barrier of all, and the number and barrier of its team. Threads without a team have the number crew.teams.
+  template <class F> void run(Crew wanted, F f) {
+    if (wanted.threads == 1) return f(Barrier{nullptr, 0, 1, nullptr}, wanted, 0, Barrier{nullptr, 0, 1, nullptr});
     const double begin = seconds();
-    double sum = 0;
-    if (wanted.threads > 1) std::memset(lines_, 0, 2 * most_ * sizeof(Line));
-    parallel(wanted.threads, [&](long id, long threads) {
+    double waited = 0;
+    Report &report = *size_.report;
+    std::memset(lines_, 0, 2 * wanted.threads * sizeof(Line));
+    parallel(wanted.threads, most_, [&](long id, long threads) {
       Crew crew = wanted;
       if (threads < wanted.threads) crew.teams = smaller(threads, wanted.teams), crew.members = 1;
-      double *mine = id == 0 ? &sum : nullptr;
+      double *mine = id == 0 ? &waited : nullptr;
       long number = smaller(id / crew.members, crew.teams);
-      Barrier team{lines_ + most_ + number * crew.members, id % crew.members, crew.members, mine};
-      if (crew.members > 1 && !team.near_enough(crew.flops)) {
-        if (team.member > 0) number = crew.teams;
-        team.members = 1;
+      Barrier team{lines_ + wanted.threads + number * crew.members, id % crew.members, crew.members, mine};
+      if (crew.members > 1 && !size_.steady) {
+        const bool apart = !team.near_enough(crew.flops);
+        if (id == 0) report.measured = true, report.apart = apart;
+        if (apart) {  // the first does the team's work
+          if (team.member > 0) number = crew.teams;
+          team.members = 1;
+        }
       }
       f(Barrier{lines_, id, threads, mine}, crew, number, team);
     });
-    if (waited) *waited = wanted.threads > 1 ? sum / (seconds() - begin) : -1;
+    report.waited = waited / (seconds() - begin);
   }
 
  private:
+  const Size &size_;
   const long most_;
   Line *lines_ = nullptr;
 };
@@ -408,8 +421,9 @@ template <class Cell, class Stored> struct ForwardPass {
 
   ForwardPass(const Forward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), N(s.rows), nt(tiles(H)),
-        V(given.size.vocabulary), K_x(whole<Stored>(D)), K(K_x + whole<Stored>(H)), keep(given.size.keep), tokens(V > 0), one_hot(given.size.one_hot),
-        beforehand(!tokens && N <= FEW_ROWS && s.steps > 1), kept(given.size, Carver{keep ? (char *)given.tape : nullptr}), threads(given.size.threads, scratch) {
+        V(given.size.vocabulary), K_x(whole<Stored>(D)), K(K_x + whole<Stored>(H)), keep(given.size.keep),
+        tokens(V > 0), one_hot(given.size.one_hot), beforehand(!tokens && N <= FEW_ROWS && s.steps > 1),
+        kept(given.size, Carver{keep ? (char *)given.tape : nullptr}), threads(given.size, scratch) {
     if (given.packed) {
       Carver there{(char *)given.packed};
       packed = packed_in<Stored, C>(there, D, H);
@@ -438,7 +452,7 @@ template <class Cell, class Stored> struct ForwardPass {
     const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
     const Crew wanted = crew_for(f.size, flops, nt);
     input_packed = beforehand || (wanted.members > 1 && !tokens);
-    threads.run(wanted, f.size.waited, [&](Barrier everyone, Crew crew, long number, Barrier team) {
+    threads.run(wanted, [&](Barrier everyone, Crew crew, long number, Barrier team) {
       prepare(everyone);
       for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], team);
       everyone.wait();
@@ -570,7 +584,8 @@ template <class Cell, class Stored> struct ForwardPass {
       from = z, from_stride = C;
     } else if (tokens) {
       const real *rows_of_tokens = projected + u * projected_stride;
-      for (long r = 0; r < rows; ++r) std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * long(C), C * sizeof(real));
+      for (long r = 0; r < rows; ++r)
+        std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * long(C), C * sizeof(real));
       from = z, from_stride = C;
     } else if (beforehand) {
       from = projected + u * projected_stride + row * C, from_stride = C;
@@ -642,7 +657,7 @@ template <class Cell> struct BackwardPass {
   BackwardPass(const Backward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.size.schedule), D(given.size.D), H(given.size.H), N(s.rows), nt(tiles(H)), xt(tiles(D)),
         V(given.size.vocabulary), tokens(V > 0), one_hot(given.size.one_hot),
-        kept(given.size, Carver{(char *)given.tape}), threads(given.size.threads, scratch) {
+        kept(given.size, Carver{(char *)given.tape}), threads(given.size, scratch) {
     block_steps = BLOCK_ROWS / N > 0 ? BLOCK_ROWS / N : 1;
     block_rows = smaller(s.valid, block_steps * N);
     dz_stride = tile_stride(block_rows, C);
@@ -669,7 +684,7 @@ template <class Cell> struct BackwardPass {
     const double flops = 4.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
     const Crew wanted = crew_for(f.size, flops, (nt + PANEL_TILES - 1) / PANEL_TILES);
     const long blocks = (s.steps + block_steps - 1) / block_steps;
-    threads.run(wanted, f.size.waited, [&](Barrier everyone, Crew crew, long number, Barrier team) {
+    threads.run(wanted, [&](Barrier everyone, Crew crew, long number, Barrier team) {
       prepare(everyone.member, everyone.members);
       everyone.wait();
       for (long block = blocks - 1; block >= 0; --block) {
@@ -797,8 +812,8 @@ template <class Cell> struct BackwardPass {
       }
   }
 
-  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is one unit tile; which thread does it does not
-  // matter.
+  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is one unit tile; which thread does it does
+  // not matter.
   void weight_gradients(long t0, long t1, bool first) {
     const long rows = s.offset[t1] - s.offset[t0];
     // Before the first step h is zero unless it was given.
@@ -874,7 +889,8 @@ template <class Cell> struct BackwardPass {
     everyone.wait();
     const InputPanels<C> by_input{input, nt, xt};
     const Share panels = share((xt + PANEL_TILES - 1) / PANEL_TILES, id, threads);
-    by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true, false);
+    by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true,
+                     false);
     for (long k = panels.begin * PANEL_TILES; k < smaller(xt, panels.end * PANEL_TILES); ++k)
       for (long v = 0; v < V; ++v)
         write_tile(d_table + k * table_stride + v * TILE, D - k * TILE, (real *)f.d_table + v * D + k * TILE);
@@ -953,7 +969,10 @@ void update(const Update &u) {
   a.momentum = u.momentum;
   a.beta_1 = u.beta_1, a.rest_1 = 1 - u.beta_1, a.beta_2 = u.beta_2, a.rest_2 = 1 - u.beta_2;
   a.epsilon = u.epsilon * root_seen;
-  parallel(u.count < (1 << 15) ? 1 : u.threads, [&](long id, long threads) {
+  constexpr long WORTH_A_THREAD = 1 << 15;  // numbers: measured
+  const long most = smaller(u.threads, MAX_THREADS);
+  const long wanted = smaller(most, (u.count + WORTH_A_THREAD - 1) / WORTH_A_THREAD);
+  parallel(wanted, most, [&](long id, long threads) {
     const Share part = share(u.count, id, threads);
     const long k = part.begin, count = part.end - part.begin;
     if (sgd) update_sgd(count, a, p + k, g + k, decayed + k, first + k);
@@ -989,7 +1008,9 @@ using half = std::conditional_t<BFLOAT16, bfloat16, real>;
 template <class Cell> constexpr Kernels kernels_of() {
   return {
       has_bfloat16,
-      [](long D, long H, bool narrow) { return narrow ? packed_bytes<Cell, half>(D, H) : packed_bytes<Cell, real>(D, H); },
+      [](long D, long H, bool narrow) {
+        return narrow ? packed_bytes<Cell, half>(D, H) : packed_bytes<Cell, real>(D, H);
+      },
       [](const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, bool narrow, void *to) {
         (narrow ? pack_all<Cell, half> : pack_all<Cell, real>)(weight_ih, weight_hh, bias, D, H, to);
       },

@@ -15,7 +15,7 @@ struct Task {
   const long *row;       // which row of the batch each is
   const long *origin;    // of each row, where its first step stands in an (N, T) array: n·T, or its last valid step
   const long *active;    // at each step, how many rows still run; 0 after the last
-  const long *start;     // at each step, where they stand among all valid steps of the batch, which are in order of time
+  const long *start;     // at each step, where they stand among all valid steps of the batch, in order of time
 };
 
 // The order of the valid steps of one batch, in one direction.
@@ -35,8 +35,15 @@ struct Size {
   bool keep;       // for a backward pass
   bool bfloat16;   // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
   long threads;    // at most so many
-  double *waited;  // if not null, written: for what part of its time the calling thread waited for others; -1 where it
-                   // was the only one
+  bool share;      // whether several threads may share the hidden units of one step
+  bool steady;     // as many threads as there is work for, whether or not they will wait for each other
+  struct Report *report;
+};
+
+// How a pass on several threads went; written if there were several, as far as it applies.
+struct Report {
+  double waited;         // for what part of its time the calling thread waited for others
+  bool measured, apart;  // whether the way between two cores was measured, and found too long for them to share steps
 };
 
 // All arrays are C-contiguous and of the kernels' dtype.

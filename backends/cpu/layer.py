@@ -52,14 +52,14 @@ class CompiledLayer:
             self.which, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], bfloat16
         )
 
-    def frozen(self, params: Mapping[str, Host], packed: Any) -> Callable[[Any, Any], Any]:
+    def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
         """A function of x and state for calls so short that unpacking their arguments counts: one step of a stream.
 
         It returns outputs and state as a layer of one cell does, or None for arguments that need more than this: other
-        types, shapes or orders of memory. Then `forward` is to be asked, or to say what is wrong.
+        types, shapes or orders of memory. Then `forward` is to be asked, or to say what is wrong. `packed` comes from
+        `pack`.
         """
-        D, H = params["weight_ih"].shape[1], params["weight_hh"].shape[1]
-        call: Callable[[Any, Any], Any] = self._frozen(self.which, D, H, packed, np.ndarray, np.empty, self.dtype)
+        call: Callable[[Any, Any], Any] = self._frozen(self.which, packed, np.ndarray, np.empty, self.dtype)
         return call
 
     def forward(

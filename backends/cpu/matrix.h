@@ -6,10 +6,6 @@
 // product of the forward and the backward pass, and nothing is ever transposed or packed again.
 #pragma once
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 #include "vector.h"
 
 namespace {
@@ -66,10 +62,12 @@ template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], cons
   }
 }
 
-// In bfloat16 the products go by pairs: columns of b hold b[k][j], b[k + 1][j] side by side, and an odd n is rounded up to
-// rows of zeros.
+// In bfloat16 the products go by pairs: columns of b hold b[k][j], b[k + 1][j] side by side, and an odd n is rounded up
+// to rows of zeros.
 template <class Stored> constexpr long WHOLE = std::is_same_v<Stored, bfloat16> ? 2 : 1;  // rows that go together
-template <class Stored> INLINE long whole(long rows) { return (rows + WHOLE<Stored> - 1) / WHOLE<Stored> * WHOLE<Stored>; }
+template <class Stored> INLINE long whole(long rows) {
+  return (rows + WHOLE<Stored> - 1) / WHOLE<Stored> * WHOLE<Stored>;
+}
 
 #if defined(__AVX512BF16__)
 constexpr bool BFLOAT16 = SINGLE;  // compiled; whether this CPU has it is asked at run time
@@ -134,8 +132,8 @@ template <int COLUMNS> struct GatePanels {
   static constexpr int V = NV * W < COLUMNS ? NV : COLUMNS / W;
   static constexpr int WIDTH = V * W, COUNT = COLUMNS / WIDTH;
 
-  // z (rows, COLUMNS) = start + x · W + h · R for rows ≤ MR; `weights` are those of the tile, [COUNT][K][WIDTH], of which
-  // the rows from `skip` on are used (skip = D leaves out x).
+  // z (rows, COLUMNS) = start + x · W + h · R for rows ≤ MR; `weights` are those of the tile, [COUNT][K][WIDTH], of
+  // which the rows from `skip` on are used (skip = D leaves out x).
   template <class Stored>
   static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long H,
                       const Stored *weights, long K, long skip, const real *start, long start_stride, real *z) {
@@ -194,7 +192,7 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
                           bool first) {
   constexpr int S = TILE / W;
   // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
-  constexpr int PARTS = R * V >= 6 ? 1 : R * V >= 3 ? 2 : R * V == 2 ? 4 : 8, N = STEP / PARTS;
+  constexpr int PARTS = R * V >= 6 ? 1 : R * V >= 3 ? 2 : R * V == 2 ? 4 : 8, EACH = STEP / PARTS;
   vec sums[PARTS][R][V] = {};
   UNROLL
   for (int r = 0; r < R; ++r) {
@@ -207,9 +205,9 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
       multiply<STEP>(sums[0], dz, panel, STEP);
     } else {
       _Pragma("GCC unroll 1")  // unrolled, it runs out of registers where there are 16
-      for (int k = 0; k < N; ++k) {
+      for (int k = 0; k < EACH; ++k) {
         UNROLL
-        for (int p = 0; p < PARTS; ++p) multiply<STEP>(sums[p], dz + p * N + k, panel + (p * N + k) * V * W, 1);
+        for (int p = 0; p < PARTS; ++p) multiply<STEP>(sums[p], dz + p * EACH + k, panel + (p * EACH + k) * V * W, 1);
       }
     }
   }
@@ -224,7 +222,8 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
   }
 }
 
-// A matrix (units · gates, columns) in panels of up to PANEL_TILES tiles of its columns: [panel][unit tile][STEP][width].
+// A matrix (units · gates, columns) in panels of up to PANEL_TILES tiles of its columns: [panel][unit
+// tile][STEP][width].
 template <int STEP> struct InputPanels {
   const real *packed;
   long unit_tiles, column_tiles;
@@ -239,7 +238,8 @@ template <int STEP> struct InputPanels {
   static void pack(const real *matrix, long units, long columns, long u, real *packed) {
     const long unit_tiles = tiles(units), column_tiles = tiles(columns);
     for (long p = 0; p * PANEL_TILES < column_tiles; ++p) {
-      const long w = width(column_tiles, p) * TILE, first = p * PANEL_TILES * TILE, real_w = smaller(w, columns - first);
+      const long w = width(column_tiles, p) * TILE, first = p * PANEL_TILES * TILE;
+      const long real_w = smaller(w, columns - first);
       real *to = packed + p * unit_tiles * STEP * NR + u * STEP * w;
       for (int g = 0; g < STEP / TILE; ++g) {
         for (long k = u * TILE; k < (u + 1) * TILE; ++k, to += w) {

@@ -1,7 +1,7 @@
 // The Python module xlstm.backends.cpu._kernels: unpacks and checks arguments, finds memory, and calls the kernels,
 // without the interpreter lock where that may take long. backends/cpu/layer.py and update.py are the only callers, and
-// they check what a user can get wrong; the checks here only keep a mistake of ours from reading or writing outside of an
-// array.
+// they check what a user can get wrong; the checks here only keep a mistake of ours from reading or writing outside of
+// an array.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -46,11 +46,14 @@ struct Workspaces {
   std::vector<Block> kept;  // the longest unused first
   size_t total = 0;
 
+  Workspaces() { kept.reserve(KEPT_BLOCKS + 1); }  // `give` runs where no exception may pass
+
   Block take(size_t bytes) {
     bytes = bytes < 4096 ? 4096 : bytes;
     size_t best = kept.size();
     for (size_t k = 0; k < kept.size(); ++k)
-      if (kept[k].bytes >= bytes && kept[k].bytes / 2 <= bytes && (best == kept.size() || kept[k].bytes <= kept[best].bytes))
+      if (kept[k].bytes >= bytes && kept[k].bytes / 2 <= bytes &&
+          (best == kept.size() || kept[k].bytes <= kept[best].bytes))
         best = k;
     Block block;
     if (best < kept.size()) {
@@ -161,7 +164,7 @@ struct Array {
   // False with an exception set where `object` is no C-contiguous array of `count` items of `item` bytes.
   bool take(PyObject *object, const char *name, long count, size_t item, bool written = false) {
     if (object == Py_None) return true;
-    if (PyObject_GetBuffer(object, &view, written ? PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE : PyBUF_C_CONTIGUOUS)) return false;
+    if (PyObject_GetBuffer(object, &view, PyBUF_C_CONTIGUOUS | (written ? PyBUF_WRITABLE : 0))) return false;
     held = true;
     if (view.len != Py_ssize_t(count * item) || view.itemsize != Py_ssize_t(item)) {
       PyErr_Format(PyExc_ValueError, "%s: %zd bytes in items of %zd, expected %ld items of %zu", name, view.len,
@@ -289,34 +292,48 @@ PyObject *targets(PyObject *, PyObject *) {
 // Where another program has the processors, a call on several threads waits for the one that is not let run, for the
 // milliseconds that a scheduler's turn takes: many times what it takes on one. A call that mostly waited is therefore
 // followed by some on one thread, by twice as many if the next attempt is no better. The results are the same bits.
+//
+// Likewise, where two cores share no cache, threads do not share the hidden units of small steps: this is measured in a
+// call that would gain by it otherwise, and then again after some.
 class Attempts {
  public:
-  long threads() {
-    if (alone_ == 0 || steady) return usable_threads();
-    --alone_;
-    return 1;
+  bool next() {
+    if (without_ == 0) return true;
+    --without_;
+    return false;
   }
-  // `waited` as in Size.
-  void ended(double waited) {
-    if (waited < 0) return;
-    if (waited > 0.5) {
-      alone_ = next_;
-      next_ = next_ < 1024 ? 2 * next_ : next_;
-    } else {
-      next_ = 16;
-    }
+  void ended(bool well) {
+    if (!well) without_ = pause_;
+    pause_ = well ? SHORTEST : pause_ < LONGEST ? 2 * pause_ : pause_;
   }
 
  private:
-  long alone_ = 0, next_ = 16;
-} attempts;
+  static constexpr long SHORTEST = 16, LONGEST = 1024;
+  long without_ = 0, pause_ = SHORTEST;
+} several_threads, shared_steps;
+
+// What a pass may use, and what is learnt from how it went.
+struct Attempt {
+  Report report = {-1, false, false};
+
+  explicit Attempt(Size *size) {
+    size->threads = steady || several_threads.next() ? usable_threads() : 1;
+    size->share = steady || shared_steps.next();
+    size->steady = steady;
+    size->report = &report;
+  }
+  void ended() const {
+    if (report.waited >= 0) several_threads.ended(report.waited <= 0.5);
+    if (report.measured) shared_steps.ended(!report.apart);
+  }
+};
 
 PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(usable_threads()); }
 
 PyObject *set_threads(PyObject *, PyObject *arguments) {
   int wanted, always;
   if (!PyArg_ParseTuple(arguments, "ip", &wanted, &always)) return nullptr;
-  limit = wanted, steady = always, attempts = Attempts();
+  limit = wanted, steady = always, several_threads = shared_steps = Attempts();
   Py_RETURN_NONE;
 }
 
@@ -333,7 +350,7 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   Selected selected;
   if (!select(a[0], &selected)) return nullptr;
   const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]), GH = selected.gates * H;
-  const bool bfloat16 = a[6] == Py_True;
+  const int bfloat16 = PyObject_IsTrue(a[6]);
   if (PyErr_Occurred()) return nullptr;
   if (bfloat16 && !selected.kernels->has_bfloat16()) return PyErr_Format(PyExc_ValueError, "no bfloat16 here");
   Array weight_ih, weight_hh, bias;
@@ -342,7 +359,7 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (!bias.take(a[5], "bias", GH, selected.item)) return nullptr;
   if (D < 1 || H < 1 || !weight_ih.held || !weight_hh.held || !bias.held)
     return PyErr_Format(PyExc_ValueError, "an array is missing, or a size is below 1");
-  std::unique_ptr<PackedWeights> packed(new PackedWeights{selected.kernels, D, H, bfloat16, {}});
+  std::unique_ptr<PackedWeights> packed(new PackedWeights{selected.kernels, D, H, bfloat16 != 0, {}});
   packed->block = workspaces().take(selected.kernels->packed_bytes(D, H, bfloat16));
   if (!packed->block.memory) return PyErr_NoMemory();
   selected.kernels->pack(weight_ih.data(), weight_hh.data(), bias.data(), D, H, bfloat16, packed->block.memory);
@@ -357,8 +374,7 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
 
 // On as many threads as may be used. False with an exception set.
 bool run(const Kernels *kernels, Forward &f) {
-  double waited;
-  f.size.threads = attempts.threads(), f.size.waited = &waited;
+  Attempt attempt(&f.size);
   Borrowed scratch(kernels->forward_bytes(f));
   if (!scratch.block.memory) {
     PyErr_NoMemory();
@@ -368,7 +384,7 @@ bool run(const Kernels *kernels, Forward &f) {
   Py_BEGIN_ALLOW_THREADS;
   kernels->forward(f);
   Py_END_ALLOW_THREADS;
-  attempts.ended(waited);
+  attempt.ended();
   return true;
 }
 
@@ -420,7 +436,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       }
   }
   Forward f = {};
-  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, 1, nullptr};
+  f.size = {&schedule->schedule, D, H, V, one_hot, keep, packed && packed->bfloat16, 1, false, false, nullptr};
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
   f.packed = packed ? packed->block.memory : nullptr;
@@ -451,7 +467,6 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 // An inference call that is told no more than x and state, for steps so short that unpacking other arguments counts.
 struct Frozen {
   Selected selected;
-  long D, H;
   char format;
   const PackedWeights *packed;
   PyObject *capsule, *array, *empty, *dtype;  // of packed; numpy.ndarray, numpy.empty and the dtype: owned
@@ -491,15 +506,18 @@ PyObject *call_frozen(PyObject *self, PyObject *const *a, Py_ssize_t count) {
   if (!x.fits(a[0], frozen->array, frozen->format, false) || !h0.fits(halves[0], frozen->array, frozen->format, true) ||
       !c0.fits(halves[1], frozen->array, frozen->format, true))
     Py_RETURN_NONE;
-  const long N = x.view.shape[0], T = x.view.shape[1], H = frozen->H;
-  if (N < 1 || T < 1 || x.view.shape[2] != frozen->D || !h0.has_shape(1, N, H) || !c0.has_shape(1, N, H)) Py_RETURN_NONE;
+  const long N = x.view.shape[0], T = x.view.shape[1], D = frozen->packed->D, H = frozen->packed->H;
+  if (N < 1 || T < 1 || x.view.shape[2] != D || !h0.has_shape(1, N, H) || !c0.has_shape(1, N, H)) Py_RETURN_NONE;
 
-  Owned new_outputs(empty_array(*frozen, N, T, H, &outputs)), new_h(empty_array(*frozen, 1, N, H, &h));
+  Owned new_outputs(empty_array(*frozen, N, T, H, &outputs));
+  if (!new_outputs.object) return nullptr;
+  Owned new_h(empty_array(*frozen, 1, N, H, &h));
+  if (!new_h.object) return nullptr;
   Owned new_c(has_c ? empty_array(*frozen, 1, N, H, &c) : nullptr);
-  if (!new_outputs.object || !new_h.object || (has_c && !new_c.object)) return nullptr;
-  const OwnedSchedule schedule(N, T, nullptr, false, rows_of_a_task(frozen->selected.gates, frozen->D, H));
+  if (has_c && !new_c.object) return nullptr;
+  const OwnedSchedule schedule(N, T, nullptr, false, rows_of_a_task(frozen->selected.gates, D, H));
   Forward f = {};
-  f.size = {&schedule.schedule, frozen->D, H, 0, false, false, frozen->packed->bfloat16, 1, nullptr};
+  f.size = {&schedule.schedule, D, H, 0, false, false, frozen->packed->bfloat16, 1, false, false, nullptr};
   f.x = x.data(), f.packed = frozen->packed->block.memory, f.h0 = h0.data(), f.c0 = c0.data();
   f.outputs = outputs.data(), f.output_stride = H, f.h = h.data(), f.c = c.data();
   if (!run(frozen->selected.kernels, f)) return nullptr;
@@ -510,20 +528,20 @@ PyObject *call_frozen(PyObject *self, PyObject *const *a, Py_ssize_t count) {
 
 PyMethodDef CALL_FROZEN = {"call", (PyCFunction)(void (*)())guarded<call_frozen>, METH_FASTCALL, nullptr};
 
-// frozen(which, D, H, packed, numpy.ndarray, numpy.empty, dtype) -> call
+// frozen(which, packed, numpy.ndarray, numpy.empty, dtype) -> call
 PyObject *frozen(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 7) return PyErr_Format(PyExc_TypeError, "frozen takes 7 arguments, got %zd", count);
+  if (count != 5) return PyErr_Format(PyExc_TypeError, "frozen takes 5 arguments, got %zd", count);
   Selected selected;
   if (!select(a[0], &selected)) return nullptr;
-  const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]);
-  const PackedWeights *packed = (const PackedWeights *)PyCapsule_GetPointer(a[3], PACKED);
-  if (PyErr_Occurred() || !packed) return nullptr;
-  if (packed->kernels != selected.kernels || packed->D != D || packed->H != H)
-    return PyErr_Format(PyExc_ValueError, "packed for other kernels or sizes");
-  for (int k = 3; k < 7; ++k) Py_INCREF(a[k]);
-  Frozen *made = new Frozen{selected, D, H, selected.item == 4 ? 'f' : 'd', packed, a[3], a[4], a[5], a[6]};
-  Owned capsule(PyCapsule_New(made, FROZEN, free_frozen));
-  return capsule.object ? PyCFunction_New(&CALL_FROZEN, capsule.object) : nullptr;
+  const PackedWeights *packed = (const PackedWeights *)PyCapsule_GetPointer(a[1], PACKED);
+  if (!packed) return nullptr;
+  if (packed->kernels != selected.kernels) return PyErr_Format(PyExc_ValueError, "packed for other kernels");
+  std::unique_ptr<Frozen> made(new Frozen{selected, selected.item == 4 ? 'f' : 'd', packed, a[1], a[2], a[3], a[4]});
+  Owned capsule(PyCapsule_New(made.get(), FROZEN, free_frozen));
+  if (!capsule.object) return nullptr;
+  made.release();
+  for (int k = 1; k < 5; ++k) Py_INCREF(a[k]);
+  return PyCFunction_New(&CALL_FROZEN, capsule.object);
 }
 
 // backward(tape, output_width, output_column, table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0,
@@ -533,6 +551,7 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const Tape *tape = (const Tape *)PyCapsule_GetPointer(a[0], TAPE);
   if (!tape) return nullptr;
   const long width = PyLong_AsLong(a[1]), column = PyLong_AsLong(a[2]);
+  const int accumulate = PyObject_IsTrue(a[16]);
   if (PyErr_Occurred()) return nullptr;
   const Schedule &s = tape->schedule->schedule;
   const long N = s.rows, T = s.time, D = tape->size.D, H = tape->size.H, V = tape->size.vocabulary;
@@ -549,29 +568,29 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       !d_weight_hh.take(a[14], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[15], "d_bias", GH, item, true))
     return nullptr;
   const bool embedded = V > 0 && !tape->size.one_hot;
-  if (column < 0 || width < 0 || (!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held || !d_weight_ih.held || !d_weight_hh.held ||
-      !d_bias.held || (d_outputs.held && column + H > width) || table.held != embedded || (dx.held && V > 0) ||
-      (d_table.held && !embedded))
+  if (column < 0 || width < 0 || (!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held ||
+      !d_weight_ih.held || !d_weight_hh.held || !d_bias.held || (d_outputs.held && column + H > width) ||
+      table.held != embedded || (dx.held && V > 0) || (d_table.held && !embedded))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
   Backward b = {};
   b.size = tape->size;
-  double waited;
-  b.size.schedule = &s, b.size.threads = attempts.threads(), b.size.waited = &waited;
+  b.size.schedule = &s;
+  Attempt attempt(&b.size);
   b.table = table.data(), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
   b.tape = tape->block.memory, b.initial_state = tape->initial_state;
   b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
   b.dh = dh.data(), b.dc = dc.data(), b.dx = dx.data(), b.d_table = d_table.data();
   b.dh0 = dh0.data(), b.dc0 = dc0.data();
   b.d_weight_ih = d_weight_ih.data(), b.d_weight_hh = d_weight_hh.data(), b.d_bias = d_bias.data();
-  b.accumulate = a[16] == Py_True;
+  b.accumulate = accumulate != 0;
   Borrowed scratch(tape->selected.kernels->backward_bytes(b));
   if (!scratch.block.memory) return PyErr_NoMemory();
   b.scratch = scratch.block.memory;
   Py_BEGIN_ALLOW_THREADS;
   tape->selected.kernels->backward(b);
   Py_END_ALLOW_THREADS;
-  attempts.ended(waited);
+  attempt.ended();
   Py_RETURN_NONE;
 }
 
@@ -615,7 +634,7 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
 PyMethodDef METHODS[] = {
     {"targets", targets, METH_NOARGS, "[(name, whether this CPU runs it)], best first"},
     {"threads", threads, METH_NOARGS, "how many threads a call may use"},
-    {"set_threads", set_threads, METH_VARARGS, "(at most so many or 0 for no such limit, whether even where they wait)"},
+    {"set_threads", set_threads, METH_VARARGS, "(at most so many, or 0 for no limit; whether even where they wait)"},
     {"has_bfloat16", has_bfloat16, METH_O, "whether these kernels can multiply in bfloat16 here"},
     {"pack", (PyCFunction)(void (*)())guarded<pack>, METH_FASTCALL, nullptr},
     {"forward", (PyCFunction)(void (*)())guarded<forward>, METH_FASTCALL, nullptr},

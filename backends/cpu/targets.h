@@ -1,4 +1,5 @@
-// The instruction sets of this architecture, best first: kernels.cpp was compiled once for each (setup.py has the flags).
+// The instruction sets of this architecture, best first: kernels.cpp was compiled once for each (setup.py has the
+// flags).
 #pragma once
 
 #include "kernels.h"

@@ -3,9 +3,9 @@
 //
 // Compiled with XLSTM_TARGET and XLSTM_REAL as kernels.cpp is, and linked with it.
 //
-// In: 12 int64 (cell, N, T, D, H, V, one_hot, reverse, has_lengths, has_state, has_d_outputs, input_gradient), then what
-// they say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih, weight_hh,
-// bias, h0, c0, d_outputs, dh, dc. An RNN has no c0 and dc, one-hot tokens have no table.
+// In: 12 int64 (cell, N, T, D, H, V, one_hot, reverse, has_lengths, has_state, has_d_outputs, input_gradient), then
+// what they say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih,
+// weight_hh, bias, h0, c0, d_outputs, dh, dc. An RNN has no c0 and dc, one-hot tokens have no table.
 // Out: outputs, h, c of a call that keeps its tape; the same of one that does not, with packed weights; then dh0, dc0,
 // d_weight_ih, d_weight_hh, d_bias, and dx or d_table where asked for.
 #include <cmath>

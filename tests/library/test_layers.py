@@ -528,7 +528,8 @@ def test_dropout_sets_a_fraction_to_zero_and_scales_up_the_rest():
     outputs, _, _ = layer.forward(x, seed=1)
     kept = outputs / (1e-6 * first(x))
     dropped = outputs == 0
-    np.testing.assert_allclose(kept[~dropped], 1 / 0.7, rtol=1e-6)
+    fraction = round(0.3 * 2**16) / 2**16
+    np.testing.assert_allclose(kept[~dropped], 1 / (1 - fraction), rtol=1e-6)  # so that the mean stays
     assert abs(dropped.mean() - 0.3) < 0.02  # 8,000 draws: four standard deviations
     for axis in (0, 1, 2):  # drawn for every number, not once for a row, a step or a unit
         assert dropped.any(axis).all() or axis == 2
@@ -704,6 +705,31 @@ def test_a_prepared_layer_takes_whatever_the_layer_takes(cell, dtype, kernels, c
     for one in states:
         for argument in (example.x, x):
             assert_same(example.results(*call(argument, one)), example.results(*example.layer(argument, one)))
+    if kernels != "reference":  # which of these need no conversion
+        cell_of = example.layer._cell
+        quick = cell_of.frozen(cell_of.pack(example.layer._of_cells[0]))
+        direct = change in ("as it is", "read-only")
+        assert (quick(x, None) is not None) == direct
+        if one is not None and change != "a list":
+            assert (quick(example.x, changed) is not None) == direct
+
+
+def test_a_prepared_layer_reports_that_memory_ended(cell, dtype, kernels):
+    if kernels == "reference":
+        pytest.skip("it allocates nothing itself")
+    example = Example(cell, dtype, 1, False, lengths=None, kernels=kernels)
+    layer = example.layer._cell
+    for last in range(len(oracle.STATES[cell]) + 1):
+        left = iter(range(last))
+
+        def empty(shape, dtype, left=left):
+            if next(left, None) is None:
+                raise MemoryError("no more")
+            return np.empty(shape, dtype)
+
+        call = layer._frozen(layer.which, layer.pack(example.layer._of_cells[0]), np.ndarray, empty, layer.dtype)
+        with pytest.raises(MemoryError, match="no more"):
+            call(example.x, None)
 
 
 def test_a_prepared_layer_refuses_what_the_layer_refuses(cell, kernels):

@@ -207,9 +207,9 @@ def backward(
     input_gradient
         False returns None for dx and saves its cost.
     into
-        Arrays of the parameters' names and shapes: the gradients are added to them, and they are returned.
+        Arrays of the parameters' names and shapes, which take the gradients and are returned.
     accumulate
-        False writes the gradients to `into`, whatever stands there.
+        Whether the gradients are added to what stands in `into`, or overwrite it.
     add_rows
         Needed for tokens only: see `xlstm.cells.projection.backward`.
     state_gradient
