@@ -8,6 +8,7 @@ kernels, and says so (`xlstm devices`).
 import os
 import platform
 import sys
+import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,6 +42,14 @@ FLAGS = [
 
 class BuildKernels(build_ext):
     """Compiles kernels.cpp for each target, then the module around them."""
+
+    def run(self):
+        # An editable installation runs the extension in the checkout: one of an earlier version must not stay there
+        # where building this one fails.
+        stale = os.path.join(FOLDER, "_kernels" + sysconfig.get_config_var("EXT_SUFFIX"))
+        if (self.inplace or self.editable_mode) and os.path.exists(stale):
+            os.remove(stale)
+        super().run()
 
     def build_extension(self, extension):
         if self.compiler.compiler_type == "msvc":

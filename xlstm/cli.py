@@ -52,7 +52,13 @@ class Failure(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's arguments where none are given. Returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    # Of `predict MODEL --json TEXT` argparse leaves the texts over: it takes a list that may be empty for empty there.
+    options, left = parser.parse_known_args(arguments)
+    end = left.index("--") if "--" in left else len(left)
+    if left and (not hasattr(options, "texts") or any(text.startswith("-") for text in left[:end])):
+        parser.error(f"unrecognized arguments: {' '.join(left)} (a text that begins with - goes after a --)")
+    if left:
+        options.texts += left[:end] + left[end + 1 :]
     notices = logging.StreamHandler(sys.stderr)
     notices.setFormatter(logging.Formatter("xlstm: %(message)s"))
     logger = logging.getLogger("xlstm")

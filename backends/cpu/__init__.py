@@ -24,7 +24,10 @@ except ImportError as error:  # built, but not for this system
 
 CELLS = ("lstm", "rnn")
 DTYPES = ("float32", "float64")
-REMEDY = "install GCC or Clang with C++, then reinstall this package from its sources (pip install -e . in a checkout)"
+REMEDY = (
+    "install GCC or Clang with C++, then reinstall this package from its sources (pip install -v -e . in a checkout, "
+    "which also shows why a compiler that is there failed)"
+)
 
 
 def targets() -> dict[str, bool]:
@@ -88,7 +91,7 @@ def set_threads(number: int | None) -> None:
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")
     if _kernels is not None:
-        _kernels.set_threads(number or _share_of_control_group() or 0, number is not None)
+        _kernels.set_threads(min(number or _share_of_control_group() or 0, 2**31 - 1), number is not None)
 
 
 def _share_of_control_group() -> int | None:

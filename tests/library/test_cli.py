@@ -311,6 +311,22 @@ def test_predict(run, model):
     assert values["device"] == "cpu"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--json", "MODEL", "ab", "c"], ["MODEL", "--json", "ab", "c"], ["MODEL", "ab", "--device", "cpu", "c", "--json"]],
+)
+def test_options_of_predict_stand_anywhere(run, model, arguments):
+    values = run("predict", *(model if a == "MODEL" else a for a in arguments)).json
+    assert [row["text"] for row in values["predictions"]] == ["ab", "c"]
+
+
+def test_a_text_may_begin_with_a_dash(run, model):
+    values = run("predict", "--json", model, "--", "-ab").json
+    assert [row["text"] for row in values["predictions"]] == ["-ab"]
+    assert "after a --" in run("predict", model, "-ab").err
+    assert "unrecognized arguments: ab" in run("devices", "ab").err
+
+
 @pytest.mark.parametrize("lines", ["abc\nca\n", "abc\r\nca", "abc\nca"])
 def test_predict_reads_the_lines_of_stdin(run, model, lines):
     values = run("predict", model, "--json", stdin=lines).json

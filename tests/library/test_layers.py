@@ -714,6 +714,15 @@ def test_a_prepared_layer_takes_whatever_the_layer_takes(cell, dtype, kernels, c
             assert (quick(example.x, changed) is not None) == direct
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_prepared_layer_is_pickled(cell, kernels, layers):
+    example = Example(cell, "float32", layers, False, lengths=None, kernels=kernels)
+    call = example.layer.prepare()
+    again = pickle.loads(pickle.dumps(call))
+    assert_same(example.results(*again(example.x)), example.results(*call(example.x)))
+    assert repr(again) == repr(call) == f"{example.layer!r}.prepare()"
+
+
 def test_a_prepared_layer_reports_that_memory_ended(cell, dtype, kernels):
     if kernels == "reference":
         pytest.skip("it allocates nothing itself")
