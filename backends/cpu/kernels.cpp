@@ -186,7 +186,7 @@ INLINE Crew crew_for(const Size &size, double flops, long most_members) {
 // Runs f(id, threads) on `wanted` threads; on fewer where the system gives no more: f must be right for any number.
 // `most` should always be the same number: GNU's OpenMP ends threads when the next call has fewer, and then starts new
 // ones.
-template <class F> INLINE void parallel(long wanted, [[maybe_unused]] long most, F f) {
+template <class F> INLINE void parallel([[maybe_unused]] long wanted, [[maybe_unused]] long most, F f) {
 #ifdef _OPENMP
   if (wanted > 1) {
 #pragma omp parallel num_threads(int(most))
