@@ -198,7 +198,9 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
         layer = cpu.find_layer(cell, dtype)
         if layer is not None:
             others = [f"{name}{'' if runs else ' (not of this CPU)'}" for name, runs in cpu.targets().items()]
-            return Choice(layer, str(cpu.target), f"compiled: {', '.join(others)}; {cpu.threads()} threads")
+            threads = cpu.threads()
+            about = f"compiled: {', '.join(others)}; {threads} thread{'s' * (threads != 1)}"
+            return Choice(layer, str(cpu.target), about)
         reason = cpu.why_not()
     else:
         reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
