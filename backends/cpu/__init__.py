@@ -85,7 +85,7 @@ def set_threads(number: int | None) -> None:
 
     That is OMP_NUM_THREADS if it is set, else the processors that it is allowed to run on or the share that its control
     group has of them; and what threadpoolctl set. A layer uses 64 at most. Small work runs on fewer, down to one; and
-    so do, unless a number is given here, some calls after one that mostly waited, because other programs had the
+    so do, unless a number is given here, calls for a while after one that mostly waited, because other programs had the
     processors, or that found its cores far apart. A child process made by fork runs on one, whatever is set.
     """
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #endif
 #include <pthread.h>
+#include <time.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif
@@ -290,26 +291,32 @@ PyObject *targets(PyObject *, PyObject *) {
 }
 
 // Where another program has the processors, a call on several threads waits for the one that is not let run, for the
-// milliseconds that a scheduler's turn takes: many times what it takes on one. A call that mostly waited is therefore
-// followed by some on one thread, by twice as many if the next attempt is no better. The results are the same bits.
+// milliseconds that a scheduler's turn takes: many times what it takes on one. After a call that mostly waited, calls run
+// on one thread for some time, and for twice that time if the next attempt is no better. The results are the same bits.
 //
 // Likewise, where two cores share no cache, threads do not share the hidden units of small steps: this is measured in a
-// call that would gain by it otherwise, and then again after some.
+// call that would gain by it otherwise, and then again after some time.
 class Attempts {
  public:
   bool next() {
-    if (without_ == 0) return true;
-    --without_;
-    return false;
+    if (until_ > 0 && seconds() < until_) return false;
+    until_ = 0;
+    return true;
   }
   void ended(bool well) {
-    if (!well) without_ = pause_;
+    if (!well) until_ = seconds() + pause_;
     pause_ = well ? SHORTEST : pause_ < LONGEST ? 2 * pause_ : pause_;
   }
 
  private:
-  static constexpr long SHORTEST = 16, LONGEST = 1024;
-  long without_ = 0, pause_ = SHORTEST;
+  static constexpr double SHORTEST = 0.02, LONGEST = 1;  // seconds
+  double until_ = 0, pause_ = SHORTEST;
+
+  static double seconds() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + 1e-9 * now.tv_nsec;
+  }
 } several_threads, shared_steps;
 
 // What a pass may use, and what is learnt from how it went.
