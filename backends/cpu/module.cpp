@@ -291,8 +291,9 @@ PyObject *targets(PyObject *, PyObject *) {
 }
 
 // Where another program has the processors, a call on several threads waits for the one that is not let run, for the
-// milliseconds that a scheduler's turn takes: many times what it takes on one. After a call that mostly waited, calls run
-// on one thread for some time, and for twice that time if the next attempt is no better. The results are the same bits.
+// milliseconds that a scheduler's turn takes: many times what it takes on one. After a call that mostly waited, calls
+// run on one thread for some time, and for twice that time if the next attempt is no better. The results are the same
+// bits.
 //
 // Likewise, where two cores share no cache, threads do not share the hidden units of small steps: this is measured in a
 // call that would gain by it otherwise, and then again after some time.
