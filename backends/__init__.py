@@ -4,7 +4,7 @@ The array namespace is the backend of the mathematics. This package answers only
 
 - which devices this machine has, which one is used, and why not the others: `select`, `report`;
 - how arrays get there and back, and how rows are added to rows of a table: a `Backend`;
-- which fast implementation of a whole layer exists: `find`.
+- which fast implementation of a whole cell exists, and why not: `find`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from . import cpu, cupy_arrays, numpy_arrays
+from .fast import Fast
 
 __all__ = [
     "AUTO_MIN_FLOPS_PER_STEP",
     "Backend",
     "Choice",
     "DeviceReport",
+    "Fast",
     "find",
     "find_update",
     "is_device",
@@ -73,6 +75,9 @@ class Backend(Protocol):
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         """target[ids[k]] += rows[k] for every k, repeated ids included. target (V, G), ids (K,), rows (K, G)."""
 
+    def fast_cell(self, cell: str, dtype: str) -> Fast:
+        """The fast implementation of a cell on this device, or why there is none."""
+
     def current(self) -> AbstractContextManager[Any]:
         """A context in which this device is the library's current one: work on its arrays belongs inside."""
 
@@ -81,14 +86,21 @@ class Backend(Protocol):
 
 
 class Choice(NamedTuple):
-    """Which implementation of a layer runs."""
+    """Which implementation of a cell runs."""
 
-    layer: Any
-    """A module or object with `forward` and `backward` of the reference's signature; None for the reference itself."""
+    implementation: Any
+    """An object with the methods of the reference's `Cell`: `order`, `forward`, `backward`. None for the reference."""
     kernels: str
     """What to call it: `"reference"`, or the name of the compiled target."""
     reason: str
     """Why this one."""
+    mendable: bool
+    """Whether the reference runs for want of something that the user could install."""
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether it has to run inside `Backend.current()`."""
+        return self.implementation is None or bool(self.implementation.needs_context)
 
 
 class DeviceReport(NamedTuple):
@@ -172,12 +184,12 @@ def _say_once(reason: str, message: str) -> None:
 
 
 def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
-    """Which implementation of a whole layer over a whole sequence runs: the one place that decides it.
+    """Which implementation of a cell over whole sequences runs: the one place that decides it.
 
     Parameters
     ----------
     cell
-        `"lstm"` or `"rnn"`.
+        The name of a cell. One that no kernels are known for has the reference.
     backend, dtype
         Where its arrays live, and `"float32"` or `"float64"`.
     kernels
@@ -188,25 +200,18 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     ValueError
         If `kernels` is none of these.
     RuntimeError
-        If compiled kernels were demanded and there are none for this device and dtype.
+        If compiled kernels were demanded and there are none for this cell, device and dtype.
     """
     if kernels not in ("auto", "reference", "compiled"):
         raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
     if kernels == "reference":
-        return Choice(None, "reference", "asked for")
-    if backend.library == "numpy":
-        layer = cpu.find_layer(cell, dtype)
-        if layer is not None:
-            others = [f"{name}{'' if runs else ' (not of this CPU)'}" for name, runs in cpu.targets().items()]
-            threads = cpu.threads()
-            about = f"compiled: {', '.join(others)}; {threads} thread{'s' * (threads != 1)}"
-            return Choice(layer, str(cpu.target), about)
-        reason = cpu.why_not()
-    else:
-        reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
-    if kernels == "compiled":
-        raise RuntimeError(f"{reason}. Use kernels='auto' or kernels='reference'.")
-    return Choice(None, "reference", reason)
+        return Choice(None, "reference", "asked for", False)
+    fast = backend.fast_cell(cell, dtype)
+    if fast.implementation is None:
+        if kernels == "compiled":
+            raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
+        return Choice(None, "reference", fast.reason, fast.mendable)
+    return Choice(fast.implementation, fast.name, fast.reason, False)
 
 
 def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
@@ -252,5 +257,5 @@ def _entry(backend: Backend, library: str, detail: str) -> DeviceReport:
 
 def say_which_kernels(choice: Choice) -> None:
     """Say once, where training begins, that the reference path runs for want of kernels that could be had."""
-    if choice.layer is None and choice.reason == cpu.why_not():
+    if choice.mendable:
         _say_once("no kernels", choice.reason)

@@ -6,6 +6,8 @@ import importlib
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .fast import Fast
+
 _INSTALL = "pip install 'cupy-cuda12x[ctk]' (or 'cupy-cuda13x[ctk]', as the driver needs: nvidia-smi shows its version)"
 
 
@@ -104,6 +106,10 @@ class CuPyBackend:
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
             self._cupy.add.at(target, ids, rows)
+
+    def fast_cell(self, cell: str, dtype: str) -> Fast:
+        reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
+        return Fast(None, "", reason)
 
     def current(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from . import cpu
+from .fast import Fast
+
 
 class NumPyBackend:
     """See `xlstm.backends.Backend`."""
@@ -36,6 +39,14 @@ class NumPyBackend:
         order = np.argsort(ids, kind="stable")
         present, first = np.unique(ids[order], return_index=True)
         target[present] += np.add.reduceat(rows[order], first, axis=0)
+
+    def fast_cell(self, cell: str, dtype: str) -> Fast:
+        implementation = cpu.find_cell(cell, dtype)
+        if implementation is not None:
+            return Fast(implementation, str(cpu.target), cpu.about())
+        if cpu.target is None:
+            return Fast(None, "", cpu.why_not(), mendable=True)
+        return Fast(None, "", f"no compiled kernels of the {cell} cell come with this version")
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

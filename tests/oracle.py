@@ -11,6 +11,7 @@ N batch, T time, D features, H hidden, L layers, S directions. A state is a dict
 alone), each (L·S, N, H); parameters have the library's public names, weight_ih_l0 and so on.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ import numpy as np
 
 Host = np.ndarray[Any, Any]
 
-STATES = {"lstm": ("h", "c"), "rnn": ("h",)}
-GATES = {"lstm": 4, "rnn": 1}
+STATES = {"lstm": ("h", "c"), "rnn": ("h",), "gru": ("h",), "gru_reset_before": ("h",)}
+GATES = {"lstm": 4, "rnn": 1, "gru": 3, "gru_reset_before": 3}
+OWN_PARAMETERS = {"gru": ("bias_hn",)}
 
 
 class Result(NamedTuple):
@@ -95,8 +97,61 @@ def rnn_step_backward(params: Mapping[str, Host], x: Host, h: Host, dh_new: Host
     return params["weight_hh"].T @ d_gate, [d_gate]
 
 
-STEPS = {"lstm": lstm_step, "rnn": rnn_step}
-STEPS_BACKWARD = {"lstm": lstm_step_backward, "rnn": rnn_step_backward}
+def gru_parts(params: Mapping[str, Host], x: Host, h: Host, reset_after: bool) -> tuple[Host, ...]:
+    """What enters the reset gate, the update gate and the candidate; and what the reset gate multiplies."""
+    H = h.shape[0]
+    zr, zu = gate_inputs(params, x, h, 0), gate_inputs(params, x, h, 1)
+    R_n, from_x = params["weight_hh"][2 * H :], params["weight_ih"][2 * H :] @ x + params["bias"][2 * H :]
+    if reset_after:
+        inside = R_n @ h + params["bias_hn"]
+        return zr, zu, from_x + sigmoid(zr) * inside, inside
+    return zr, zu, from_x + R_n @ (sigmoid(zr) * h), h
+
+
+def gru_step(params: Mapping[str, Host], x: Host, h: Host, reset_after: bool = True) -> tuple[Host]:
+    """(h,) after one step of one sample."""
+    _, zu, zn, _ = gru_parts(params, x, h, reset_after)
+    return (sigmoid(-zu) * np.tanh(zn) + sigmoid(zu) * h,)
+
+
+def gru_step_backward(
+    params: Mapping[str, Host], x: Host, h: Host, dh_new: Host, reset_after: bool = True
+) -> tuple[Host, list[Host], dict[str, Host]]:
+    """(dh,) of the state before the step, the gradient of each gate's input, and what `recurrent` says of it."""
+    H = h.shape[0]
+    R_r, R_u, R_n = (params["weight_hh"][gate * H : (gate + 1) * H] for gate in range(3))
+    zr, zu, zn, inside = gru_parts(params, x, h, reset_after)
+    d_zn = dh_new * sigmoid(-zu) * tanh_slope(zn)
+    d_zu = dh_new * (h - np.tanh(zn)) * sigmoid_slope(zu)
+    if reset_after:
+        d_inside = d_zn * sigmoid(zr)
+        d_zr = d_zn * inside * sigmoid_slope(zr)
+        own = {"weight_hh": np.outer(d_inside, h), "bias_hn": d_inside}
+        through = R_n.T @ d_inside
+    else:
+        d_reset_h = R_n.T @ d_zn
+        d_zr = d_reset_h * h * sigmoid_slope(zr)
+        own = {"weight_hh": np.outer(d_zn, sigmoid(zr) * h)}
+        through = d_reset_h * sigmoid(zr)
+    dh = dh_new * sigmoid(zu) + R_r.T @ d_zr + R_u.T @ d_zu + through
+    own["weight_hh"] = np.concatenate([np.outer(d_zr, h), np.outer(d_zu, h), own["weight_hh"]])
+    return dh, [d_zr, d_zu, d_zn], own
+
+
+STEPS = {
+    "lstm": lstm_step,
+    "rnn": rnn_step,
+    "gru": gru_step,
+    "gru_reset_before": functools.partial(gru_step, reset_after=False),
+}
+STEPS_BACKWARD = {
+    "lstm": lstm_step_backward,
+    "rnn": rnn_step_backward,
+    "gru": gru_step_backward,
+    "gru_reset_before": functools.partial(gru_step_backward, reset_after=False),
+}
+RECURRENT_BY_ITSELF = ("gru", "gru_reset_before")
+"""The cells whose backward step returns the gradients of `weight_hh` and of further parameters itself."""
 
 
 # ---------------------------------------------------------------- one sample through one layer in one direction
@@ -131,12 +186,17 @@ def walk_back(
         t, before = times[position], states[position]
         d_state = (d_state[0] + d_hs[t], *d_state[1:])
         *d_before, d_gates = STEPS_BACKWARD[cell](params, x[t], *before, *d_state)
+        if cell in RECURRENT_BY_ITSELF:
+            *d_before, d_gates, own = (*d_before, d_gates)
+            for name, gradient in own.items():
+                d_params[name] += gradient
         dxs[t] = np.zeros_like(x[t])
         for gate, d_gate in enumerate(d_gates):
             block = slice(gate * H, (gate + 1) * H)
             dxs[t] = dxs[t] + params["weight_ih"][block].T @ d_gate
             d_params["weight_ih"][block] += np.outer(d_gate, x[t])
-            d_params["weight_hh"][block] += np.outer(d_gate, before[0])
+            if cell not in RECURRENT_BY_ITSELF:
+                d_params["weight_hh"][block] += np.outer(d_gate, before[0])
             d_params["bias"][block] += d_gate
         d_state = tuple(d_before)
     return dxs, d_state, d_params
@@ -146,7 +206,8 @@ def walk_back(
 
 
 def of_cell(parameters: Mapping[str, Host], suffix: str) -> dict[str, Host]:
-    return {name: parameters[f"{name}_{suffix}"] for name in ("weight_ih", "weight_hh", "bias")}
+    kinds = dict.fromkeys(name.rpartition("_l")[0] for name in parameters)
+    return {name: parameters[f"{name}_{suffix}"] for name in kinds}
 
 
 def suffixes(parameters: Mapping[str, Host]) -> list[list[str]]:
@@ -323,4 +384,6 @@ def random_parameters(
             parameters[f"weight_ih_l{layer}{end}"] = rng.normal(0, scale / inputs**0.5, (G, inputs))
             parameters[f"weight_hh_l{layer}{end}"] = rng.normal(0, scale / H**0.5, (G, H))
             parameters[f"bias_l{layer}{end}"] = rng.normal(0, scale, G)
+            for name in OWN_PARAMETERS.get(cell, ()):
+                parameters[f"{name}_l{layer}{end}"] = rng.normal(0, scale, H)
     return parameters

@@ -25,8 +25,11 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 ROAD = """
 namespace seeds sequences labels columns data files
 cells
-params encode losses head optim
-layers batch convert
+params encode losses head optim readout
+stack
+prepared convert
+recurrent
+layers batch
 model
 train
 fitted
@@ -37,7 +40,7 @@ __init__
 bench cli
 __main__
 """
-MATHEMATICS = ("cells", "head", "losses", "namespace", "optim")
+MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
 LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 
@@ -105,7 +108,7 @@ def test_there_is_something_to_look_at():
         "numpy",
         "array_api_compat",
         "xlstm.backends",
-        "xlstm.cells.ragged",
+        "xlstm.cells.sequence",
     }
 
 
@@ -210,7 +213,7 @@ def test_all_is_true(name):
 
 
 def test_what_users_type_is_in_all():
-    promised = {"LSTM", "RNN", "SequenceClassifier", "load", "check_gradients", "devices"}
+    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "load", "check_gradients", "devices"}
     assert promised <= set(xlstm.__all__)
     shown = {name for name in vars(xlstm) if not name.startswith("_") and not inspect.ismodule(getattr(xlstm, name))}
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"
@@ -305,7 +308,7 @@ def test_there_is_one_registry():
     assert copies == [sys.modules["xlstm.backends"]] == [backends] == [xlstm.backends]
     assert "backends" not in sys.modules
     assert Path(xlstm.__file__).resolve().parent == LIBRARY, "not the library of this folder"
-    from xlstm.layers import backends as seen_by_layers
+    from xlstm.recurrent import backends as seen_by_layers
 
     assert seen_by_layers is backends
 

@@ -19,9 +19,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-LSTM, RNN, RAGGED = "xlstm/cells/lstm.py", "xlstm/cells/rnn.py", "xlstm/cells/ragged.py"
-PROJECTION, LAYERS, MODEL = "xlstm/cells/projection.py", "xlstm/layers.py", "xlstm/model.py"
+LSTM, RNN, GRU = "xlstm/cells/lstm.py", "xlstm/cells/rnn.py", "xlstm/cells/gru.py"
+WALK, SEQUENCE, PROJECTION = "xlstm/cells/walk.py", "xlstm/cells/sequence.py", "xlstm/cells/projection.py"
+STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
+READOUT_TEST = "tests/library/test_readout.py"
 
 
 class Mutant(NamedTuple):
@@ -46,33 +48,54 @@ MUTANTS = [
     Mutant("a tanh missing", LSTM, "h_new = o * xp.tanh(c_new)", "h_new = o * c_new", CELLS_TEST),
     Mutant("the output gate by tanh", LSTM, "= sigmoid(xp, z[:, 3 * H :])", "= xp.tanh(z[:, 3 * H :])", CELLS_TEST),
     Mutant("a bias not added", PROJECTION, "bias[:, None]], axis=1)", "0 * bias[:, None]], axis=1)", CELLS_TEST),
-    Mutant("an RNN without its recurrence", RNN, "z_t += h @ weight_hh_t", "z_t += 0 * (h @ weight_hh_t)", CELLS_TEST),
-    Mutant("a recurrent product transposed", RAGGED, "copy[...] = weight.T", "copy[...] = _turned(weight)", CELLS_TEST),
+    Mutant("the reset gate on the input too", GRU, "xp.tanh(z_x[:, 2 * H :] + r * z_h[:, 2 * H :])", "xp.tanh(r * (z_x[:, 2 * H :] + z_h[:, 2 * H :]))", CELLS_TEST),
+    Mutant("the candidate's second bias outside the reset gate", GRU, "    z_h[:, 2 * H :] += params[\"bias_hn\"]\n", "    z_x[:, 2 * H :] += params[\"bias_hn\"]\n", CELLS_TEST),
+    Mutant("the reset gate after the product in the other form", GRU, "(r * h) @ params[\"weight_hh_t\"][:, 2 * H :]", "r * (h @ params[\"weight_hh_t\"][:, 2 * H :])", CELLS_TEST),
+    # The walk.
+    Mutant("no recurrence", WALK, "fed += current[0] @ fed_t", "fed += 0 * (current[0] @ fed_t)", CELLS_TEST),
+    Mutant("no recurrence where the parts stay apart", WALK, "z_h[t, :n, :] = current[0] @ fed_t", "z_h[t, :n, :] = 0 * (current[0] @ fed_t)", CELLS_TEST),
+    Mutant("a recurrent product transposed", SEQUENCE, "copy[...] = weight.T", "copy[...] = _turned(weight)", CELLS_TEST),
+    Mutant("the final state of the padding", WALK, "current = tuple(values[:n, :] for values in current)", "pass", CELLS_TEST),
+    Mutant("a step's state written a step too early", WALK, "steps[t + 1, :n, :] = values", "steps[t, :n, :] = values", CELLS_TEST),
+    Mutant("outputs of the states before the steps", WALK, "order.batch_major(states[0][1:, :, :]", "order.batch_major(states[0][:-1, :, :]", CELLS_TEST),
+    Mutant("the second direction's columns over the first's", STACK, "options[\"column\"] = width", "options[\"column\"] = 0", LAYERS_TEST),
+    Mutant("the second direction given the first's gradient", STACK, "column=direction * width if S > 1", "column=0 * width if S > 1", LAYERS_TEST),
     # Lengths, states and directions.
-    Mutant("a length off by one", RAGGED, "ended_at[length] += 1", "ended_at[length - 1] += 1", CELLS_TEST),
-    Mutant("the final state of the padding", LSTM, "h, c = h[:n, :], c[:n, :]", "pass", CELLS_TEST),
-    Mutant("the initial state not sorted", RAGGED, "states[0, :, :] = rows.sort(state)", "states[0, :, :] = state", CELLS_TEST),
-    Mutant("padding into the weight gradient", RAGGED, "return self.xp.where(valid, array,", "return self.xp.where(valid | True, array,", CELLS_TEST),
-    Mutant("the reverse direction reads padding", RAGGED, "xp.where(t < length, length - 1 - t, t)", "time - 1 - t + 0 * length", LAYERS_TEST),
-    Mutant("the reverse outputs not turned back", RAGGED, "return reverse_valid(xp, batch, self._lengths) if self._reverse else batch", "return batch", LAYERS_TEST),
+    Mutant("a length off by one", SEQUENCE, "ended_at[length] += 1", "ended_at[length - 1] += 1", CELLS_TEST),
+    Mutant("the initial state not sorted", SEQUENCE, "states[0, :, :] = order.sort(state)", "states[0, :, :] = state", CELLS_TEST),
+    Mutant("padding into the weight gradient", SEQUENCE, "return self.xp.where(valid, array,", "return self.xp.where(valid | True, array,", CELLS_TEST),
+    Mutant("the reverse direction reads padding", SEQUENCE, "xp.where(t < length, length - 1 - t, t)", "T - 1 - t + 0 * length", LAYERS_TEST),
+    Mutant("the reverse outputs not turned back", SEQUENCE, "= self.turned(in_order) if reverse else in_order", "= in_order", LAYERS_TEST),
     # The backward pass of the cells.
     Mutant("a bias's gradient doubled", PROJECTION, "d_weight_and_bias[:, D]", "2 * d_weight_and_bias[:, D]", CELLS_TEST),
-    Mutant("dh not passed on", LSTM, "dh = dz[t, :n, :] @ weight_hh", "dh = 0 * (dz[t, :n, :] @ weight_hh)", CELLS_TEST),
-    Mutant("dc not passed on", LSTM, "    return dc * f\n", "    return 0 * (dc * f)\n", CELLS_TEST),
+    Mutant("dh not passed on", WALK, "dh = dz_h[t, :n, :] @ fed", "dh = 0 * (dz_h[t, :n, :] @ fed)", CELLS_TEST),
+    Mutant("dh past the gates not passed on", WALK, "dh if past is None else dh + past", "dh", CELLS_TEST),
+    Mutant("dc not passed on", LSTM, "    return None, dc * f\n", "    return None, 0 * (dc * f)\n", CELLS_TEST),
     Mutant("the forget gate's slope dropped", LSTM, "dz[:, H : 2 * H] *= dc * c\n", "dz[:, H : 2 * H] = dc * c\n", CELLS_TEST),
     Mutant("the new cell in the forget gate's gradient", LSTM, "*= dc * c\n", "*= dc * c_new\n", CELLS_TEST),
-    Mutant("a weight gradient's steps shifted", LSTM, "xp.reshape(hs[:-1, :, :]", "xp.reshape(hs[1:, :, :]", CELLS_TEST),
-    Mutant("the first step's gradient lost", LSTM, "for t in reversed(range(rows.steps)):", "for t in reversed(range(1, rows.steps)):", CELLS_TEST),
-    Mutant("the first step's gradient lost (RNN)", RNN, "for t in reversed(range(rows.steps)):", "for t in reversed(range(1, rows.steps)):", CELLS_TEST),
-    Mutant("the initial state's gradient lost", LSTM, "d_initial = (rows.unsort(dh),", "d_initial = (0 * rows.unsort(dh),", CELLS_TEST),
-    Mutant("the final state's gradient of ended rows lost", LSTM, "dh = xp.concat([dh, dh_final[", "dh = xp.concat([dh, 0 * dh_final[", CELLS_TEST),
-    Mutant("a gradient summed over two calls", LAYERS, "accumulate=False", "accumulate=True", LAYERS_TEST),
+    Mutant("a weight gradient's steps shifted", WALK, "h = states[0][:-1, :, :]", "h = states[0][1:, :, :]", CELLS_TEST),
+    Mutant("the first step's gradient lost", WALK, "for t in reversed(range(order.steps)):", "for t in reversed(range(1, order.steps)):", CELLS_TEST),
+    Mutant("the initial state's gradient lost", WALK, "cell.join(tuple(order.unsort(s) for s in d))", "cell.join(tuple(0 * order.unsort(s) for s in d))", CELLS_TEST),
+    Mutant("the final state's gradient of ended rows lost", WALK, "xp.concat([s, final[", "xp.concat([s, 0 * final[", CELLS_TEST),
+    Mutant("a gradient summed over two calls", STACK, "accumulate=False", "accumulate=True", LAYERS_TEST),
     Mutant("a gradient not added to another", "xlstm/cells/arguments.py", "into[name][...] += gradient", "into[name][...] = gradient", CELLS_TEST),
     Mutant("tanh's slope of the RNN", RNN, "(1 - h_new) * (1 + h_new)", "1 - h_new", CELLS_TEST),
-    Mutant("dropout's mask not in the backward pass", LAYERS, "d_outputs = d_outputs * tape.dropout_masks[layer - 1]", "pass", LAYERS_TEST),
+    Mutant("the update gate's two ways exchanged", GRU, "return (dh * u,)", "return (dh * (1 - u),)", CELLS_TEST),
+    Mutant("the reset gate's slope from the whole candidate", GRU, "dn * z_h[:, 2 * H :] * (r * (1 - r))", "dn * h * (r * (1 - r))", CELLS_TEST),
+    Mutant("the reset gate missing on the way to the candidate's h", GRU, "dz_h[:, 2 * H :] = dn * r\n", "dz_h[:, 2 * H :] = dn\n", CELLS_TEST),
+    Mutant("h for the reset h in a weight gradient", GRU, "gates[:, :, :H] * h, (T * N, H)", "h, (T * N, H)", CELLS_TEST),
+    Mutant("dropout's mask not in the backward pass", STACK, "d_outputs = d_outputs * tape.dropout_masks[layer - 1]", "pass", LAYERS_TEST),
+    # The readouts.
+    Mutant("a mean over the padding too", READOUT, "return xp.sum(xp.astype(seen.valid, outputs.dtype), axis=1, keepdims=True)", "return xp.sum(xp.astype(seen.valid | True, outputs.dtype), axis=1, keepdims=True)", READOUT_TEST),
+    Mutant("a maximum over the padding too", READOUT, "return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))", "return outputs", READOUT_TEST),
+    Mutant("a maximum's gradient to every step", READOUT, "xp.where(won, spread,", "xp.where(won | True, spread,", READOUT_TEST),
+    Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_TEST),
+    Mutant("attention to the padding", READOUT, "score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))", "pass", READOUT_TEST),
+    Mutant("the softmax's second term dropped", READOUT, "d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])", "d_score = a * d_a", READOUT_TEST),
+    Mutant("attention in parts without their common maximum", READOUT, "new * total + old * total_before", "total + total_before", READOUT_TEST),
     # Around the cells.
-    Mutant("the wrong layer's final state", MODEL, "in finals[-self.recurrent.directions :]]", "in finals[: self.recurrent.directions]]", MODEL_TEST),
-    Mutant("the unknown token trained away", MODEL, "            self._silence_unknown(self.gradients)", "            pass", MODEL_TEST),
+    Mutant("the wrong layer's final state", MODEL, "in finals[-self.stack.sizes.directions :]]", "in finals[: self.stack.sizes.directions]]", MODEL_TEST),
+    Mutant("the unknown token trained away", MODEL, "            self.silence_unknown(self.gradients)", "            pass", MODEL_TEST),
     Mutant("class weights ignored", "xlstm/labels.py", "weights * factors[labels]", "weights", "tests/library/test_labels.py"),
     Mutant("sample weights ignored", "xlstm/losses.py", "scale = weights[:, None] / N", "scale = 0 * weights[:, None] + 1 / N", "tests/library/test_losses.py"),
     Mutant("an optimiser's moment not corrected", "xlstm/optim.py", "mean_seen = 1 - self.beta_1**self.updates", "mean_seen = 1", "tests/library/test_optim.py"),

@@ -15,7 +15,7 @@ except ImportError:
 from .backends import report as devices
 from .backends.cpu import set_threads
 from .estimator import SequenceClassifier
-from .layers import LSTM, RNN
+from .layers import GRU, LSTM, RNN
 from .sequences import from_channels_first
 
 if _typing.TYPE_CHECKING:
@@ -25,6 +25,7 @@ if _typing.TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
     "LSTM",
     "RNN",
     "GradientReport",

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import backends
-from .layers import LSTM, flops_per_step
+from .layers import LSTM
+from .stack import Sizes
 
 Name = TypeVar("Name")
 
@@ -80,10 +81,10 @@ def run(device: str | None = None, progress: Callable[[str], None] | None = None
     }
 
 
-def paths(device: str) -> list[str]:
-    """What `kernels` may be for different implementations on this device: the fastest one and the reference."""
-    choice = backends.find("lstm", backends.select(device), "float32", "auto")
-    return ["reference"] if choice.layer is None else ["compiled", "reference"]
+def paths(device: str, cell: str = "lstm") -> list[str]:
+    """What `kernels` may be for different implementations of a cell on this device: the fastest one, the reference."""
+    choice = backends.find(cell, backends.select(device), "float32", "auto")
+    return ["reference"] if choice.implementation is None else ["compiled", "reference"]
 
 
 def _measure(size: tuple[int, int, int, int], every: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -96,7 +97,7 @@ def _measure(size: tuple[int, int, int, int], every: list[tuple[str, str]]) -> l
     errors, kernels = {}, {}
     for path in every:
         layer = LSTM(D, H, device=path[0], kernels=path[1], seed=0)
-        backend = layer._backend
+        backend = layer.backend
         on_device = backend.from_host(x), backend.from_host(dh)
         results = [backend.to_host(array) for array in _results(layer, *on_device)]
         errors[path] = max(
@@ -106,19 +107,19 @@ def _measure(size: tuple[int, int, int, int], every: list[tuple[str, str]]) -> l
 
         def forward(layer: LSTM = layer, x: Any = on_device[0]) -> None:
             layer(x)
-            layer._backend.synchronize()
+            layer.backend.synchronize()
 
         def step(layer: LSTM = layer, x: Any = on_device[0], dh: Any = on_device[1]) -> None:
             _, _, tape = layer.forward(x)
             layer.backward(tape, d_state=(dh, None), input_gradient=False)
-            layer._backend.synchronize()
+            layer.backend.synchronize()
 
         forwards[path], steps[path] = forward, step
     forward_times, step_times = interleaved(forwards), interleaved(steps)
     return [
         {
             "size": list(size),
-            "flops_per_step": flops_per_step("lstm", D, H, 1, 1, N),
+            "flops_per_step": Sizes("lstm", D, H).flops_per_step(N),
             "device": path[0],
             "kernels": kernels[path],
             "forward_ms": 1e3 * median(forward_times[path]),

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, encode, layers, optim, train
+from . import backends, encode, optim, train
 from .cells import CELLS
-from .estimator import SequenceClassifier, flops_per_step
+from .estimator import SequenceClassifier
 from .files import write_whole
 from .fitted import Fitted
 from .model import Architecture, Model
@@ -171,7 +171,7 @@ def load(path: Any, device: str | None = None) -> SequenceClassifier:
     header, arrays = read_file(path)
     try:
         classifier, architecture = _understood(header)
-        flops = flops_per_step(architecture, layers.TYPICAL_ROWS)
+        flops = architecture.flops_per_step()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
     backend = backends.select(device, "auto", flops)
@@ -224,7 +224,7 @@ def _fitted(
     if architecture.outputs != (1 if len(classes) == 2 else len(classes)):
         raise ValueError(f"the model has {architecture.outputs} outputs for {len(classes)} classes")
     # The size that the architecture asks for is compared before a model of that size is built.
-    wanted = parameter_count(architecture)
+    wanted = architecture.parameter_count()
     if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
         raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
     moments = 1 if header["solver"] == "sgd" else 2
@@ -258,18 +258,6 @@ def _fitted(
     if names is not None and len(names) != columns:
         raise ValueError(f"it has {len(names)} names for {columns} columns")
     return Fitted(trainer, encoder, classes, columns, None if names is None else np.array(names, dtype=object))
-
-
-def parameter_count(architecture: Architecture) -> int:
-    """How many parameters a model of this architecture has."""
-    a = architecture
-    if min(a.input_size, a.hidden_size, a.num_layers, a.outputs, a.embedding_size or 1) < 1:
-        raise ValueError("a size is below 1")
-    S, H, G = 2 if a.bidirectional else 1, a.hidden_size, int(CELLS[a.cell].GATES) * a.hidden_size
-    D = a.embedding_size or a.input_size
-    embedding = a.input_size * a.embedding_size if a.embedding_size else 0
-    first, each_other = S * G * (D + H + 1), S * G * (S * H + H + 1)
-    return embedding + first + (a.num_layers - 1) * each_other + a.outputs * (S * H + 1)
 
 
 def _count(value: Any) -> int:

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from . import __version__, backends, batch, bench, data, gradcheck
+from .cells import CELLS
 from .checkpoint import load
 from .encode import TokenEncoder
 from .estimator import SequenceClassifier, print_progress
 from .files import check_target, write_whole
-from .layers import LSTM, RNN
+from .layers import LAYERS
 from .train import History
 
 NAMES_MODEL = "names.xlstm"
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--test-fraction", type=_number(0, 1), default=0.2, metavar="F", help="part held out (default: 0.2)"
     )
-    train.add_argument("--cell", choices=("lstm", "rnn"), default="lstm")
+    train.add_argument("--cell", choices=tuple(CELLS), default="lstm")
     for flag, kind, help in (
         ("--hidden-size", _count, "size of the state"),
         ("--num-layers", _count, "stacked layers"),
@@ -441,9 +442,8 @@ def _check(options: Any) -> tuple[str, dict[str, Any]]:
         [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
     )
     lines, rows, wrong = [], [], False
-    paths = [(name, kernels) for name in usable for kernels in bench.paths(name)]
-    for device, kernels in paths:
-        for kind in (LSTM, RNN):
+    for kind in LAYERS.values():
+        for device, kernels in [(name, kernels) for name in usable for kernels in bench.paths(name, kind.cell)]:
             for settings in ({}, {"num_layers": 2, "bidirectional": True}):
                 layer = kind(3, 5, device=device, kernels=kernels, seed=options.seed, **settings)  # type: ignore[arg-type]
                 try:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .cells import gru
+
 HostArray = np.ndarray[Any, Any]
 
 
@@ -37,7 +39,9 @@ def from_elman_matrices(U: Any, V: Any, b_h: Any) -> dict[str, HostArray]:
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
-    """Our parameters from the `state_dict()` of a torch.nn.LSTM or torch.nn.RNN: its two biases are added.
+    """Our parameters from the `state_dict()` of a torch.nn.LSTM, GRU or RNN.
+
+    PyTorch's two biases are added, but for the candidate of a GRU, where the reset gate comes between them.
 
     Raises
     ------
@@ -57,24 +61,36 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
             if f"{kind}_l{suffix}" not in theirs:
                 raise ValueError(f"the state has no {kind}_l{suffix}; it has: {', '.join(theirs)}.")
         weight_ih, weight_hh = theirs.pop(f"weight_ih_l{suffix}"), theirs.pop(f"weight_hh_l{suffix}")
-        bias = np.zeros(weight_hh.shape[0], weight_hh.dtype)  # torch.nn.LSTM(bias=False)
+        G, H = weight_hh.shape
+        bias = second = np.zeros(G, weight_hh.dtype)  # torch.nn.LSTM(bias=False)
         if biased:
-            bias = theirs.pop(f"bias_ih_l{suffix}") + theirs.pop(f"bias_hh_l{suffix}")
+            bias, second = theirs.pop(f"bias_ih_l{suffix}"), theirs.pop(f"bias_hh_l{suffix}")
+        in_one = (gru.CELL.biases_in_one if len(gru.CELL.gates) * H == G else G // H) * H
+        bias = np.concatenate([bias[:in_one] + second[:in_one], bias[in_one:]])
         ours |= {f"weight_ih_l{suffix}": weight_ih, f"weight_hh_l{suffix}": weight_hh, f"bias_l{suffix}": bias}
+        if in_one < G:
+            ours[f"bias_hn_l{suffix}"] = second[in_one:]
     if theirs:
         name = next(iter(theirs))
-        raise ValueError(f"{name} is no parameter of a plain LSTM or RNN; expected weight_ih_l0, bias_ih_l0 and so on.")
+        raise ValueError(
+            f"{name} is no parameter of a plain LSTM, GRU or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
+        )
     return ours
 
 
 def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
-    """The names and values of a PyTorch `state_dict` from ours, as NumPy arrays: our bias, and zero for the second."""
+    """The names and values of a PyTorch `state_dict` from ours, as NumPy arrays.
+
+    The first of PyTorch's biases is ours, the second zero, but for the candidate of a GRU: there it is `bias_hn`.
+    """
     theirs: dict[str, HostArray] = {}
     for name, values in parameters.items():
-        if name.startswith("bias_"):
-            suffix = name.removeprefix("bias_")
-            theirs[f"bias_ih_{suffix}"] = np.array(values)
-            theirs[f"bias_hh_{suffix}"] = np.zeros_like(values)
+        kind, _, suffix = name.rpartition("_l")
+        if kind == "bias":
+            theirs[f"bias_ih_l{suffix}"] = np.array(values)
+            theirs[f"bias_hh_l{suffix}"] = np.zeros_like(values)
+        elif kind == "bias_hn":
+            theirs[f"bias_hh_l{suffix}"][-len(values) :] = values
         else:
             theirs[name] = np.array(values)
     return theirs

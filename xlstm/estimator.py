@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, batch, columns, encode, layers, losses, optim, sequences, train
+from . import backends, batch, cells, columns, encode, losses, optim, sequences, train
 from .fitted import Fitted
 from .labels import classes_of, known, mean_one, row_weights
 from .model import Architecture, Model
+from .recurrent import dtype_name
 from .seeds import own_generator
 from .sequences import HostArray
 from .stream import Prepared, Stream
@@ -356,7 +357,7 @@ class SequenceClassifier:
     def _check_parameters(self) -> None:
         """Everything that `Model`, `Optimizer` and the schedules do not check themselves."""
         choices = (
-            ("cell", tuple(layers.LAYERS)),
+            ("cell", tuple(cells.CELLS)),
             ("solver", optim.SOLVERS),
             ("learning_rate", optim.SCHEDULES),
             ("encoding", sequences.ENCODINGS),
@@ -432,7 +433,7 @@ class SequenceClassifier:
             bidirectional=bool(self.bidirectional),
             dropout=float(self.dropout),
             outputs=1 if classes == 2 else classes,
-            dtype=layers._dtype_name(self.dtype),
+            dtype=dtype_name(self.dtype),
             init=self.init,
         )
 
@@ -451,7 +452,7 @@ class SequenceClassifier:
     ) -> Fitted:
         """A new model for such data."""
         architecture = self._architecture(encoder, len(classes))
-        backend = backends.select(self.device, "auto", flops_per_step(architecture, self._batch_size(n)))
+        backend = backends.select(self.device, "auto", architecture.flops_per_step(self._batch_size(n)))
         model = Model(architecture, backend, self.kernels, rng)
         width = data.columns if isinstance(data, sequences.Series) else None
         return Fitted(train.Trainer(model, self._optimizer(model), rng), encoder, classes, width, columns.names_of(X))
@@ -517,7 +518,7 @@ class SequenceClassifier:
         self.loss_curve_, self.accuracy_curve_ = list(history.loss), list(history.accuracy)
         self.loss_ = history.loss[-1] if history.loss else float("nan")
         self.n_features_in_ = fitted.columns if fitted.columns is not None else fitted.encoder.size
-        self.device_, self.kernels_ = model.backend.device, model.recurrent.kernels
+        self.device_, self.kernels_ = model.backend.device, model.kernels
         for name in ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -587,7 +588,7 @@ class SequenceClassifier:
             If that device cannot be used; the message says what is missing.
         """
         fitted = self._state()
-        backend = backends.select(device, "auto", flops_per_step(fitted.model.architecture, layers.TYPICAL_ROWS))
+        backend = backends.select(device, "auto", fitted.model.architecture.flops_per_step())
         other = copy.copy(self)
         other.device = backend.device
         other._take_over(fitted.to(backend))
@@ -631,11 +632,3 @@ def print_progress(epoch: int, epochs: int, history: train.History) -> None:
     if history.validation_loss:
         line += f", validation loss {history.validation_loss[-1]:.4f}, accuracy {history.validation_accuracy[-1]:.4f}"
     print(line, file=sys.stderr, flush=True)
-
-
-def flops_per_step(architecture: Architecture, rows: int) -> float:
-    """Floating-point operations of one time step of `rows` sequences, forward: what `"auto"` decides by."""
-    a = architecture
-    return layers.flops_per_step(
-        a.cell, a.embedding_size or a.input_size, a.hidden_size, a.num_layers, 2 if a.bidirectional else 1, rows
-    )

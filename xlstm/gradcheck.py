@@ -20,8 +20,8 @@ import numpy as np
 from . import train
 from .batch import Encoded
 from .estimator import SequenceClassifier
-from .layers import RecurrentLayer
 from .model import Batch
+from .recurrent import RecurrentLayer
 from .seeds import generator
 from .sequences import HostArray
 
@@ -259,16 +259,11 @@ Problem = tuple[str, Callable[..., Any], Callable[..., Any], dict[str, HostArray
 def _of_layer(
     layer: RecurrentLayer, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator
 ) -> Problem:
-    values = _host_values(layer.parameters, layer._backend.to_host, params)
+    values = _host_values(layer.parameters, layer.backend.to_host, params)
     # The same layer in float64, on its own device and path, without dropout.
-    kernels = layer._requested_kernels
-    twin = type(layer)(
-        layer.input_size, layer.hidden_size, layer.num_layers, layer.bidirectional, 0.0, "float64", layer.device,
-        kernels="auto" if kernels == "compiled" else kernels, _draw=False,
-    )  # fmt: skip
-    backend = twin._backend
-    K, H = layer.num_layers * layer.directions, layer.hidden_size
-    states = twin._reference.STATES  # noqa: B009: mypy knows no attributes of a module found at run time
+    twin = layer.twin("float64", dropout=0.0)
+    backend, states = twin.backend, twin.sizes.record.states
+    K, H = layer.num_layers * layer.directions, layer.sizes.record.output_size(layer.hidden_size)
     if inputs is None:
         N, T = 3, 5
         x: Any = rng.standard_normal((N, T, layer.input_size))
@@ -304,7 +299,7 @@ def _of_layer(
 
 
 def _on_host(layer: RecurrentLayer, array: Any) -> Any:
-    return layer._backend.to_host(array) if layer._backend.owns(array) else array
+    return layer.backend.to_host(array) if layer.backend.owns(array) else array
 
 
 def _as_inputs(inputs: Any) -> tuple[Any, ...]:
@@ -346,7 +341,7 @@ def _of_classifier(
         with backend.current():
             for name, value in values.items():
                 model.parameters[name] = backend.from_host(value)
-            model._silence_unknown(model.parameters)  # held at zero, it has no gradient
+            model.silence_unknown(model.parameters)  # held at zero, it has no gradient
             logits, tape = model.forward(batch, quiet)
             loss, d_logits = train.cross_entropy(model, logits, targets, weights)
         return backend.to_host(loss), (tape, d_logits)

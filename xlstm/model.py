@@ -1,27 +1,30 @@
-"""The road from a batch to its logits, and back: embedding → recurrent layers → final valid step → dropout → head.
+"""The road from a batch to its logits, and back: embedding → recurrent layers → readout → dropout → head.
 
-All parameters stand in one buffer, under the names `embedding.weight` (where tokens are embedded), `recurrent.…` and
-`head.…`; all gradients in another.
+All parameters stand in one buffer, under the names `embedding.weight` (where tokens are embedded), `recurrent.…`,
+`readout.…` (where the readout has some) and `head.…`; all gradients in another.
 
 Shapes: N batch, T time, D features or V tokens, H hidden, S directions, F = S·H, K outputs.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, head, layers, params
+from . import backends, head, params, stack
 from .backends import Backend
 from .encode import UNKNOWN
 from .namespace import Array
+from .readout import READOUTS, Seen
+from .stack import Sizes, Stack
 
 
 class Architecture(NamedTuple):
     """What a model is built from: all that a file needs to build it again."""
 
-    cell: str  # "lstm" or "rnn"
+    cell: str  # a name in the registry of cells
     input_size: int  # D for features, V for tokens
     tokens: bool
     embedding_size: int | None  # None: one-hot tokens
@@ -32,6 +35,43 @@ class Architecture(NamedTuple):
     outputs: int  # K
     dtype: str
     init: str
+    readout: str = "final"  # a name in the registry of readouts
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the recurrent layers."""
+        D = self.embedding_size or self.input_size
+        return Sizes(self.cell, D, self.hidden_size, self.num_layers, self.bidirectional)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter's shape by its name, in the order of the buffer."""
+        sizes, K = self.sizes, self.outputs
+        F = sizes.output_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.embedding_size:
+            shapes["embedding.weight"] = (self.input_size, self.embedding_size)
+        shapes |= {f"recurrent.{name}": shape for name, shape in sizes.shapes().items()}
+        shapes |= {f"readout.{name}": shape for name, shape in READOUTS[self.readout].shapes(F).items()}
+        return {**shapes, "head.weight": (K, F), "head.bias": (K,)}
+
+    def parameter_count(self) -> int:
+        """How many numbers the parameters are; computed without making anything of the model's size.
+
+        Raises
+        ------
+        ValueError
+            If a size is below 1.
+        """
+        if min(self.input_size, self.hidden_size, self.num_layers, self.outputs, self.embedding_size or 1) < 1:
+            raise ValueError("a size is below 1")
+        F = self.sizes.output_size
+        embedding = self.input_size * (self.embedding_size or 0)
+        own = sum(math.prod(shape) for shape in READOUTS[self.readout].shapes(F).values())
+        return embedding + self.sizes.parameter_count() + own + self.outputs * (F + 1)
+
+    def flops_per_step(self, rows: int = stack.TYPICAL_ROWS) -> float:
+        """Floating-point operations of one time step of `rows` sequences, forward: what `"auto"` decides by."""
+        return self.sizes.flops_per_step(rows)
 
 
 class Batch(NamedTuple):
@@ -45,14 +85,21 @@ class Batch(NamedTuple):
 class Tape(NamedTuple):
     """What one forward call of a model keeps."""
 
-    ids: Array
-    recurrent: layers.LayerTape
-    features: Array  # (N, F), after dropout
-    mask: Array  # (N, F), or None
+    recurrent: stack.Tape
+    saved: Any  # of the readout
+    features: Array  # (N, F) or (N, T, F), after dropout
+    mask: Array  # like it, or None
+
+
+class Progress(NamedTuple):
+    """Where a sequence that comes in parts stands: the states of the layers, and what the readout carries."""
+
+    states: list[Any]
+    carry: Any
 
 
 class Model:
-    """A final-step classifier without its training: parameters, forward and backward.
+    """Recurrent layers with a readout and a head, without their training: parameters, forward and backward.
 
     Parameters
     ----------
@@ -69,72 +116,58 @@ class Model:
     ----------
     parameters, gradients : Parameters
         Everything, each in one buffer.
-    update
-        A faster step of the optimiser, clipping included, or None: see `backends.find_update`.
-    recurrent : LSTM or RNN
-        Its parameters are a section of the buffer.
+    stack : Stack
+        The recurrent layers: their parameters are a section of the buffer.
+    readout
+        What the head sees: one of `xlstm.readout.READOUTS`.
     """
 
     def __init__(
         self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator | None
     ) -> None:
-        self.architecture, self.backend = architecture, backend
-        a = architecture
-        self.recurrent = layers.LAYERS[a.cell](
-            a.embedding_size or a.input_size,
-            a.hidden_size,
-            num_layers=a.num_layers,
-            bidirectional=a.bidirectional,
-            dropout=a.dropout,
-            dtype=a.dtype,
-            device=backend.device,
-            seed=rng,
-            init=a.init,
-            kernels=kernels,
-            _draw=rng is not None,
-        )
+        self.architecture, self.backend, self.requested_kernels = architecture, backend, kernels
+        a, sizes = architecture, architecture.sizes
+        stack.checked(a.dropout, a.init)
+        choice = backends.find(a.cell, backend, a.dtype, kernels)
+        self.kernels = choice.kernels
+        self.readout = READOUTS[a.readout]
         self.update = backends.find_update(backend, a.dtype, kernels)
-        F = self.recurrent.directions * a.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {}
-        if a.embedding_size:
-            shapes["embedding.weight"] = (a.input_size, a.embedding_size)
-        shapes |= {f"recurrent.{name}": shape for name, shape in self.recurrent.parameters.shapes.items()}
-        shapes |= {"head.weight": (a.outputs, F), "head.bias": (a.outputs,)}
-
-        start = params.zeros(shapes, np.zeros(0, a.dtype))
-        for name, view in self.recurrent.parameters.items():
-            start[f"recurrent.{name}"] = backend.to_host(view)
-        limit = (6 / (F + a.outputs)) ** 0.5 if a.init == "orthogonal" else F**-0.5
+        host = params.zeros(a.shapes(), np.zeros(0, a.dtype))
         if rng is not None:
-            start["head.weight"] = rng.uniform(-limit, limit, (a.outputs, F))
-            if a.init == "pytorch":
-                start["head.bias"] = rng.uniform(-limit, limit, (a.outputs,))
-            if a.embedding_size:
-                start["embedding.weight"] = rng.standard_normal((a.input_size, a.embedding_size))
-        self._silence_unknown(start)
-        self._bind(shapes, start.flat)
+            self._start(host, rng)
+        with backend.current():
+            self.parameters = params.Parameters(host.shapes, backend.from_host(host.flat))
+            self.gradients = params.zeros(host.shapes, self.parameters.flat)
+        recurrent, its_gradients = self.parameters.section("recurrent."), self.gradients.section("recurrent.")
+        self.stack = Stack(sizes, a.dropout, a.dtype, backend, choice, recurrent, its_gradients)
+        self._head, self._readout = self.parameters.section("head."), self.parameters.section("readout.")
+        self._table = self.parameters["embedding.weight"] if a.embedding_size else None
 
-    def _bind(self, shapes: dict[str, tuple[int, ...]], host_values: Any) -> None:
-        with self.backend.current():
-            self.parameters = params.Parameters(shapes, self.backend.from_host(host_values))
-            self.gradients = params.zeros(shapes, self.parameters.flat)
-            self.recurrent._bind(self.parameters.section("recurrent."), self.gradients.section("recurrent."))
-            self.head = self.parameters.section("head.")
-            self._table = self.parameters["embedding.weight"] if self.architecture.embedding_size else None
+    def _start(self, values: params.Parameters, rng: np.random.Generator) -> None:
+        """Write the start of the parameters into host arrays."""
+        a = self.architecture
+        stack.start(a.sizes, a.init, rng, values.section("recurrent."))
+        K, F = values["head.weight"].shape
+        limit = (6 / (F + K)) ** 0.5 if a.init == "orthogonal" else F**-0.5
+        values["head.weight"] = rng.uniform(-limit, limit, (K, F))
+        if a.init == "pytorch":
+            values["head.bias"] = rng.uniform(-limit, limit, (K,))
+        if a.embedding_size:
+            values["embedding.weight"] = rng.standard_normal((a.input_size, a.embedding_size))
+        self.silence_unknown(values)
 
     def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        other = Model(self.architecture, backend, self.recurrent._requested_kernels, None)
+        other = Model(self.architecture, backend, self.requested_kernels, None)
         other.write(self.read())
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles are built anew: the layers' parameters have to stay views of the one buffer.
-        kernels = self.recurrent._requested_kernels
         return {
             "architecture": self.architecture,
             "device": self.backend.device,
-            "kernels": kernels,
+            "kernels": self.requested_kernels,
             "values": self.read(),
         }
 
@@ -152,6 +185,10 @@ class Model:
         with self.backend.current():
             self.parameters.flat[...] = self.backend.from_host(host_values)
 
+    def pack(self) -> None:
+        """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""
+        self.stack.pack()
+
     def decayed(self) -> Array:
         """1 for each weight, 0 for each bias, like the buffer: what a penalty on large weights applies to."""
         host = params.zeros(self.parameters.shapes, np.zeros(0, self.architecture.dtype))
@@ -159,66 +196,89 @@ class Model:
             host[name] = 0.0 if "bias" in name else 1.0
         return self.backend.from_host(host.flat)
 
-    def _silence_unknown(self, values: params.Parameters) -> None:
+    def silence_unknown(self, values: params.Parameters) -> None:
         """Zero all by which the unknown token acts: its embedding, or its columns in the first layer's weights.
 
         Applied to the start and to every gradient: the token that no training text holds stays without effect.
         """
-        if not self.architecture.tokens:
+        a = self.architecture
+        if not a.tokens:
             return
-        if self.architecture.embedding_size:
+        if a.embedding_size:
             values["embedding.weight"][UNKNOWN, :] = 0
             return
-        for suffix in ("l0", "l0_reverse")[: self.recurrent.directions]:
+        for suffix in ("l0", "l0_reverse")[: a.sizes.directions]:
             values[f"recurrent.weight_ih_{suffix}"][:, UNKNOWN] = 0
 
     # ------------------------------------------------------------ forward
 
     def logits(self, batch: Batch) -> Array:
-        """(N, K), without dropout and without a tape."""
-        return self.continued(batch, None)[0]
+        """(N, K), or (N, T, K) of every step, without dropout and without a tape."""
+        with self.stack.context():
+            seen, _ = self._seen(batch, None)
+            return head.forward(self._head, self.readout.forward(self._readout, seen)[0])
 
-    def continued(self, batch: Batch, state: Any) -> tuple[Array, Any]:
-        """`logits` from a given state of the layers (None: zeros), and the state after the batch's last valid steps."""
-        with self.recurrent._context():
-            tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, finals, _ = self.recurrent._run(batch.x, state, batch.lengths, tokens, None, keep=False, outputs=False)
-            return head.forward(self.head, self._final_step(finals)), self.recurrent._join_state(finals)
+    def continued(self, batch: Batch, progress: Progress | None) -> tuple[Array, Progress]:
+        """`logits` of a sequence of which this is the next part, None for the first, and where it stands then."""
+        with self.stack.context():
+            seen, finals = self._seen(batch, None if progress is None else progress.states)
+            carry = None if progress is None else progress.carry
+            features, carry = self.readout.carried(self._readout, carry, seen)
+            return head.forward(self._head, features), Progress(finals, carry)
 
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
-        """Logits (N, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
-        with self.recurrent._context():
-            tokens = None if batch.ids is None else (batch.ids, self._table)
-            _, finals, recurrent_tape = self.recurrent._run(
-                batch.x, None, batch.lengths, tokens, rng, keep=True, outputs=False
+        """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
+        with self.stack.context():
+            outputs, finals, recurrent = self.stack.forward(
+                batch.x, self._no_states(), batch.lengths, self._tokens(batch), rng, True, self.readout.needs_outputs
             )
-            assert recurrent_tape is not None
-            features, mask = self.recurrent._drop(self._final_step(finals), rng)
-            return head.forward(self.head, features), Tape(batch.ids, recurrent_tape, features, mask)
+            assert recurrent is not None
+            features, saved = self.readout.forward(self._readout, self._seen_of(batch, outputs, finals))
+            features, mask = self.stack.drop(features, rng)
+            return head.forward(self._head, features), Tape(recurrent, saved, features, mask)
 
-    def _final_step(self, finals: list[Any]) -> Array:
-        """(N, F): the last layer's h after the last valid step of each direction, side by side."""
-        hs = [final[0] if isinstance(final, tuple) else final for final in finals[-self.recurrent.directions :]]
-        return hs[0] if len(hs) == 1 else self.backend.namespace.concat(hs, axis=1)
+    def _seen(self, batch: Batch, states: list[Any] | None) -> tuple[Seen, list[Any]]:
+        """What the readout is given, in inference, and the final states of all layers."""
+        states = self._no_states() if states is None else states
+        tokens, outputs = self._tokens(batch), self.readout.needs_outputs
+        made, finals, _ = self.stack.forward(batch.x, states, batch.lengths, tokens, outputs=outputs)
+        return self._seen_of(batch, made, finals), finals
+
+    def _seen_of(self, batch: Batch, outputs: Array | None, finals: list[Any]) -> Seen:
+        last = [self.stack.record.split("state", final)[0] for final in finals[-self.stack.sizes.directions :]]
+        valid = None
+        if outputs is not None and min(batch.lengths) < outputs.shape[1]:
+            xp, device = self.backend.namespace, outputs.device
+            lengths = xp.asarray(batch.lengths, device=device)
+            valid = xp.arange(outputs.shape[1], dtype=lengths.dtype, device=device)[None, :] < lengths[:, None]
+        return Seen(outputs, last, valid)
+
+    def _no_states(self) -> list[Any]:
+        return [None] * len(self.stack.of_cells)
+
+    def _tokens(self, batch: Batch) -> Any:
+        return None if batch.ids is None else (batch.ids, self._table)
 
     # ------------------------------------------------------------ backward
 
     def backward(self, tape: Tape, d_logits: Array) -> None:
-        """From the loss's gradient (N, K) to that of every parameter, written to `gradients`."""
-        H = self.architecture.hidden_size
-        with self.recurrent._context():
-            d_features, d_head = head.backward(self.head, tape.features, d_logits)  # (N, F)
+        """From the loss's gradient, like the logits, to that of every parameter, written to `gradients`."""
+        with self.stack.context():
+            d_features, d_head = head.backward(self._head, tape.features, d_logits)
             for name, gradient in d_head.items():
                 self.gradients[f"head.{name}"][...] = gradient
             if tape.mask is not None:
                 d_features = d_features * tape.mask
-            # The loss reads the final h of the last layer alone: everywhere else the gradient that enters is zero.
-            last = [d_features[:, k * H : (k + 1) * H] for k in range(self.recurrent.directions)]
-            d_states: list[Any] = [None] * (len(tape.recurrent.cell_tapes) - len(last))
-            d_states += [(dh, None) for dh in last] if self.architecture.cell == "lstm" else last
-            d_table, _ = self.recurrent._run_back(
-                tape.recurrent, None, d_states, self._table is not None, state_gradient=False
+            d_seen, d_readout = self.readout.backward(self._readout, tape.saved, d_features)
+            for name, gradient in d_readout.items():
+                self.gradients[f"readout.{name}"][...] = gradient
+            d_states = self._no_states()
+            if d_seen.finals is not None:  # of the last layer's states, h alone is read
+                nothing = (None,) * (len(self.stack.record.states) - 1)
+                d_states[-len(d_seen.finals) :] = [self.stack.record.join((dh, *nothing)) for dh in d_seen.finals]
+            d_table, _ = self.stack.backward(
+                tape.recurrent, d_seen.outputs, d_states, self._table is not None, state_gradient=False
             )
             if self._table is not None:
                 self.gradients["embedding.weight"][...] = d_table
-            self._silence_unknown(self.gradients)
+            self.silence_unknown(self.gradients)

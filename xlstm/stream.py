@@ -57,7 +57,7 @@ class Prepared:
 
     def __init__(self, fitted: Fitted, encoding: str) -> None:
         self._fitted, self._encoding = fitted.to(fitted.model.backend), encoding
-        self._fitted.model.recurrent._pack()
+        self._fitted.model.pack()
 
     def __call__(self, X: Any) -> HostArray:
         """The probability of each class, (n, K), as `predict_proba` gives it."""

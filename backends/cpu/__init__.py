@@ -11,7 +11,7 @@ import math
 import os
 from typing import Any
 
-from .layer import CompiledLayer
+from .cell import CompiledCell
 from .update import CompiledUpdate
 
 _reason = "were not built"
@@ -52,9 +52,11 @@ target = _choose()
 """The instruction set in use; None where there are no kernels."""
 
 
-def find_layer(cell: str, dtype: str) -> CompiledLayer | None:
-    """The compiled layer for a cell and dtype, or None where there is none."""
-    return None if target is None else CompiledLayer(_kernels, _number(cell, dtype), cell, dtype)
+def find_cell(cell: str, dtype: str) -> CompiledCell | None:
+    """The compiled cell of that name and dtype, or None where there is none."""
+    if target is None or cell not in CELLS:
+        return None
+    return CompiledCell(_kernels, _number(cell, dtype), cell, dtype)
 
 
 def find_update(dtype: str) -> CompiledUpdate | None:
@@ -65,6 +67,13 @@ def find_update(dtype: str) -> CompiledUpdate | None:
 def _number(cell: str, dtype: str) -> int:
     """By which the extension module knows the kernels of a cell and dtype for the chosen instruction set."""
     return (list(targets()).index(str(target)) * len(DTYPES) + DTYPES.index(dtype)) * len(CELLS) + CELLS.index(cell)
+
+
+def about() -> str:
+    """Which kernels there are."""
+    others = [f"{name}{'' if runs else ' (not of this CPU)'}" for name, runs in targets().items()]
+    number = threads()
+    return f"compiled: {', '.join(others)}; {number} thread{'s' * (number != 1)}"
 
 
 def why_not() -> str:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xlstm import cells
-from xlstm.cells.ragged import check_lengths, reverse_valid
+from xlstm.cells.sequence import Order, check_lengths
 from xlstm.namespace import array_namespace
 
 from .. import oracle
@@ -23,7 +23,7 @@ NUMPY = Library("numpy")
 RAGGED = [3, 5, 1, 4]
 
 
-@pytest.fixture(params=["lstm", "rnn"])
+@pytest.fixture(params=["lstm", "rnn", "gru", "gru_reset_before"])
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -117,7 +117,7 @@ def hand_over(case: Case, library: Library, padding: float = np.nan) -> Given:
         return library.asarray(np.where(case.valid()[:, :, None], values, padding) if padded else values, case.dtype)
 
     def put_state(state: dict[str, Any]) -> Any:
-        return put(state["h"]) if case.cell == "rnn" else (put(state["h"]), put(state["c"]))
+        return cells.CELLS[case.cell].join(tuple(put(values) for values in state.values()))
 
     params = {name: put(values) for name, values in case.params.items()}
     return Given(params, put(case.x, True), put_state(case.state), put(case.d_outputs, True), put_state(case.d_state))
@@ -309,9 +309,9 @@ def test_any_memory_layout_is_fine(cell):
     arrays = Given(
         {name: strided(array) for name, array in plain.params.items()},
         strided(plain.x),
-        strided(plain.state) if cell == "rnn" else tuple(map(strided, plain.state)),
+        tuple(map(strided, plain.state)) if cell == "lstm" else strided(plain.state),
         strided(plain.d_outputs),
-        strided(plain.d_state) if cell == "rnn" else tuple(map(strided, plain.d_state)),
+        tuple(map(strided, plain.d_state)) if cell == "lstm" else strided(plain.d_state),
     )
     outputs, state, tape = forward(case, arrays)
     expected_results, expected_gradients = truth(case)
@@ -619,12 +619,16 @@ def test_a_nearly_shut_output_gate_keeps_its_digits_in_float32(xp):
 
 @pytest.mark.parametrize("size", [100.0, 1000.0, 1e30])
 def test_extreme_inputs_saturate_without_a_warning(xp, cell, dtype, size):
-    """Closed form: with all gates open each step adds 1 to the cell, with all shut nothing is left of it."""
+    """Closed form: with all gates open each step adds 1 to an LSTM's cell, with all shut nothing is left of it.
+
+    An open update gate keeps a GRU's state, here 0; a shut one lets the candidate through, here -1.
+    """
     rows = oracle.GATES[cell]
     params = {
         "weight_ih": xp.asarray(np.ones((rows, 1)), dtype),
         "weight_hh": xp.asarray(np.zeros((rows, 1)), dtype),
         "bias": xp.asarray(np.zeros(rows), dtype),
+        **{name: xp.asarray(np.zeros(1), dtype) for name in oracle.OWN_PARAMETERS.get(cell, ())},
     }
     x = xp.asarray(np.array([[[size]] * 3, [[-size]] * 3]), dtype)
     module = cells.CELLS[cell]
@@ -638,7 +642,8 @@ def test_extreme_inputs_saturate_without_a_warning(xp, cell, dtype, size):
         np.testing.assert_allclose(outputs[0, :, 0], np.tanh([1, 2, 3]), rtol=1e-6)
         np.testing.assert_allclose(outputs[1, :, 0], 0, atol=1e-37)
     else:
-        np.testing.assert_array_equal(outputs[:, :, 0], [[1, 1, 1], [-1, -1, -1]])
+        high = 0 if cell.startswith("gru") else 1
+        np.testing.assert_allclose(outputs[:, :, 0], [[high] * 3, [-1, -1, -1]], atol=1e-37)
     for values in (dx, *flat(d_state), *d_params.values()):
         assert np.isfinite(xp.to_host(values)).all()
 
@@ -672,7 +677,7 @@ def call(cell: str, **changes: Any) -> Any:
     arguments = {
         "params": dict(case.params),
         "x": case.x,
-        "state": case.state["h"] if cell == "rnn" else (case.state["h"], case.state["c"]),
+        "state": cells.CELLS[cell].join(tuple(case.state.values())),
         "lengths": None,
     }
     changed = {name: value(arguments[name]) if callable(value) else value for name, value in changes.items()}
@@ -684,7 +689,7 @@ def swapped(**arrays: Any) -> Any:
 
 
 def in_state(cell: str, change: Any) -> Any:
-    return change if cell == "rnn" else lambda state: (state[0], change(state[1]))
+    return (lambda state: (state[0], change(state[1]))) if cell == "lstm" else change
 
 
 @pytest.mark.parametrize(
@@ -836,7 +841,9 @@ def test_a_tape_of_something_else_is_refused(cell):
     other = make("rnn" if cell == "lstm" else "lstm")
     _, _, tape = forward(other, hand_over(other, NUMPY))
     for wrong in (tape, None, (1, 2, 3)):
-        with pytest.raises(TypeError, match=rf"tape must be what xlstm.cells.{cell}.forward returned"):
+        with pytest.raises(
+            TypeError, match=rf"tape must be what xlstm.cells.{cell.removesuffix('_reset_before')}.forward returned"
+        ):
             backward(case, hand_over(case, NUMPY), wrong)
 
 
@@ -883,33 +890,30 @@ def test_tokens_without_add_rows_say_what_is_missing(cell):
 
 
 def test_the_bias_starts_with_an_open_forget_gate(xp):
-    for module, expected in ((cells.lstm, [0, 0, 1, 1, 0, 0, 0, 0]), (cells.rnn, [0, 0])):
+    for module, expected in ((cells.lstm, [0, 0, 1, 1, 0, 0, 0, 0]), (cells.rnn, [0, 0]), (cells.gru, [0] * 6)):
         bias = (NUMPY if xp.name.startswith("numpy") else xp).asarray(np.full(len(expected), 9.0))
-        module.initialise_bias(bias)
+        module.start_bias(bias)
         np.testing.assert_array_equal(xp.to_host(bias), expected)
 
 
 @pytest.mark.parametrize("lengths", [None, RAGGED])
-def test_reverse_valid_turns_each_row_round_and_is_its_own_inverse(xp, lengths):
+def test_an_order_turns_each_row_round_and_is_its_own_inverse(xp, lengths):
     for shape in ((4, 6, 2), (4, 6)):
         host = np.arange(np.prod(shape)).reshape(shape).astype(float)
         expected = host.copy()
         for row, length in enumerate(lengths or [6] * 4):
             expected[row, :length] = host[row, :length][::-1]
+        expected, host = expected[:, : max(lengths or [6])], host[:, : max(lengths or [6])]
         array = xp.asarray(host)
-        turned = reverse_valid(array_namespace(array), array, lengths)
+        order = Order(array_namespace(array), lengths, 4, 6, array.device)
+        turned = order.turned(array)
         np.testing.assert_array_equal(xp.to_host(turned), expected)
-        np.testing.assert_array_equal(xp.to_host(reverse_valid(array_namespace(array), turned, lengths)), host)
+        np.testing.assert_array_equal(xp.to_host(order.turned(turned)), host)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
 def test_a_tape_of_another_size_is_named(cell):
     module, H = cells.CELLS[cell], 3
-    params = {
-        size: {"weight_ih": np.ones((module.GATES * size, 2)), "weight_hh": np.ones((module.GATES * size, size)),
-               "bias": np.ones(module.GATES * size)}
-        for size in (H, 5)
-    }  # fmt: skip
+    params = {size: {name: np.ones(shape) for name, shape in module.shapes(2, size).items()} for size in (H, 5)}
     _, _, tape = module.forward(params[H], np.ones((1, 2, 2)))
     with pytest.raises(ValueError, match="3 hidden units, the parameters of one with 5"):
         module.backward(params[5], tape)

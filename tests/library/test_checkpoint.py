@@ -417,7 +417,7 @@ WRONG: dict[str, Callable[[Any], None]] = {
     "class weights of lists": put("settings", "class_weight", [[[1], 2.0]]),
     "an unknown part of the architecture": put("architecture", "depth", 3),
     "an architecture that is none": put("architecture", []),
-    "an unknown cell": put("architecture", "cell", "gru"),
+    "an unknown cell": put("architecture", "cell", "transformer"),
     "a cell that is a list": put("architecture", "cell", []),
     "an unknown start": put("architecture", "init", "zeros"),
     "another dtype": put("architecture", "dtype", "float64"),

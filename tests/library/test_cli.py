@@ -445,7 +445,7 @@ def test_wrong_calls_have_exit_code_2(run):
         (("train", "--seed", "1.5"), "--seed"),
         (("train", "--seed", "x"), "--seed"),
         (("check", "--seed", "x"), "--seed"),
-        (("train", "--cell", "gru"), "gru"),
+        (("train", "--cell", "transformer"), "transformer"),
         (("train", "--epochs", "many"), "many"),
         (("train", "--unknown"), "--unknown"),
         (("predict",), "model"),
@@ -571,7 +571,7 @@ def test_check_for_people(run, monkeypatch):
 
 
 def test_check_fails_where_a_gradient_is_wrong(run, monkeypatch):
-    right_backward, right_check = rnn.backward, gradcheck.check_gradients
+    right_backward, right_check = rnn.CELL.backward, gradcheck.check_gradients
 
     def wrong_backward(*arguments: Any, **options: Any) -> Any:
         dx, d_state, d_params = right_backward(*arguments, **options)
@@ -580,11 +580,11 @@ def test_check_fails_where_a_gradient_is_wrong(run, monkeypatch):
 
     def check_rnns(layer: Any, **options: Any) -> Any:  # the others take seconds, and are checked above
         quick = SimpleNamespace(entries=[SimpleNamespace(error=0.0)])
-        return quick if isinstance(layer, xlstm.LSTM) else right_check(layer, **options)
+        return right_check(layer, **options) if isinstance(layer, xlstm.RNN) else quick
 
     monkeypatch.setattr(backends.cpu, "target", None)  # the reference is what is made wrong
     monkeypatch.setattr(backends, "_said", {"no kernels"})
-    monkeypatch.setattr(rnn, "backward", wrong_backward)
+    monkeypatch.setattr(rnn.CELL, "backward", wrong_backward)
     monkeypatch.setattr(gradcheck, "check_gradients", check_rnns)
     done = run("check", "--device", "cpu")
     assert done.code == 1

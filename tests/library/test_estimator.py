@@ -293,7 +293,7 @@ BAD_WEIGHTS = {
     "all zero": ([0, 0, 0], "zero"),
 }
 BAD_SETTINGS = [
-    ("cell", "gru"), ("solver", "lbfgs"), ("learning_rate", "adaptive"), ("encoding", "bytes"), ("init", "zeros"),
+    ("cell", "gated"), ("solver", "lbfgs"), ("learning_rate", "adaptive"), ("encoding", "bytes"), ("init", "zeros"),
     ("dtype", "float16"), ("kernels", "fast"), ("device", "tpu"),
     ("hidden_size", 0), ("hidden_size", 2.5), ("num_layers", 0), ("embedding_size", 0), ("max_iter", 0),
     ("max_iter", 1.5), ("batch_size", 0), ("batch_size", "all"), ("n_iter_no_change", 0), ("warmup", -1),
@@ -587,7 +587,7 @@ def test_warm_start_goes_on_and_a_cold_one_begins_anew():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-13)])
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "gru"])
 def test_a_stream_gives_the_probabilities_of_the_whole(cell, dtype, tolerance):
     settings = {"cell": cell, "dtype": dtype, "num_layers": 2}
     texts, letters = truth.last_letter(30)

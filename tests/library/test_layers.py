@@ -6,6 +6,7 @@ where it is not set; 300 is the slow check, of some ten seconds.
 """
 
 import copy
+import functools
 import os
 import pickle
 import re
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import xlstm
 from xlstm import backends
-from xlstm.layers import LAYERS
+from xlstm.layers import LAYERS as NAMED
 
 from .. import oracle
 from ..measure import (
@@ -36,21 +37,22 @@ from ..peers import peer
 
 RANDOM_LAYERS = int(os.environ.get("XLSTM_RANDOM_LAYERS", "40"))
 RAGGED = [3, 5, 1, 4]
+LAYERS: dict[str, Any] = {**NAMED, "gru_reset_before": functools.partial(xlstm.GRU, reset_after=False)}
 
 
-@pytest.fixture(params=["lstm", "rnn"])
+@pytest.fixture(params=["lstm", "rnn", "gru", "gru_reset_before"])
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def as_state(cell: str, state: Mapping[str, Any]) -> Any:
     """{"h": …, "c": …} in the form that the layer takes: a pair, or h alone."""
-    return state["h"] if cell == "rnn" else (state["h"], state["c"])
+    return (state["h"], state["c"]) if cell == "lstm" else state["h"]
 
 
 def by_name(cell: str, prefix: str, state: Any) -> dict[str, Any]:
     """The inverse of `as_state`, each name with a prefix."""
-    values = (state,) if cell == "rnn" else state
+    values = state if cell == "lstm" else (state,)
     return {f"{prefix}{name}": value for name, value in zip(oracle.STATES[cell], values, strict=True)}
 
 
@@ -143,29 +145,33 @@ def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- against PyTorch
 
 
-def random_example(dtype: str, seed: int, kernels: str) -> Example:
+def random_example(dtype: str, seed: int, kernels: str, cell: str = "") -> Example:
     rng = np.random.default_rng([seed, 2])
-    cell = "rnn" if rng.random() < 0.3 else "lstm"
+    drawn = "rnn" if rng.random() < 0.3 else "lstm"
     shape = tuple(int(n) for n in rng.integers([1, 1, 1, 2], [9, 13, 9, 17]))
     N, T = shape[:2]
     lengths = None if rng.random() < 0.2 else rng.integers(1, T + 1, N)
     absent = [name for name in ("h", "c", "d_outputs", "dh", "dc") if rng.random() < 0.25]
     layers, bidirectional = int(rng.integers(1, 4)), bool(rng.random() < 0.5)
-    return Example(cell, dtype, layers, bidirectional, shape, lengths, absent, seed, kernels)
+    return Example(cell or drawn, dtype, layers, bidirectional, shape, lengths, absent, seed, kernels)
 
 
 def of_torch(torch: Any, example: Example) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a PyTorch layer with the same parameters makes of the same arguments, in float64."""
     layer, x = example.layer, np.nan_to_num(example.x)
-    twin = {"lstm": torch.nn.LSTM, "rnn": torch.nn.RNN}[example.cell](
+    twin = {"lstm": torch.nn.LSTM, "rnn": torch.nn.RNN, "gru": torch.nn.GRU}[example.cell](
         layer.input_size, layer.hidden_size, layer.num_layers, batch_first=True, bidirectional=layer.bidirectional
     ).double()
     theirs = dict(twin.named_parameters())
     with torch.no_grad():
         for name, values in layer.parameters.items():
-            if name.startswith("bias"):  # PyTorch has two; how they share the sum is of no matter
-                theirs[name.replace("bias", "bias_ih")][...] = torch.asarray(values / 4)
-                theirs[name.replace("bias", "bias_hh")][...] = torch.asarray(values * 0.75)
+            if name.startswith("bias_hn"):  # of a GRU's candidate: PyTorch's second bias, by itself
+                theirs[name.replace("bias_hn", "bias_hh")][-len(values) :] = torch.asarray(values)
+            elif name.startswith("bias"):  # PyTorch has two; how they share the sum is of no matter
+                part = np.full(len(values), 0.25)
+                part[example.layer.sizes.record.biases_in_one * layer.hidden_size :] = 1
+                theirs[name.replace("bias", "bias_ih")][...] = torch.asarray(values * part)
+                theirs[name.replace("bias", "bias_hh")][...] = torch.asarray(values * (1 - part))
             else:
                 theirs[name][...] = torch.asarray(values)
 
@@ -193,7 +199,10 @@ def of_torch(torch: Any, example: Example) -> tuple[dict[str, Any], dict[str, An
     loss.backward()
     gradients = {"dx": x.grad, **{f"d{name}": values.grad for name, values in state.items()}}
     for name in layer.parameters:
-        gradients[name] = theirs[name.replace("bias", "bias_ih")].grad
+        if name.startswith("bias_hn"):
+            gradients[name] = theirs[name.replace("bias_hn", "bias_hh")].grad[-layer.hidden_size :]
+        else:
+            gradients[name] = theirs[name.replace("bias", "bias_ih")].grad
     results = {"outputs": outputs, **final}
     return tuple({name: values.detach().numpy() for name, values in d.items()} for d in (results, gradients))
 
@@ -208,11 +217,14 @@ def torch() -> Iterator[Any]:
     module.set_num_threads(threads)
 
 
-def test_random_layers_are_those_of_pytorch(torch, dtype, kernels):
+@pytest.mark.parametrize("kinds", ["lstm and rnn", "gru"])
+def test_random_layers_are_those_of_pytorch(torch, dtype, kernels, kinds):
     """Shapes, layers, directions, lengths, states, absent gradients: all drawn; float32 too against float64."""
+    if kinds == "gru" and kernels == "compiled":
+        pytest.skip("there are no compiled kernels of the gru cell")
     worst = {"forward": 0.0, "gradients": 0.0}
     for seed in range(RANDOM_LAYERS):
-        example = random_example(dtype, seed, kernels)
+        example = random_example(dtype, seed, kernels, "gru" if kinds == "gru" else "")
         outputs, state, tape = example.forward()
         results = example.results(outputs, state)
         gradients = example.gradients(*example.backward(tape))
@@ -223,7 +235,7 @@ def test_random_layers_are_those_of_pytorch(torch, dtype, kernels):
         errors = gradient_errors(gradients, expected_gradients)
         check(errors, GRADIENTS[dtype], example)
         worst["gradients"] = max(worst["gradients"], *errors.values())
-    print(f"{RANDOM_LAYERS} random layers in {dtype}: largest relative error {worst}")
+    print(f"{RANDOM_LAYERS} random layers of {kinds} in {dtype}: largest relative error {worst}")
 
 
 # ---------------------------------------------------------------- against the oracle
@@ -449,7 +461,8 @@ def test_backward_reads_the_parameters_as_they_are(cell, kernels):
     _, _, tape = example.forward()
     example.layer.parameters["weight_hh_l0"][...] = 0
     dx, d_state = example.backward(tape)
-    assert not by_name(cell, "", d_state)["h"].any()
+    if not cell.startswith("gru"):  # whose state has a second way
+        assert not by_name(cell, "", d_state)["h"].any()
     assert dx.any()
     example.layer.parameters["weight_ih_l0"][...] = 0
     dx, _ = example.backward(tape)
@@ -647,22 +660,6 @@ def test_a_copy_is_equal_and_independent(cell, dtype, duplicate):
     assert_independent(copied, layer)
 
 
-def test_a_layer_in_a_section_of_a_larger_buffer_is_copied_alone(cell):
-    """As a model binds it: the copy takes its own part along, and no more."""
-    layer = randomise(LAYERS[cell](3, 4, seed=3, device="cpu"))
-    size = layer.parameters.flat.size
-    shapes = {f"recurrent.{name}": shape for name, shape in layer.parameters.shapes.items()}
-    whole = xlstm.params.Parameters({"before": (5,), **shapes, "after": (2, 2)}, np.ones(size + 9, np.float32))
-    values = layer.parameters.flat.copy()
-    layer._bind(whole.section("recurrent."))
-    layer.parameters.flat[...] = values
-    for copied in (layer.to("cpu"), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert copied.parameters.flat.shape == (size,)
-        assert copied.parameters.flat.base is None or copied.parameters.flat.base.size == size
-        np.testing.assert_array_equal(copied.parameters.flat, values)
-        assert not np.shares_memory(copied.parameters.flat, whole.flat)
-
-
 # ---------------------------------------------------------------- prepared, streaming
 
 
@@ -699,15 +696,15 @@ def test_a_prepared_layer_takes_whatever_the_layer_takes(cell, dtype, kernels, c
     call, state = example.layer.prepare(), as_state(cell, example.state)
     x = CHANGES[change](np.array(example.x))
     changed = tuple(CHANGES[change](np.array(half)) for half in state) if cell == "lstm" else CHANGES[change](state)
-    states = [None, state] if cell == "rnn" and change == "a list" else [None, state, changed]
+    states = [None, state] if cell != "lstm" and change == "a list" else [None, state, changed]
     if cell == "lstm":
         states += [(None, changed[1]), (changed[0], None), list(changed)]
     for one in states:
         for argument in (example.x, x):
             assert_same(example.results(*call(argument, one)), example.results(*example.layer(argument, one)))
     if kernels != "reference":  # which of these need no conversion
-        cell_of = example.layer._cell
-        quick = cell_of.frozen(cell_of.pack(example.layer._of_cells[0]))
+        cell_of = example.layer.stack.cell
+        quick = cell_of.frozen(cell_of.pack(example.layer.stack.of_cells[0]))
         direct = change in ("as it is", "read-only")
         assert (quick(x, None) is not None) == direct
         if one is not None and change != "a list":
@@ -727,7 +724,7 @@ def test_a_prepared_layer_reports_that_memory_ended(cell, dtype, kernels):
     if kernels == "reference":
         pytest.skip("it allocates nothing itself")
     example = Example(cell, dtype, 1, False, lengths=None, kernels=kernels)
-    layer = example.layer._cell
+    layer = example.layer.stack.cell
     for last in range(len(oracle.STATES[cell]) + 1):
         left = iter(range(last))
 
@@ -736,7 +733,7 @@ def test_a_prepared_layer_reports_that_memory_ended(cell, dtype, kernels):
                 raise MemoryError("no more")
             return np.empty(shape, dtype)
 
-        call = layer._frozen(layer.which, layer.pack(example.layer._of_cells[0]), np.ndarray, empty, layer.dtype)
+        call = layer._frozen(layer.which, layer.pack(example.layer.stack.of_cells[0]), np.ndarray, empty, layer.dtype)
         with pytest.raises(MemoryError, match="no more"):
             call(example.x, None)
 
@@ -776,7 +773,7 @@ def test_bfloat16_is_near(cell, kernels, size, lengths):
     """Inputs, states and weights of 8 bits: within 1e-2, and not equal to float32, or it were never used."""
     example = Example(cell, "float32", shape=(4, 6, *size), lengths=lengths, kernels=kernels)
     arguments = (example.x, as_state(cell, example.state), lengths)
-    if not getattr(example.layer._cell, "has_bfloat16", False):
+    if not getattr(example.layer.stack.cell, "has_bfloat16", False):
         with pytest.raises(RuntimeError, match="AVX512-BF16"):
             example.layer.prepare(precision="bfloat16")
         return
@@ -788,7 +785,7 @@ def test_bfloat16_is_near(cell, kernels, size, lengths):
 
 def test_bfloat16_keeps_what_is_not_finite(cell, kernels):
     example = Example(cell, "float32", 1, False, (4, 6, 3, 5), None, kernels=kernels)
-    if not getattr(example.layer._cell, "has_bfloat16", False):
+    if not getattr(example.layer.stack.cell, "has_bfloat16", False):
         pytest.skip("no bfloat16 here")
     example.x[1, 2, 0], example.x[2, 3, 1] = np.nan, np.inf
     outputs, _ = example.layer.prepare(precision="bfloat16")(example.x, as_state(cell, example.state))
@@ -862,7 +859,10 @@ def test_orthogonal_start(dtype):
 def test_pytorch_start(cell, dtype):
     layer = LAYERS[cell](30, 100, 2, dtype=dtype, seed=0, init="pytorch", device="cpu")
     for name, view in layer.parameters.items():
-        draws = 2 if name.startswith("bias") else 1
+        draws = 2 if name.startswith("bias_l") else 1
+        if draws == 2:  # the bias of a GRU's candidate is the first of PyTorch's two alone
+            view, single = np.split(view, [100 * layer.sizes.record.biases_in_one])
+            assert np.abs(single).max(initial=0.0) <= 0.1 * (1 + 1e-6)
         assert 0.08 * draws < np.abs(view).max() <= 0.1 * draws * (1 + 1e-6), name
         deviation = 0.1 * (draws / 3) ** 0.5  # of one uniform draw from ±limit: limit/√3
         assert abs(view.std() / deviation - 1) < 0.2, name
@@ -1055,7 +1055,7 @@ def test_dtypes_may_be_given_as_numpy_has_them():
 
 def test_compiled_kernels_are_there_or_said_to_be_missing(cell, dtype):
     if LAYERS[cell](3, 4, dtype=dtype, device="cpu").kernels == "reference":
-        with pytest.raises(RuntimeError, match=f"no compiled kernel of the {cell} cell.*kernels='auto'"):
+        with pytest.raises(RuntimeError, match=f"no compiled kernels? of the {cell} cell.*kernels='auto'"):
             LAYERS[cell](3, 4, dtype=dtype, device="cpu", kernels="compiled")
     else:
         assert LAYERS[cell](3, 4, dtype=dtype, device="cpu", kernels="compiled").kernels != "reference"

@@ -97,7 +97,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["lstm", "rnn"])
+@pytest.fixture(params=["lstm", "rnn", "gru"])
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -278,7 +278,7 @@ def test_the_unknown_token_gets_no_gradient_where_it_occurs(kind, cell):
 
 
 def assert_one_buffer(model: Model) -> None:
-    for own, layers in ((model.parameters, model.recurrent.parameters), (model.gradients, model.recurrent.gradients)):
+    for own, layers in ((model.parameters, model.stack.parameters), (model.gradients, model.stack.gradients)):
         assert own.flat.flags.c_contiguous
         assert own.flat.size == sum(view.size for view in own.values())
         start = own.flat.__array_interface__["data"][0]

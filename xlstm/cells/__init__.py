@@ -1,9 +1,9 @@
-"""The recurrent cells, by name. Each file has the same five headings: equations, shapes, init, forward, backward."""
+"""The recurrent cells, by name. A page has five headings: equations, shapes, init, step, step backward."""
 
-from types import ModuleType
+from . import gru, lstm, rnn
+from .record import CELLS, Cell, by_name, register
 
-from . import lstm, rnn
+for _cell in (lstm.CELL, rnn.CELL, gru.CELL, gru.RESET_BEFORE):
+    register(_cell)
 
-CELLS: dict[str, ModuleType] = {"lstm": lstm, "rnn": rnn}
-
-__all__ = ["CELLS", "lstm", "rnn"]
+__all__ = ["CELLS", "Cell", "by_name", "gru", "lstm", "register", "rnn"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..namespace import Array, Namespace
-from .ragged import check_lengths
+from .sequence import Order, check_lengths
 
 
 def check_shape(name: str, array: Array | None, shape: tuple[int, ...], like: Array) -> None:
@@ -23,21 +23,19 @@ def check_shape(name: str, array: Array | None, shape: tuple[int, ...], like: Ar
 
 def check_input(
     xp: Namespace,
+    cell: Any,
     params: Mapping[str, Array],
-    gates: int,
     x: Array | None,
     lengths: Any,
     tokens: tuple[Array, Array | None] | None,
-    state: Mapping[str, Array | None],
-) -> tuple[list[int] | None, int, int]:
-    """Check one forward call's arguments; return the lengths as `check_lengths` gives them, N and T.
-
-    `gates` is the number of row blocks of the weights; `state` names the initial states.
-    """
-    missing = [name for name in ("weight_ih", "weight_hh", "bias") if name not in params]
+    initial: tuple[Array | None, ...],
+) -> Order:
+    """Check one forward call's arguments; return the order of its rows."""
+    missing = [name for name in cell.shapes(1, 1) if name not in params]
     if missing:
-        raise ValueError(f"params must hold weight_ih, weight_hh and bias; missing: {', '.join(missing)}.")
+        raise ValueError(f"params must hold {_listed(cell.shapes(1, 1))}; missing: {', '.join(missing)}.")
     weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+    gates = len(cell.gates)
     if weight_hh.ndim != 2 or weight_ih.ndim != 2 or weight_hh.shape[0] != gates * weight_hh.shape[1]:
         block = f"{gates}H" if gates > 1 else "H"
         raise ValueError(
@@ -47,8 +45,8 @@ def check_input(
     if not xp.isdtype(weight_hh.dtype, "real floating"):
         raise TypeError(f"the parameters must be of a real floating type, got {weight_hh.dtype}.")
     H, D = weight_hh.shape[1], weight_ih.shape[1]
-    check_shape("weight_ih", weight_ih, (gates * H, D), weight_hh)
-    check_shape("bias", params["bias"], (gates * H,), weight_hh)
+    for name, shape in cell.shapes(D, H).items():
+        check_shape(name, params[name], shape, weight_hh)
     if tokens is not None:
         if x is not None:
             raise ValueError("give x or tokens, not both.")
@@ -66,44 +64,52 @@ def check_input(
         check_shape("x", x, (N, T, D), weight_hh)
     if N < 1 or T < 1:
         raise ValueError(f"the batch must have at least one row and one step, got N = {N} and T = {T}.")
-    for name, array in state.items():
-        check_shape(f"the initial {name}", array, (N, H), weight_hh)
-    return check_lengths(lengths, N, T), N, T
+    width = cell.output_size(H)
+    for name, array in zip(cell.states, initial, strict=True):
+        check_shape(f"the initial {name}", array, (N, width), weight_hh)
+    if not isinstance(lengths, Order):
+        return Order(xp, check_lengths(lengths, N, T), N, T, weight_hh.device)
+    if (lengths.rows, lengths.time) != (N, T):
+        raise ValueError(f"the order is of a batch {(lengths.rows, lengths.time)}, not of one {(N, T)} (rows, steps).")
+    return lengths
 
 
 def check_gradient(
+    cell: Any,
     params: Mapping[str, Array],
-    shapes: Mapping[str, tuple[Array | None, tuple[Any, ...]]],
+    H: int,
+    batch: tuple[int, int],
+    d_outputs: Array | None,
+    column: int | None,
+    d_final: tuple[Array | None, ...],
     into: Mapping[str, Array] | None,
-) -> None:
-    """Check one backward call's arguments: each named gradient (None is fine) beside its shape, and `into`."""
+) -> Array | None:
+    """Check one backward call's arguments, for a tape of H hidden units and a batch (N, T).
+
+    Returns this cell's columns of `d_outputs`.
+    """
     like = params["weight_hh"]
-    H = shapes["d_outputs"][1][2]
     if like.shape[1] != H:
         raise ValueError(f"the tape is of a cell with {H} hidden units, the parameters of one with {like.shape[1]}.")
-    for name, (array, shape) in shapes.items():
-        check_shape(name, array, shape, like)
-    if into is None:
-        return
-    for name in ("weight_ih", "weight_hh", "bias"):
-        if name not in into:
-            raise ValueError(f"into must hold weight_ih, weight_hh and bias; missing: {name}.")
-        check_shape(f"into[{name!r}]", into[name], tuple(params[name].shape), like)
+    width = cell.output_size(H)
+    if d_outputs is not None and column is not None:
+        d_outputs = d_outputs[:, :, column : column + width]
+    check_shape("d_outputs", d_outputs, (*batch, width), like)
+    for k, (name, array) in enumerate(zip(cell.states, d_final, strict=True)):
+        place = f"[{k}]" if len(d_final) > 1 else ""
+        check_shape(f"d_state{place} (d{name})", array, (batch[0], width), like)
+    if into is not None:
+        names = cell.shapes(1, 1)
+        for name in names:
+            if name not in into:
+                raise ValueError(f"into must hold {_listed(names)}; missing: {name}.")
+            check_shape(f"into[{name!r}]", into[name], tuple(params[name].shape), like)
+    return d_outputs
 
 
-def pair(name: str, state: Any, form: str) -> tuple[Any, Any]:
-    """The two halves of an LSTM's state, both None where it is None."""
-    if state is None:
-        return None, None
-    if not isinstance(state, (tuple, list)) or len(state) != 2:
-        raise ValueError(f"{name} must be a pair {form}, either of which may be None; got {type(state).__name__}.")
-    return state[0], state[1]
-
-
-def check_tape(tape: Any, kind: type, module: str) -> None:
-    """Raise where `tape` is not one that the same cell's forward returned."""
-    if not isinstance(tape, kind):
-        raise TypeError(f"tape must be what {module}.forward returned (with keep=True), got {type(tape).__name__}.")
+def _listed(names: Any) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}"
 
 
 def put_gradients(d_params: dict[str, Array], into: Mapping[str, Array] | None, accumulate: bool) -> dict[str, Array]:

@@ -1,8 +1,8 @@
-"""Rows of different lengths, in the order that makes padding free.
+"""The order of one batch's rows, worked out once a call: lengths, directions, and where padding is.
 
 Inside a cell the rows of a batch are sorted, longest first, and time comes first: (T, N, features). The rows that still
 run at step t are then the first `active[t]` ones, so a step is a product over a slice, nothing has to be masked, and
-what stands in the padding is never read by the recurrence.
+what stands in the padding is never read by the recurrence. All layers and both directions of a call share one `Order`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
     return None if values and min(values) == time else values
 
 
-class Rows:
+class Order:
     """The order of the rows of one batch, and how many of them run at each step.
 
     Parameters
@@ -57,8 +57,6 @@ class Rows:
         N and T of the batch, the padding included.
     device
         Where index arrays have to live.
-    reverse
-        Whether each row is walked from its last valid step to its first.
 
     Attributes
     ----------
@@ -68,12 +66,10 @@ class Rows:
         Steps up to the end of the longest row, at most `time`.
     """
 
-    def __init__(
-        self, xp: Namespace, lengths: list[int] | None, rows: int, time: int, device: Any, reverse: bool = False
-    ) -> None:
+    def __init__(self, xp: Namespace, lengths: list[int] | None, rows: int, time: int, device: Any) -> None:
         self.xp, self.rows, self.time = xp, rows, time
-        self._reverse, self._lengths = reverse, lengths
-        self._order = self._inverse = self._valid = None
+        self._lengths, self._device = lengths, device
+        self._order = self._inverse = self._valid = self._turned = None
         if lengths is None:
             self.steps = time
             self.active = [rows] * time
@@ -101,36 +97,63 @@ class Rows:
         return array if self._order is None else self.xp.take(array, self._order, axis=0)
 
     def unsort(self, array: Array) -> Array:
-        """(N, …) longest first → (N, …) in the order given: the inverse of `sort`, and its gradient."""
+        """The inverse of `sort`."""
         return array if self._inverse is None else self.xp.take(array, self._inverse, axis=0)
 
-    def time_major(self, array: Array) -> Array:
-        """(N, T, …) in the order given → (steps, N, …) longest first. The padding is still in it."""
-        if self._reverse:
-            array = reverse_valid(self.xp, array, self._lengths)
-        array = self.sort(array[:, : self.steps, ...])
+    def time_major(self, array: Array, reverse: bool = False) -> Array:
+        """(N, T, …) in the order given → (steps, N, …) longest first, in the order in which they are walked.
+
+        What stands in the padding is still there; it may share memory with `array`.
+        """
+        array = array[:, : self.steps, ...]
+        array = self.sort(self.turned(array) if reverse else array)
         return self.xp.permute_dims(array, (1, 0, *range(2, array.ndim)))
 
     def without_padding(self, array: Array) -> Array:
-        """(steps, N, …) with zero where a row has ended, whatever stood there."""
+        """(steps, N, …) as `time_major` gives it, zero where a row has ended, whatever stood there."""
         if self._valid is None:
             return array
         valid = self._valid if array.ndim == 2 else self._valid[:, :, None]
         return self.xp.where(valid, array, self.xp.zeros_like(array))
 
-    def batch_major(self, array: Array) -> Array:
-        """(steps, N, F) longest first → a new (N, T, F) in the order given, zero after the longest row's end."""
+    def batch_major(self, array: Array, reverse: bool = False, out: Array | None = None, column: int = 0) -> Array:
+        """(steps, N, F) longest first → (N, T, F) in the order given, zero after the longest row's end.
+
+        With `out`, (N, T, ·) and zero there already, the result goes to its columns from `column` on, and `out` is
+        returned.
+        """
+        xp, F = self.xp, array.shape[2]
+        in_order = self.unsort(xp.permute_dims(array, (1, 0, 2)))  # (N, steps, F)
+        if out is None:
+            out = xp.zeros((self.rows, self.time, F), dtype=array.dtype, device=array.device)
+            column = 0
+        out[:, : self.steps, column : column + F] = self.turned(in_order) if reverse else in_order
+        return out
+
+    def turned(self, array: Array) -> Array:
+        """Each row's valid steps in reverse order, the padding left in its place: its own inverse, its own gradient.
+
+        `array` is (N, steps, features) or (N, steps); the result has the same shape, and may share memory with it.
+        """
         xp = self.xp
-        batch = xp.zeros((self.rows, self.time, array.shape[2]), dtype=array.dtype, device=array.device)
-        batch[:, : self.steps, :] = self.unsort(xp.permute_dims(array, (1, 0, 2)))
-        return reverse_valid(xp, batch, self._lengths) if self._reverse else batch
+        if self._lengths is None:
+            return xp.flip(array, axis=1)
+        N, T = array.shape[:2]
+        if self._turned is None:
+            length = xp.asarray(self._lengths, device=self._device)[:, None]  # (N, 1)
+            t = xp.arange(T, dtype=length.dtype, device=self._device)[None, :]  # (1, T)
+            source = xp.where(t < length, length - 1 - t, t)  # (N, T)
+            source += T * xp.arange(N, dtype=length.dtype, device=self._device)[:, None]
+            self._turned = xp.reshape(source, (N * T,))
+        flat = xp.reshape(array, (N * T, *array.shape[2:]))
+        return xp.reshape(xp.take(flat, self._turned, axis=0), array.shape)
 
 
-def initial_steps(xp: Namespace, rows: Rows, state: Array | None, like: Array) -> Array:
-    """(steps + 1, N, H) for a state before each step and after the last: the initial one in front, then zeros."""
-    states = xp.zeros((rows.steps + 1, rows.rows, like.shape[1]), dtype=like.dtype, device=like.device)
+def initial_steps(xp: Namespace, order: Order, state: Array | None, width: int, like: Array) -> Array:
+    """(steps + 1, N, width) for a state before each step and after the last: the initial one in front, then zeros."""
+    states = xp.zeros((order.steps + 1, order.rows, width), dtype=like.dtype, device=like.device)
     if state is not None:
-        states[0, :, :] = rows.sort(state)
+        states[0, :, :] = order.sort(state)
     return states
 
 
@@ -142,19 +165,3 @@ def transposed(xp: Namespace, weight: Array, steps: int) -> Array:
     copy = xp.empty((weight.shape[1], weight.shape[0]), dtype=weight.dtype, device=weight.device)
     copy[...] = weight.T
     return copy
-
-
-def reverse_valid(xp: Namespace, array: Array, lengths: list[int] | None) -> Array:
-    """Each row's valid steps in reverse order, the padding left in its place: its own inverse and its own gradient.
-
-    `array` is (N, T, features) or (N, T); the result has the same shape, and may share memory with `array`.
-    """
-    if lengths is None:
-        return xp.flip(array, axis=1)
-    rows, time = array.shape[:2]
-    length = xp.asarray(lengths, device=array.device)[:, None]  # (N, 1)
-    t = xp.arange(time, dtype=length.dtype, device=array.device)[None, :]  # (1, T)
-    source = xp.where(t < length, length - 1 - t, t)  # (N, T)
-    source += time * xp.arange(rows, dtype=length.dtype, device=array.device)[:, None]
-    flat = xp.reshape(array, (rows * time, *array.shape[2:]))
-    return xp.reshape(xp.take(flat, xp.reshape(source, (rows * time,)), axis=0), array.shape)

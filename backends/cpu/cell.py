@@ -1,4 +1,4 @@
-"""A recurrent layer in one direction, by the compiled kernels: the signature of `xlstm.cells`.
+"""A cell over whole sequences, by the compiled kernels: the signature of `xlstm.cells`.
 
 The caller has checked the arguments (`xlstm.layers` does); what is checked again in module.cpp only keeps a mistake
 from reading outside of an array. Shapes: N batch, T time, D features, H hidden, V tokens.
@@ -22,7 +22,7 @@ the table of embedded ones, with those in use alone; V; and which are in use, wh
 A plain tuple: a named one takes ten times as long to make, and small training steps notice."""
 
 
-class CompiledLayer:
+class CompiledCell:
     """The kernels of one cell, dtype and instruction set.
 
     Parameters
@@ -41,6 +41,13 @@ class CompiledLayer:
         self.which, self.dtype = which, np.dtype(dtype)
         self.has_c = cell == "lstm"
         self.has_bfloat16: bool = kernels.has_bfloat16(which)
+
+    needs_context = False
+    """It runs wherever it is called."""
+
+    def order(self, xp: Any, lengths: list[int] | None, rows: int, time: int, device: Any) -> Any:
+        """What `forward` takes for its `lengths`."""
+        return lengths
 
     def pack(self, params: Mapping[str, Host], bfloat16: bool = False) -> Any:
         """The parameters in the order in which the kernels read them, a copy: for `forward`'s `packed`.
@@ -73,9 +80,11 @@ class CompiledLayer:
         keep: bool = True,
         reverse: bool = False,
         outputs: bool = True,
+        out: Host | None = None,
+        column: int = 0,
         packed: Any = None,
     ) -> tuple[Host | None, Any, Tape | None]:
-        """As in `xlstm.cells.lstm.forward`. `packed`, of the same parameters, saves packing them."""
+        """As in `xlstm.cells.walk.forward`. `packed`, of the same parameters, saves packing them."""
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         D, H = weight_ih.shape[1], weight_hh.shape[1]
         ids = table = chosen = None
@@ -105,12 +114,14 @@ class CompiledLayer:
                     table = table[chosen]
             ids = np.require(ids, np.int64, ["C", "A"])
         h0, c0 = (state or (None, None)) if self.has_c else (state, None)
-        all_h = np.empty((N, T, H), self.dtype) if outputs else None
+        all_h = out
+        if outputs and out is None:
+            all_h = np.empty((N, T, H), self.dtype)
         h = np.empty((N, H), self.dtype)
         c = np.empty((N, H), self.dtype) if self.has_c else None
         tape = self._forward(
             self.which,
-            (N, T, D, H, V, V > 0 and table is None, reverse, keep, H, 0),
+            (N, T, D, H, V, V > 0 and table is None, reverse, keep, H if out is None else out.shape[2], column),
             lengths,
             x,
             ids,
@@ -140,8 +151,9 @@ class CompiledLayer:
         accumulate: bool = True,
         add_rows: Any = None,
         state_gradient: bool = True,
+        column: int | None = None,
     ) -> tuple[Host | None, Any, Mapping[str, Host]]:
-        """As in `xlstm.cells.lstm.backward`; `add_rows` is not needed."""
+        """As in `xlstm.cells.walk.backward`; `add_rows` is not needed."""
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         H = weight_hh.shape[1]
         kept, (N, T), tokens, table, vocabulary, chosen = tape
@@ -163,8 +175,8 @@ class CompiledLayer:
         dc0 = np.empty((N, H), self.dtype) if state_gradient and self.has_c else None
         self._backward(
             kept,
-            H,
-            0,
+            H if d_outputs is None else d_outputs.shape[2],
+            column or 0,
             table if table is None else _contiguous(table),
             None if dx is None and d_table is None else weight_ih,
             weight_hh,

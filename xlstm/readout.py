@@ -1,0 +1,236 @@
+"""What the head sees of a sequence: one vector of F numbers, or one for each step; forward and backward.
+
+A readout gets the outputs of the last layer, or its final states, and gives the features. The mean, the maximum and the
+attention go over the valid steps alone. `carried` does the same for a sequence that comes in parts.
+
+Shapes: N batch, T time, F features (S·H, the directions side by side).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .namespace import Array, array_namespace
+
+Params = Mapping[str, Array]
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Seen(NamedTuple):
+    """What a readout is given of a batch."""
+
+    outputs: Array | None  # (N, T, F), zero after a row's length; None for a readout with needs_outputs False
+    finals: list[Array]  # (N, H) of each direction: the last layer's h after its last valid step
+    valid: Array | None  # (N, T), whether a step is; None where all are, or for a readout with needs_outputs False
+
+
+class Gradient(NamedTuple):
+    """The gradient of what a readout was given: the one that it does not use is None."""
+
+    outputs: Array | None  # (N, T, F)
+    finals: list[Array] | None
+
+
+class Final:
+    """The final valid step: of each direction its own last one, which in reverse is the first of the sequence.
+
+    features = [h_T of the forward direction, h_1 of the reverse one]
+    """
+
+    needs_outputs = False
+    each_step = False
+
+    def shapes(self, F: int) -> Shapes:
+        return {}
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(*seen.finals)
+        hs = seen.finals
+        return (hs[0] if len(hs) == 1 else xp.concat(hs, axis=1)), len(hs)  # (N, F)
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        H = d_features.shape[1] // saved
+        return Gradient(None, [d_features[:, k * H : (k + 1) * H] for k in range(saved)]), {}
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        return self.forward(params, seen)[0], None
+
+
+class Steps:
+    """Every step: features (N, T, F), zero after a row's length."""
+
+    needs_outputs = True
+    each_step = True
+
+    def shapes(self, F: int) -> Shapes:
+        return {}
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        return seen.outputs, seen.valid
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        return Gradient(d_features if saved is None else _where_valid(saved, d_features), None), {}
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        return seen.outputs, None
+
+
+class Mean:
+    """The mean over the valid steps.
+
+    features = Σ_t h_t / T
+    """
+
+    needs_outputs = True
+    each_step = False
+
+    def shapes(self, F: int) -> Shapes:
+        return {}
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(seen.outputs)
+        length = _lengths(seen)  # (N, 1)
+        # After a row's length stands zero, which adds nothing.
+        return xp.sum(seen.outputs, axis=1) / length, (seen.outputs.shape, seen.valid, length)
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        xp = array_namespace(d_features)
+        shape, valid, length = saved
+        each = xp.broadcast_to((d_features / length)[:, None, :], shape)  # (N, T, F): every step has the same part
+        return Gradient(each if valid is None else _where_valid(valid, each), None), {}
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(seen.outputs)
+        total, length = xp.sum(seen.outputs, axis=1), _lengths(seen)
+        if carry is not None:
+            total, length = total + carry[0], length + carry[1]
+        return total / length, (total, length)
+
+
+class Maximum:
+    """The largest value of each feature over the valid steps; the first of them where several are alike.
+
+    features = max_t h_t
+    """
+
+    needs_outputs = True
+    each_step = False
+
+    def shapes(self, F: int) -> Shapes:
+        return {}
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(seen.outputs)
+        candidates = _lowest_where_invalid(seen)
+        return xp.max(candidates, axis=1), (seen.outputs.shape, xp.argmax(candidates, axis=1))  # (N, F) each
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        xp = array_namespace(d_features)
+        (N, T, F), winner = saved
+        t = xp.arange(T, dtype=winner.dtype, device=winner.device)[None, :, None]
+        won = t == winner[:, None, :]  # (N, T, F): the step that gave the maximum gets all of its gradient
+        spread = xp.broadcast_to(d_features[:, None, :], (N, T, F))
+        return Gradient(xp.where(won, spread, xp.zeros_like(spread)), None), {}
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(seen.outputs)
+        largest = xp.max(_lowest_where_invalid(seen), axis=1)
+        if carry is not None:
+            largest = xp.maximum(largest, carry)
+        return largest, largest
+
+
+class Attention:
+    """A mean over the valid steps, weighted by how well each agrees with a learned query q (F,).
+
+    a_t = softmax_t(h_t · q),  features = Σ_t a_t · h_t
+
+    The query starts at zero, which is the plain mean. Bahdanau, Cho and Bengio, "Neural Machine Translation by Jointly
+    Learning to Align and Translate" (2015), with the score of Luong, Pham and Manning (2015) for a single query.
+    """
+
+    needs_outputs = True
+    each_step = False
+
+    def shapes(self, F: int) -> Shapes:
+        return {"query": (F,)}
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(seen.outputs, params["query"])
+        e, _ = _exponentials(xp, params["query"], seen)
+        a = e / xp.sum(e, axis=1, keepdims=True)  # (N, T), zero after a row's length
+        features = _weighted(xp, a, seen.outputs)  # (N, F)
+        return features, (seen.outputs, a, features)
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        outputs, a, features = saved
+        query = params["query"]
+        xp = array_namespace(d_features, outputs, query)
+        N, T, F = outputs.shape
+        # Of the softmax: d_score = a * (d_a - Σ a · d_a); here d_a_t = h_t · d_features, so the sum needs no steps.
+        d_a = xp.sum(outputs * d_features[:, None, :], axis=2)  # (N, T)
+        d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])  # (N, T)
+        d_outputs = a[:, :, None] * d_features[:, None, :] + d_score[:, :, None] * query  # (N, T, F)
+        d_query = xp.reshape(d_score, (1, N * T)) @ xp.reshape(outputs, (N * T, F))  # (1, F)
+        return Gradient(d_outputs, None), {"query": d_query[0, :]}
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(seen.outputs, params["query"])
+        e, largest = _exponentials(xp, params["query"], seen)
+        total, weighted = xp.sum(e, axis=1)[:, None], _weighted(xp, e, seen.outputs)  # (N, 1), (N, F)
+        if carry is not None:  # both brought to the larger of the two maxima
+            before, total_before, weighted_before = carry
+            common = xp.maximum(largest, before)
+            new, old = xp.exp(largest - common), xp.exp(before - common)  # (N, 1)
+            total, weighted = new * total + old * total_before, new * weighted + old * weighted_before
+            largest = common
+        return weighted / total, (largest, total, weighted)
+
+
+READOUTS: dict[str, Any] = {
+    "final": Final(),
+    "steps": Steps(),
+    "mean": Mean(),
+    "max": Maximum(),
+    "attention": Attention(),
+}
+"""Every readout by its name. They keep nothing: what `forward` saves for `backward` is handed out."""
+
+
+def _where_valid(valid: Array, array: Array) -> Array:
+    """(N, T, F), zero after each row's length."""
+    xp = array_namespace(array, valid)
+    return xp.where(valid[:, :, None], array, xp.zeros_like(array))
+
+
+def _lengths(seen: Seen) -> Array:
+    """(N, 1), of the outputs' dtype."""
+    xp, outputs = array_namespace(seen.outputs), seen.outputs
+    if seen.valid is None:
+        N, T, _ = outputs.shape  # type: ignore[union-attr]
+        return xp.full((N, 1), float(T), dtype=outputs.dtype, device=outputs.device)  # type: ignore[union-attr]
+    return xp.sum(xp.astype(seen.valid, outputs.dtype), axis=1, keepdims=True)  # type: ignore[union-attr]
+
+
+def _lowest_where_invalid(seen: Seen) -> Array:
+    """The outputs (N, T, F), below every valid one after each row's length."""
+    if seen.valid is None:
+        return seen.outputs
+    xp, outputs = array_namespace(seen.outputs), seen.outputs
+    return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))
+
+
+def _exponentials(xp: Any, query: Array, seen: Seen) -> tuple[Array, Array]:
+    """exp(score - largest score) (N, T), zero after each row's length, and the largest score (N, 1)."""
+    N, T, F = seen.outputs.shape  # type: ignore[union-attr]
+    score = xp.reshape(xp.reshape(seen.outputs, (N * T, F)) @ query, (N, T))
+    if seen.valid is not None:
+        score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))
+    largest = xp.max(score, axis=1, keepdims=True)
+    return xp.exp(score - largest), largest
+
+
+def _weighted(xp: Any, weights: Array, outputs: Array) -> Array:
+    """Σ_t weights (N, T) · outputs (N, T, F): (N, F)."""
+    return xp.sum(weights[:, :, None] * outputs, axis=1)

@@ -1,0 +1,416 @@
+"""What every recurrent layer has in common: it validates, documents and moves; the arithmetic is its stack's.
+
+The layers by their names stand in `xlstm.layers`.
+
+Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from . import backends, params
+from .backends import Backend
+from .namespace import Array, library
+from .prepared import PreparedLayer
+from .seeds import generator
+from .stack import Sizes, Stack, Tape, checked, start
+
+DTYPES = ("float32", "float64")
+
+Self = TypeVar("Self", bound="RecurrentLayer")
+
+
+class RecurrentLayer:
+    """What LSTM, GRU and RNN have in common; use one of these.
+
+    A subclass for a cell of one's own needs the cell's name in the registry as `cell`: see `xlstm.cells.register`.
+    """
+
+    cell: ClassVar[str]
+    parameters: params.Parameters
+    gradients: params.Parameters
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        dtype: str = "float32",
+        device: str | None = None,
+        seed: Any = None,
+        init: str = "orthogonal",
+        kernels: str = "auto",
+    ) -> None:
+        self._configure(input_size, hidden_size, num_layers, bidirectional, dropout, dtype, init, kernels)
+        self._generator = generator(seed)
+        backend = backends.select(device, default="cpu", flops_per_step=self.sizes.flops_per_step())
+        choice = backends.find(self._cell_name(), backend, self.dtype, kernels)  # refuses before anything is drawn
+        values = params.zeros(self.sizes.shapes(), np.zeros(0, self.dtype))
+        start(self.sizes, init, self._generator, values)
+        self._place(backend, values.flat, choice)
+
+    def _configure(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        dropout: float,
+        dtype: str,
+        init: str,
+        kernels: str,
+    ) -> None:
+        """Check the constructor's arguments and keep them."""
+        self.input_size = _positive("input_size", input_size)
+        self.hidden_size = _positive("hidden_size", hidden_size)
+        self.num_layers = _positive("num_layers", num_layers)
+        self.bidirectional = bool(bidirectional)
+        self.dropout = checked(dropout, init)
+        self.dtype = dtype_name(dtype)
+        self.init = init
+        self.requested_kernels = kernels
+
+    @classmethod
+    def of_values(cls: type[Self], values: Mapping[str, Any], device: str | None, kernels: str = "auto") -> Self:
+        """One layer in one direction with these host values of `weight_ih`, `weight_hh`, `bias` and what else it has.
+
+        Their dtype becomes the layer's.
+        """
+        layer = object.__new__(cls)
+        D, H = values["weight_ih"].shape[1], values["weight_hh"].shape[1]
+        layer._configure(D, H, 1, False, 0.0, str(values["weight_hh"].dtype), "orthogonal", kernels)
+        layer._generator = generator(None)
+        backend = backends.select(device, default="cpu", flops_per_step=layer.sizes.flops_per_step())
+        host = params.zeros(layer.sizes.shapes(), np.zeros(0, layer.dtype))
+        for name, value in values.items():
+            host[f"{name}_l0"] = value
+        layer._place(backend, host.flat)
+        return layer
+
+    # ------------------------------------------------------------ where it lives
+
+    def _cell_name(self) -> str:
+        """The name of the cell's record."""
+        return self.cell
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the layer is made of."""
+        return Sizes(self._cell_name(), self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
+
+    def _place(self, backend: Backend, host_values: Any, choice: backends.Choice | None = None) -> None:
+        """Put the parameters on this backend's device and build the stack on them."""
+        sizes = self.sizes
+        with backend.current():
+            self.parameters = params.Parameters(sizes.shapes(), backend.from_host(host_values))
+            self.gradients = params.zeros(self.parameters.shapes, self.parameters.flat)
+        choice = choice or backends.find(sizes.cell, backend, self.dtype, self.requested_kernels)
+        self.stack = Stack(sizes, self.dropout, self.dtype, backend, choice, self.parameters, self.gradients)
+        self.backend, self.device, self.kernels = backend, backend.device, choice.kernels
+        self._record = self.stack.record
+        self._several_states = len(self._record.states) > 1
+
+    def to(self: Self, device: str | None) -> Self:
+        """A copy of the layer on another device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`. Its gradients are zero.
+
+        Raises
+        ------
+        RuntimeError
+            If that device cannot be used; the message says what is missing.
+        """
+        target = backends.select(device, default="cpu", flops_per_step=self.sizes.flops_per_step())
+        host = self.backend.to_host(self.parameters.flat)
+        other: Self = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._generator = copy.deepcopy(self._generator)
+        other._place(target, host)
+        return other
+
+    def twin(self: Self, dtype: str, dropout: float) -> Self:
+        """A layer of the same sizes on the same device, of another dtype and dropout, its parameters zero.
+
+        It runs on compiled kernels if they exist for that dtype, unless this layer refuses them.
+        """
+        other: Self = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.dtype, other.dropout = dtype_name(dtype), dropout
+        other.requested_kernels = "reference" if self.requested_kernels == "reference" else "auto"
+        other._generator = generator(None)
+        other._place(self.backend, params.zeros(self.sizes.shapes(), np.zeros(0, other.dtype)).flat)
+        return other
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        return self.to(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle holds host arrays: it opens on a machine without the GPU if the layer is moved to the CPU first.
+        made_anew = ("backend", "gradients", "stack", "_record")
+        state = {name: value for name, value in self.__dict__.items() if name not in made_anew}
+        return {**state, "parameters": self.backend.to_host(self.parameters.flat)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._place(backends.select(state["device"]), state["parameters"])
+
+    @property
+    def directions(self) -> int:
+        """2 for a bidirectional layer, else 1."""
+        return 2 if self.bidirectional else 1
+
+    # ------------------------------------------------------------ forward, backward
+
+    def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
+        """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
+        with self.stack.context():
+            x, N, _ = self._checked_input(x, None)
+            outputs, finals, _ = self.stack.forward(x, self.split_state("state", state, N), lengths)
+            return outputs, self.join_state(finals)
+
+    def forward(
+        self, x: Any, state: Any = None, lengths: Any = None, *, tokens: Any = None, seed: Any = None
+    ) -> tuple[Array, Any, Tape]:
+        """A whole batch of sequences, keeping what `backward` needs. Dropout is active.
+
+        Parameters
+        ----------
+        x
+            (N, T, D) real numbers on the layer's device, converted once to its dtype.
+        state
+            The initial state, zeros if None: (h, c) for an LSTM, h for a GRU or RNN, each (L·S, N, H) in the order l0,
+            l0_reverse, l1, …; either half of a pair may be None.
+        lengths
+            For each row how many of its T steps are valid: integers from 1 to T on the host. None means all. What
+            stands after a row's length is never used, NaN included.
+        tokens
+            In place of `x`, for models: (ids (N, T), table (V, D) or None for one-hot): see `xlstm.cells.projection`.
+        seed
+            Where the dropout masks are drawn from: a seed or a generator. None goes on with the layer's own generator.
+
+        Returns
+        -------
+        outputs : (N, T, S·H)
+            Of the last layer at every step, zero after a row's length.
+        state
+            Like `state`: after each row's last valid step (in the reverse direction that is its first).
+        tape
+            For `backward`.
+
+        Raises
+        ------
+        TypeError
+            If an array lives in another library or on another device than the parameters; if lengths are no integers.
+        ValueError
+            If a shape does not fit, or a length is outside 1 to T.
+        """
+        rng = self._generator if seed is None else generator(seed)
+        with self.stack.context():
+            x, N, _ = self._checked_input(x, tokens)
+            states = self.split_state("state", state, N)
+            outputs, finals, tape = self.stack.forward(x, states, lengths, tokens, rng, keep=True)
+            assert tape is not None
+            return outputs, self.join_state(finals), tape
+
+    def backward(
+        self, tape: Tape, d_outputs: Any = None, d_state: Any = None, input_gradient: bool = True
+    ) -> tuple[Array | None, Any]:
+        """The gradients of everything `forward` was given; those of the parameters go to `gradients`, overwritten.
+
+        The parameters are read as they are now: write to them after this call.
+
+        Parameters
+        ----------
+        tape
+            What this layer's `forward` returned.
+        d_outputs
+            (N, T, S·H), the loss's gradient with respect to the outputs, or None for zero.
+        d_state
+            The same with respect to the final state, in its form; it or either half of a pair may be None.
+        input_gradient
+            False returns None for dx and saves its cost.
+
+        Returns
+        -------
+        dx : (N, T, D) or None
+            Zero after a row's length.
+        d_state
+            The gradient of the initial state, in its form.
+        """
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape must be what forward returned, got {type(tape).__name__}.")
+        if tape.stack is not self.stack:
+            raise ValueError("this tape belongs to another layer: call forward and backward on the same one.")
+        N, T = tape.shape
+        with self.stack.context():
+            if d_outputs is not None:
+                d_outputs = self._own("d_outputs", d_outputs)
+                wanted = (N, T, self.sizes.output_size)
+                if tuple(d_outputs.shape) != wanted:
+                    raise ValueError(f"d_outputs must be {wanted}, got shape {tuple(d_outputs.shape)}.")
+            d_states = self.split_state("d_state", d_state, N)
+            dx, d_initial = self.stack.backward(tape, d_outputs, d_states, input_gradient)
+            return dx, self.join_state(d_initial)
+
+    # ------------------------------------------------------------ frozen, for inference
+
+    def prepare(self, precision: str | None = None) -> PreparedLayer:
+        """A frozen copy for inference: `outputs, state = call(x, state=None, lengths=None)`.
+
+        Later writes to the parameters do not change it. A sequence streams through it in steps or chunks if each call
+        is given the state that the one before returned.
+
+        Parameters
+        ----------
+        precision
+            None for the layer's own dtype. `"bfloat16"`: inputs, states and weights enter the products rounded to 8
+            bits of mantissa, the sums and all else stay float32: about twice the speed where the products count most,
+            and outputs whose error in the Frobenius norm is about 3e-3 a layer (a single one may be off by 2e-2).
+
+        Raises
+        ------
+        ValueError
+            If it is neither, or not for this dtype.
+        RuntimeError
+            If the CPU or the device cannot multiply in bfloat16.
+        """
+        return PreparedLayer(self.to(self.device), precision)
+
+    # ------------------------------------------------------------ arguments
+
+    def _checked_input(self, x: Any, tokens: Any) -> tuple[Array | None, int, int]:
+        """x as the stack takes it, N and T."""
+        if tokens is None:
+            x = self._own("x", x)
+            if x.ndim != 3 or x.shape[2] != self.input_size:
+                raise ValueError(
+                    f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
+                )
+            N, T, _ = x.shape
+        else:
+            N, T = tokens[0].shape
+        if N < 1 or T < 1:
+            raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
+        return x, N, T
+
+    def _is_own(self, values: Any) -> bool:
+        """Whether it is an array just like the parameters, and needs no conversion."""
+        like = self.parameters.flat
+        return type(values) is type(like) and values.dtype == like.dtype and self.backend.owns(values)
+
+    def _own(self, name: str, values: Any) -> Array:
+        """`values` as an array of the layer's dtype; TypeError where it lives elsewhere or is not real."""
+        backend, xp = self.backend, self.backend.namespace
+        like = self.parameters.flat
+        if self._is_own(values):
+            return values
+        if not backend.owns(values):
+            try:
+                kind = library(values)
+            except TypeError:
+                if (
+                    hasattr(values, "__array_namespace__")
+                    or hasattr(values, "__dlpack__")
+                    or backend.library != "numpy"
+                ):
+                    raise
+                kind = "numpy"
+                try:
+                    values = np.asarray(values)
+                except ValueError:
+                    raise ValueError(
+                        f"{name} is a ragged list: pad its rows to one array (N, T, {self.input_size}), give lengths."
+                    ) from None
+            if not backend.owns(values):
+                raise TypeError(
+                    f"{name} is a {kind} array on {getattr(values, 'device', 'cpu')}, but the parameters are "
+                    f"{backend.library} arrays on {backend.device}. Convert {name}, or move the layer with "
+                    "layer.to('cpu') or layer.to('cuda')."
+                )
+        elif type(values) is not type(like):
+            library(values)  # refuses masked arrays, whose masks would be lost, and matrices
+        if values.dtype == like.dtype:
+            return values
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}.")
+        with np.errstate(over="ignore", invalid="ignore"):
+            return xp.astype(values, like.dtype)
+
+    def split_state(self, name: str, state: Any, rows: int) -> list[Any]:
+        """A state or its gradient as users have it, checked → those of each layer and direction, for the cell."""
+        record, K = self._record, len(self.stack.of_cells)
+        if state is None:
+            return [None] * K
+        if not self._several_states:
+            if isinstance(state, (tuple, list)):
+                raise ValueError(
+                    f"{name} of an {type(self).__name__} is one array, {record.states[0]} (layers·directions, batch, "
+                    f"hidden); got {type(state)}."
+                )
+            return self._own_state(name, "", state, rows)
+        if type(state) is not tuple or len(state) != len(record.states):
+            state = record.split(f"{name} of an {type(self).__name__}", state)
+        d = "d" if name == "d_state" else ""
+        parts = [
+            self._own_state(name, f"'s {d}{part_name}", part, rows)
+            for part_name, part in zip(record.states, state, strict=True)
+        ]
+        return list(zip(*parts, strict=True))
+
+    def join_state(self, states: list[Any]) -> Any:
+        """The inverse of `split_state`: what the cells returned as users have it."""
+        if len(states) == 1:
+            if self._several_states:
+                return tuple([part[None, ...] for part in states[0]])
+            return states[0][None, ...]
+        xp = self.backend.namespace
+        if self._several_states:
+            return tuple([xp.stack(list(parts), axis=0) for parts in zip(*states, strict=True)])
+        return xp.stack(states, axis=0)
+
+    def _own_state(self, name: str, half_name: str, half: Any, rows: int) -> list[Array | None]:
+        K = len(self.stack.of_cells)
+        if half is None:
+            return [None] * K
+        if not self._is_own(half):
+            half = self._own(name + half_name, half)
+        if half.shape != (K, rows, self.hidden_size):
+            raise ValueError(
+                f"{name}{half_name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "
+                f"got shape {tuple(half.shape)}."
+            )
+        return [half[0, ...]] if K == 1 else [half[k, ...] for k in range(K)]
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
+            f"bidirectional={self.bidirectional}, dropout={self.dropout}, dtype={self.dtype!r}, "
+            f"device={self.device!r}, kernels={self.kernels!r})"
+        )
+
+
+def _positive(name: str, value: Any) -> int:
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+    if not 1 <= number < 2**31:
+        raise ValueError(f"{name} must be 1 or more, got {value!r}.")
+    return number
+
+
+def dtype_name(dtype: Any) -> str:
+    """`dtype` as "float32" or "float64"; ValueError where it is neither."""
+    try:
+        name = str(None if dtype is None else np.dtype(dtype).name)
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    return name

@@ -1,0 +1,355 @@
+"""Layers × directions × dropout on plain arrays: what lies between a cell and a layer or model.
+
+The arithmetic of one layer in one direction is a cell's, or a faster implementation with the same signature that
+`backends.find` names. A stack asks for it once, hands each layer and direction its parameters and states, and joins the
+results. It checks nothing: `layers` does for users, and a model knows what it passes.
+
+Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import backends, cells, params
+from .backends import Backend
+from .cells.sequence import check_lengths
+from .namespace import Array
+
+INITS = ("orthogonal", "pytorch")
+
+TYPICAL_ROWS = 32
+"""The batch that `device="auto"` reckons with where it cannot know the true one."""
+
+_NOTHING = nullcontext()
+
+
+class Sizes(NamedTuple):
+    """What a stack is made of."""
+
+    cell: str
+    input_size: int  # D
+    hidden_size: int  # H
+    num_layers: int = 1  # L
+    bidirectional: bool = False
+
+    @property
+    def directions(self) -> int:
+        """S: 2 for a bidirectional stack, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def record(self) -> cells.Cell:
+        """The cell's record."""
+        return cells.by_name(self.cell)
+
+    @property
+    def output_size(self) -> int:
+        """The width of the outputs, of all directions together."""
+        return self.directions * self.record.output_size(self.hidden_size)
+
+    def suffixes(self) -> list[str]:
+        """The endings of the parameters' names, in the order of the states: l0, l0_reverse, l1, …"""
+        return [f"l{layer}{end}" for layer in range(self.num_layers) for end in ("", "_reverse")[: self.directions]]
+
+    def input_sizes(self) -> list[int]:
+        """The width of what each layer and direction reads, in the same order."""
+        S = self.directions
+        return [self.input_size] * S + [self.output_size] * (S * (self.num_layers - 1))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter's shape by its name, in the order of the buffer."""
+        record = self.record
+        return {
+            f"{name}_{suffix}": shape
+            for suffix, D in zip(self.suffixes(), self.input_sizes(), strict=True)
+            for name, shape in record.shapes(D, self.hidden_size).items()
+        }
+
+    def parameter_count(self) -> int:
+        """How many numbers the parameters are; computed without making anything of the stack's size."""
+        record, S = self.record, self.directions
+
+        def of_cell(D: int) -> int:
+            return sum(map(math.prod, record.shapes(D, self.hidden_size).values()))
+
+        return S * (of_cell(self.input_size) + (self.num_layers - 1) * of_cell(self.output_size))
+
+    def flops_per_step(self, rows: int = TYPICAL_ROWS) -> float:
+        """Floating-point operations of the products of one time step of `rows` sequences, forward."""
+        record, H = self.record, self.hidden_size
+        first, other = record.flops(self.input_size, H), record.flops(self.output_size, H)
+        return rows * self.directions * (first + (self.num_layers - 1) * other)
+
+
+class Tape:
+    """What one forward call keeps for its backward call. Opaque, and of no use without its stack."""
+
+    __slots__ = ("cell_tapes", "dropout_masks", "shape", "stack")
+
+    def __init__(self, stack: Stack, shape: tuple[int, int]) -> None:
+        self.stack = stack
+        self.shape = shape  # N, T
+        self.cell_tapes: list[Any] = []  # one a layer and direction
+        self.dropout_masks: list[Array | None] = []  # one between each two layers
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a tape belongs to its layer and cannot be copied or saved: run forward again.")
+
+
+class Stack:
+    """Recurrent layers over given parameters.
+
+    Parameters
+    ----------
+    sizes
+        What it is made of.
+    dropout
+        The fraction of the outputs between two layers that a forward pass with a tape sets to zero.
+    dtype, backend
+        "float32" or "float64", and where the parameters live.
+    choice
+        Which implementation of the cell runs: what `backends.find` returned for it.
+    parameters, gradients
+        `Parameters` of the shapes of `sizes`, on the backend's device: the stack reads the ones and writes the others.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        dropout: float,
+        dtype: str,
+        backend: Backend,
+        choice: backends.Choice,
+        parameters: params.Parameters,
+        gradients: params.Parameters,
+    ) -> None:
+        self.sizes, self.dropout, self.dtype, self.backend = sizes, dropout, dtype, backend
+        self.parameters, self.gradients, self.choice = parameters, gradients, choice
+        self.record = sizes.record
+        self.compiled = choice.implementation is not None
+        """Whether a fast implementation runs."""
+        self.cell: Any = choice.implementation if self.compiled else self.record
+        self._needs_context = choice.needs_context
+        self._width = self.record.output_size(sizes.hidden_size)
+        names = self.record.shapes(1, 1)
+        self.of_cells = [{n: parameters[f"{n}_{suffix}"] for n in names} for suffix in sizes.suffixes()]
+        self._gradients_of_cells = [{n: gradients[f"{n}_{suffix}"] for n in names} for suffix in sizes.suffixes()]
+        self.packed: list[dict[str, Any]] = [{}] * len(self.of_cells)
+
+    def context(self) -> Any:
+        """What a pass runs in: the device made current, and no warnings of overflow in what nobody reads.
+
+        For compiled kernels of the CPU it is nothing: entering it would be a good part of a small pass.
+        """
+        if not self._needs_context:
+            return _NOTHING
+        stack = ExitStack()
+        stack.enter_context(self.backend.current())
+        # NaN and infinity in the input come out as NaN and infinity.
+        stack.enter_context(np.errstate(over="ignore", invalid="ignore"))
+        return stack
+
+    def pack(self, bfloat16: bool = False) -> None:
+        """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""
+        if self.compiled:
+            self.packed = [{"packed": self.cell.pack(of_cell, bfloat16)} for of_cell in self.of_cells]
+
+    # ------------------------------------------------------------ forward
+
+    def forward(
+        self,
+        x: Array | None,
+        states: list[Any],
+        lengths: Any,
+        tokens: Any = None,
+        rng: np.random.Generator | None = None,
+        keep: bool = False,
+        outputs: bool = True,
+    ) -> tuple[Array | None, list[Any], Tape | None]:
+        """The pass of a batch, inside `context`.
+
+        Parameters
+        ----------
+        x
+            (N, T, D), or None where there are tokens.
+        states
+            The initial state of each layer and direction, in the form of the cell, or None.
+        lengths
+            Integers from 1 to T on the host, or None.
+        tokens
+            (ids (N, T), table): see `xlstm.cells.projection`.
+        rng
+            Where the dropout masks are drawn from.
+        keep
+            Whether a backward pass follows; dropout is active only then.
+        outputs
+            Whether those of the last layer are made.
+
+        Returns
+        -------
+        outputs : (N, T, S·H) or None
+        finals
+            The final state of each layer and direction, in the form of the cell.
+        tape
+            None without `keep`.
+        """
+        N, T = x.shape[:2] if tokens is None else tokens[0].shape  # type: ignore[union-attr]
+        xp, like = self.backend.namespace, self.parameters.flat
+        S, L, width = self.sizes.directions, self.sizes.num_layers, self._width
+        if lengths is not None:
+            lengths = check_lengths(lengths, N, T)
+        order = self.cell.order(xp, lengths, N, T, like.device)
+        if keep:
+            backends.say_which_kernels(self.choice)
+        tape = Tape(self, (N, T)) if keep else None
+        finals, current = [], x
+        for layer in range(L):
+            if layer > 0:
+                tokens = None
+                if tape is not None:
+                    current, mask = self.drop(current, rng)
+                    tape.dropout_masks.append(mask)
+            wanted = outputs or layer < L - 1
+            options: dict[str, Any] = {}
+            if S == 2 and wanted:  # each direction writes its columns
+                options["out"] = xp.zeros((N, T, S * width), dtype=like.dtype, device=like.device)
+            for direction in range(S):
+                k = layer * S + direction
+                if direction and options:
+                    options["column"] = width
+                side, final, cell_tape = self.cell.forward(
+                    self.of_cells[k],
+                    current,
+                    states[k],
+                    order,
+                    tokens=tokens,
+                    keep=keep,
+                    reverse=direction == 1,
+                    outputs=wanted,
+                    **options,
+                    **self.packed[k],
+                )
+                finals.append(final)
+                if tape is not None:
+                    tape.cell_tapes.append(cell_tape)
+            current = side
+        return current, finals, tape
+
+    def drop(self, array: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+        """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
+        if self.dropout == 0 or rng is None:
+            return array, None
+        mask = self.backend.adopt(dropout_mask(rng, array.shape, self.dropout, self.dtype))
+        return array * mask, mask
+
+    # ------------------------------------------------------------ backward
+
+    def backward(
+        self,
+        tape: Tape,
+        d_outputs: Array | None,
+        d_states: list[Any],
+        input_gradient: bool = True,
+        state_gradient: bool = True,
+    ) -> tuple[Array | None, list[Any]]:
+        """The gradients of everything that `forward` was given, inside `context`.
+
+        Those of the parameters go to `gradients`, overwritten. `d_outputs` is (N, T, S·H) or None; `d_states` are in
+        the form of `states`.
+
+        Returns
+        -------
+        dx : (N, T, D) or None
+            For embedded tokens, the gradient of the table.
+        d_states
+            In the form of `states`; without `state_gradient` all None.
+        """
+        S, L, width = self.sizes.directions, self.sizes.num_layers, self._width
+        d_initial: list[Any] = [None] * (L * S)
+        for layer in reversed(range(L)):
+            d_input = None
+            for direction in range(S):
+                k = layer * S + direction
+                dx, d_initial[k], _ = self.cell.backward(
+                    self.of_cells[k],
+                    tape.cell_tapes[k],
+                    d_outputs,
+                    d_states[k],
+                    input_gradient or layer > 0,
+                    into=self._gradients_of_cells[k],
+                    accumulate=False,
+                    add_rows=self.backend.add_rows,
+                    state_gradient=state_gradient,
+                    column=direction * width if S > 1 else None,
+                )
+                d_input = dx if d_input is None else d_input + dx
+            d_outputs = d_input
+            if layer > 0 and tape.dropout_masks[layer - 1] is not None:
+                d_outputs = d_outputs * tape.dropout_masks[layer - 1]  # type: ignore[operator]
+        return d_outputs, d_initial
+
+
+# ---------------------------------------------------------------- the start of the parameters
+
+
+def checked(dropout: Any, init: Any) -> float:
+    """`dropout` as a float; ValueError where it or `init` is not what a layer or model can be built with."""
+    if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}.")
+    if init not in INITS:
+        raise ValueError(f"init must be one of {INITS}, got {init!r}.")
+    return float(dropout)
+
+
+def start(sizes: Sizes, init: str, rng: np.random.Generator, values: params.Parameters) -> None:
+    """Write the start of the parameters into host arrays, drawn in float64 and rounded once.
+
+    "orthogonal": each gate's recurrent matrix orthogonal (Saxe, McClelland and Ganguli, 2014), its input matrix uniform
+    as Glorot and Bengio (2010) have it, the bias as the cell says. "pytorch": all uniform in ±1/√H, and a bias that
+    stands for PyTorch's two the sum of two such draws.
+    """
+    record, H = sizes.record, sizes.hidden_size
+    limit = H**-0.5
+    for name, view in values.items():
+        if init == "pytorch":
+            drawn = rng.uniform(-limit, limit, view.shape)
+            if name.startswith("bias_l"):
+                drawn[: record.biases_in_one * H] += rng.uniform(-limit, limit, record.biases_in_one * H)
+            view[...] = drawn
+        elif name.startswith("weight_ih_"):
+            glorot = (6 / (view.shape[1] + H)) ** 0.5
+            view[...] = rng.uniform(-glorot, glorot, view.shape)
+        elif name.startswith("weight_hh_"):
+            for gate in range(view.shape[0] // H):
+                view[gate * H : (gate + 1) * H] = _orthogonal(H, rng)
+        elif name.startswith("bias_l"):
+            record.start_bias(view)
+        else:
+            view[...] = 0
+
+
+def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    q, r = np.linalg.qr(rng.standard_normal((size, size)))
+    # The signs make it uniform over all rotations: Mezzadri, "How to generate random matrices …" (2007).
+    signed: np.ndarray[Any, Any] = q * np.sign(np.diag(r))
+    return signed
+
+
+def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], dropout: float, dtype: str) -> np.ndarray[Any, Any]:
+    """What dropout multiplies an array with: zeros, and elsewhere what makes the mean 1.
+
+    16 random bits decide on each number: a float each takes three times as long, and is a good part of a small training
+    step. The fraction is therefore rounded to a multiple of 2**-16, below 1.
+    """
+    size = math.prod(shape)
+    words = rng.integers(0, 2**64, -(-size // 4), dtype=np.uint64).astype("<u8", copy=False)
+    bits = words.view("<u2")[:size].reshape(shape)
+    dropped = min(round(dropout * 2**16), 2**16 - 1)  # of 2**16 numbers
+    mask = (bits >= dropped).astype(dtype)
+    mask *= 2**16 / (2**16 - dropped)
+    return mask
