@@ -23,7 +23,7 @@ def ours(cell: type, layers: int, bidirectional: bool, dtype: str) -> Any:
 def theirs(cell: type, layers: int, bidirectional: bool, dtype: str, **options: Any) -> Any:
     torch = peer("torch")
     torch.manual_seed(0)
-    kind = {xlstm.LSTM: torch.nn.LSTM, xlstm.RNN: torch.nn.RNN}[cell]
+    kind = {xlstm.LSTM: torch.nn.LSTM, xlstm.RNN: torch.nn.RNN, xlstm.GRU: torch.nn.GRU}[cell]
     return kind(3, 4, layers, bidirectional=bidirectional, batch_first=True, dtype=getattr(torch, dtype), **options)
 
 
@@ -37,7 +37,7 @@ def assert_same_outputs(layer: Any, module: Any, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("layers", "bidirectional"), STACKS)
-@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN])
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
 def test_to_torch_loads_and_gives_the_same_outputs(cell, layers, bidirectional, dtype):
     torch = peer("torch")
     layer, module = ours(cell, layers, bidirectional, dtype), theirs(cell, layers, bidirectional, dtype)
@@ -50,7 +50,7 @@ def test_to_torch_loads_and_gives_the_same_outputs(cell, layers, bidirectional, 
 
 
 @pytest.mark.parametrize(("layers", "bidirectional"), STACKS)
-@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN])
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
 def test_from_torch_adds_the_two_biases(cell, layers, bidirectional, dtype):
     module = theirs(cell, layers, bidirectional, dtype)
     layer = ours(cell, layers, bidirectional, dtype)
@@ -62,7 +62,7 @@ def test_from_torch_adds_the_two_biases(cell, layers, bidirectional, dtype):
     assert_same_outputs(layer, module, dtype)
 
 
-@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN])
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
 def test_a_module_without_biases_has_biases_of_zero(cell, dtype):
     module = theirs(cell, 2, True, dtype, bias=False)
     layer = ours(cell, 2, True, dtype)
@@ -74,9 +74,10 @@ def test_a_module_without_biases_has_biases_of_zero(cell, dtype):
     assert_same_outputs(layer, module, dtype)
 
 
-def test_there_and_back_is_the_same(dtype):
+@pytest.mark.parametrize("cell", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
+def test_there_and_back_is_the_same(cell, dtype):
     """Host arrays will do: no PyTorch is needed."""
-    layer = ours(xlstm.LSTM, 2, True, dtype)
+    layer = ours(cell, 2, True, dtype)
     state = to_torch(layer.parameters)
     assert all(type(values) is np.ndarray and values.dtype == dtype for values in state.values())
     back = from_torch(state)
