@@ -64,9 +64,9 @@ class Architecture(NamedTuple):
         """
         if min(self.input_size, self.hidden_size, self.num_layers, self.outputs, self.embedding_size or 1) < 1:
             raise ValueError("a size is below 1")
-        F = self.sizes.output_size
+        F: int = self.sizes.output_size
         embedding = self.input_size * (self.embedding_size or 0)
-        own = sum(math.prod(shape) for shape in READOUTS[self.readout].shapes(F).values())
+        own: int = sum(math.prod(shape) for shape in READOUTS[self.readout].shapes(F).values())
         return embedding + self.sizes.parameter_count() + own + self.outputs * (F + 1)
 
     def flops_per_step(self, rows: int = stack.TYPICAL_ROWS) -> float:

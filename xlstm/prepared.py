@@ -39,7 +39,8 @@ class PreparedLayer:
             result: tuple[Array, Any] | None = self._one_cell(x, state)
             if result is not None:
                 return result
-        return self._layer(x, state, lengths)
+        returned: tuple[Array, Any] = self._layer(x, state, lengths)
+        return returned
 
     def __reduce__(self) -> Any:
         return PreparedLayer, (self._layer, self._precision)

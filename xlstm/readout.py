@@ -20,15 +20,15 @@ Shapes = dict[str, tuple[int, ...]]
 class Seen(NamedTuple):
     """What a readout is given of a batch."""
 
-    outputs: Array | None  # (N, T, F), zero after a row's length; None for a readout with needs_outputs False
+    outputs: Array  # (N, T, F), zero after a row's length; None for a readout with needs_outputs False
     finals: list[Array]  # (N, H) of each direction: the last layer's h after its last valid step
-    valid: Array | None  # (N, T), whether a step is; None where all are, or for a readout with needs_outputs False
+    valid: Array  # (N, T), whether a step is; None where all are, or for a readout with needs_outputs False
 
 
 class Gradient(NamedTuple):
     """The gradient of what a readout was given: the one that it does not use is None."""
 
-    outputs: Array | None  # (N, T, F)
+    outputs: Array  # (N, T, F), or None
     finals: list[Array] | None
 
 
@@ -208,9 +208,9 @@ def _lengths(seen: Seen) -> Array:
     """(N, 1), of the outputs' dtype."""
     xp, outputs = array_namespace(seen.outputs), seen.outputs
     if seen.valid is None:
-        N, T, _ = outputs.shape  # type: ignore[union-attr]
-        return xp.full((N, 1), float(T), dtype=outputs.dtype, device=outputs.device)  # type: ignore[union-attr]
-    return xp.sum(xp.astype(seen.valid, outputs.dtype), axis=1, keepdims=True)  # type: ignore[union-attr]
+        N, T, _ = outputs.shape
+        return xp.full((N, 1), float(T), dtype=outputs.dtype, device=outputs.device)
+    return xp.sum(xp.astype(seen.valid, outputs.dtype), axis=1, keepdims=True)
 
 
 def _lowest_where_invalid(seen: Seen) -> Array:
@@ -223,7 +223,7 @@ def _lowest_where_invalid(seen: Seen) -> Array:
 
 def _exponentials(xp: Any, query: Array, seen: Seen) -> tuple[Array, Array]:
     """exp(score - largest score) (N, T), zero after each row's length, and the largest score (N, 1)."""
-    N, T, F = seen.outputs.shape  # type: ignore[union-attr]
+    N, T, F = seen.outputs.shape
     score = xp.reshape(xp.reshape(seen.outputs, (N * T, F)) @ query, (N, T))
     if seen.valid is not None:
         score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import xlstm
 from xlstm import cells, check_gradients
+from xlstm.layers import LAYERS
 
 from .. import oracle
 from ..peers import peer
@@ -464,7 +465,7 @@ def test_a_layer_with_values_of_ones_own():
         check_gradients(layer, params={"bias_l0": np.zeros(4)})
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "gru"])
 @pytest.mark.parametrize("fault", ["bias", "weight_hh", "dx", "state"])
 def test_a_fault_in_the_cell_is_caught_through_the_layer(monkeypatch, cell, fault):
     module = cells.CELLS[cell]
@@ -480,7 +481,7 @@ def test_a_fault_in_the_cell_is_caught_through_the_layer(monkeypatch, cell, faul
             d_params[fault][...] *= 1.001
         return dx, d_state, d_params
 
-    layer = {"lstm": xlstm.LSTM, "rnn": xlstm.RNN}[cell](2, 3, seed=0, kernels="reference")
+    layer = LAYERS[cell](2, 3, seed=0, kernels="reference")
     assert check_gradients(layer).passed
     monkeypatch.setattr(module, "backward", wrong)
     name = {"dx": "x", "state": "h0"}.get(fault, f"{fault}_l0")
@@ -519,7 +520,7 @@ SERIES = [np.random.default_rng(n).normal(size=(n % 3 + 1, 2)) for n in range(6)
 BINARY, THREE = [0, 1, 0, 1, 1, 0], ["x", "y", "z", "x", "y", "z"]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "gru"])
 @pytest.mark.parametrize(
     ("X", "options"),
     [(TEXTS, {}), (TEXTS, {"embedding_size": 2, "bidirectional": True}), (SERIES, {"num_layers": 2, "dropout": 0.5})],
