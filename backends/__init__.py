@@ -201,7 +201,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
             threads = cpu.threads()
             about = f"compiled: {', '.join(others)}; {threads} thread{'s' * (threads != 1)}"
             return Choice(layer, str(cpu.target), about)
-        reason = cpu.why_not()
+        reason = cpu.why_not(cell, dtype)
     else:
         reason = f"no compiled kernel of the {cell} cell for {backend.device} in {dtype} comes with this version"
     if kernels == "compiled":
