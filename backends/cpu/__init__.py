@@ -50,7 +50,7 @@ target = _choose()
 """The instruction set in use; None where there are no kernels."""
 
 
-def kernels() -> list[tuple[str, str, str]]:
+def compiled() -> list[tuple[str, str, str]]:
     """The names of all kernels that were compiled: instruction set, dtype and cell."""
     return [] if _kernels is None else list(_kernels.table())
 

@@ -1,5 +1,5 @@
-// The backward walk: the order of work of a whole cell over a whole batch, from the gradients of its results to those of
-// everything that it was given.
+// The backward walk: the order of work of a whole cell over a whole batch, from the gradients of its results to those
+// of everything that it was given.
 //
 // It goes in blocks of time, so that the gates' gradients of a block stay in the cache: each task goes back through the
 // block; then all threads add the block's share to the weight gradients. No sum depends on the number of threads.
