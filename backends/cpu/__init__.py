@@ -137,7 +137,8 @@ def force_cores(answer: str) -> None:
 
 def cores_found() -> tuple[int, int]:
     """How many calls found their cores near and how many apart, since `force_cores` or `set_threads`."""
-    return (0, 0) if _kernels is None else _kernels.cores()
+    near, apart = (0, 0) if _kernels is None else _kernels.cores()
+    return near, apart
 
 
 set_threads(None)
