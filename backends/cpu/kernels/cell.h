@@ -8,7 +8,8 @@
 //   C              the number of these columns
 //   activate       one step forward: the gates and the new state, from z and the state before
 //   differentiate  one step backward: dz and the gradient of the c before, from the gradients of the new state
-// The last two work on one tile of 16 units for some rows; lstm.h says what each argument is.
+// The last two work on one tile of 16 units for some rows; lstm.h says what each argument is. Neither is given the h of
+// the step before: a cell whose new h is partly the old one, as in a GRU, needs that argument in both walks.
 #pragma once
 
 #include "matrix.h"
