@@ -1,8 +1,8 @@
 """The compiled kernels of the CPU; everything else of the build is in pyproject.toml.
 
-backends/cpu/kernels.cpp is compiled once for each instruction set and dtype, so that one wheel runs on every CPU of its
-architecture: the best of them is chosen when the module is loaded. Without a GCC or Clang the package installs without
-kernels, and says so (`xlstm devices`).
+backends/cpu/kernels/kernels.cpp is compiled once for each instruction set and dtype, so that one wheel runs on every
+CPU of its architecture: the best of them is chosen when the module is loaded. Without a GCC or Clang the package
+installs without kernels, and says so (`xlstm devices`).
 """
 
 import os
@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -41,7 +42,7 @@ FLAGS = [
 
 
 class BuildKernels(build_ext):
-    """Compiles kernels.cpp for each target, then the module around them."""
+    """Compiles kernels/kernels.cpp for each target, then the module around them."""
 
     def run(self):
         # An editable installation runs the extension in the checkout: one of an earlier version must not stay there
@@ -67,7 +68,7 @@ class BuildKernels(build_ext):
 
         def compile_for(target, real, target_flags):
             return self.compiler.compile(
-                [f"{FOLDER}/kernels.cpp"],
+                [f"{FOLDER}/kernels/kernels.cpp"],
                 output_dir=os.path.join(self.build_temp, target, real),
                 macros=[("XLSTM_TARGET", target), ("XLSTM_REAL", real)],
                 extra_postargs=[*flags, "-fno-exceptions", "-fno-rtti", *(f for f in target_flags if f not in missing)],
@@ -99,12 +100,12 @@ class BuildKernels(build_ext):
         return True
 
 
-headers = [f"{FOLDER}/{name}.h" for name in ("kernels", "matrix", "schedule", "targets", "vector")]
+headers = [*glob(f"{FOLDER}/*.h"), *glob(f"{FOLDER}/kernels/*.h")]
 kernels = Extension(
     "xlstm.backends.cpu._kernels",
     [f"{FOLDER}/module.cpp"],
     language="c++",
-    depends=[*headers, f"{FOLDER}/kernels.cpp"],
+    depends=[*sorted(headers), f"{FOLDER}/kernels/kernels.cpp"],  # and so in the source distribution
     optional=True,  # without a compiler the package installs without it
 )
 setup(ext_modules=[] if sys.platform == "win32" else [kernels], cmdclass={"build_ext": BuildKernels})

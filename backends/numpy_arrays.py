@@ -44,9 +44,7 @@ class NumPyBackend:
         implementation = cpu.find_cell(cell, dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
-        if cpu.target is None:
-            return Fast(None, "", cpu.why_not(), mendable=True)
-        return Fast(None, "", f"no compiled kernels of the {cell} cell come with this version")
+        return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.target is None)
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

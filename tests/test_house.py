@@ -380,6 +380,16 @@ def test_lines_of_the_kernels_end_where_those_of_python_do():
     assert not found
 
 
+def test_the_kernels_stand_in_rooms():
+    """A file of them is short, and its first lines say what it decides."""
+    files = sorted(file for suffix in ("h", "cpp") for file in BACKENDS.rglob(f"*.{suffix}"))
+    assert len(files) > 20
+    for file in files:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 450, f"{file.relative_to(ROOT)} has {len(lines)} lines"
+        assert lines[0].startswith("// "), f"{file.relative_to(ROOT)} has no head"
+
+
 def test_the_tree_names_no_machine():
     # Put together here, so that this file does not hold them.
     folders = "|".join(("ro" + "ot", "wo" + "rk", "home/" + r"\w+", "Users/" + r"\w+", "t" + "mp"))

@@ -22,8 +22,6 @@ except ModuleNotFoundError:  # installed without a compiler
 except ImportError as error:  # built, but not for this system
     _kernels, _reason = None, f"could not be loaded ({error})"
 
-CELLS = ("lstm", "rnn")
-DTYPES = ("float32", "float64")
 REMEDY = (
     "install GCC or Clang with C++, then reinstall this package from its sources (pip install -v -e . in a checkout, "
     "which also shows why a compiler that is there failed)"
@@ -52,21 +50,21 @@ target = _choose()
 """The instruction set in use; None where there are no kernels."""
 
 
+def compiled() -> list[tuple[str, str, str]]:
+    """The names of all kernels that were compiled: instruction set, dtype and cell."""
+    return [] if _kernels is None else list(_kernels.table())
+
+
 def find_cell(cell: str, dtype: str) -> CompiledCell | None:
-    """The compiled cell of that name and dtype, or None where there is none."""
-    if target is None or cell not in CELLS:
-        return None
-    return CompiledCell(_kernels, _number(cell, dtype), cell, dtype)
+    """The compiled kernels of a cell and dtype, or None where there are none: `why_not` says why."""
+    found = None if target is None else _kernels.find(target, dtype, cell)
+    return None if found is None else CompiledCell(_kernels, found, dtype)
 
 
 def find_update(dtype: str) -> CompiledUpdate | None:
     """The compiled step of an optimiser, or None where there is none."""
-    return None if target is None else CompiledUpdate(_kernels, _number(CELLS[0], dtype))
-
-
-def _number(cell: str, dtype: str) -> int:
-    """By which the extension module knows the kernels of a cell and dtype for the chosen instruction set."""
-    return (list(targets()).index(str(target)) * len(DTYPES) + DTYPES.index(dtype)) * len(CELLS) + CELLS.index(cell)
+    found = None if target is None else _kernels.find_update(target, dtype)
+    return None if found is None else CompiledUpdate(_kernels, found)
 
 
 def about() -> str:
@@ -76,8 +74,10 @@ def about() -> str:
     return f"compiled: {', '.join(others)}; {number} thread{'s' * (number != 1)}"
 
 
-def why_not() -> str:
-    """Why there are no kernels, and what would change that."""
+def why_not(cell: str | None = None, dtype: str | None = None) -> str:
+    """Why there are no kernels, of any cell or of this one, and what would change that."""
+    if target is not None and cell is not None:
+        return f"no compiled kernels of the {cell} cell in {dtype} come with this version, the reference path runs"
     return f"the compiled kernels {_reason}, the reference path runs: {REMEDY}"
 
 
@@ -122,6 +122,21 @@ def _share_of_control_group() -> int | None:
         except OSError:
             return None
     return math.ceil(int(quota) / int(period)) if quota.isdigit() and period.isdigit() else None
+
+
+def force_cores(answer: str) -> None:
+    """Whether threads may share the steps of small batches: `"near"`, `"apart"`, or `"measured"`, as it is by itself.
+
+    For tests and `benchmarks/near_cores.py`: kernels/near_cores.h says what is measured. The results are the same bits.
+    """
+    if _kernels is not None:
+        _kernels.force_cores(answer)
+
+
+def cores_found() -> tuple[int, int]:
+    """How many calls found their cores near and how many apart, since `force_cores` or `set_threads`."""
+    near, apart = (0, 0) if _kernels is None else _kernels.cores()
+    return near, apart
 
 
 set_threads(None)

@@ -1,4 +1,4 @@
-"""A cell over whole sequences, by the compiled kernels: the signature of `xlstm.cells`.
+"""A cell, which is one recurrent layer in one direction, by the compiled kernels: the signature of `xlstm.cells`.
 
 The caller has checked the arguments (`xlstm.layers` does); what is checked again in module.cpp only keeps a mistake
 from reading outside of an array. Shapes: N batch, T time, D features, H hidden, V tokens.
@@ -29,25 +29,25 @@ class CompiledCell:
     ----------
     kernels
         The extension module.
-    which
-        The number by which it knows them.
-    cell, dtype
-        `"lstm"` or `"rnn"`, `"float32"` or `"float64"`.
+    found
+        What its `find` returned for their names.
+    dtype
+        `"float32"` or `"float64"`, as in those names.
     """
 
-    def __init__(self, kernels: Any, which: int, cell: str, dtype: str) -> None:
+    def __init__(self, kernels: Any, found: tuple[Any, bool, bool], dtype: str) -> None:
         self._forward, self._backward = kernels.forward, kernels.backward
         self._pack, self._frozen = kernels.pack, kernels.frozen
-        self.which, self.dtype = which, np.dtype(dtype)
-        self.has_c = cell == "lstm"
-        self.has_bfloat16: bool = kernels.has_bfloat16(which)
+        self._order, self._lengths = kernels.order, kernels.lengths
+        self._kernels, self.has_c, self.has_bfloat16 = found
+        self.dtype = np.dtype(dtype)
 
     needs_context = False
     """It runs wherever it is called."""
 
     def order(self, xp: Any, lengths: list[int] | None, rows: int, time: int, device: Any) -> Any:
-        """What `forward` takes for its `lengths`."""
-        return lengths
+        """What `forward` takes for its `lengths`, checked and sorted once for all calls that share a batch."""
+        return None if lengths is None else self._order(lengths, rows, time)
 
     def pack(self, params: Mapping[str, Host], bfloat16: bool = False) -> Any:
         """The parameters in the order in which the kernels read them, a copy: for `forward`'s `packed`.
@@ -56,7 +56,7 @@ class CompiledCell:
         """
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         return self._pack(
-            self.which, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], bfloat16
+            self._kernels, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], bfloat16
         )
 
     def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
@@ -66,7 +66,7 @@ class CompiledCell:
         types, shapes or orders of memory. Then `forward` is to be asked, or to say what is wrong. `packed` comes from
         `pack`.
         """
-        call: Callable[[Any, Any], Any] = self._frozen(self.which, packed, np.ndarray, np.empty, self.dtype)
+        call: Callable[[Any, Any], Any] = self._frozen(self._kernels, packed, np.ndarray, np.empty, self.dtype)
         return call
 
     def forward(
@@ -74,7 +74,7 @@ class CompiledCell:
         params: Mapping[str, Host],
         x: Host | None,
         state: Any = None,
-        lengths: list[int] | None = None,
+        lengths: Any = None,
         *,
         tokens: tuple[Host, Host | None] | None = None,
         keep: bool = True,
@@ -84,7 +84,11 @@ class CompiledCell:
         column: int = 0,
         packed: Any = None,
     ) -> tuple[Host | None, Any, Tape | None]:
-        """As in `xlstm.cells.walk.forward`. `packed`, of the same parameters, saves packing them."""
+        """As in `xlstm.cells.walk.forward`. `packed`, of the same parameters, saves packing them.
+
+        `lengths` is a list of integers, None where all rows are full, or what `order` made of them,
+        which saves checking and sorting the list in each of a batch's calls.
+        """
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         D, H = weight_ih.shape[1], weight_hh.shape[1]
         ids = table = chosen = None
@@ -99,7 +103,8 @@ class CompiledCell:
             if V > N * T and (packed is None or table is not None):
                 # Only the tokens in use: a projection of the whole vocabulary would cost more than one of the batch.
                 if lengths is not None:  # anything may stand in the padding
-                    ids = np.where(np.arange(T) < np.asarray(lengths)[:, None], ids, ids[:, :1])
+                    valid = lengths if isinstance(lengths, list) else self._lengths(lengths)
+                    ids = np.where(np.arange(T) < np.asarray(valid)[:, None], ids, ids[:, :1])
                 if ids.min() < 0 or ids.max() >= V:
                     raise IndexError(f"tokens from {ids.min()} to {ids.max()}: expected 0 to {V - 1}")
                 if keep:
@@ -120,7 +125,7 @@ class CompiledCell:
         h = np.empty((N, H), self.dtype)
         c = np.empty((N, H), self.dtype) if self.has_c else None
         tape = self._forward(
-            self.which,
+            self._kernels,
             (N, T, D, H, V, V > 0 and table is None, reverse, keep, H if out is None else out.shape[2], column),
             lengths,
             x,

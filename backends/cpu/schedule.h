@@ -1,36 +1,46 @@
-// From the lengths of a batch's rows to the order in which a layer goes through their steps.
+// From the lengths of a batch's rows to the order in which a walk goes through their steps.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace xlstm {
+
+// The lengths of one batch and its rows, longest first: the same for every layer and direction.
+struct Order {
+  long time;                     // T
+  std::vector<int64_t> lengths;  // of each row, from 1 to T
+  std::vector<long> rows;        // rows of the same length in the order given
+
+  Order(long T, std::vector<int64_t> given) : time(T), lengths(std::move(given)), rows(lengths.size()) {
+    for (size_t n = 0; n < rows.size(); ++n) rows[n] = n;
+    std::stable_sort(rows.begin(), rows.end(), [&](long a, long b) { return lengths[a] > lengths[b]; });
+  }
+};
+
+// About how many rows share the weights of a cell while these are in the cache. Weights of more than 8 MB come from
+// memory in every step: twice as many rows then share a reading of them.
+inline long rows_of_a_task(long gates, long D, long H) { return gates * H * (D + H) * 4 > (8 << 20) ? 64 : 32; }
 
 class OwnedSchedule {
  public:
   Schedule schedule;
 
-  // `lengths` has N entries from 1 to `time`, or is null where all rows are full. `rows_of_a_task` is about how many
-  // rows share the weights while these are in the cache; the tasks depend on nothing else, so that sums over them give
-  // the same bits on any number of threads.
-  OwnedSchedule(long rows, long time, const int64_t *lengths, bool reverse, long rows_of_a_task) {
+  // `order` is that of the batch, or null where all rows are full. The tasks depend on nothing but the number of rows
+  // and `rows_of_a_task`, so that sums over them give the same bits on any number of threads.
+  OwnedSchedule(long rows, long time, const Order *order, bool reverse, long rows_of_a_task) {
     const long tasks = count_tasks(rows, rows_of_a_task);
-    const long steps = lengths ? *std::max_element(lengths, lengths + rows) : time;
+    const long steps = order ? order->lengths[order->rows[0]] : time;
     numbers_.resize(2 * rows + (2 * tasks + 1) * (steps + 1));
     tasks_.resize(tasks);
     long *row = numbers_.data(), *origin = row + rows, *rest = origin + rows;
     long *offset = rest;
     rest += steps + 1;
 
-    std::vector<long> order;
-    if (lengths) {
-      order.resize(rows);
-      for (long n = 0; n < rows; ++n) order[n] = n;
-      std::stable_sort(order.begin(), order.end(), [&](long a, long b) { return lengths[a] > lengths[b]; });
-    }
     for (long j = 0, first = 0; j < tasks; ++j) {
       Task &task = tasks_[j];
       long *active = rest, *start = rest + steps + 1;
@@ -41,8 +51,8 @@ class OwnedSchedule {
       std::fill(active, active + steps + 1, 0);
       for (long b = 0; b < task.rows; ++b) {
         // Sorted rows are dealt out in turn: every task gets long ones and short ones.
-        const long n = lengths ? order[dealt(j, b, tasks, rows)] : first + b;
-        const long length = lengths ? lengths[n] : time;
+        const long n = order ? order->rows[dealt(j, b, tasks, rows)] : first + b;
+        const long length = order ? order->lengths[n] : time;
         row[first + b] = n;
         origin[first + b] = n * time + (reverse ? length - 1 : 0);
         ++active[length - 1];  // how many end with this step, for now

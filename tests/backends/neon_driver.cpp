@@ -1,10 +1,11 @@
 // One forward and one backward call of the kernels, for test_neon.py, which runs it under an emulator: it has no
 // Python there. Reads a description of the call from the standard input, writes the results to the standard output.
 //
-// Compiled with XLSTM_TARGET and XLSTM_REAL as kernels.cpp is, and linked with it.
+// Compiled with XLSTM_TARGET and XLSTM_REAL as kernels/kernels.cpp is, and linked with it. Its argument is the name of
+// a cell.
 //
-// In: 12 int64 (cell, N, T, D, H, V, one_hot, reverse, has_lengths, has_state, has_d_outputs, input_gradient), then
-// what they say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih,
+// In: 11 int64 (N, T, D, H, V, one_hot, reverse, has_lengths, has_state, has_d_outputs, input_gradient), then what they
+// say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih,
 // weight_hh, bias, h0, c0, d_outputs, dh, dc. An RNN has no c0 and dc, one-hot tokens have no table.
 // Out: outputs, h, c of a call that keeps its tape; the same of one that does not, with packed weights; then dh0, dc0,
 // d_weight_ih, d_weight_hh, d_bias, and dx or d_table where asked for.
@@ -14,7 +15,7 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "schedule.h"
 
 using real = XLSTM_REAL;
@@ -22,7 +23,8 @@ using namespace xlstm;
 
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
-extern const Kernels JOIN(kernels, XLSTM_TARGET, XLSTM_REAL)[];
+#define TABLE JOIN(kernels, XLSTM_TARGET, XLSTM_REAL)
+extern const Kernels TABLE;
 
 template <class T> static std::vector<T> read(long count) {
   std::vector<T> values(count);
@@ -41,12 +43,19 @@ static void *aligned(std::vector<char> &memory) { return (void *)(((uintptr_t)me
 static void write(const std::vector<real> &values) { std::fwrite(values.data(), sizeof(real), values.size(), stdout); }
 static const void *pointer(const std::vector<real> &values) { return values.empty() ? nullptr : values.data(); }
 
-int main() {
-  const auto n = read<int64_t>(12);
-  const long cell = n[0], N = n[1], T = n[2], D = n[3], H = n[4], V = n[5], GH = cell == 0 ? 4 * H : H;
-  const bool one_hot = n[6], reverse = n[7], has_lengths = n[8], has_state = n[9], has_d_outputs = n[10];
-  const bool input_gradient = n[11], has_c = cell == 0, embedded = V > 0 && !one_hot;
-  const Kernels &kernels = JOIN(kernels, XLSTM_TARGET, XLSTM_REAL)[cell];
+static const CellKernels &kernels_of(const char *cell) {
+  for (size_t k = 0; k < TABLE.cell_count; ++k)
+    if (!std::strcmp(TABLE.cells[k].cell, cell)) return TABLE.cells[k];
+  std::fprintf(stderr, "no cell is called %s\n", cell);
+  std::exit(2);
+}
+
+int main(int count, char **arguments) {
+  const CellKernels &kernels = kernels_of(count == 2 ? arguments[1] : "");
+  const auto n = read<int64_t>(11);
+  const long N = n[0], T = n[1], D = n[2], H = n[3], V = n[4], GH = kernels.gates * H;
+  const bool one_hot = n[5], reverse = n[6], has_lengths = n[7], has_state = n[8], has_d_outputs = n[9];
+  const bool input_gradient = n[10], has_c = kernels.has_c, embedded = V > 0 && !one_hot;
 
   const auto lengths = read<int64_t>(has_lengths ? N : 0);
   const auto ids = read<int64_t>(V ? N * T : 0);
@@ -56,7 +65,8 @@ int main() {
   const auto d_outputs = read<real>(has_d_outputs ? N * T * H : 0);
   const auto dh = read<real>(N * H), dc = read<real>(has_c ? N * H : 0);
 
-  const OwnedSchedule owned(N, T, has_lengths ? lengths.data() : nullptr, reverse, 32);
+  const Order order(T, lengths);
+  const OwnedSchedule owned(N, T, has_lengths ? &order : nullptr, reverse, 32);
   auto outputs = unwritten(N * T * H), h = unwritten(N * H), c = unwritten(has_c ? N * H : 0);
   Forward f = {};
   f.x = pointer(x), f.ids = V ? ids.data() : nullptr, f.table = pointer(table);
@@ -66,13 +76,13 @@ int main() {
   auto packed = scratch(kernels.packed_bytes(D, H, false));
   kernels.pack(f.weight_ih, f.weight_hh, f.bias, D, H, false, aligned(packed));
   std::vector<char> tape;
-  f.size.schedule = &owned.schedule, f.size.D = D, f.size.H = H, f.size.vocabulary = V, f.size.one_hot = one_hot;
-  f.size.threads = 1;
+  f.pass.schedule = &owned.schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
+  f.pass.threads = 1;
   for (bool keep : {true, false}) {
-    f.size.keep = keep;
+    f.pass.keep = keep;
     f.packed = keep ? nullptr : aligned(packed);
     if (keep) {
-      tape = scratch(kernels.tape_bytes(f.size));
+      tape = scratch(kernels.tape_bytes(f.pass));
       f.tape = aligned(tape);
     } else {
       f.tape = nullptr;
@@ -89,7 +99,7 @@ int main() {
   std::vector<real> d_weight_ih(GH * D), d_weight_hh(GH * H), d_bias(GH), d_table(embedded ? V * D : 0);
   auto dx = unwritten(V ? 0 : N * T * D);
   Backward b = {};
-  b.size = f.size, b.size.keep = true;
+  b.pass = f.pass, b.pass.keep = true;
   b.table = pointer(table), b.weight_ih = weight_ih.data(), b.weight_hh = weight_hh.data();
   b.tape = aligned(tape), b.initial_state = has_state;
   b.d_outputs = pointer(d_outputs), b.d_output_stride = H, b.dh = dh.data(), b.dc = pointer(dc);

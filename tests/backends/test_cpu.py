@@ -57,9 +57,7 @@ def _fresh_memory_is_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     def empty(shape: Any, dtype: Any) -> Any:
         return np.full(shape, np.nan, dtype)
 
-    monkeypatch.setattr(
-        sys.modules[cpu.CompiledLayer.__module__], "np", SimpleNamespace(**{**vars(np), "empty": empty})
-    )
+    monkeypatch.setattr(sys.modules[cpu.CompiledCell.__module__], "np", SimpleNamespace(**{**vars(np), "empty": empty}))
 
 
 # ---------------------------------------------------------------- one call, on any path
@@ -532,7 +530,7 @@ def test_many_tapes_are_independent(target, cell, dtype):
 
 def test_a_tape_outlives_its_layer_and_a_refused_call(target):
     case = random_case(np.random.default_rng(9), "lstm", "float64", (3, 4, 5, 6))
-    compiled = cpu.find_layer("lstm", "float64")
+    compiled = cpu.find_cell("lstm", "float64")
     params = oracle.of_cell(case.parameters, "l0")
     _, _, tape = compiled.forward(params, case.x)
     expected = cells.lstm.backward(params, cells.lstm.forward(params, case.x)[2], case.d_outputs)
@@ -540,7 +538,7 @@ def test_a_tape_outlives_its_layer_and_a_refused_call(target):
         compiled.backward(params, tape, case.d_outputs[:, :2])
     del compiled
     gc.collect()
-    dx, _, d_params = cpu.find_layer("lstm", "float64").backward(params, tape, case.d_outputs)
+    dx, _, d_params = cpu.find_cell("lstm", "float64").backward(params, tape, case.d_outputs)
     check({"dx": relative_error(dx, expected[0])}, GRADIENTS["float64"])
     check_all_gradients(d_params, expected[2], "float64")
 
@@ -555,8 +553,8 @@ def test_several_python_threads_share_a_layer(target):
 
     def once(x: Any) -> list[Any]:
         outputs, _, tape = layer.forward(x, None, big.lengths)
-        params, cell_tape = layer._of_cells[0], tape.cell_tapes[0]
-        dx, _, gradients = layer._cell.backward(params, cell_tape, big.d_outputs)  # into arrays of its own
+        params, cell_tape = layer.stack.of_cells[0], tape.cell_tapes[0]
+        dx, _, gradients = layer.stack.cell.backward(params, cell_tape, big.d_outputs)  # into arrays of its own
         return [outputs, layer(x)[0], dx, *gradients.values()]
 
     def several(x: Any) -> list[list[Any]]:
@@ -571,12 +569,66 @@ def test_several_python_threads_share_a_layer(target):
                     np.testing.assert_array_equal(ours, theirs)
 
 
+# ---------------------------------------------------------------- the order of a batch
+
+
+def order_of(lengths: Any, rows: int, time: int) -> Any:
+    """As every compiled cell makes it."""
+    return cpu.find_cell("lstm", "float32").order(np, lengths, rows, time, "cpu")
+
+
+@pytest.mark.parametrize("tokens", ["", "embedded", "a large vocabulary"])
+def test_an_order_serves_as_the_lengths_that_it_was_made_of(target, cell, dtype, tokens):
+    """The same bits in both directions and for cells of any size, whether or not the backward pass will follow."""
+    rng = np.random.default_rng(13)
+    N, T, lengths = 70, 6, [int(n) for n in rng.integers(1, 7, 70)]
+    order = order_of(lengths, N, T)
+    compiled = cpu.find_cell(cell, dtype)
+    for H in (5, 18):
+        vocabulary = {"": 0, "embedded": 9, "a large vocabulary": N * T + 5}[tokens]
+        case = random_case(rng, cell, dtype, (N, T, 7, H), lengths=lengths, vocabulary=vocabulary)
+        params = oracle.of_cell(case.parameters, "l0")
+        state, d_state = (
+            one_or_pair({name: values[0] for name, values in s.items()}) for s in (case.state, case.d_state)
+        )
+        for reverse in (False, True):
+            found = []
+            for given_as in (lengths, order):
+                options = {"tokens": None if case.ids is None else (case.ids, case.table), "reverse": reverse}
+                outputs, final, tape = compiled.forward(params, case.x, state, given_as, **options)
+                dx, d_initial, gradients = compiled.backward(params, tape, case.d_outputs, d_state)
+                called, called_final, _ = compiled.forward(params, case.x, state, given_as, keep=False, **options)
+                found.append(
+                    [{"outputs": outputs, "called": called, "dx": dx}, gradients]
+                    + [named(case.state, values) for values in (final, called_final, d_initial)]
+                )
+            assert_same(found[1], found[0])
+
+
+def test_an_order_of_a_full_batch_is_none(target):
+    assert order_of(None, 3, 4) is None
+
+
+def test_an_order_is_checked(target):
+    for lengths in ([2, 3], (1, 1, 1), [1, 1, 1.5]):
+        with pytest.raises(TypeError):
+            order_of(lengths, 3, 4)
+    for lengths in ([1, 1, 5], [0, 1, 1]):
+        with pytest.raises(ValueError, match="outside 1 to T"):
+            order_of(lengths, 3, 4)
+    case = random_case(np.random.default_rng(0), "lstm", "float32", (3, 5, 2, 2))
+    params = oracle.of_cell(case.parameters, "l0")
+    for order in (order_of([1, 2, 3], 3, 4), order_of([1, 2], 2, 5)):
+        with pytest.raises(ValueError, match="another batch than one of 3 rows and 5 steps"):
+            cpu.find_cell("lstm", "float32").forward(params, case.x, None, order)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_the_gradient_check_passes(target, cell, bidirectional, monkeypatch):
     used = []
-    backward = cpu.CompiledLayer.backward
+    backward = cpu.CompiledCell.backward
     monkeypatch.setattr(
-        cpu.CompiledLayer, "backward", lambda self, *a, **k: (used.append(self.dtype.name), backward(self, *a, **k))[1]
+        cpu.CompiledCell, "backward", lambda self, *a, **k: (used.append(self.dtype.name), backward(self, *a, **k))[1]
     )
     report = check_gradients(LAYERS[cell](5, 18, 2, bidirectional, seed=0, kernels="compiled", device="cpu"))
     assert report.passed
@@ -656,10 +708,30 @@ def test_a_target_that_this_cpu_lacks_is_an_error(monkeypatch):
 def test_the_report_names_the_target(target, cell, dtype):
     choice = backends.find(cell, numpy_arrays.BACKEND, dtype, "auto")
     assert choice.kernels == target
-    assert choice.layer is not None
+    assert choice.implementation is not None
     assert LAYERS[cell](2, 3, dtype=dtype, device="cpu").kernels == target
     assert {entry.kernels for entry in backends.report() if entry.device == "cpu"} == {target}
-    assert backends.find(cell, numpy_arrays.BACKEND, dtype, "reference").layer is None
+    assert backends.find(cell, numpy_arrays.BACKEND, dtype, "reference").implementation is None
+
+
+def test_what_was_compiled_is_found_by_its_names(target, cell, dtype):
+    assert (target, dtype, cell) in cpu.compiled()
+    for names in cpu.compiled():
+        assert names[0] in cpu.targets()
+        if names[0] == target:
+            assert cpu.find_cell(names[2], names[1]) is not None
+            assert cpu.find_update(names[1]) is not None
+
+
+def test_a_cell_without_kernels_runs_on_the_reference(target):
+    for cell, dtype in (("perceptron", "float32"), ("lstm", "float16")):
+        assert cpu.find_cell(cell, dtype) is None
+        choice = backends.find(cell, numpy_arrays.BACKEND, dtype, "auto")
+        assert (choice.implementation, choice.kernels) == (None, "reference")
+        assert choice.reason.startswith(f"no compiled kernels of the {cell} cell in {dtype} come with this version")
+        with pytest.raises(RuntimeError, match=f"{cell} cell in {dtype}.*kernels='auto'"):
+            backends.find(cell, numpy_arrays.BACKEND, dtype, "compiled")
+    assert cpu.find_update("float16") is None
 
 
 MISSING = r"not built.*install .*GCC.*pip install"  # what is wrong, and what would change it
@@ -669,7 +741,7 @@ def test_without_the_extension(monkeypatch, cell, dtype):
     """The reference runs, and it is said why; demanding the kernels says what to install."""
     monkeypatch.setattr(cpu, "target", None)
     choice = backends.find(cell, numpy_arrays.BACKEND, dtype, "auto")
-    assert (choice.layer, choice.kernels) == (None, "reference")
+    assert (choice.implementation, choice.kernels) == (None, "reference")
     assert re.search(MISSING, choice.reason)
     layer = LAYERS[cell](2, 3, dtype=dtype, device="cpu")
     assert layer.kernels == "reference"
@@ -693,6 +765,20 @@ def test_the_same_bits_where_the_system_gives_fewer_threads(target):
     """Fewer than were asked for: the work is then divided otherwise."""
     printed = printed_by(compare_numbers_of_threads, target, OMP_NUM_THREADS="8", OMP_THREAD_LIMIT="3")
     assert "cases alike" in printed or "no threads" in printed
+
+
+def test_the_same_bits_whether_or_not_threads_share_steps(target):
+    """Both answers of near_cores.h, forced and then measured: each is really taken."""
+    printed = printed_by(compare_near_and_apart, target, OMP_NUM_THREADS="4", OMP_DYNAMIC="false")
+    if "no threads" in printed:
+        pytest.skip("the kernels were compiled without OpenMP")
+    assert "cases alike" in printed
+
+
+def test_only_three_answers_can_be_forced():
+    usable_target(cpu.target or TARGETS[0])
+    with pytest.raises(ValueError, match="expected near, apart or measured, got far"):
+        cpu.force_cores("far")
 
 
 def test_threads_are_as_many_as_the_environment_says(target):
@@ -782,7 +868,7 @@ def compare_numbers_of_threads(target: str) -> None:
             for threads in (1, 2, 3, 5, 8, None):  # None adapts to how long they wait for each other
                 cpu.set_threads(threads)
                 assert cpu.threads() == (threads or 8)
-                layer = cpu.find_layer(cell, dtype)
+                layer = cpu.find_cell(cell, dtype)
                 results = []
                 for keep in (True, False):
                     outputs, final, tape = layer.forward(
@@ -800,6 +886,40 @@ def compare_numbers_of_threads(target: str) -> None:
     limit = int(os.environ.get("OMP_THREAD_LIMIT", "8"))
     if Path("/proc/self/task").exists():
         assert len(os.listdir("/proc/self/task")) >= limit, "several threads were to run"
+    print(alike, "cases alike")
+
+
+def compare_near_and_apart(target: str) -> None:
+    cpu.target = target
+    if cpu.threads() == 1:
+        print("no threads")
+        return
+    alike = 0
+    for cell, dtype, shape in (("lstm", "float32", (1, 9, 150, 260)), ("rnn", "float64", (2, 12, 20, 330))):
+        case = random_case(np.random.default_rng(14), cell, dtype, shape)
+        params, compiled = oracle.of_cell(case.parameters, "l0"), cpu.find_cell(cell, dtype)
+        cpu.set_threads(1)
+        expected = compiled.forward(params, case.x)
+        expected_gradients = compiled.backward(params, expected[2], case.d_outputs)[2]
+        assert cpu.cores_found() == (0, 0)
+        cpu.set_threads(None)
+        for answer in ("near", "apart", "measured"):
+            cpu.force_cores(answer)  # what was learnt before counts no more: the next call makes teams
+            outputs, _, tape = compiled.forward(params, case.x)
+            after_forward = cpu.cores_found()
+            cpu.force_cores(answer)
+            gradients = compiled.backward(params, tape, case.d_outputs)[2]
+            for near, apart in (after_forward, cpu.cores_found()):
+                assert (near, apart) in {"near": [(1, 0)], "apart": [(0, 1)]}.get(answer, [(1, 0), (0, 1)])
+            assert_same([{"outputs": outputs}, gradients], [{"outputs": expected[0]}, expected_gradients])
+            alike += 1
+        cpu.force_cores("apart")  # and after such an answer calls make no teams for a time
+        for _ in range(3):
+            compiled.forward(params, case.x, keep=False)
+        near, apart = cpu.cores_found()
+        assert near == 0
+        assert 1 <= apart <= 3
+        cpu.force_cores("measured")
     print(alike, "cases alike")
 
 

@@ -2,7 +2,7 @@
 nothing to see in the source, and with the same results.
 
 Read off the built extension, if GCC 12 or a later one built it: the blocks' sizes were chosen by that. Where the test
-fails the results are right, and the blocks of backends/cpu/matrix.h want another size.
+fails the results are right, and the blocks of backends/cpu/kernels/matrix.h want another size.
 """
 
 import re

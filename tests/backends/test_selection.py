@@ -283,7 +283,7 @@ def test_kernels_are_found_or_refused(gpu: Machine):
     for device in ("cpu", "cuda"):
         backend = backends.select(device)
         choice = backends.find("lstm", backend, "float32", "reference")
-        assert (choice.layer, choice.kernels) == (None, "reference")
+        assert (choice.implementation, choice.kernels) == (None, "reference")
         assert backends.find("lstm", backend, "float32", "auto").reason
         with pytest.raises(ValueError, match="kernels must be 'auto', 'reference' or 'compiled', got 'fast'"):
             backends.find("lstm", backend, "float32", "fast")

@@ -1,5 +1,5 @@
 // Vectors of `real` of whatever width the target has, in the vector extensions of GCC and Clang, and the
-// exponential functions of the gates. Included by kernels.cpp alone, which defines `real`.
+// exponential functions of the gates. Included by the files of this folder alone; kernels.cpp defines `real`.
 //
 // Every function is right for NaN (comparisons are written so that NaN passes) and for infinity.
 #pragma once

@@ -1,5 +1,5 @@
 // The products, in tiles: small blocks of rows and vectors whose sums stay in registers, and the packing of matrices
-// into the order in which these blocks read them. Included by kernels.cpp alone.
+// into the order in which these blocks read them. Included by the files of this folder alone.
 //
 // Everything that runs over hidden units or features stands in tiles of 16 of them, whatever the instruction set:
 // [tile][row][16], a row being one time step of one sequence. So the same memory is read along its rows by every
@@ -20,6 +20,7 @@ static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "WITH_ROWS knows up to 6");
 
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
 INLINE long tiles(long units) { return (units + TILE - 1) / TILE; }
+INLINE long panel_count(long column_tiles) { return (column_tiles + PANEL_TILES - 1) / PANEL_TILES; }
 
 // Calls f(first, rows) for groups of at most MR rows of nearly equal size: a small last group would take almost as long
 // as a full one.

@@ -1,5 +1,5 @@
-// What a compiled layer is given, and the table of its functions. kernels.cpp is compiled once for each instruction
-// set and dtype; everything else is compiled once.
+// What the kernels are given, and the table by which they are found. Of the C++ files, kernels.cpp is compiled once for
+// each instruction set and dtype, with the other headers of this folder; the module around it is compiled once.
 //
 // Shapes: N batch, T time, D features, H hidden, V tokens, G gates of a cell (4 in an LSTM, 1 in an RNN).
 #pragma once
@@ -27,28 +27,36 @@ struct Schedule {
   const long *offset;  // of each step: the valid steps before it; [steps] is `valid`
 };
 
-struct Size {
-  const Schedule *schedule;
-  long D, H;       // D is V for one-hot tokens
-  long vocabulary; // V, or 0 where the input is no tokens
-  bool one_hot;
-  bool keep;       // for a backward pass
-  bool bfloat16;   // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
-  long threads;    // at most so many
-  bool share;      // whether several threads may share the hidden units of one step
-  bool steady;     // as many threads as there is work for, whether or not they will wait for each other
-  struct Report *report;
+// Whether threads may share the hidden units of small steps: near_cores.h.
+enum class Cores {
+  MEASURED,  // where messages between their cores are found to be quick enough
+  NEAR,      // always
+  APART,     // never: as if they were found to be slow
 };
 
-// How a pass on several threads went; written if there were several, as far as it applies.
+// How a pass on several threads went; written as far as it applies.
 struct Report {
-  double waited;         // for what part of its time the calling thread waited for others
-  bool measured, apart;  // whether the way between two cores was measured, and found too long for them to share steps
+  double waited;                          // for what part of its time the calling thread waited for others
+  enum { NO_TEAMS, NEAR, APART } answer;  // that of near_cores.h, where teams were to share steps
+};
+
+// One walk over a batch, forward or backward: its sizes, and what it may use.
+struct Pass {
+  const Schedule *schedule;
+  long D, H;        // D is V for one-hot tokens
+  long vocabulary;  // V, or 0 where the input is no tokens
+  bool one_hot;
+  bool keep;        // for a backward pass
+  bool bfloat16;    // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
+  long threads;     // at most so many
+  bool share;       // whether several threads may share the hidden units of one step
+  Cores cores;      // and where they may, under which condition
+  Report *report;
 };
 
 // All arrays are C-contiguous and of the kernels' dtype.
 struct Forward {
-  Size size;
+  Pass pass;
   const void *x;                              // (N, T, D), or null for tokens
   const int64_t *ids;                         // (N, T), all valid ones from 0 to V - 1
   const void *table;                          // (V, D), or null for one-hot tokens
@@ -62,7 +70,7 @@ struct Forward {
 };
 
 struct Backward {
-  Size size;
+  Pass pass;
   const void *table, *weight_ih, *weight_hh;  // as above
   const void *tape;                           // as `forward` left it
   bool initial_state;                         // whether h0 was given
@@ -89,27 +97,29 @@ struct Update {
   long threads;
 };
 
-// Of one cell, dtype and instruction set.
-struct Kernels {
-  bool (*has_bfloat16)();
+// The kernels of one cell.
+struct CellKernels {
+  const char *cell;  // the name of its file in xlstm/cells
+  long gates;        // G
+  bool has_c;        // whether its state has a c beside the h
   size_t (*packed_bytes)(long D, long H, bool bfloat16);
   void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, bool bfloat16,
                void *packed);
-  size_t (*tape_bytes)(const Size &);
+  size_t (*tape_bytes)(const Pass &);
   size_t (*forward_bytes)(const Forward &);
   void (*forward)(const Forward &);
   size_t (*backward_bytes)(const Backward &);
   void (*backward)(const Backward &);
-  void (*update)(const Update &);  // the same for each cell
 };
 
-constexpr int CELLS = 2, DTYPES = 2;  // lstm, rnn; float32, float64
-
-// Of one instruction set.
-struct Target {
-  const char *name;
-  bool (*runs_here)();
-  const Kernels *kernels[DTYPES];  // [dtype][cell]
+// What one compilation of kernels.cpp gives: everything for one dtype and instruction set.
+struct Kernels {
+  const char *dtype;  // NumPy's name
+  long item;          // bytes of a number
+  bool (*has_bfloat16)();
+  void (*update)(const Update &);
+  const CellKernels *cells;
+  size_t cell_count;
 };
 
 }  // namespace xlstm

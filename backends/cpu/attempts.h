@@ -1,0 +1,89 @@
+// How many threads a call may use, whether they may share the steps of small batches, and what is learnt for the next
+// calls from how one went.
+#pragma once
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "kernels/clock.h"
+#include "kernels/kernels.h"
+
+namespace xlstm {
+
+// Something that is tried until it goes badly, then again after some time, and after twice that time if the next
+// attempt is no better.
+class Attempts {
+ public:
+  bool next() {
+    if (until_ > 0 && seconds() < until_) return false;
+    until_ = 0;
+    return true;
+  }
+  void ended(bool well) {
+    if (!well) until_ = seconds() + pause_;
+    pause_ = well ? SHORTEST : pause_ < LONGEST ? 2 * pause_ : pause_;
+  }
+
+ private:
+  static constexpr double SHORTEST = 0.02, LONGEST = 1;  // seconds
+  double until_ = 0, pause_ = SHORTEST;
+};
+
+// Of the process; read and written with the interpreter lock held.
+struct ThreadPolicy {
+  long limit = 0;       // what set_threads was given; 0 for none
+  bool steady = false;  // whether a call always uses that many, though it waits for them
+  bool forked = false;  // whether this is a child process: the threads that its parent may have started, by these
+                        // kernels or another library, are not in it, and GNU's OpenMP would wait for them for ever
+
+  // Where another program has the processors, a call on several threads waits for the one that is not let run, for the
+  // milliseconds that a scheduler's turn takes: many times what it takes on one. So after a call that mostly waited,
+  // calls run on one thread for a time. The results are the same bits.
+  Attempts several_threads;
+  // Likewise for threads that share the steps of small batches, after a call that found its cores far apart.
+  Attempts shared_steps;
+  Cores cores = Cores::MEASURED;           // or what force_cores was given
+  long near_calls = 0, apart_calls = 0;    // how often near_cores.h gave each answer
+
+  long usable_threads() const {
+    if (forked) return 1;
+#ifdef _OPENMP
+    const long most = omp_get_max_threads();  // OMP_NUM_THREADS, the processors allowed, threadpoolctl
+    return limit > 0 && limit < most ? limit : most;
+#else
+    return 1;
+#endif
+  }
+
+  void begin_anew() {
+    several_threads = shared_steps = Attempts();
+    near_calls = apart_calls = 0;
+  }
+};
+
+inline ThreadPolicy policy;
+
+// What one pass may use, and what is learnt from it.
+class Attempt {
+ public:
+  explicit Attempt(Pass *pass) {
+    // A number of threads that somebody chose is kept whatever it costs.
+    pass->cores = policy.steady && policy.cores == Cores::MEASURED ? Cores::NEAR : policy.cores;
+    pass->threads = policy.steady || policy.several_threads.next() ? policy.usable_threads() : 1;
+    pass->share = pass->cores == Cores::NEAR || policy.shared_steps.next();
+    pass->report = &report_;
+  }
+  void ended() const {
+    if (report_.waited >= 0) policy.several_threads.ended(report_.waited <= 0.5);
+    if (report_.answer == Report::NO_TEAMS) return;
+    const bool near = report_.answer == Report::NEAR;
+    policy.shared_steps.ended(near);
+    ++(near ? policy.near_calls : policy.apart_calls);
+  }
+
+ private:
+  Report report_ = {-1, Report::NO_TEAMS};
+};
+
+}  // namespace xlstm

@@ -1,0 +1,290 @@
+// The backward walk: the order of work of a whole cell over a whole batch, from the gradients of its results to those
+// of everything that it was given.
+//
+// It goes in blocks of time, so that the gates' gradients of a block stay in the cache: each task goes back through the
+// block; then all threads add the block's share to the weight gradients. No sum depends on the number of threads.
+#pragma once
+
+#include "cells.h"
+#include "memory.h"
+#include "threads.h"
+#include "tiles.h"
+
+namespace {
+
+// So many rows of gate gradients make a block of time: enough for the weight gradients to be worth a pass over their
+// sums, few enough to stay in the cache.
+constexpr long BLOCK_ROWS = 1024;
+constexpr long GRADIENT_TILES = 16;  // a task's gate gradients of so many unit tiles are used while they are near
+constexpr long SUM_ROWS = 256;       // rows of a pass over one panel of weight gradients
+
+template <class Cell> struct BackwardWalk {
+  static constexpr int C = Cell::C;
+  static_assert(one_sum_a_gate<Cell>(), "one dz goes into the gradients of both products: see cell.h");
+  const Backward &f;
+  const Schedule &s;
+  const long D, H, N, nt, xt, V;
+  const bool tokens, one_hot;
+  Kept<Cell> kept;
+  long block_steps, block_rows, dz_stride, state_stride;
+  real *recurrent, *input = nullptr;       // packed weight_hh and weight_ih for the products with dz
+  real *dz;                                // [unit tile][row of the block][C]
+  real *dh[2], *dc = nullptr;              // [unit tile][row of the batch, by task][16]
+  real *dx = nullptr;                      // [tile][row of the batch, by task][16]
+  real *d_bias;                            // [task][unit tile][C]
+  real *h_sums, *x_sums = nullptr;         // [unit tile][panel][C][width]
+  real *d_projected = nullptr;             // tokens: [unit tile][V][C]
+  real *table = nullptr, *d_table = nullptr;  // embedded tokens: [tile][V][16]
+  long projected_stride, table_stride;
+  Cell cell;
+  Threads threads;
+  long next_item = 0;
+
+  BackwardWalk(const Backward &given, Carver scratch, size_t *bytes = nullptr)
+      : f(given), s(*given.pass.schedule), D(given.pass.D), H(given.pass.H), N(s.rows), nt(tiles(H)), xt(tiles(D)),
+        V(given.pass.vocabulary), tokens(V > 0), one_hot(given.pass.one_hot),
+        kept(given.pass, Carver{(char *)given.tape}), threads(given.pass, scratch) {
+    block_steps = BLOCK_ROWS / N > 0 ? BLOCK_ROWS / N : 1;
+    block_rows = smaller(s.valid, block_steps * N);
+    dz_stride = tile_stride(block_rows, C);
+    state_stride = tile_stride(N, TILE);
+    projected_stride = tile_stride(V, C);
+    table_stride = tile_stride(V, TILE);
+    recurrent = scratch.take(InputPanels<C>::size(nt, nt));
+    if (f.dx || f.d_table) input = scratch.take(InputPanels<C>::size(nt, xt));
+    dz = scratch.take(nt * dz_stride);
+    dh[0] = scratch.take(nt * state_stride);
+    dh[1] = scratch.take(nt * state_stride);
+    if (Cell::HAS_C) dc = scratch.take(nt * state_stride);
+    if (f.dx) dx = scratch.take(xt * state_stride);
+    d_bias = scratch.take(s.tasks * nt * C);
+    h_sums = scratch.take(nt * nt * TILE * C);
+    if (!one_hot) x_sums = scratch.take(nt * xt * TILE * C);
+    if (tokens) d_projected = scratch.take(nt * projected_stride);
+    if (tokens && !one_hot) table = scratch.take(xt * table_stride);
+    if (f.d_table) d_table = scratch.take(xt * table_stride);
+    if (bytes) *bytes = scratch.used;
+  }
+
+  void run() {
+    const double flops = 4.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
+    const Crew wanted = crew_for(f.pass, flops, panel_count(nt));
+    const long blocks = (s.steps + block_steps - 1) / block_steps;
+    threads.run(wanted, [&](Barrier everyone, Crew crew, long number, Barrier team) {
+      prepare(everyone.member, everyone.members);
+      everyone.wait();
+      for (long block = blocks - 1; block >= 0; --block) {
+        const long t0 = block * block_steps, t1 = smaller(s.steps, t0 + block_steps);
+        for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], j, t0, t1, team);
+        everyone.wait();
+        weight_gradients(t0, t1, block == blocks - 1);
+        everyone.wait();
+        if (everyone.member == 0) next_item = 0;
+      }
+      finish(everyone);
+    });
+  }
+
+  void prepare(long id, long threads) {
+    for (long u = id; u < nt; u += threads) {
+      InputPanels<C>::pack((const real *)f.weight_hh, H, H, u, recurrent);
+      if (input) InputPanels<C>::pack((const real *)f.weight_ih, H, D, u, input);
+      for (long j = 0; j < s.tasks; ++j) std::memset(d_bias + (j * nt + u) * C, 0, C * sizeof(real));
+      if (tokens) std::memset(d_projected + u * projected_stride, 0, V * C * sizeof(real));
+    }
+    if (table) {
+      const Share rows = share(V, id, threads);
+      read_rows((const real *)f.table, D, rows.begin, rows.end, table, table_stride);
+    }
+  }
+
+  // A task's rows back through the steps [t0, t1).
+  void task(const Task &task, long j, long t0, long t1, Barrier team) {
+    const long member = team.member, members = team.members;
+    const Share panels = share(panel_count(nt), member, members);
+    const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
+    const Share x_panels = share(panel_count(xt), member, members);
+    const InputPanels<C> by_recurrent{recurrent, nt, nt}, by_input{input, nt, xt};
+    for (long t = t1 - 1; t >= t0; --t) {
+      const long rows = task.active[t];
+      if (rows == 0) continue;
+      real *dh_before = dh[(t + 1) & 1] + task.first * TILE;
+      real *dz_step = dz + (task.start[t] - s.offset[t0]) * C;
+      const bool with_h = t > 0 || f.dh0;
+      // The products go over so many tiles at a time also where a team does all its tiles first, to wait only once: a
+      // sum's parts are the same on any number of threads.
+      const auto products = [&](long u0, long count) {
+        if (with_h)
+          by_recurrent.compute(rows, dz_step, dz_stride, u0, count, panels.begin, panels.end, dh_before, state_stride,
+                               u0 == 0, t % 2);
+        if (f.dx)
+          by_input.compute(rows, dz_step, dz_stride, u0, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
+                           state_stride, u0 == 0, t % 2);
+      };
+      if (members > 1) {
+        for (long u = units.begin; u < units.end; ++u) tile_step(task, j, t, u, dz_step + u * dz_stride);
+        team.wait();
+      }
+      for (long u0 = 0; u0 < nt; u0 += GRADIENT_TILES) {
+        const long u1 = smaller(nt, u0 + GRADIENT_TILES);
+        if (members == 1)
+          for (long u = u0; u < u1; ++u) tile_step(task, j, t, u, dz_step + u * dz_stride);
+        products(u0, u1 - u0);
+      }
+      if (f.dx) write_input_gradient(task, t, x_panels);
+      if (t == 0) write_initial_gradient(task, units, dh_before);
+    }
+    if (t0 == 0 && member == 0 && f.dx) clear_input_gradient(task);
+  }
+
+  // The gate gradients of one unit tile at step t.
+  void tile_step(const Task &task, long j, long t, long u, real *to) {
+    const long rows = task.active[t], running = task.active[t + 1], units = H - u * TILE;
+    real *dh_u = dh[t & 1] + u * state_stride + task.first * TILE;
+    real *dc_u = Cell::HAS_C ? dc + u * state_stride + task.first * TILE : nullptr;
+    for (long b = running; b < rows; ++b) {  // rows that end here: the final state's gradient enters
+      const long at = task.row[b] * H + u * TILE;
+      if (f.dh) read_tile((const real *)f.dh + at, units, dh_u + b * TILE);
+      else std::memset(dh_u + b * TILE, 0, TILE * sizeof(real));
+      if constexpr (Cell::HAS_C) {
+        if (f.dc) read_tile((const real *)f.dc + at, units, dc_u + b * TILE);
+        else std::memset(dc_u + b * TILE, 0, TILE * sizeof(real));
+      }
+    }
+    if (f.d_outputs) {
+      for (long b = 0; b < rows; ++b) {
+        const real *from =
+            (const real *)f.d_outputs + (task.origin[b] + s.direction * t) * f.d_output_stride + u * TILE;
+        for (long k = 0; k < smaller(TILE, units); ++k) dh_u[b * TILE + k] += from[k];
+      }
+    }
+    const real *c = nullptr, *c_next = nullptr, *c_last = nullptr;
+    if constexpr (Cell::HAS_C) {
+      c = kept.c + u * kept.h_stride + task.start[t] * TILE;
+      c_next = kept.c + u * kept.h_stride + task.start[t + 1] * TILE;
+      c_last = kept.c_last + u * kept.last_stride + task.first * TILE;
+    }
+    cell.differentiate(rows, running, kept.gates + u * kept.gate_stride + task.start[t] * C, c, c_next, c_last, dh_u,
+                       dc_u, to, d_bias + (j * nt + u) * C);
+    clear_padding<C>(to, rows, units);
+  }
+
+  void write_input_gradient(const Task &task, long t, Share x_panels) {
+    for (long k = x_panels.begin * PANEL_TILES; k < smaller(xt, x_panels.end * PANEL_TILES); ++k)
+      for (long b = 0; b < task.active[t]; ++b)
+        write_tile(dx + k * state_stride + (task.first + b) * TILE, D - k * TILE,
+                   (real *)f.dx + (task.origin[b] + s.direction * t) * D + k * TILE);
+  }
+
+  void clear_input_gradient(const Task &task) {
+    if (s.valid == s.rows * s.time) return;
+    for (long b = 0, length = s.steps; b < task.rows; ++b) {
+      while (task.active[length - 1] <= b) --length;
+      std::memset((real *)f.dx + (task.row[b] * s.time + length) * D, 0, (s.time - length) * D * sizeof(real));
+    }
+  }
+
+  void write_initial_gradient(const Task &task, Share units, const real *dh_before) {
+    for (long u = units.begin; u < units.end; ++u)
+      for (long b = 0; b < task.rows; ++b) {
+        const long at = task.row[b] * H + u * TILE;
+        if (f.dh0) write_tile(dh_before + u * state_stride + b * TILE, H - u * TILE, (real *)f.dh0 + at);
+        if constexpr (Cell::HAS_C) {
+          if (f.dc0)
+            write_tile(dc + u * state_stride + (task.first + b) * TILE, H - u * TILE, (real *)f.dc0 + at);
+        }
+      }
+  }
+
+  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is one unit tile; which thread does it does
+  // not matter.
+  void weight_gradients(long t0, long t1, bool first) {
+    const long rows = s.offset[t1] - s.offset[t0];
+    // Before the first step h is zero unless it was given.
+    const long without = t0 == 0 && !f.initial_state ? s.offset[1] : 0;
+    const long h_panels = panel_count(nt);
+    const long x_panels = tokens ? 0 : panel_count(xt), panels = h_panels + x_panels;
+    for (;;) {
+      const long u = __atomic_fetch_add(&next_item, 1, __ATOMIC_RELAXED);
+      if (u >= nt) break;
+      for (long k = 0; k < rows; k += SUM_ROWS) {
+        const long count = smaller(SUM_ROWS, rows - k);
+        for (long p = 0; p < panels; ++p) {
+          if (p < h_panels) {
+            const long skip = k >= without ? 0 : smaller(count, without - k);
+            sum_panel(h_sums + u * nt * TILE * C, nt, p, dz + u * dz_stride, k + skip, count - skip,
+                      kept.h + s.offset[t0] * TILE, kept.h_stride, first && k == 0);
+          } else {
+            sum_panel(x_sums + u * xt * TILE * C, xt, p - h_panels, dz + u * dz_stride, k, count,
+                      kept.x + s.offset[t0] * TILE, kept.x_stride, first && k == 0);
+          }
+        }
+      }
+      if (tokens) {
+        real *to = d_projected + u * projected_stride;
+        const int32_t *ids = kept.ids + s.offset[t0];
+        for (long r = 0; r < rows; ++r)
+          for (int k = 0; k < C; k += W) {
+            real *sum = to + ids[r] * long(C) + k;
+            store(sum, load(sum) + load(dz + u * dz_stride + r * C + k));
+          }
+      }
+    }
+  }
+
+  void sum_panel(real *sums, long column_tiles, long p, const real *dz_u, long row, long rows, const real *inputs,
+                 long stride, bool first) {
+    const long w = InputPanels<C>::width(column_tiles, p);
+    weight_panel<C>(w, dz_u + row * C, inputs + p * PANEL_TILES * stride + row * TILE, stride, rows,
+                    sums + p * PANEL_TILES * TILE * C, first);
+  }
+
+  // From the sums to the caller's gradients.
+  void finish(Barrier everyone) {
+    const long id = everyone.member, threads = everyone.members;
+    for (long u = id; u < nt; u += threads) {
+      write_gradient(h_sums + u * nt * TILE * C, nt, u, H, (real *)f.d_weight_hh);
+      const long units = smaller(TILE, H - u * TILE);
+      for (int g = 0; g < Cell::GATES; ++g)
+        for (long k = 0; k < units; ++k) {
+          real sum = 0;
+          for (long j = 0; j < s.tasks; ++j) sum += d_bias[(j * nt + u) * C + g * TILE + k];
+          write_sums(&sum, 1, (real *)f.d_bias + g * H + u * TILE + k, f.accumulate);
+        }
+      if (one_hot) {
+        const real *from = d_projected + u * projected_stride;
+        for (int g = 0; g < Cell::GATES; ++g)
+          for (long k = 0; k < units; ++k) {
+            real *to = (real *)f.d_weight_ih + (g * H + u * TILE + k) * D;
+            for (long v = 0; v < V; ++v) write_sums(from + v * C + g * TILE + k, 1, to + v, f.accumulate);
+          }
+        continue;
+      }
+      if (tokens) {  // the table's rows are the inputs, a token's gradients are summed already
+        const long panels = panel_count(xt);
+        for (long k = 0; k < V; k += SUM_ROWS)
+          for (long p = 0; p < panels; ++p)
+            sum_panel(x_sums + u * xt * TILE * C, xt, p, d_projected + u * projected_stride, k,
+                      smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
+      }
+      write_gradient(x_sums + u * xt * TILE * C, xt, u, D, (real *)f.d_weight_ih);
+    }
+    if (!f.d_table) return;
+    everyone.wait();
+    const InputPanels<C> by_input{input, nt, xt};
+    const Share panels = share(panel_count(xt), id, threads);
+    by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true,
+                     false);
+    for (long k = panels.begin * PANEL_TILES; k < smaller(xt, panels.end * PANEL_TILES); ++k)
+      for (long v = 0; v < V; ++v)
+        write_tile(d_table + k * table_stride + v * TILE, D - k * TILE, (real *)f.d_table + v * D + k * TILE);
+  }
+
+  void write_gradient(const real *sums, long column_tiles, long u, long columns, real *gradient) {
+    for (long p = 0; p * PANEL_TILES < column_tiles; ++p)
+      write_weight_panel<C>(sums + p * PANEL_TILES * TILE * C, InputPanels<C>::width(column_tiles, p), u, H,
+                          p * PANEL_TILES * TILE, columns, gradient, f.accumulate);
+  }
+};
+
+}  // namespace

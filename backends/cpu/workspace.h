@@ -1,0 +1,107 @@
+// Where the memory of a call comes from, and what becomes of it afterwards: blocks that were given back are kept.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace xlstm {
+
+struct Block {
+  void *memory = nullptr;
+  size_t bytes = 0;
+
+  // The kernels forbid the sanitizer parts of a block (kernels/memory.h): allows them again.
+  void allow_all() const {
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(memory, bytes);
+#endif
+  }
+};
+
+// The first touch of fresh memory costs more than the work on it. Used with the interpreter lock held.
+class Workspaces {
+ public:
+  Workspaces() { kept_.reserve(KEPT_BLOCKS + 1); }  // `give` runs where no exception may pass
+
+  // A block of at least so many bytes, or one without memory where there is none.
+  Block take(size_t bytes) {
+    bytes = bytes < PAGE ? PAGE : bytes;
+    size_t best = kept_.size();
+    for (size_t k = 0; k < kept_.size(); ++k)
+      if (kept_[k].bytes >= bytes && kept_[k].bytes / 2 <= bytes &&
+          (best == kept_.size() || kept_[k].bytes <= kept_[best].bytes))
+        best = k;
+    Block block;
+    if (best < kept_.size()) {
+      block = kept_[best];
+      forget(best);
+    } else {
+      const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
+      block.bytes = (bytes + unit - 1) / unit * unit;
+      if (posix_memalign(&block.memory, unit, block.bytes)) return {};
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+      if (unit == HUGE_PAGE) madvise(block.memory, block.bytes, MADV_HUGEPAGE);
+#endif
+    }
+    block.allow_all();
+#ifdef XLSTM_POISON  // for tests: whoever reads what nobody wrote reads NaN
+    std::memset(block.memory, 0xff, block.bytes);
+#endif
+    return block;
+  }
+
+  void give(Block block) {
+    if (!block.memory) return;
+    if (block.bytes > KEPT_BYTES) return release(block);  // kept, it would push out all others
+    kept_.push_back(block);
+    total_ += block.bytes;
+    while (total_ > KEPT_BYTES || kept_.size() > KEPT_BLOCKS) {
+      release(kept_.front());
+      forget(0);
+    }
+  }
+
+ private:
+  static constexpr size_t PAGE = 4096, HUGE_PAGE = size_t(2) << 20;
+  static constexpr size_t KEPT_BYTES = size_t(512) << 20, KEPT_BLOCKS = 32;
+  std::vector<Block> kept_;  // the longest unused first
+  size_t total_ = 0;
+
+  void forget(size_t place) {
+    total_ -= kept_[place].bytes;
+    kept_.erase(kept_.begin() + place);
+  }
+
+  static void release(Block block) {
+    block.allow_all();
+    std::free(block.memory);
+  }
+};
+
+// Never destroyed: tapes may outlive the module's own end.
+inline Workspaces &workspaces() {
+  static Workspaces *all = new Workspaces;
+  return *all;
+}
+
+// A block for as long as this lives.
+class Borrowed {
+ public:
+  explicit Borrowed(size_t bytes) : block_(workspaces().take(bytes)) {}
+  ~Borrowed() { workspaces().give(block_); }
+  Borrowed(const Borrowed &) = delete;
+  void *memory() const { return block_.memory; }
+
+ private:
+  Block block_;
+};
+
+}  // namespace xlstm
