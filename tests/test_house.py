@@ -366,17 +366,6 @@ def texts() -> Iterator[Path]:
             yield file
 
 
-def test_lines_of_the_kernels_end_where_those_of_python_do():
-    found = [
-        f"{file.relative_to(ROOT)}:{number}"
-        for file in texts()
-        if file.suffix in (".cpp", ".h")
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-        if len(line) > 120
-    ]
-    assert not found
-
-
 def test_the_tree_names_no_machine():
     # Put together here, so that this file does not hold them.
     folders = "|".join(("ro" + "ot", "wo" + "rk", "home/" + r"\w+", "Users/" + r"\w+", "t" + "mp"))
