@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from lib import question_style
-from lib.command import Row, choices, each, finish, parser, table, use_threads
+from lib.command import Row, choices, digits, each, finish, parser, table, use_threads
 from lib.errors import errors_of, told, within
 from lib.harness import of_all, speed, take_turns
 from lib.shapes import SHAPES, training_flops
@@ -141,11 +141,6 @@ def sgemm_gflops(size: int = 1024, calls: int = 8) -> float:
 
 
 # ---------------------------------------------------------------- for people
-
-
-def digits(value: float) -> str:
-    """Three of them, or all before the point."""
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def text(rows: list[Row]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from lib.command import Row, newest
+from lib.command import Row, digits, newest
 
 SHAPE = "batch, time, features, hidden"
 TITLES = {
@@ -63,7 +63,7 @@ def speeds(title: str, rows: list[Row]) -> Iterator[str]:
         fastest = min(right, key=lambda side: right[side], default=None)
         cells = []
         for side in sides:
-            cell = f"{1e3 * seconds[side]:.3g}" if side in seconds else "wrong" if side in row["wrong"] else ""
+            cell = digits(1e3 * seconds[side]) if side in seconds else "wrong" if side in row["wrong"] else ""
             cell += " (wrong)" * (side in row["wrong"] and side in seconds)
             cells.append(f"**{cell}**" if side == fastest else cell)
         factor = row["times_as_fast"].get(row["fastest_peer"])
@@ -100,14 +100,14 @@ def layers() -> Iterator[str]:
     yield from heading(title, [SHAPE, "torch", "xlstm, reference path", "against torch"])
     for row in result["rows"]:
         torch, ours = (1e3 * row["seconds"][side]["median"] for side in ("torch", "reference"))
-        yield line([size(row), f"{torch:.3g}", f"{ours:.3g}", f"{row['times_as_fast']['torch']['median']:.2f} ×"])
+        yield line([size(row), digits(torch), digits(ours), f"{row['times_as_fast']['torch']['median']:.2f} ×"])
 
 
 def epochs() -> Iterator[str]:
     header = ["job", "xlstm", "torch, packed", "torch, gathered", "against the faster one"]
     yield from heading("An epoch of training, in milliseconds, and the same model written by hand in PyTorch", header)
     for row in newest("epochs")["rows"]:
-        cells = (f"{1e3 * row['seconds'][side]['median']:.3g}" for side in ("xlstm", "packed", "gathered"))
+        cells = (digits(1e3 * row["seconds"][side]["median"]) for side in ("xlstm", "packed", "gathered"))
         yield line([row["job"], *cells, f"{row['got']:.2f} ×"])
 
 

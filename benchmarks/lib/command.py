@@ -118,6 +118,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([line(cells[0]), f"|{ruler}|", *map(line, cells[1:])])
 
 
+def digits(value: float) -> str:
+    """Three of them, or all before the point."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
 def seeds(text: str) -> list[int]:
     """For argparse: "5" is 0 to 4, "3,7" is these two."""
     numbers = [int(part) for part in text.split(",")]
