@@ -62,7 +62,7 @@ def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text
 
 
 def as_text(value: Any, indent: int = 0) -> str:
-    """JSON to read and to compare: lines of up to 120 characters, and numbers of seven digits."""
+    """JSON to read and to compare: lines of some 100 characters, and numbers of seven digits."""
     if isinstance(value, float) and not value.is_integer():
         return json.dumps(float(f"{value:.7g}"))
     if not isinstance(value, (dict, list, tuple)):
@@ -75,7 +75,7 @@ def as_text(value: Any, indent: int = 0) -> str:
     lines = [""]
     for part in parts:
         joined = f"{lines[-1]}, {part}" if lines[-1] else part
-        fits = len(joined) + indent <= 116 and "\n" not in joined
+        fits = len(joined) + indent <= 104 and "\n" not in joined
         lines = [*lines[:-1], joined] if fits or not lines[-1] else [*lines, part]
     inner = ",\n" + " " * (indent + 1)
     return f"{begin}{inner.join(lines)}{end}"
