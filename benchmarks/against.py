@@ -8,11 +8,14 @@ Usage::
     python benchmarks/against.py OLD_PYTHON --out        also writes benchmarks/results/against-….json
 
 Layers: a training step, inference, a prepared call, a streamed step, a ragged batch, two layers in both directions, the
-RNN, and the array code without kernels. Fits: some epochs of the first names, and of JapaneseVowels where its files are
-(datasets.py). Each interpreter is a process of its own, with the weights and input of the other. First their results
-are compared: a layer's that differ by more than the tolerance of the tests are WRONG, and the exit code is 1. Then come
-blocks in turns, the older first in one round and the newer in the next. The ratio is the median of the rounds: above 1,
-the newer one takes longer. Run it on a quiet machine; with OLD_PYTHON twice the same it shows what noise there is.
+RNN and the GRU, and the array code without kernels. Fits: some epochs of the first names, and of JapaneseVowels where
+its files are (datasets.py).
+
+Each interpreter is a process of its own. Both get the same weights and input, and first their results are compared: a
+layer's that differ by more than the tolerance of the tests are WRONG, and the exit code is 1. What the older checkout
+cannot do is told and left out. Then come blocks in turns, the older first in one round and the newer in the next. The
+ratio is the median of the rounds: above 1, the newer one takes longer. Run it on a quiet machine; with one interpreter
+on both sides it shows what noise there is.
 """
 
 from __future__ import annotations
@@ -33,12 +36,13 @@ from lib.checkout import BENCHMARKS
 from lib.command import Row, announce, choices, finish, parser, table
 from lib.errors import errors_of, within
 from lib.harness import between, spread
-from lib.shapes import FEW_ROWS, RAGGED, SHAPES, STREAMS
+from lib.shapes import FEW_ROWS, INFERENCE, RAGGED, SHAPES, STREAMS
 from lib.sides import THREAD_VARIABLES
 
+import xlstm
 from xlstm import cli, data
 
-PARTS = ("train", "inference", "prepared", "stream", "ragged", "stacked", "rnn", "reference", "fit")
+PARTS = ("train", "inference", "prepared", "stream", "ragged", "stacked", "rnn", "gru", "reference", "fit")
 
 
 class Side:
@@ -93,7 +97,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("old", metavar="OLD_PYTHON", help="the interpreter that has the older xlstm")
     made.add_argument("--new", default=sys.executable, metavar="PYTHON", help="the newer one's (default: this one)")
     made.add_argument("--only", type=choices(PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
-    shapes = list({**SHAPES, **FEW_ROWS, **STREAMS, **RAGGED})
+    shapes = list({**INFERENCE, **STREAMS, **RAGGED})
     made.add_argument("--shapes", type=choices(shapes), help=f"some of {','.join(shapes)} (default: all of a part)")
     made.add_argument("--rounds", type=int, default=9, help="blocks of each side (default: 9)")
     made.add_argument("--seconds", type=float, default=0.2, help="of calls in a block, two calls at least")
@@ -115,12 +119,14 @@ def cases(options: argparse.Namespace, folder: Path) -> dict[str, Row]:
 
     few = {name: SHAPES[name] for name in ("tiny", "row")}
     add("train", SHAPES, "train")
-    add("inference", {**SHAPES, **FEW_ROWS}, "inference")
+    add("inference", INFERENCE, "inference")
     add("prepared", {"tiny": SHAPES["tiny"], **FEW_ROWS}, "prepared")
     add("stream", STREAMS, "stream")
     add("ragged", RAGGED, "train")
     add("stacked", few, "train", num_layers=2, bidirectional=True)
     add("rnn", few, "train", cell="RNN")
+    if hasattr(xlstm, "GRU"):
+        add("gru", few, "train", cell="GRU")
     add("reference", {**few, "mid": SHAPES["mid"]}, "train", kernels="reference")
     if "fit" in options.only:
         jobs = {"names": (cli.NAMES_SETTINGS, *data.first_names())}
@@ -140,7 +146,9 @@ def cases(options: argparse.Namespace, folder: Path) -> dict[str, Row]:
 def measure(sides: dict[str, Side], case: Row, options: argparse.Namespace, folder: Path) -> Row:
     results = {}
     for name, side in sides.items():
-        side.ask(prepare=case, results=str(folder / f"{name}.npz"))
+        error = side.ask(prepare=case, results=str(folder / f"{name}.npz"))
+        if error is not None:
+            return {"error": f"{name}: {error}", "wrong": name == "new"}
         with np.load(folder / f"{name}.npz") as file:
             results[name] = dict(file)
     errors = errors_of(results["new"], results["old"])
@@ -161,6 +169,9 @@ def measure(sides: dict[str, Side], case: Row, options: argparse.Namespace, fold
 def text(told: Row, rows: list[Row]) -> str:
     cells = []
     for row in rows:
+        if "error" in row:
+            cells.append([row["what"], "", "", "", "", "", row["error"]])
+            continue
         results = "the same bits" if row["same_bits"] else f"apart by {max(row['errors'].values()):.0e}"
         if row["wrong"]:
             cells.append([row["what"], "", "", "", "", "", f"WRONG: {results}"])

@@ -3,7 +3,8 @@
 It uses nothing of xlstm but what its users see, so that it runs with the xlstm of an older checkout too. A line of JSON
 comes in, a line of JSON goes out:
 
-    {"prepare": CASE, "results": FILE}      makes a case and its call, writes what the call gives to an .npz file
+    {"prepare": CASE, "results": FILE}      makes a case and its call, writes what the call gives to an .npz file; gives
+                                            the error where this xlstm cannot do it
     {"block": SECONDS}                      a block of calls (harness.py); gives the median
 """
 
@@ -101,9 +102,13 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if "prepare" in asked:
-            call, named = of(asked["prepare"])
-            np.savez(asked["results"], **named(call()))
-            print("{}", flush=True)
+            error = None
+            try:
+                call, named = of(asked["prepare"])
+                np.savez(asked["results"], **named(call()))
+            except Exception as raised:  # an older checkout may lack what is asked for
+                error = f"{type(raised).__name__}: {raised}"
+            print(json.dumps(error), flush=True)
         else:
             print(json.dumps(statistics.median(harness.block(call, asked["block"]))), flush=True)
 

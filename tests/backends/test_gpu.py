@@ -13,7 +13,9 @@ import pytest
 import xlstm
 from xlstm import backends, cells
 
+from .. import gpu
 from ..gpu import VARIANTS, D, Gpu, H, N, T, classifier, current_device, labelled, relative
+from ..standin import machine
 
 # ---------------------------------------------------------------- layers
 
@@ -318,3 +320,24 @@ def test_training_that_fails_leaves_the_device_as_it_was(device: Gpu):
         clf.fit(X, y)
     assert current_device() == before
     assert not hasattr(clf, "classes_")
+
+
+# ---------------------------------------------------------------- the fixture itself
+
+
+def test_a_real_gpu_is_taken_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(gpu, "_real_gpus", gpu._gpus)  # asks anew
+    with machine(devices=1):  # passes for the real one
+        with gpu.gpu_or_standin("cuda") as device:
+            assert (device.device, device.other()) == ("cuda:0", None)
+            with device.nothing_comes_to_the_host():
+                device.get(device.asarray([1.0]))  # a real one does not see it
+        with pytest.raises(pytest.skip.Exception, match="this machine has cuda:0"), gpu.gpu_or_standin("cuda:1"):
+            pass
+
+
+def test_a_real_gpu_that_was_asked_for_and_is_missing_is_a_failure(monkeypatch):
+    monkeypatch.setattr(gpu, "_real_gpus", list)
+    monkeypatch.setenv(gpu.REQUIRE_GPU, "1")
+    with pytest.raises(pytest.fail.Exception, match="asks for a real GPU"), gpu.gpu_or_standin("cuda"):
+        pass
