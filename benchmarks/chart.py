@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from readme_tables import newest
+from lib.checkout import ROOT
+from lib.command import newest
 
-OUT = Path(__file__).resolve().parent.parent / "docs" / "peers.svg"
+OUT = ROOT / "docs" / "peers.svg"
 NAMES = {
     "xlstm": "xlstm",
     "reference": "xlstm, NumPy alone",
@@ -92,13 +92,11 @@ def drawn(row: dict[str, Any]) -> bool:
 
 def speeds(row: dict[str, Any]) -> tuple[str, dict[str, float]]:
     """The label, and of each side how many times as fast as the fastest peer it is."""
-    seconds, fastest = row["seconds"], row["fastest_peer"]
     bars = {}
     for side in NAMES:
         timed = row["ours"] if side == "xlstm" else side
-        if timed in seconds and timed not in row["wrong"]:
-            pairs = zip(seconds[fastest]["rounds"], seconds[timed]["rounds"], strict=True)
-            bars[side] = statistics.median(theirs / own for theirs, own in pairs)
+        if timed in row["against_fastest"] and timed not in row["wrong"]:
+            bars[side] = row["against_fastest"][timed]
     prepared = ", prepared" if row["ours"] == "xlstm prepared" else ""
     N, T, D, H = row["size"]
     return f"{N} × {T} steps, {D} features, {H} hidden{prepared}", bars

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import choices, finish, parser, seeds, table
+from lib.command import Row, add_seeds, choices, finish, parser, table
 
 from xlstm import SequenceClassifier
 
@@ -33,11 +33,9 @@ SETTINGS: dict[str, Any] = {"hidden_size": 64, "bidirectional": True}
 
 def main() -> int:
     options = arguments()
-    folder = options.folder or folder_of_aeon()
     results = []
     for name in options.sets:
-        X, y = read_ts(folder / name / f"{name}_TRAIN.ts")
-        X_test, y_test = read_ts(folder / name / f"{name}_TEST.ts")
+        (X, y), (X_test, y_test) = parts(name, options.folder)
         runs = []
         for seed in options.seeds:
             classifier = SequenceClassifier(**SETTINGS, random_state=seed, max_iter=options.epochs)
@@ -63,10 +61,24 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     made = parser("datasets", __doc__)
     made.add_argument("--sets", type=choices(SETS), default=list(SETS), help=f"default: {','.join(SETS)}")
-    made.add_argument("--seeds", type=seeds, default=seeds("5"), help='"5" for 0 to 4, or "3,7" (default: 5)')
+    add_seeds(made)
     made.add_argument("--epochs", type=int, help="for a quick look (default: the classifier's default)")
-    made.add_argument("--folder", type=Path, help="of the sets' folders (default: in the installed package aeon)")
+    add_folder(made)
     return made.parse_args()
+
+
+def add_folder(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--folder", type=Path, help="of the sets' folders (default: in the installed package aeon)")
+
+
+def parts(name: str, folder: Path | None) -> list[tuple[list[Any], list[str]]]:
+    """The series and the labels of the training part, and of the test part."""
+    folder = folder or folder_of_aeon()
+    return [read_ts(folder / name / f"{name}_{end}.ts") for end in ("TRAIN", "TEST")]
+
+
+def installed() -> bool:
+    return importlib.util.find_spec("aeon") is not None
 
 
 def folder_of_aeon() -> Path:
@@ -99,7 +111,7 @@ def read_ts(path: Path) -> tuple[list[Any], list[str]]:
     return series, labels
 
 
-def text(results: list[dict[str, Any]]) -> str:
+def text(results: list[Row]) -> str:
     rows = []
     for result in results:
         accuracies = [run["accuracy"] for run in result["runs"]]

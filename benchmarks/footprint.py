@@ -1,153 +1,63 @@
-"""Memory, import time and installed size, for peers.py.
+"""Memory of training steps, import times and installed sizes, beside every other library that is installed.
 
-As a script it is the fresh process that `memory` starts::
+Usage::
 
-    python benchmarks/footprint.py SIDE N T D H STEPS THREADS
+    python benchmarks/footprint.py
+    python benchmarks/footprint.py --only size --rounds 3
+    python benchmarks/footprint.py --out             also writes benchmarks/results/footprint-….json
+
+Memory: in a fresh process for each side, a step of a tiny layer, then five of the shape; told is by how much these
+raise the most that was ever resident. Imports are timed in fresh processes that take turns. Sizes are those of the
+files that pip installed. See README.md.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import statistics
-import subprocess
+import argparse
 import sys
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
-from common import spread
-from sides import SIDES, Case, case_of
-from xlstm.backends import cpu
+from lib import fresh, sides
+from lib.command import Row, announce, choices, finish, parser
+from lib.harness import spread
+from lib.report import footprint_bars, footprint_text
+from lib.shapes import SHAPES, training_flops
 
-import xlstm
-
-IMPORTS = {"thinc": "thinc.api"}  # else a distribution's name
+PARTS = ("memory", "size")
 
 
-def memory(size: tuple[int, int, int, int], sides: list[str], threads: int, processes: int) -> dict[str, Any]:
-    """By how much some training steps raise the memory of a fresh process at most, for each side: `bytes`, the median
-    of some processes.
-
-    A step of a tiny layer comes first, so that what a library loads and compiles at its first use does not count; what
-    that raised is `start`.
-    """
-    steps = 5
-    row: dict[str, Any] = {"steps": steps, "bytes": {}, "start": {}, "runs": {}}
-    for side in sides:
-        command = [sys.executable, __file__, side, *map(str, (*size, steps, threads))]
-        row["runs"][side] = runs = [json.loads(output_of(command)) for _ in range(processes)]
-        row["how"] = runs[0]["how"]
-        for kind in ("bytes", "start"):
-            row[kind][side] = statistics.median(run[kind] for run in runs)
-    return row
-
-
-def output_of(command: list[str], folder: str | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return done.stdout
+def main() -> int:
+    options = arguments()
+    results: Row = {"absent": sides.begin(options), "threads": options.threads}
+    if "memory" in options.only:
+        results["memory"] = [memory(name, options) for name in options.shapes]
+    if "size" in options.only:
+        announce("import times and sizes")
+        seconds = fresh.import_seconds(["numpy", "xlstm", *options.peers], options.rounds)
+        results["size"] = {
+            "import_seconds": {name: spread(times) for name, times in seconds.items()},
+            "import_against_numpy": fresh.against_numpy(seconds),
+            **fresh.sizes(options.peers),
+        }
+    finish(options, "footprint", results, footprint_text(results, footprint_bars(results)))
+    return 0
 
 
-def memory_here(side: str, size: tuple[int, int, int, int], steps: int, threads: int) -> dict[str, Any]:
-    """In this process. The library, the weights and the input are there before; the gradients are not."""
-
-    def raised(case: Case, steps: int) -> int:
-        made = SIDES[side](case, threads)
-        if side == "jax":
-            made.compile()  # the compiler's memory is not the step's
-        before = peak_memory(reset=True)[0]
-        for _ in range(steps):
-            made.train()
-        return peak_memory()[0] - before
-
-    start = raised(case_of((1, 2, 8, 8)), 1)
-    return {"start": start, "bytes": raised(case_of(size), steps), "how": peak_memory()[1]}
+def arguments() -> argparse.Namespace:
+    made = parser("footprint", __doc__)
+    made.add_argument("--only", type=choices(PARTS), default=list(PARTS), help=f"some of {','.join(PARTS)}")
+    made.add_argument("--shapes", type=choices(list(SHAPES)), default=list(SHAPES), help="of the memory; default: all")
+    made.add_argument("--processes", type=int, default=3, help="of each side and shape, for the memory (default: 3)")
+    made.add_argument("--rounds", type=int, default=7, help="imports of each library (default: 7)")
+    sides.add_options(made)
+    return made.parse_args()
 
 
-def peak_memory(reset: bool = False) -> tuple[int, str]:
-    """The most bytes that were resident, since the last reset where the system can do that.
-
-    Linux counts what a process's parent had when it started it into `ru_maxrss`; VmHWM it does not, and can begin anew.
-    """
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), "VmHWM"
-    except (OSError, StopIteration):
-        import resource
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most << 10, "ru_maxrss"
-
-
-def sizes(peers: list[str], rounds: int) -> dict[str, Any]:
-    """How long imports take in fresh processes, and how much pip installs."""
-    code = "import time; begin = time.perf_counter(); import {}; print(time.perf_counter() - begin)"
-    seconds: dict[str, list[float]] = {name: [] for name in ("numpy", "xlstm", *peers)}
-    with tempfile.TemporaryDirectory() as folder:  # what is imported is what is installed, not the working folder
-        for turn in range(rounds + 1):
-            for name, times in seconds.items():
-                took = output_of([sys.executable, "-c", code.format(IMPORTS.get(name, name))], folder)
-                if turn > 0:  # the first writes byte code, and fills the system's cache
-                    times.append(float(took.split()[-1]))
-    pairs = zip(seconds["xlstm"], seconds["numpy"], strict=True)
-    kernels = getattr(getattr(cpu, "_kernels", None), "__file__", None)
-    with_all = {name: dependencies(name) for name in ("xp-lstm", "numpy", *peers)}
-    own = total(own_files())
-    return {
-        "import_seconds": {name: {**spread(times), "rounds": times} for name, times in seconds.items()},
-        "import_against_numpy": statistics.median(ours / theirs for ours, theirs in pairs),
-        "compiled_bytes": None if kernels is None else Path(kernels).stat().st_size,
-        "bytes": {"xlstm": own, **{name: disk(name) for name in ("numpy", *peers)}},
-        "bytes_with_dependencies": {
-            "xlstm": own + sum(map(disk, with_all["xp-lstm"] - {"xp-lstm"})),
-            **{name: sum(map(disk, with_all[name])) for name in ("numpy", *peers)},
-        },
-        "dependencies": {name: sorted(with_all[name] - {name}) for name in ("xp-lstm", *peers)},
-    }
-
-
-def own_files() -> set[Path]:
-    """What an installed copy of this library consists of; in a checkout the backends' sources lie beside it."""
-    folders = [Path(folder) for module in (xlstm, xlstm.backends) for folder in module.__path__]
-    files = {path for folder in folders for path in folder.resolve().rglob("*")}
-    return {path for path in files if path.suffix not in (".cpp", ".h", ".o")}
-
-
-def disk(distribution: str) -> int:
-    """Bytes of the files that pip installed."""
-    return total(Path(str(file.locate())) for file in importlib.metadata.files(distribution) or [])
-
-
-def total(paths: Iterable[Path]) -> int:
-    """Bytes of the files among these, without byte code."""
-    return sum(path.stat().st_size for path in paths if "__pycache__" not in path.parts and path.is_file())
-
-
-def dependencies(distribution: str) -> set[str]:
-    """A distribution and all that pip installs with it, where it is installed; without extras."""
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    found: set[str] = set()
-    waiting = [distribution]
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name in found:
-            continue
-        try:
-            needed = map(Requirement, importlib.metadata.requires(name) or [])
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.add(name)
-        waiting += [line.name for line in needed if line.marker is None or line.marker.evaluate({"extra": ""})]
-    return found
+def memory(name: str, options: argparse.Namespace) -> Row:
+    size = SHAPES[name]
+    announce(f"memory, {name} {size}")
+    names = sides.taking_part("train", options.peers, training_flops(size, input_gradient=False))
+    return {"shape": name, "size": list(size), **fresh.memory(size, names, options.threads, options.processes)}
 
 
 if __name__ == "__main__":
-    numbers = [int(text) for text in sys.argv[2:]]
-    print(json.dumps(memory_here(sys.argv[1], tuple(numbers[:4]), *numbers[4:])))
+    sys.exit(main())

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import finish, parser
+from lib.command import finish, parser
+from lib.errors import TOLERANCE, relative_error
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import xlstm
@@ -35,8 +36,8 @@ from xlstm.cells import lstm
 D, H = 3, 4  # features, hidden
 LENGTHS = [3, 2]
 N, T = len(LENGTHS), max(LENGTHS)
-SAME = 5e-6
-"""The relative Frobenius norm within which two float32 forward passes are the same."""
+SAME = TOLERANCE["float32"]["forward"]
+"""The error within which two float32 forward passes are the same."""
 
 
 class Case(NamedTuple):
@@ -117,7 +118,7 @@ def of_thinc(ops: Any, batch: Packed) -> Case:
     def forward(params: dict[str, Any], X: Any) -> tuple[Any, Any]:  # X (sum of the lengths, D)
         Y, tape = thincs_own_forward(ops, batch, params, X)
         Y_64 = in_float64(batch, params, X)[0]
-        difference = relative(Y, Y_64)
+        difference = relative_error(Y, Y_64)
         if not difference <= SAME:
             raise ValueError(f"the two forward passes differ by {difference:.1e}: this would be no check of thinc")
         return Y_64, (vector(params), tape)
@@ -159,17 +160,13 @@ def in_float64(batch: Packed, params: dict[str, Any], X: Any, dY: Any = None) ->
     return batch.packed(outputs), dx
 
 
-def relative(got: Any, expected: Any) -> float:
-    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
-
-
 def facts_of_thinc(ops: Any, batch: Packed, case: Case) -> list[str]:
     """What is wrong, in numbers."""
     facts = []
     params, (X,) = case.params, of_thinc(ops, Packed(LENGTHS)).inputs
     Y, Y_64 = thincs_own_forward(ops, Packed(LENGTHS), params, X)[0], in_float64(Packed(LENGTHS), params, X)[0]
     for n, (got, expected) in enumerate(zip(Packed(LENGTHS).padded(Y), Packed(LENGTHS).padded(Y_64), strict=True)):
-        told = "all zero" if not got.any() else f"right to {relative(got, expected):.0e}"
+        told = "all zero" if not got.any() else f"right to {relative_error(got, expected):.0e}"
         facts.append(f"forward, {len(LENGTHS)} sequences: the outputs of sequence {n} are {told}")
 
     _, tape = case.forward(params, *case.inputs)

@@ -19,35 +19,27 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import sys
 import time
 from typing import Any
 
 import numpy as np
-import question_style
 import torch
-from common import SHAPES, choices, finish, parser, spread, table, use_threads
+from lib import question_style
+from lib.command import Row, choices, digits, each, finish, parser, table, use_threads
+from lib.errors import errors_of, told, within
+from lib.harness import of_all, speed, take_turns
+from lib.shapes import SHAPES, training_flops
 
 import xlstm
-from xlstm import bench, convert
-
-STATES = ("h", "c")
-TOLERANCE = {"float32": {"forward": 5e-6, "gradient": 1e-5}, "float64": {"forward": 1e-12, "gradient": 1e-11}}
-"""Relative Frobenius norm, against float64."""
 
 
 def main() -> int:
     options = arguments()
     use_threads(options.threads)
-    rows, wrong = [], False
-    for name in options.shapes:
-        print(f"{name} {SHAPES[name]} ...", file=sys.stderr, flush=True)
-        row = measure(name, options)
-        wrong = wrong or not row["correct"]
-        rows.append(row)
+    rows, failed = each(options.shapes, SHAPES, lambda name: measure(name, options))
     finish(options, "layers", {"rows": rows, "dtype": "float32", "torch_threads": torch.get_num_threads()}, text(rows))
-    return int(wrong)
+    return failed
 
 
 def arguments() -> argparse.Namespace:
@@ -66,14 +58,15 @@ def arguments() -> argparse.Namespace:
 # ---------------------------------------------------------------- the sides
 
 
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, options: argparse.Namespace) -> Row:
     N, T, D, H = SHAPES[name]
     torch.manual_seed(0)
     theirs = torch.nn.LSTM(D, H, batch_first=True)
     torch.nn.init.zeros_(theirs.bias_hh_l0)  # the sum of the two is then the same number in float32 and in float64
     ours = xlstm.LSTM(D, H, device="cpu", kernels="reference")
-    for parameter, values in convert.from_torch(theirs.state_dict()).items():
-        ours.parameters[parameter] = values
+    given = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    for parameter in ours.parameters:  # the first of the two biases is ours, the other is zero
+        ours.parameters[parameter] = given[parameter.replace("bias_", "bias_ih_")]
     rng = np.random.default_rng(0)
     x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((N, H), dtype=np.float32)
     x_torch, dh_torch = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dh)[None]
@@ -89,10 +82,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return h, c, dx
 
     truth = of_torch(copy.deepcopy(theirs).double(), x_torch, dh_torch)
-    errors = {"torch": largest_errors(of_torch(theirs, x_torch, dh_torch), truth)}
+    errors = {"torch": errors_of(of_torch(theirs, x_torch, dh_torch), truth)}
     h, c, dx = our_step()
     gradients = {f"d_{key}": ours.gradients[f"{key}_l0"] for key in ("weight_ih", "weight_hh", "bias")}
-    errors["reference"] = largest_errors({"h": h[0], "c": c[0], "dx": dx, **gradients}, truth)
+    errors["reference"] = errors_of({"h": h[0], "c": c[0], "dx": dx, **gradients}, truth)
     steps = {"torch": torch_step, "reference": our_step}
 
     if name in options.question_style:
@@ -102,30 +95,22 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         def question_step() -> Any:
             return question_style.training_step(p, sequences, d_last)
 
-        errors["question"] = largest_errors(question_style.to_layer(*question_step()), truth)
+        errors["question"] = errors_of(question_style.to_layer(*question_step()), truth)
         steps["question"] = question_step
 
-    correct = within(errors["reference"], "float32") and within(errors.get("question"), "float64")
-    row: dict[str, Any] = {"shape": name, "size": [N, T, D, H], "errors": errors, "correct": correct}
+    correct = within(errors["reference"]) and within(errors.get("question", {}), "float64")
+    row: Row = {"shape": name, "size": [N, T, D, H], "errors": errors, "correct": correct}
     if not correct:
         return row
     sgemm = [sgemm_gflops()]
-    blocks = [bench.interleaved(steps, seconds=options.seconds, rounds=1) for _ in range(options.rounds)]
+    times = take_turns(steps, options.seconds, options.rounds)
     sgemm.append(sgemm_gflops())
-    seconds = {side: spread([time for block in blocks for time in block[side]]) for side in steps}
-    # A ratio of each round, whose blocks were measured within the same seconds.
-    ratios = {
-        side: [statistics.median(block[side]) / statistics.median(block["reference"]) for block in blocks]
-        for side in steps
-        if side != "reference"
-    }
-    flops = bench.training_flops((N, T, D, H))
+    seconds = {side: of_all(times[side]) for side in steps}
+    flops = training_flops((N, T, D, H), input_gradient=True)
     return {
         **row,
         "seconds": seconds,
-        "times_as_fast": {
-            side: {"median": statistics.median(values), "rounds": values} for side, values in ratios.items()
-        },
+        "times_as_fast": {side: speed(times[side], times["reference"]) for side in steps if side != "reference"},
         "gflops": {side: flops / seconds[side]["median"] / 1e9 for side in ("torch", "reference")},
         "sgemm_gflops": sgemm,
     }
@@ -144,25 +129,6 @@ def of_torch(lstm: torch.nn.LSTM, x: torch.Tensor, dh: torch.Tensor) -> dict[str
 # ---------------------------------------------------------------- correct before timed
 
 
-def largest_errors(got: dict[str, Any], truth: dict[str, Any]) -> dict[str, float]:
-    """The largest relative error of the states, and of the gradients."""
-    errors = {name: relative_error(got[name], truth[name]) for name in truth}
-    return {
-        "forward": max(error for name, error in errors.items() if name in STATES),
-        "gradient": max(error for name, error in errors.items() if name not in STATES),
-    }
-
-
-def relative_error(got: Any, truth: Any) -> float:
-    if got.shape != truth.shape or not np.isfinite(got).all():
-        return float("inf")
-    return float(np.linalg.norm((got - truth).ravel()) / np.linalg.norm(truth.ravel()))
-
-
-def within(errors: dict[str, float] | None, dtype: str) -> bool:
-    return errors is None or all(errors[kind] <= limit for kind, limit in TOLERANCE[dtype].items())
-
-
 def sgemm_gflops(size: int = 1024, calls: int = 8) -> float:
     """What NumPy's matrix product reaches at this moment: says whether the machine was quiet, and what is possible."""
     a = np.ones((size, size), np.float32)
@@ -177,33 +143,28 @@ def sgemm_gflops(size: int = 1024, calls: int = 8) -> float:
 # ---------------------------------------------------------------- for people
 
 
-def digits(value: float) -> str:
-    """Three of them, or all before the point."""
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-
-
-def text(rows: list[dict[str, Any]]) -> str:
-    def milliseconds(row: dict[str, Any], side: str) -> str:
+def text(rows: list[Row]) -> str:
+    def milliseconds(row: Row, side: str) -> str:
         if side not in row.get("seconds", {}):
             return "not measured"
         measured = row["seconds"][side]
         low, high = measured["quartiles"]
         return f"{digits(1e3 * measured['median'])} ({digits(1e3 * low)}–{digits(1e3 * high)})"
 
-    def speed(row: dict[str, Any], side: str) -> str:
+    def factor(row: Row, side: str) -> str:
         if side not in row.get("times_as_fast", {}):
             return "not measured"
         values = row["times_as_fast"][side]
-        return f"{digits(values['median'])} ({digits(min(values['rounds']))}–{digits(max(values['rounds']))})"
+        return f"{digits(values['median'])} ({digits(values['lowest'])}–{digits(values['highest'])})"
 
     times = [
         [
             f"{row['shape']} {', '.join(map(str, row['size']))}",
             milliseconds(row, "torch"),
             milliseconds(row, "reference"),
-            speed(row, "torch"),
+            factor(row, "torch"),
             milliseconds(row, "question"),
-            speed(row, "question"),
+            factor(row, "question"),
             "–".join(f"{value:.0f}" for value in row.get("sgemm_gflops", [])),
         ]
         for row in rows
@@ -213,7 +174,7 @@ def text(rows: list[dict[str, Any]]) -> str:
     errors = [
         [
             row["shape"],
-            *(f"{error['forward']:.0e}, {error['gradient']:.0e}" for error in row["errors"].values()),
+            *(told(error.values()) for error in row["errors"].values()),
             *["not compared"] * (3 - len(row["errors"])),
             "right" if row["correct"] else "WRONG",
         ]

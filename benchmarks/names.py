@@ -22,12 +22,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import finish, parser, seeds, table
+from lib.command import add_seeds, finish, parser, table
 
 
 def main() -> int:
     made = parser("names", __doc__)
-    made.add_argument("--seeds", type=seeds, default=seeds("5"), help='"5" for 0 to 4, or "3,7" (default: 5)')
+    add_seeds(made)
     made.add_argument("--train-options", type=shlex.split, default=[], help='for `xlstm train`, as "--epochs 1"')
     options = made.parse_args()
     runs = []

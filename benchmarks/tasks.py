@@ -29,7 +29,7 @@ import time
 from typing import Any
 
 import numpy as np
-from common import finish, parser, seeds, table
+from lib.command import add_seeds, finish, parser, table
 
 from xlstm import SequenceClassifier
 
@@ -107,7 +107,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     made = parser("tasks", __doc__)
     made.add_argument("--task", choices=TASKS, default="adding", help="default: adding")
-    made.add_argument("--seeds", type=seeds, default=seeds("5"), help='"5" for 0 to 4, or "3,7" (default: 5)')
+    add_seeds(made)
     made.add_argument("--cells", type=lambda text: text.split(","), default=["lstm", "rnn"], help="lstm,rnn or one")
     made.add_argument(
         "--rnn-learning-rates", type=lambda text: [float(part) for part in text.split(",")],

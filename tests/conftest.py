@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: the array libraries, the dtypes, and the implementations of the layers."""
+"""Fixtures that every test may use: the array libraries, the dtypes, the implementations of the layers, and the GPU."""
 
 import os
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 from xlstm.backends import cpu
 
+from .gpu import Gpu, gpu_or_standin
 from .peers import peer
 
 TARGETS = list(cpu.targets()) or ["compiled"]
@@ -104,3 +105,14 @@ def usable_target(name: str) -> str:
     if not cpu.targets()[name]:
         pytest.skip(f"this CPU has no {name}")
     return name
+
+
+@pytest.fixture(params=["cuda", "cuda:1"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    """The first and the second GPU, by the names that users type: real ones where there are any, else the stand-in's.
+
+    A test that uses it is the same on both. A second real GPU that is missing is skipped.
+    """
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    with gpu_or_standin(request.param) as gpu:
+        yield gpu

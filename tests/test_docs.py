@@ -3,6 +3,8 @@
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +37,7 @@ def run_page(page: str, name: str) -> None:
     """Run a page's python blocks, in one namespace; compare what each prints with the output block that follows it."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     blocks = blocks_of(page)
-    for block, following in zip(blocks, [*blocks[1:], Block("", "", 0)], strict=True):
+    for block, following in zip(blocks, [*blocks, Block("", "", 0)][1:], strict=True):
         if block.language == "python":
             # The empty lines in front make a traceback name the line of the page.
             code = compile("\n" * block.line + block.text, name, "exec")
@@ -53,8 +55,24 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     run_page(page.read_text(encoding="utf-8"), str(page))
 
 
-def test_the_chapter_is_among_the_pages() -> None:
-    assert "many-to-one.md" in [page.name for page in CHAPTERS]
+def test_the_pages_are_there() -> None:
+    assert {"many-to-one.md", "performance.md", "devices.md"} <= {page.name for page in CHAPTERS}
+
+
+def test_the_tables_of_the_performance_page_are_those_of_the_results() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "performance_tables.py")]
+    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120).stdout
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").splitlines()
+    missing = [line for line in printed.splitlines() if line not in page]
+    assert not missing, "print the tables again: python benchmarks/performance_tables.py"
+    assert sum(line.startswith("|") for line in page) == sum(line.startswith("|") for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"], ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    gone = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not gone
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -369,17 +369,6 @@ def texts() -> Iterator[Path]:
             yield file
 
 
-def test_lines_of_the_kernels_end_where_those_of_python_do():
-    found = [
-        f"{file.relative_to(ROOT)}:{number}"
-        for file in texts()
-        if file.suffix in (".cpp", ".h")
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-        if len(line) > 120
-    ]
-    assert not found
-
-
 def test_the_kernels_stand_in_rooms():
     """A file of them is short, and its first lines say what it decides."""
     files = sorted(file for suffix in ("h", "cpp") for file in BACKENDS.rglob(f"*.{suffix}"))

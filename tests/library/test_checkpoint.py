@@ -655,6 +655,6 @@ def test_where_nothing_can_be_written_saving_is_an_oserror(tmp_path, other):
 
 
 def test_a_killed_process_leaves_the_old_or_the_new_file(tmp_path):
-    """Some rounds; `python -m tests.kill_while_saving 100` does more."""
+    """Some rounds; `python benchmarks/kill_while_saving.py` does more."""
     found = kill_while_saving(6, tmp_path)
-    assert found["first"] + found["second"] == 6
+    assert found["old"] + found["new"] == 6

@@ -733,7 +733,9 @@ def test_a_prepared_layer_reports_that_memory_ended(cell, dtype, kernels):
                 raise MemoryError("no more")
             return np.empty(shape, dtype)
 
-        call = layer._frozen(layer._kernels, layer.pack(example.layer.stack.of_cells[0]), np.ndarray, empty, layer.dtype)
+        call = layer._frozen(
+            layer._kernels, layer.pack(example.layer.stack.of_cells[0]), np.ndarray, empty, layer.dtype
+        )
         with pytest.raises(MemoryError, match="no more"):
             call(example.x, None)
 

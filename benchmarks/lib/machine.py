@@ -1,23 +1,20 @@
-"""What a figure was measured on: processor, threads and versions, as plain values.
-
-Usage::
-
-    python benchmarks/machine.py
-"""
+"""What a figure was measured on: processor, threads and versions, as plain values."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
 import subprocess
-import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import xlstm
 from xlstm import backends
+
+from .checkout import ROOT
 
 PACKAGES = (
     "xp-lstm", "numpy", "array-api-compat", "torch", "onnxruntime", "onnx", "jax", "jaxlib", "thinc", "scikit-learn",
@@ -32,7 +29,7 @@ def describe() -> dict[str, Any]:
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "cores_for_this_process": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_for_this_process": cores(),
         "system": platform.platform(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": versions(),
@@ -42,9 +39,19 @@ def describe() -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
     """The CPU's name."""
     return backends.report()[0].detail
+
+
+def kernels() -> str:
+    """The instruction set of the compiled kernels in use, or "reference" where there are none."""
+    return str(xlstm.LSTM(1, 1, device="cpu").kernels)
 
 
 def slug() -> str:
@@ -52,10 +59,10 @@ def slug() -> str:
     return re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-") or "unknown"
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that are installed, used or not."""
+def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of those that are installed, used or not."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -63,9 +70,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def commit() -> str | None:
-    """The commit of this folder, with a plus where the library has been changed since; None outside a repository."""
-    folder = Path(__file__).resolve().parent.parent
+def commit(folder: Path = ROOT) -> str | None:
+    """The commit of a checkout, with a plus where the library has been changed since; None outside a repository."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
@@ -86,8 +92,3 @@ def thread_pools() -> list[dict[str, Any]] | None:
         return None
     kept = ("user_api", "internal_api", "version", "threading_layer", "architecture", "num_threads", "prefix")
     return [{name: pool[name] for name in kept if pool.get(name) is not None} for pool in threadpool_info()]
-
-
-if __name__ == "__main__":
-    json.dump(describe(), sys.stdout, indent=2)
-    print()

@@ -1,13 +1,14 @@
-"""What peers.py prints: the tables, where a peer wins, and what was asked of the kernels beside what they reached."""
+"""What peers.py and footprint.py print: tables, where a peer wins, and what was asked of the kernels beside what they
+reached."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
-from common import SHAPES, table
-from sides import FEW_ROWS, TOLERANCE
+from .command import Row, table
+from .errors import TOLERANCE, told
+from .shapes import FEW_ROWS, LARGE, SHAPES
 
 TITLES = {
     "train": "A training step",
@@ -16,44 +17,36 @@ TITLES = {
     "ragged": "A training step of a ragged batch",
 }
 """The parts that are timed."""
-PARTS = (*TITLES, "memory", "size")
-LARGE = ("mid", "big", "huge")
-
-Row = dict[str, Any]
 
 
-def text(results: Row, quick: bool) -> str:
+def text(results: Row, asked: list[Row], quick: bool) -> str:
     timed = [(part, row) for part in TITLES for row in results.get(part, [])]
-    told = [f"float32, {results['threads']} threads; kernels: {results['kernels']}; peak: {results['peak']['how']}"]
-    told[0] += "".join(f"; {name} {number}" for name, number in results["peers"].items())
+    parts = [f"float32, {results['threads']} threads; kernels: {results['kernels']}; peak: {results['peak']['how']}"]
+    parts[0] += "".join(f"; {name} {number}" for name, number in results["peers"].items())
     if results["absent"]:
-        told.append(f"Not installed, and left out: {', '.join(results['absent'])}.")
+        parts.append(f"Not installed, and left out: {', '.join(results['absent'])}.")
     if quick:
-        told.append("A QUICK TEST: these figures mean nothing.")
-    told.append(
+        parts.append("A QUICK TEST: these figures mean nothing.")
+    parts.append(
         "Milliseconds: median (quartiles) of the calls. Ratio: how many times as fast as this side is the one marked\n"
         "*, the median of the rounds. Of peak: useful operations of the products against multiply-adds alone. Errors:\n"
         "against float64, of the forward pass and of the gradients. †: its results are wrong."
     )
-    told += [f"{title}\n\n{rows_table(results[part])}" for part, title in TITLES.items() if results.get(part)]
+    parts += [f"{title}\n\n{rows_table(results[part])}" for part, title in TITLES.items() if results.get(part)]
     for row in results.get("ragged", []):
         costs = ", ".join(f"{side} {cost:.2f}" for side, cost in row["step_against_full"].items())
-        told.append(
+        parts.append(
             f"{row['shape']}: {row['valid_steps']} of {row['all_steps']} steps are valid; "
             f"one costs, against one of a full batch: {costs}"
         )
-    if results.get("memory"):
-        told.append(memory_table(results["memory"]))
-    if "size" in results:
-        told.append(size_table(results["size"]))
     won = [
         f"{TITLES[part]}, {row['shape']}: {row['fastest_peer']} is {1 / factor:.2f} times as fast as ours"
         for part, row in timed
-        if (factor := row["times_as_fast"].get(row["fastest_peer"], 1.0)) < 1
+        if (factor := against(row, [row["fastest_peer"]]) or 1.0) < 1
     ]
-    told.append("Where a peer wins:\n" + ("\n".join(won) or "nowhere in this run"))
-    told.append(bars_text(results["bars"]))
-    return "\n\n".join(told)
+    parts.append("Where a peer wins:\n" + ("\n".join(won) or "nowhere in this run"))
+    parts.append(bars_text(asked))
+    return "\n\n".join(parts)
 
 
 def rows_table(rows: list[Row]) -> str:
@@ -61,14 +54,14 @@ def rows_table(rows: list[Row]) -> str:
     for row in rows:
         label = f"{row['shape']} {', '.join(map(str, row['size']))}"
         for side, each in row["errors"].items():
-            errors = ", ".join(f"{error:.0e}" for error in each.values())
+            errors = told(each.values())
             name = side + (f" by {row['onnxruntime_by']}" if side == "onnxruntime" else "")
             name += " *" * (side == row["ours"]) + " †" * (side in row["wrong"])
             if side not in row["seconds"]:
                 cells.append([label, name, "not timed", "", "", "", errors])
                 continue
             middle, (low, high) = (row["seconds"][side][key] for key in ("median", "quartiles"))
-            factor = row["times_as_fast"].get(side)
+            factor = against(row, [side])
             cells.append([
                 label,
                 name + " (fastest peer)" * (side == row["fastest_peer"]),
@@ -80,6 +73,28 @@ def rows_table(rows: list[Row]) -> str:
             ])  # fmt: skip
         cells.append([label, "peak", "", "", f"{row['peak_gflops']['median']:.1f}", "1.00", ""])
     return table(["N, T, D, H", "side", "ms", "ratio", "GFLOP/s", "of peak", "errors"], cells)
+
+
+def bars_text(entries: list[Row]) -> str:
+    words = {True: "met", False: "MISSED", None: "not judged"}
+    lines = []
+    for entry in entries:
+        got = "not measured" if entry["got"] is None else f"{entry['got']:.4g}"
+        sign = "≤" if entry["most"] else "≥"
+        lines.append(f"{words[entry['met']]:>10}  {entry['what']}: asked {sign} {entry['asked']:g}, got {got}")
+    return "What was asked, and what this run got\n\n" + "\n".join(lines)
+
+
+# ---------------------------------------------------------------- footprint.py
+
+
+def footprint_text(results: Row, asked: list[Row]) -> str:
+    parts = [f"{results['threads']} threads"]
+    if results.get("memory"):
+        parts.append(memory_table(results["memory"]))
+    if "size" in results:
+        parts.append(size_table(results["size"]))
+    return "\n\n".join([*parts, bars_text(asked)])
 
 
 def memory_table(rows: list[Row]) -> str:
@@ -107,16 +122,6 @@ def size_table(size: Row) -> str:
     both = {"thinc", "torch"} <= set(size["bytes"])
     note = "\n\nthinc imports PyTorch where that is installed, as here." if both else ""
     return f"Import and size (our compiled part: {told})\n\n{table(header, rows)}{note}"
-
-
-def bars_text(entries: list[Row]) -> str:
-    words = {True: "met", False: "MISSED", None: "not judged"}
-    lines = []
-    for entry in entries:
-        got = "not measured" if entry["got"] is None else f"{entry['got']:.4g}"
-        sign = "≤" if entry["most"] else "≥"
-        lines.append(f"{words[entry['met']]:>10}  {entry['what']}: asked {sign} {entry['asked']:g}, got {got}")
-    return "What was asked, and what this run got\n\n" + "\n".join(lines)
 
 
 # ---------------------------------------------------------------- what was asked
@@ -148,16 +153,22 @@ def bars(results: Row) -> list[Row]:
         found.append(bar(f"ragged, {name}, times as fast as torch, packed", 1.5, against(row, ["torch"])))
     every = [row["errors"] for part in TITLES for row in results.get(part, [])]
     ours = [each for errors in every for side, each in errors.items() if side.startswith("xlstm")]
-    for kind, most in TOLERANCE.items():
+    for kind, most in TOLERANCE["float32"].items():
         if values := [each[kind] for each in ours if kind in each]:
             found.append(bar(f"largest error of ours, {kind}", most, max(values), most=True))
+    return found
+
+
+def footprint_bars(results: Row) -> list[Row]:
+    """The same of footprint.py."""
+    found: list[Row] = []
     for row in results.get("memory", []):
         used, theirs = row["bytes"]["xlstm"], row["bytes"].get("torch")
         got = None if theirs is None else used / max(theirs, 1)
         found.append(bar(f"peak memory of a training step, {row['shape']}, against torch's", 1.0, got, most=True))
     if "size" in results:
         size = results["size"]
-        found.append(bar("import, times as long as NumPy's", 1.3, size["import_against_numpy"], most=True))
+        found.append(bar("import, times as long as NumPy's", 1.3, size["import_against_numpy"]["median"], most=True))
         compiled = size["compiled_bytes"]
         found.append(bar("compiled part, MB", 2.0, None if compiled is None else compiled / 1e6, most=True))
     return found
@@ -169,9 +180,10 @@ def bar(what: str, asked: float, got: float | None, most: bool = False, complete
     return {"what": what, "asked": asked, "got": got, "most": most, "complete": complete, "met": met}
 
 
-def against(row: Row, peers: Iterable[str]) -> float | None:
+def against(row: Row, peers: Iterable[str | None]) -> float | None:
     """How many times as fast as the fastest of these."""
-    return min((row["times_as_fast"][peer] for peer in peers if peer in row["times_as_fast"]), default=None)
+    factors = row["times_as_fast"]
+    return min((factors[peer]["median"] for peer in peers if peer in factors), default=None)
 
 
 def mean_bar(

@@ -1,4 +1,4 @@
-"""The sides of peers.py: what they are given, how each makes its calls, and whether their results are right.
+"""The sides of peers.py and footprint.py: what they are given, how each makes its calls, and what is right.
 
 A side has `train` and `infer`, which are timed, and `trained` and `inferred`, which make of what these return arrays as
 ours are: h, d_weight_ih, d_weight_hh, d_bias; and outputs, h, c. `stream(steps)` returns a function that takes the
@@ -7,56 +7,28 @@ number of a step (the first if there is none) and returns h; its state begins at
 
 from __future__ import annotations
 
+import argparse
 import math
-import statistics
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from common import SHAPES
-from xlstm.backends import cpu
 
 import xlstm
-from xlstm import convert
-from xlstm.bench import interleaved
 
-FEW_ROWS = {"one": (1, 100, 16, 64), "one wide": (1, 100, 64, 256), "eight": (8, 100, 16, 64)}
-BATCHES = {f"batch {n}": (n, 100, 16, 64) for n in (2, 4, 16, 32, 64, 128)}  # 1 and 8 are "one" and "eight"
-INFERENCE = {**SHAPES, **FEW_ROWS, **BATCHES}
-STREAMS = {"H 64": (1, 50, 16, 64), "H 256": (1, 50, 64, 256)}
-"""Fed one step at a time; T is how many steps are compared with float64."""
-RAGGED = {"mid": (64, 100, 64, 256), "series": (32, 60, 12, 100)}
+from . import errors, machine
+from .case import Case, Host, Results, Step
+from .command import choices
+from .onnx_side import OnnxRuntime, onnx_streams
 
 NEEDS = {"torch": ["torch"], "onnxruntime": ["onnxruntime", "onnx"], "jax": ["jax"], "thinc": ["thinc"]}
 """The peers, and the distributions that each needs."""
 SLOW = {"thinc": 1e9}
 """Sides that are left out above so many operations: they would take minutes, and say nothing more."""
-TOLERANCE = {"forward": 5e-6, "gradient": 1e-5}
-"""Relative Frobenius norm, against float64."""
-
-Host = Any
-Results = dict[str, Host]
-Step = Callable[..., Any]
-
-
-class Case(NamedTuple):
-    """The same for all sides."""
-
-    size: tuple[int, int, int, int]
-    weights: Results  # weight_ih (4H, D), weight_hh (4H, H), bias (4H,), gates in the order i, f, g, o
-    x: Host  # (N, T, D)
-    dh: Host  # (N, H), the gradient of the final h
-    lengths: list[int] | None = None
-
-
-def case_of(size: tuple[int, int, int, int]) -> Case:
-    N, T, D, H = size
-    layer = xlstm.LSTM(D, H, device="cpu", kernels="reference", seed=0, init="pytorch")
-    weights = {name: np.array(layer.parameters[f"{name}_l0"]) for name in ("weight_ih", "weight_hh", "bias")}
-    rng = np.random.default_rng(0)
-    x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((N, H), dtype=np.float32)
-    return Case(size, weights, x, dh)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # the last is JAX's
 
 
 class Xlstm:
@@ -115,6 +87,16 @@ class Reference(Xlstm):
     kernels = "reference"
 
 
+def torch_state(weights: Mapping[str, Host]) -> dict[str, Any]:
+    """Our weights for torch.nn.LSTM, which has two biases: the second is zero."""
+    import torch
+
+    bias = weights["bias"]
+    ours = {"weight_ih": weights["weight_ih"], "weight_hh": weights["weight_hh"], "bias_ih": bias,
+            "bias_hh": np.zeros_like(bias)}  # fmt: skip
+    return {f"{name}_l0": torch.from_numpy(value) for name, value in ours.items()}
+
+
 class Torch:
     """torch.nn.LSTM. A batch with lengths is packed in each step, which is what its users do."""
 
@@ -127,8 +109,7 @@ class Torch:
         self.x, self.dh = torch.from_numpy(case.x), torch.from_numpy(case.dh)[None]
         self.lengths = None if case.lengths is None else torch.tensor(case.lengths)
         self.lstm = torch.nn.LSTM(D, H, batch_first=True, dtype=self.x.dtype)
-        values = convert.to_torch({f"{name}_l0": value for name, value in case.weights.items()})
-        self.lstm.load_state_dict({name: torch.from_numpy(value) for name, value in values.items()})
+        self.lstm.load_state_dict(torch_state(case.weights))
         self.parameters = list(self.lstm.parameters())
 
     def train(self) -> Any:
@@ -164,117 +145,6 @@ class Torch:
             return outputs
 
         return step
-
-
-class OnnxRuntime:
-    """A model of one LSTM node. It reads and writes (T, N, ·), for it supports nothing else; the quicker of a plain
-    run and one with bound inputs and outputs is taken. Its streams: `onnx_streams`."""
-
-    def __init__(self, case: Case, threads: int) -> None:
-        session = onnx_session(case, threads, with_state=False)
-        x = np.ascontiguousarray(case.x.swapaxes(0, 1))
-        N, T, _, H = case.size
-        shapes = {"Y": (T, 1, N, H), "Y_h": (1, N, H), "Y_c": (1, N, H)}
-        bound = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        binding = bind(session, {"X": x}, bound)
-
-        def by_binding() -> Any:
-            session.run_with_iobinding(binding)
-            return list(bound.values())
-
-        ways = {"run": lambda: session.run(None, {"X": x}), "binding": by_binding}
-        times = interleaved(ways, seconds=0.02)
-        self.way = min(ways, key=lambda way: statistics.median(times[way]))
-        self.infer = ways[self.way]
-
-    def inferred(self, value: Any) -> Results:
-        outputs, h, c = value
-        return {"outputs": outputs[:, 0].swapaxes(0, 1), "h": h[0], "c": c[0]}
-
-
-def onnx_session(case: Case, threads: int, with_state: bool) -> Any:
-    """An onnxruntime session: X, and with a state initial_h and initial_c, to Y, Y_h and Y_c."""
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    N, T, D, H = case.size
-    T = 1 if with_state else T
-
-    def reordered(weights: Host) -> Host:  # gates i, f, g, o to ONNX's i, o, f, c
-        return weights.reshape(4, H, -1)[[0, 3, 1, 2]].reshape(1, 4 * H, -1)
-
-    bias = np.concatenate([reordered(case.weights["bias"])[:, :, 0], np.zeros((1, 4 * H), np.float32)], axis=1)
-    values = {"W": reordered(case.weights["weight_ih"]), "R": reordered(case.weights["weight_hh"]), "B": bias}
-
-    def info(name: str, *shape: int) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    states = ["initial_h", "initial_c"] if with_state else []
-    graph = helper.make_graph(
-        [helper.make_node("LSTM", ["X", "W", "R", "B", "", *states], ["Y", "Y_h", "Y_c"], hidden_size=H)],
-        "lstm",
-        [info("X", T, N, D), *(info(name, 1, N, H) for name in states)],
-        [info("Y", T, 1, N, H), info("Y_h", 1, N, H), info("Y_c", 1, N, H)],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in values.items()],
-    )
-    # The lowest versions that have all of this: any onnxruntime reads them, whatever onnx writes by default.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-
-
-def bind(session: Any, inputs: Mapping[str, Host], outputs: Mapping[str, Host]) -> Any:
-    """The arrays' own memory, nothing is copied: whoever holds the binding has to hold them."""
-    from onnxruntime import OrtValue
-
-    binding = session.io_binding()
-    for name, value in inputs.items():
-        binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
-    for name, value in outputs.items():
-        binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(value))
-    return binding
-
-
-def onnx_streams(case: Case, steps: list[Host], threads: int) -> dict[str, Step]:
-    """Each way of doing it, on all threads and, where it may be faster, on one: the fastest counts."""
-    made = {}
-    for count in dict.fromkeys((threads, 1)):
-        for way, stream in {"run": onnx_stream, "binding": onnx_bound_stream}.items():
-            session = onnx_session(case, count, with_state=True)
-            made[f"onnxruntime {way}, {count} thread{'s' * (count > 1)}"] = stream(session, steps, case.size[3])
-    return made
-
-
-def onnx_stream(session: Any, steps: list[Host], H: int) -> Step:
-    h = c = np.zeros((1, 1, H), np.float32)
-
-    def step(t: int = 0) -> Any:
-        nonlocal h, c
-        h, c = session.run(["Y_h", "Y_c"], {"X": steps[t], "initial_h": h, "initial_c": c})
-        return h
-
-    return step
-
-
-def onnx_bound_stream(session: Any, steps: list[Host], H: int) -> Step:
-    """Two bindings that take turns: what the one writes, the other reads. Writing x is not timed."""
-    x, turn = steps[0].copy(), 0
-    states = [[np.zeros((1, 1, H), np.float32) for _ in "hc"] for _ in range(2)]
-    bindings = [
-        bind(session, {"X": x, "initial_h": h, "initial_c": c}, dict(zip(("Y_h", "Y_c"), other, strict=True)))
-        for (h, c), other in zip(states, reversed(states), strict=True)
-    ]
-
-    def step(t: int | None = None) -> Any:
-        nonlocal turn
-        if t is not None:
-            x[...] = steps[t]
-        session.run_with_iobinding(bindings[turn])
-        turn = 1 - turn
-        return states[turn][0]
-
-    return step
 
 
 class Jax:
@@ -392,6 +262,31 @@ CAN = {
 }
 
 
+def add_options(made: argparse.ArgumentParser) -> None:
+    """--peers and --threads."""
+    made.add_argument("--peers", type=choices(list(NEEDS)), default=list(NEEDS), help="default: all installed")
+    made.add_argument(
+        "--threads", type=int, default=min(2, machine.cores()), help="of every side (default: 2, or 1 of 1)"
+    )
+
+
+def begin(options: argparse.Namespace) -> list[str]:
+    """Set the number of threads, take the peers that are not installed out of the options, and return what they lack.
+
+    Where the variables that set the number of threads say something else, this process begins anew: most libraries read
+    them only when they are loaded, and NumPy is by now.
+    """
+    wanted = {"JAX_PLATFORMS": "cpu", **{name: str(options.threads) for name in THREAD_VARIABLES}}
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.environ.update(wanted)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    absent = {peer: missing(peer) for peer in options.peers if missing(peer)}
+    for peer, names in absent.items():
+        print(f"*** {peer} IS LEFT OUT, NOT INSTALLED: {', '.join(names)} ***", file=sys.stderr, flush=True)
+    options.peers = [peer for peer in options.peers if peer not in absent]
+    return [name for names in absent.values() for name in names]
+
+
 def missing(peer: str) -> list[str]:
     """The distributions that it needs and that are not installed."""
     return [name for name in NEEDS[peer] if find_spec(name) is None]
@@ -399,7 +294,7 @@ def missing(peer: str) -> list[str]:
 
 def taking_part(kind: str, peers: list[str], flops: float = 0.0) -> list[str]:
     """The sides that can do one of CAN; the reference only where it is not what xlstm runs anyway."""
-    here = [name for name in OURS if name != "reference" or cpu.target is not None] + peers
+    here = [name for name in OURS if name != "reference" or machine.kernels() != "reference"] + peers
     return [name for name in CAN[kind] if name in here and flops <= SLOW.get(name, math.inf)]
 
 
@@ -430,22 +325,7 @@ def truth(case: Case, kind: str) -> Results:
     return outcome(judge(case, 1), kind)
 
 
-def errors_of(got: Results, true: Results) -> dict[str, float]:
-    """The largest relative error of the outputs and states, and of the gradients."""
-    kinds: dict[str, float] = {}
-    for name, value in got.items():
-        kind = "gradient" if name.startswith("d_") else "forward"
-        kinds[kind] = max(relative(value, true[name]), kinds.get(kind, 0.0))
-    return kinds
-
-
-def relative(got: Host, true: Host) -> float:
-    if got.shape != true.shape or not np.isfinite(got).all():
-        return math.inf
-    return float(np.linalg.norm((got - true).ravel()) / np.linalg.norm(true.ravel()))
-
-
-def judged(errors: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+def judged(found: Mapping[str, dict[str, float]]) -> dict[str, Any]:
     """The errors, and who is wrong."""
-    wrong = [name for name, each in errors.items() if any(error > TOLERANCE[kind] for kind, error in each.items())]
-    return {"errors": errors, "wrong": wrong, "ours_wrong": [name for name in wrong if name.startswith(tuple(OURS))]}
+    wrong = errors.wrong_among(found)
+    return {"errors": found, "wrong": wrong, "ours_wrong": [name for name in wrong if name.startswith(tuple(OURS))]}

@@ -1,4 +1,4 @@
-"""What the machine can do at most: multiply-adds of registers alone, for peers.py.
+"""What the machine can do at most: multiply-adds of registers alone, for peers.py: one block of it in each round.
 
 The loop is compiled for the kernels' instruction set and runs on as many threads as the sides do. Without a C compiler
 NumPy's product of large matrices stands in for it, an approximation from below.
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xlstm.backends import cpu
+
+from .machine import kernels
 
 SOURCE = """
 #if defined(__AVX512F__)
@@ -48,7 +49,7 @@ FLAGS = {
     "avx512": ["-mavx512f", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
     "sse2": ["-msse2"],
-    None: ["-march=native"],  # there are no kernels
+    "reference": ["-march=native"],  # there are no kernels
 }
 SIZE = 2048  # of the matrices
 
@@ -62,7 +63,7 @@ class Peak:
             self.how = f"NumPy's sgemm of {SIZE}, for no compiler was found: an approximation from below"
             self._a = np.random.default_rng(0).standard_normal((SIZE, SIZE), dtype=np.float32)
             return
-        self.how = f"a loop of multiply-adds, {cpu.target or 'native'}, {threads} threads"
+        self.how = f"a loop of multiply-adds, {kernels()}, {threads} threads"
         self._turns, seconds = 1000, 0.0
         while seconds < 0.02:  # that long, the start of a thread does not count
             self._turns *= 2
@@ -95,7 +96,7 @@ def compiled() -> Any:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         source, library = Path(folder, "peak.c"), Path(folder, "peak.so")
         source.write_text(SOURCE, encoding="utf-8")
-        flags = ["-O3", "-ffp-contract=fast", *FLAGS.get(cpu.target, []), "-shared", "-fPIC"]
+        flags = ["-O3", "-ffp-contract=fast", *FLAGS.get(kernels(), []), "-shared", "-fPIC"]
         if subprocess.run([compiler, *flags, source, "-o", library], capture_output=True, check=False).returncode:
             return None
         loop = ctypes.CDLL(str(library)).run

@@ -1,28 +1,19 @@
-"""What the scripts of this folder share: options, tables, files of results."""
+"""What every command does: options, tables for people, files of results."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import json
-import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import machine
+from . import machine
+from .checkout import RESULTS
 
-RESULTS = Path(__file__).resolve().parent / "results"
-
-SHAPES = {
-    "tiny": (1, 20, 8, 32),
-    "row": (32, 28, 28, 128),
-    "mid": (64, 100, 64, 256),
-    "big": (128, 64, 128, 512),
-    "huge": (128, 32, 256, 1024),
-}
-"""(N, T, D, H): batch, time, features, hidden."""
+Row = dict[str, Any]
 
 
 def use_threads(threads: int) -> None:
@@ -47,7 +38,7 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="FILE",
-        help=f"also write the results as JSON, by default to benchmarks/results/{name}-<processor>-<date>.json",
+        help=f"also write the results as JSON, by default to benchmarks/results/{name}-<processor>.json",
     )
     return made
 
@@ -64,10 +55,51 @@ def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text
         cores = whole["machine"]["cores_for_this_process"]
         print(f"{text}\n\n{machine.processor()}, {cores} cores, {whole['machine']['python']}; {versions}", flush=True)
     if options.out is not None:
-        path = Path(options.out) if options.out else RESULTS / f"{name}-{machine.slug()}-{today}.json"
+        path = Path(options.out) if options.out else RESULTS / f"{name}-{machine.slug()}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        path.write_text(as_text(whole) + "\n", encoding="utf-8")
         print(f"written: {path}", file=sys.stderr)
+
+
+def as_text(value: Any, indent: int = 0) -> str:
+    """JSON to read and to compare: lines of some 100 characters, and numbers of seven digits."""
+    if isinstance(value, float) and not value.is_integer():
+        return json.dumps(float(f"{value:.7g}"))
+    if not isinstance(value, (dict, list, tuple)):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(str(key))}: {as_text(each, indent + 1)}" for key, each in value.items()]
+    else:
+        parts = [as_text(each, indent + 1) for each in value]
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}, {part}" if lines[-1] else part
+        fits = len(joined) + indent <= 104 and "\n" not in joined
+        lines = [*lines[:-1], joined] if fits or not lines[-1] else [*lines, part]
+    inner = ",\n" + " " * (indent + 1)
+    return f"{begin}{inner.join(lines)}{end}"
+
+
+def newest(name: str) -> Row:
+    """The last result of one command in results/, by its date."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob(f"{name}-*.json")]
+    if not found:
+        sys.exit(f"there is no result of {name} in {RESULTS}: run benchmarks/{name}.py --out")
+    return max(found, key=lambda result: str(result["date"]))
+
+
+def each(names: Iterable[str], sizes: Mapping[str, Any], measure: Callable[[str], Row]) -> tuple[list[Row], int]:
+    """What `measure` gives for each name, announced; and the exit code: 1 where any is not "correct"."""
+    rows = []
+    for name in names:
+        announce(f"{name} {sizes[name]}".rstrip())
+        rows.append(measure(name))
+    return rows, int(not all(row["correct"] for row in rows))
+
+
+def announce(what: str) -> None:
+    print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -86,16 +118,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([line(cells[0]), f"|{ruler}|", *map(line, cells[1:])])
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, quartiles and number of values."""
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return {"median": middle, "quartiles": [low, high], "n": len(values)}
+def digits(value: float) -> str:
+    """Three of them, or all before the point."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def seeds(text: str) -> list[int]:
     """For argparse: "5" is 0 to 4, "3,7" is these two."""
     numbers = [int(part) for part in text.split(",")]
     return numbers if "," in text else list(range(numbers[0]))
+
+
+def add_seeds(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--seeds", type=seeds, default=seeds("5"), help='"5" for 0 to 4, or "3,7" (default: 5)')
 
 
 def choices(known: Sequence[str]) -> Callable[[str], list[str]]:

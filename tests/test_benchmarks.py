@@ -1,0 +1,68 @@
+"""The benchmarks: that a checkout can be measured against another one, and that the kept results are in order."""
+
+import importlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """benchmarks/lib/command.py; nothing of that folder stays on the path or among the modules."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module("lib.command")
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "lib":
+            del sys.modules[name]
+
+
+def test_a_checkout_against_itself_gives_the_same_bits() -> None:
+    arguments = ["--json", "--only", "train,stream,rnn", "--shapes", "tiny,H 64", "--rounds", "1", "--seconds", "0.001"]
+    run = [sys.executable, str(BENCHMARKS / "against.py"), sys.executable, *arguments]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["what"] for row in rows] == ["train, tiny", "stream, H 64", "rnn, tiny"]
+    for row in rows:
+        assert row["same_bits"]
+        assert row["ratio"]["lowest"] <= row["ratio"]["median"] <= row["ratio"]["highest"]
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.name)
+def test_a_kept_result_is_in_the_form_that_is_written(file: Path, command: Any) -> None:
+    """Medians and quartiles: so long a list of numbers would be single calls."""
+    text = file.read_text(encoding="utf-8")
+    assert text == command.as_text(json.loads(text)) + "\n"
+
+    def longest(value: Any) -> int:
+        inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        own = len(inner) if isinstance(value, list) and all(isinstance(each, float) for each in inner) else 0
+        return max([own, *map(longest, inner)])
+
+    assert longest(json.loads(text)) <= 5
+
+
+def test_one_result_of_each_command_for_each_machine_is_kept() -> None:
+    kinds = Counter()
+    for file in RESULTS:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        assert file.name.startswith(f"{result['benchmark']}-")
+        assert (BENCHMARKS / f"{result['benchmark']}.py").exists()
+        kinds[result["benchmark"], result["machine"]["processor"]] += 1
+    assert set(kinds.values()) == {1}
+
+
+def test_results_are_written_as_json_that_says_the_same(command: Any) -> None:
+    value = {"a": [1, 2.5, None, True, "ä"], "b": {"c": 1 / 3, "d": [[0.1] * 40] * 2}, "e": 1e-9, "f": [], "g": {}}
+    text = command.as_text(value)
+    assert json.loads(text) == {**value, "b": {"c": 0.3333333, "d": value["b"]["d"]}}
+    assert max(map(len, text.splitlines())) <= 120
