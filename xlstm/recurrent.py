@@ -350,12 +350,12 @@ class RecurrentLayer:
         if not self._several_states:
             if isinstance(state, (tuple, list)):
                 raise ValueError(
-                    f"{name} of an {type(self).__name__} is one array, {record.states[0]} (layers·directions, batch, "
-                    f"hidden); got {type(state)}."
+                    f"{name} of {self._told()} is one array, {record.states[0]} (layers·directions, batch, hidden); "
+                    f"got {type(state)}."
                 )
             return self._own_state(name, "", state, rows)
         if type(state) is not tuple or len(state) != len(record.states):
-            state = record.split(f"{name} of an {type(self).__name__}", state)
+            state = record.split(f"{name} of {self._told()}", state)
         d = "d" if name == "d_state" else ""
         parts = [
             self._own_state(name, f"'s {d}{part_name}", part, rows)
@@ -386,6 +386,10 @@ class RecurrentLayer:
                 f"got shape {tuple(half.shape)}."
             )
         return [half[0, ...]] if K == 1 else [half[k, ...] for k in range(K)]
+
+    def _told(self) -> str:
+        name = type(self).__name__
+        return f"{'an' if name[0] in 'AEFHILMNORSX' else 'a'} {name}"  # as the letters are spoken
 
     def __repr__(self) -> str:
         return (

@@ -36,7 +36,7 @@ def problem(layer, ragged, given_states):
     for row, length in enumerate(lengths or []):
         x[row, length:] = np.nan
     halves = [rng.standard_normal((K, N, H)) for _ in range(4)]
-    if isinstance(layer, xlstm.RNN):
+    if not isinstance(layer, xlstm.LSTM):
         return x, halves[0] if given_states else None, lengths, d_outputs, halves[1]
     return x, (halves[0], halves[1]) if given_states else None, lengths, d_outputs, (halves[2], None)
 
