@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, encode, layers, optim, train
+from . import backends, encode, layers, train
 from .cells import CELLS
 from .estimator import SequenceClassifier, flops_per_step
 from .files import write_whole
@@ -238,15 +238,10 @@ def _fitted(
     kernels = "reference" if classifier.kernels == "reference" else "auto"
     model = Model(architecture, backend, kernels, None)
     model.write(arrays[0])
+    optimizer = train.optimizer_for(model, header["solver"], **classifier._optimizer_numbers())
     with backend.current():
-        trainer = train.Trainer(
-            model,
-            optim.Optimizer(
-                model.parameters.flat, model.decayed(), header["solver"], **classifier._optimizer_numbers()
-            ),
-            rng,
-        )
-        trainer.optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
+        optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
+    trainer = train.Trainer(model, optimizer, rng)
     trainer.optimizer.updates = _count(header["updates"])
     trainer.history = train.History(**{name: [float(v) for v in values] for name, values in header["history"].items()})
     names = header["feature_names"]

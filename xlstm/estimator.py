@@ -74,7 +74,7 @@ class SequenceClassifier:
     learning_rate : {"constant", "cosine"}
         How it goes on.
     warmup : int
-        So many updates first rise to it.
+        Number of updates over which the learning rate rises linearly to it.
     batch_size : int or "auto"
         "auto" is a 128th of the rows, from 32 to 256.
     max_iter : int or None
@@ -461,13 +461,7 @@ class SequenceClassifier:
         return {name: float(getattr(self, name)) for name in ("alpha", "momentum", "beta_1", "beta_2", "epsilon")}
 
     def _optimizer(self, model: Model) -> optim.Optimizer:
-        with model.backend.current():
-            return optim.Optimizer(
-                model.parameters.flat,
-                model.decayed(),
-                self.solver,
-                **self._optimizer_numbers(),
-            )
+        return train.optimizer_for(model, self.solver, **self._optimizer_numbers())
 
     def _follow_settings(self, fitted: Fitted) -> None:
         """The optimiser goes by the settings of today, which may be others than when it was made."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -66,14 +65,4 @@ class Fitted:
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
-        old = self.trainer
-        model = old.model.to(backend)
-        with backend.current():
-            optimizer = copy.copy(old.optimizer)
-            optimizer.decayed = model.decayed()
-            optimizer.moments = [
-                backend.from_host(old.model.backend.to_host(moment)) for moment in old.optimizer.moments
-            ]
-        trainer = train.Trainer(model, optimizer, copy.deepcopy(old.rng))
-        trainer.history = copy.deepcopy(old.history)
-        return Fitted(trainer, self.encoder, self.classes, self.columns, self.feature_names)
+        return Fitted(self.trainer.to(backend), self.encoder, self.classes, self.columns, self.feature_names)

@@ -69,8 +69,8 @@ class Model:
     ----------
     parameters, gradients : Parameters
         Everything, each in one buffer.
-    update
-        A faster step of the optimiser, clipping included, or None: see `backends.find_update`.
+    kernels : str
+        As asked for.
     recurrent : LSTM or RNN
         Its parameters are a section of the buffer.
     """
@@ -78,7 +78,7 @@ class Model:
     def __init__(
         self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator | None
     ) -> None:
-        self.architecture, self.backend = architecture, backend
+        self.architecture, self.backend, self.kernels = architecture, backend, kernels
         a = architecture
         self.recurrent = layers.LAYERS[a.cell](
             a.embedding_size or a.input_size,
@@ -93,7 +93,6 @@ class Model:
             kernels=kernels,
             _draw=rng is not None,
         )
-        self.update = backends.find_update(backend, a.dtype, kernels)
         F = self.recurrent.directions * a.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
         if a.embedding_size:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import backends, losses, optim
 from . import batch as batching
-from . import losses, optim
 from .batch import Encoded
 from .encode import UNKNOWN
 from .model import Batch, Model
@@ -72,16 +72,20 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold host arrays; the model says where they go back to.
-        to_host, optimizer = self.model.backend.to_host, copy.copy(self.optimizer)
-        optimizer.moments = [to_host(moment) for moment in optimizer.moments]
-        optimizer.decayed = None
-        return {**self.__dict__, "optimizer": optimizer}
+        return {**self.__dict__, "optimizer": _detached(self.optimizer, self.model)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        from_host = self.model.backend.from_host
-        self.optimizer.moments = [from_host(moment) for moment in self.optimizer.moments]
-        self.optimizer.decayed = self.model.decayed()
+        _attach(self.optimizer, self.model)
+
+    def to(self, backend: backends.Backend) -> Trainer:
+        """A copy on another device."""
+        optimizer = _detached(self.optimizer, self.model)
+        model = self.model.to(backend)
+        _attach(optimizer, model)
+        other = Trainer(model, optimizer, copy.deepcopy(self.rng))
+        other.history = copy.deepcopy(self.history)
+        return other
 
     def fit(
         self,
@@ -161,12 +165,7 @@ class Trainer:
                 rate = optim.learning_rate_at(
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
-                if model.update is not None:
-                    model.update(optimizer, model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                else:
-                    if settings.max_grad_norm is not None:
-                        optim.clip_by_global_norm(model.gradients.flat, settings.max_grad_norm)
-                    optimizer.step(model.parameters.flat, model.gradients.flat, rate)
+                optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
                 losses_seen.append(loss * len(rows))
                 hits_seen.append(xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype)))
             # The only numbers that leave the device, once an epoch.
@@ -187,6 +186,32 @@ class Trainer:
                 sums.append(xp.stack([loss * len(chosen), hits]))
             loss_sum, hit_sum = backend.to_host(xp.sum(xp.stack(sums), axis=0))
         return float(loss_sum) / len(rows.labels), float(hit_sum) / len(rows.labels)
+
+
+def optimizer_for(model: Model, solver: str, **numbers: float) -> optim.Optimizer:
+    """An optimiser of the model's parameters, with the fastest step that there is for them."""
+    with model.backend.current():
+        return optim.Optimizer(model.parameters.flat, model.decayed(), solver, fast=_fast_step(model), **numbers)
+
+
+def _fast_step(model: Model) -> optim.FastStep | None:
+    step: optim.FastStep | None = backends.find_update(model.backend, model.architecture.dtype, model.kernels)
+    return step
+
+
+def _detached(optimizer: optim.Optimizer, model: Model) -> optim.Optimizer:
+    """A copy that holds host arrays and nothing of a device."""
+    other = copy.copy(optimizer)
+    other.moments = [model.backend.to_host(moment) for moment in optimizer.moments]
+    other.decayed = other.fast = None
+    return other
+
+
+def _attach(optimizer: optim.Optimizer, model: Model) -> None:
+    """Bring what `_detached` gave to where the model is."""
+    with model.backend.current():
+        optimizer.moments = [model.backend.from_host(moment) for moment in optimizer.moments]
+        optimizer.decayed, optimizer.fast = model.decayed(), _fast_step(model)
 
 
 def on_device(
