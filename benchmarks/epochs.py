@@ -42,7 +42,7 @@ from torch.nn import functional
 from xlstm import SequenceClassifier, batch, cli, data, sequences, train
 from xlstm.batch import Encoded
 from xlstm.fitted import Fitted
-from xlstm.labels import mean_one, row_weights
+from xlstm.labels import mean_one
 from xlstm.model import Architecture, Model
 from xlstm.seeds import own_generator
 
@@ -264,16 +264,17 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     if options.epochs:
         settings["max_iter"] = options.epochs
     classifier = SequenceClassifier(**settings)
-    classifier._check_parameters()
+    classifier.check_parameters()
     # Only for what it makes of the data: encoder, numbers of the classes, architecture.
-    fitted = SequenceClassifier(**{**settings, "max_iter": 1}).fit(job.X, job.y)._fitted
-    rows = padded(fitted, classifier, job.X, job.y)
-    test = padded(fitted, classifier, job.X_test, job.y_test)
+    fitted = SequenceClassifier(**{**settings, "max_iter": 1}).fit(job.X, job.y).fitted_state()
+    rows = padded(fitted, job.X, job.y)
+    test = padded(fitted, job.X_test, job.y_test)
     start = Model(fitted.model.architecture, fitted.model.backend, "auto", own_generator(options.seed)).read()
     n = len(job.y)
+    batch_size = batch.size_for(n, classifier.batch_size)
     plan = train.Settings(
-        epochs=classifier._epochs(n),
-        batch_size=classifier._batch_size(n),
+        epochs=classifier.max_iter or train.epochs_for(n, batch_size),
+        batch_size=batch_size,
         learning_rate=classifier.learning_rate_init,
         schedule=classifier.learning_rate,
         warmup=0,
@@ -338,9 +339,9 @@ def encoded_of(fitted: Fitted, X: list[Any]) -> Encoded:
     return fitted.encoded(sequences.read(X, "auto"))
 
 
-def padded(fitted: Fitted, classifier: SequenceClassifier, X: list[Any], y: list[Any]) -> Padded:
-    labels = np.searchsorted(fitted.classes, y)
-    weights = mean_one(row_weights(None, classifier.class_weight, fitted.classes, labels))
+def padded(fitted: Fitted, X: list[Any], y: list[Any]) -> Padded:
+    labels = fitted.task.read(y, len(y))
+    weights = mean_one(fitted.task.weights(labels, None))
     return Padded(encoded_of(fitted, X), labels, weights)
 
 
@@ -373,7 +374,8 @@ def in_turns(
 
     time.sleep(PAUSE)
     begin = time.perf_counter()
-    classifier._fit(job.X, job.y, None, epoch_ended)
+    classifier.progress = epoch_ended
+    classifier.fit(job.X, job.y)
     return [block for block in blocks if block[OURS]]  # a block of one epoch has none that counts
 
 
@@ -392,7 +394,7 @@ def compare(fitted: Fitted, start: Any, rows: Padded, encoded: Encoded, batch_si
         model.write(start.astype(dtype))
         given = train.on_device(model, encoded._replace(steps=cast(encoded.steps, dtype)), chosen)
         logits, tape = model.forward(given, np.random.default_rng(0))
-        loss, d_logits = train.cross_entropy(model, logits, labels, weights.astype(dtype))
+        loss, d_logits = fitted.task.loss(logits, labels, weights.astype(dtype))
         model.backward(tape, d_logits)
         return float(loss), model.gradients.flat
 

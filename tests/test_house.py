@@ -23,16 +23,16 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace seeds sequences labels columns data files
+namespace registry seeds sequences labels columns data files
 cells
 params encode losses head optim
-layers batch convert
-model
+layers batch convert checkpoint
+model tasks
 train
 fitted
 stream
-estimator
-checkpoint gradcheck
+estimators
+gradcheck
 __init__
 bench cli
 __main__

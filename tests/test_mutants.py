@@ -79,7 +79,7 @@ MUTANTS = [
     Mutant("the second moment not corrected", "xlstm/optim.py", "square_seen = 1 - self.beta_2**self.updates", "square_seen = 1", "tests/library/test_optim.py"),
     Mutant("a clip that never clips", "xlstm/optim.py", "too_long = norm > max_norm", "too_long = norm < 0", "tests/library/test_optim.py"),
     Mutant("a softmax that overflows", "xlstm/losses.py", "shifted = logits - xp.max(logits, axis=1, keepdims=True)", "shifted = logits", "tests/library/test_losses.py"),
-    Mutant("scaling fitted on the validation part too", "xlstm/estimator.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimators/base.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
     Mutant("a checksum not verified", "xlstm/checkpoint.py", "if hashlib.sha256(prefix + content).digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),
 ]  # fmt: skip
 

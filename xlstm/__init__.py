@@ -14,7 +14,7 @@ except ImportError:
 
 from .backends import report as devices
 from .backends.cpu import set_threads
-from .estimator import SequenceClassifier
+from .estimators.classifier import SequenceClassifier
 from .layers import LSTM, RNN
 from .sequences import from_channels_first
 

@@ -95,9 +95,8 @@ def _column_vector_warning() -> type[Warning]:
     return UserWarning
 
 
-def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
-    """(n,) float64: each row's own weight times that of its class."""
-    n = len(labels)
+def weights_of(sample_weight: Any, n: int) -> HostArray:
+    """(n,) float64: each row's own weight, 1 where none are given."""
     weights = np.ones(n) if sample_weight is None else _reals(sample_weight)
     if weights.ndim == 0:
         weights = np.full(n, float(weights))
@@ -108,9 +107,15 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
         raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
     if not weights.any():
         raise ValueError("sample_weight is zero for every row: nothing could be learned.")
-    counts = np.bincount(labels, weights=weights, minlength=len(classes))
+    return weights
+
+
+def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
+    """(n,) float64: each row's own weight times that of its class."""
+    weights = weights_of(sample_weight, len(labels))
     if class_weight is None:
         return weights
+    counts = np.bincount(labels, weights=weights, minlength=len(classes))
     if isinstance(class_weight, str) and class_weight == "balanced":
         present = counts > 0
         factors = np.ones(len(classes))

@@ -151,6 +151,14 @@ class Model:
         with self.backend.current():
             self.parameters.flat[...] = self.backend.from_host(host_values)
 
+    def pack(self) -> None:
+        """Order the layers' parameters as the kernels read them, once: for a copy that only answers from now on."""
+        self.recurrent._pack()
+
+    def silence_unknown(self) -> None:
+        """Zero the parameters by which the unknown token acts, as they are from the start."""
+        self._silence_unknown(self.parameters)
+
     def decayed(self) -> Array:
         """1 for each weight, 0 for each bias, like the buffer: what a penalty on large weights applies to."""
         host = params.zeros(self.parameters.shapes, np.zeros(0, self.architecture.dtype))

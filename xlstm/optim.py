@@ -13,6 +13,8 @@ from typing import Any
 from .namespace import Array, array_namespace
 
 SOLVERS = ("adam", "adamw", "sgd")
+MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
+"""How many moments each keeps."""
 SCHEDULES = ("constant", "cosine")
 
 FastStep = Callable[[Any, Array, Array, float, float | None], None]
@@ -72,7 +74,7 @@ class Optimizer:
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.decayed, self.fast = decayed, fast
         self.updates = 0
-        self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(1 if solver == "sgd" else 2)]
+        self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(MOMENTS[solver])]
 
     def step(self, parameters: Array, gradients: Array, learning_rate: float, max_norm: float | None = None) -> None:
         """Move `parameters` (P,) in place, down `gradients` (P,).

@@ -1,10 +1,13 @@
 """The compiled step of an optimiser against xlstm.optim in float64: clipping and step in one pass."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from xlstm.backends import cpu
+from xlstm.backends.cpu.update import CompiledUpdate
 
 import xlstm
 from xlstm import backends, optim
@@ -100,3 +103,16 @@ def test_find_update_follows_the_kernels(monkeypatch):
     assert backends.find_update(backend, "float32", "reference") is None
     monkeypatch.setattr(cpu, "target", None)
     assert backends.find_update(backend, "float32", "auto") is None
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda clf: pickle.loads(pickle.dumps(clf)), lambda clf: clf.to("cpu")]
+)
+def test_copies_keep_the_compiled_step(copied):
+    clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, kernels="compiled", random_state=0, device="cpu")
+    clf.fit(["ab", "ba", "b"], ["x", "y", "x"])
+    other = copied(clf)
+    for each in (clf, other):
+        assert isinstance(each.fitted_state().trainer.optimizer.fast, CompiledUpdate)
+        each.partial_fit(["ab", "ba", "b"], ["x", "y", "x"])
+    np.testing.assert_array_equal(other.predict_proba(["ab", "c"]), clf.predict_proba(["ab", "c"]))

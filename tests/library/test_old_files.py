@@ -74,7 +74,7 @@ def load(name: str) -> xlstm.SequenceClassifier:
 
 def check_content(clf: xlstm.SequenceClassifier, expected: dict[str, Any]) -> None:
     """All that the file holds, to the last bit."""
-    fitted = clf._state()
+    fitted = clf.fitted_state()
     trainer = fitted.trainer
     assert clf.classes_.tolist() == expected["classes"]
     assert clf.classes_.dtype.str == expected["classes_dtype"]
@@ -146,11 +146,11 @@ def test_an_old_file_trains_on(name, tmp_path):
     y = np.array(EXPECTED[name]["predicted"], dtype=EXPECTED[name]["classes_dtype"])
     clf.partial_fit(X, y)
     assert clf.n_iter_ == EXPECTED[name]["epochs"] + 1
-    assert clf._state().trainer.optimizer.updates > EXPECTED[name]["updates"]
+    assert clf.fitted_state().trainer.optimizer.updates > EXPECTED[name]["updates"]
     assert np.isfinite(clf.loss_)
-    before = digest([clf._state().model.read()])
+    before = digest([clf.fitted_state().model.read()])
     assert before != EXPECTED[name]["parameters"]
     # From a file of today it goes on in the same way.
     load(name).save(tmp_path / "again.xlstm")
     again = xlstm.load(tmp_path / "again.xlstm", "cpu").partial_fit(X, y)
-    assert digest([again._state().model.read()]) == before
+    assert digest([again.fitted_state().model.read()]) == before
