@@ -7,6 +7,8 @@ last bit with XLSTM_SAME_BITS=1: another compiler or BLAS may round otherwise.
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,11 @@ def test_an_old_file_trains_on(name, tmp_path):
     load(name).save(tmp_path / "again.xlstm")
     again = xlstm.load(tmp_path / "again.xlstm", "cpu").partial_fit(X, y)
     assert digest([again.fitted_state().model.read()]) == before
+
+
+@pytest.mark.parametrize("imported", ["import xlstm; load = xlstm.load", "from xlstm.checkpoint import load"])
+def test_loading_is_the_first_thing_that_a_process_may_do(imported):
+    """Nothing has named the classifier yet: it is found by its name in the file."""
+    program = f"{imported}; print(type(load({str(FILES / 'text.xlstm')!r}, 'cpu')).__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "SequenceClassifier", done.stderr

@@ -158,14 +158,19 @@ def test_its_gradients_are_right():
     assert xlstm.check_gradients(counter, (X, y)).passed
 
 
-def test_early_stopping_goes_by_the_first_score_downwards():
-    rng = np.random.default_rng(3)
+def test_early_stopping_goes_by_the_first_score_downwards(monkeypatch):
+    parts = []
+    split = Counts.split
+    monkeypatch.setattr(Counts, "split", lambda *arguments: (parts.append(split(*arguments)), parts[-1])[1])
     X, y = data(60)
-    noise = rng.poisson(3.0, 60)  # nothing to learn: it soon gets worse
+    noise = np.random.default_rng(3).poisson(3.0, 60)  # nothing to learn: it soon gets worse
     counter = SequenceCounter(early_stopping=True, max_iter=300, n_iter_no_change=5, hidden_size=16).fit(X, noise)
     scores = counter.validation_scores_
     assert counter.best_validation_score_ == min(scores) < scores[-1]
-    assert counter.n_iter_ < 300
+    assert counter.n_iter_ == int(np.argmin(scores)) + 1 + 5
+    aside = parts[0][1]
+    assert len(aside) == 15
+    assert counter.score([X[k] for k in aside], noise[aside]) == pytest.approx(min(scores), rel=1e-5)
     better = SequenceCounter(early_stopping=True, n_iter_no_change=60).fit(X, y)
     assert better.validation_scores_[-1] < better.validation_scores_[0]
     history = better.fitted_state().trainer.history
