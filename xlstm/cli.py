@@ -226,6 +226,7 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
     with _Progress() as progress:
         classifier.progress = progress
         classifier.fit([X[k] for k in kept], [labels[k] for k in kept])
+        classifier.progress = None
     seconds = time.perf_counter() - begin
     predicted = classifier.predict([X[k] for k in aside])
     scores = _scores([labels[k] for k in aside], predicted)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .labels import callers_level
 from .sequences import HostArray, Series, Texts
 
 
@@ -31,9 +32,12 @@ def check(
         )
     names = names_of(X)
     if trained_names is None and names is not None and trained_columns is not None:
-        warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=4)
+        warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=callers_level())
     if trained_names is not None and names is None and isinstance(X, np.ndarray):
-        warnings.warn(f"X does not have valid feature names, but {owner} was fitted with feature names", stacklevel=4)
+        warnings.warn(
+            f"X does not have valid feature names, but {owner} was fitted with feature names",
+            stacklevel=callers_level(),
+        )
     if names is not None and trained_names is not None and not np.array_equal(names, trained_names):
         raise ValueError(
             "The feature names should match those that were passed during fit.\n" + _difference(names, trained_names)

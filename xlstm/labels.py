@@ -40,7 +40,7 @@ def column(y: Any, rows: int | None) -> HostArray:
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
             "for example using ravel().",
             category=_column_vector_warning(),
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
         labels = labels.ravel()
     if labels.ndim != 1:
@@ -84,6 +84,14 @@ def _of_objects(values: list[Any]) -> HostArray:
     if labels.dtype.kind == "O" or (labels.dtype.kind == "f" and labels.tolist() != values):
         raise ValueError("Unknown label type: y holds integers of more than 64 bits; make strings of them.")
     return labels
+
+
+def callers_level() -> int:
+    """The `stacklevel` of a warning that names the line from which this library was called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "xlstm":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _column_vector_warning() -> type[Warning]:

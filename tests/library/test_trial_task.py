@@ -225,6 +225,21 @@ def test_a_file_of_one_that_is_not_registered_is_of_a_newer_version(tmp_path):
         xlstm.load(tmp_path / "counter.xlstm")
 
 
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    class Louder(SequenceCounter):
+        def __init__(self, volume: int = 3) -> None:
+            super().__init__(max_iter=1)
+            self.volume = volume
+
+    X, y = data(20)
+    with pytest.raises(ValueError, match="Louder has other settings than SequenceCounter"):
+        Louder().fit(X, y).save(tmp_path / "louder.xlstm")
+    assert not list(tmp_path.iterdir())
+    ESTIMATORS.register("Louder")(Louder)
+    Louder(volume=4).fit(X, y).save(tmp_path / "louder.xlstm")
+    assert xlstm.load(tmp_path / "louder.xlstm").volume == 4
+
+
 def test_parts_streams_copies_and_warm_starts():
     X, y = data(60)
     parts = SequenceCounter()

@@ -17,7 +17,7 @@ from ..cells import CELLS
 from ..checkpoint import understanding
 from ..fitted import Fitted
 from ..model import Architecture, Model
-from ..registry import TASKS
+from ..registry import ESTIMATORS, TASKS
 from ..sequences import HostArray
 from ..tasks import Task
 from .base import SequenceEstimator, flops_per_step
@@ -36,6 +36,12 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
     """Its header, without what describes the arrays, and the arrays: parameters, then moments."""
     fitted = estimator.fitted_state()
     estimator.check_parameters()  # what cannot be loaded is not saved
+    kind = ESTIMATORS.find(estimator.kind)
+    if estimator.get_params().keys() != kind().get_params().keys():
+        raise ValueError(
+            f"{type(estimator).__name__} has other settings than {estimator.kind}, as which it would be saved: "
+            "register it under a name of its own (xlstm.registry.ESTIMATORS)."
+        )
     trainer, model = fitted.trainer, fitted.model
     arrays = [model.read(), *(model.backend.to_host(moment) for moment in trainer.optimizer.moments)]
     header = {
@@ -131,6 +137,9 @@ def _architecture(found: Any) -> Architecture:
             raise ValueError(f"{name} is {getattr(architecture, name)!r}")
     if type(architecture.embedding_size) not in (int, type(None)) or type(architecture.dropout) not in (int, float):
         raise ValueError(f"embedding_size is {architecture.embedding_size!r}, dropout {architecture.dropout!r}")
+    for name, default in Architecture._field_defaults.items():
+        if name not in expected and type(getattr(architecture, name)) is not type(default):
+            raise ValueError(f"{name} is {getattr(architecture, name)!r}")
     if architecture.cell not in CELLS:
         raise ValueError(f"it has the cell {architecture.cell!r}; this version knows {', '.join(CELLS)}")
     return architecture
