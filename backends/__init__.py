@@ -215,7 +215,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
 
 
 def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
-    """The fast step of an optimiser (see `xlstm.backends.cpu.update`), or None: then that of `xlstm.optim` runs.
+    """A faster step for an optimiser to hold (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
 
     Parameters as in `find`.
     """

@@ -13,6 +13,7 @@ import numpy as np
 
 import xlstm
 from xlstm import batch
+from xlstm.tasks import Classes
 
 from . import oracle
 from .oracle import Host
@@ -60,7 +61,7 @@ def raised_channel(n: int, seed: int = 0, D: int = 3) -> tuple[Host, Host]:
 
 def parameters_of(classifier: xlstm.SequenceClassifier) -> dict[str, Host]:
     """A copy of every parameter of a fitted classifier on the CPU, by its name."""
-    return {name: np.array(view) for name, view in classifier._fitted.model.parameters.items()}
+    return {name: np.array(view) for name, view in classifier.fitted_state().model.parameters.items()}
 
 
 def flat(parameters: Mapping[str, Host]) -> Host:
@@ -88,6 +89,12 @@ def whole_state(classifier: xlstm.SequenceClassifier) -> bytes:
         classifier.save(path)
         with open(path, "rb") as file:
             return file.read()
+
+
+def cross_entropy(logits: Any, labels: Any, weights: Any) -> Any:
+    """The library's loss of logits (N, K), and its gradient."""
+    K = logits.shape[1]
+    return Classes(np.arange(max(K, 2))).loss(logits, labels, weights)
 
 
 # ---------------------------------------------------------------- the whole model in plain loops

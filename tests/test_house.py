@@ -23,19 +23,19 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace seeds sequences labels columns data files
+namespace registry seeds sequences labels columns data files
 cells
 params encode losses head optim readout
 stack
-prepared convert
+prepared convert checkpoint
 recurrent
 layers batch
-model
+model tasks
 train
 fitted
 stream
-estimator
-checkpoint gradcheck
+estimators
+gradcheck
 __init__
 bench cli
 __main__
@@ -192,6 +192,25 @@ def test_cupy_is_a_matter_of_the_backends():
         if imported.file.is_relative_to(LIBRARY) and imported.name.partition(".")[0] in ("cupy", "cupyx")
     ]
     assert not wrong
+
+
+def test_nobody_uses_what_another_keeps_to_itself():
+    """No file of the upper half reaches for a name with an underscore that it does not define itself."""
+    upper = {"checkpoint", "cli", "estimators", "fitted", "stream", "tasks", "train"}
+    of_named_tuples = {"_asdict", "_fields", "_field_defaults", "_replace"}
+    found = []
+    for file in SOURCES:
+        if not file.is_relative_to(LIBRARY) or stage(module_name(file)) not in upper:
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
+                mine = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "super")
+                mine |= isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "super"
+                if not mine and node.attr not in own | of_named_tuples:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.attr}")
+    assert not found
 
 
 def test_heavy_packages_are_imported_late():

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 LSTM, RNN, GRU = "xlstm/cells/lstm.py", "xlstm/cells/rnn.py", "xlstm/cells/gru.py"
 WALK, SEQUENCE, PROJECTION = "xlstm/cells/walk.py", "xlstm/cells/sequence.py", "xlstm/cells/projection.py"
 STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
+CLASSES = "xlstm/tasks/classes.py"
+TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 READOUT_TEST = "tests/library/test_readout.py"
 
@@ -102,7 +104,19 @@ MUTANTS = [
     Mutant("the second moment not corrected", "xlstm/optim.py", "square_seen = 1 - self.beta_2**self.updates", "square_seen = 1", "tests/library/test_optim.py"),
     Mutant("a clip that never clips", "xlstm/optim.py", "too_long = norm > max_norm", "too_long = norm < 0", "tests/library/test_optim.py"),
     Mutant("a softmax that overflows", "xlstm/losses.py", "shifted = logits - xp.max(logits, axis=1, keepdims=True)", "shifted = logits", "tests/library/test_losses.py"),
-    Mutant("scaling fitted on the validation part too", "xlstm/estimator.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimators/base.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
+    # Tasks, and the training that asks them.
+    Mutant("class weights not asked for", CLASSES, "row_weights(sample_weight, self.class_weight,", "row_weights(sample_weight, None,", TASKS_TEST),
+    Mutant("sample weights lost in the task", CLASSES, "row_weights(sample_weight, self", "row_weights(None, self", TASKS_TEST),
+    Mutant("the loss of the other class", CLASSES, "losses.logistic_cross_entropy(outputs, targets, weights)", "losses.logistic_cross_entropy(outputs, 1 - targets, weights)", TASKS_TEST),
+    Mutant("the loss without its weights", CLASSES, "losses.softmax_cross_entropy(outputs, targets, weights)", "losses.softmax_cross_entropy(outputs, targets, 0 * weights + 1)", TASKS_TEST),
+    Mutant("a score of the wrong class", CLASSES, "outputs[:, 0] > 0", "outputs[:, 0] < 0", TASKS_TEST),
+    Mutant("a score that is not weighted", CLASSES, "== targets, weights=weights)", "== targets)", TASKS_TEST),
+    Mutant("the direction of a score ignored", "xlstm/train.py", "return score if self.task.higher_is_better else -score", "return score", TRIAL_TEST),
+    Mutant("a task measured on the validation part too", "xlstm/estimators/base.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
+    # Files.
+    Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
+    Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),
     Mutant("a checksum not verified", "xlstm/checkpoint.py", "if hashlib.sha256(prefix + content).digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),
 ]  # fmt: skip
 

@@ -39,6 +39,11 @@ class Encoded(NamedTuple):
         return self.steps[np.minimum(index, len(self.steps) - 1)], lengths.tolist()
 
 
+def size_for(rows: int, wanted: int | str) -> int:
+    """The size of the batches of so many rows: as wanted, or for "auto" a 128th of the rows, from 32 to 256."""
+    return min(rows, max(32, min(256, rows // 128)) if isinstance(wanted, str) else wanted)
+
+
 def shuffled(lengths: HostArray, batch_size: int, rng: np.random.Generator) -> list[HostArray]:
     """Every row once, in batches of at most `batch_size` rows of similar length, in random order."""
     order = rng.permutation(len(lengths))

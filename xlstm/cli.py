@@ -25,10 +25,10 @@ from . import __version__, backends, batch, bench, data, gradcheck
 from .cells import CELLS
 from .checkpoint import load
 from .encode import TokenEncoder
-from .estimator import SequenceClassifier, print_progress
+from .estimators.classifier import SequenceClassifier
 from .files import check_target, write_whole
 from .layers import LAYERS
-from .train import History
+from .train import History, print_progress
 
 NAMES_MODEL = "names.xlstm"
 
@@ -225,7 +225,9 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
         raise Failure(f"{options.data}: {error} Is {options.label!r} the column of the labels?") from None
     begin = time.perf_counter()
     with _Progress() as progress:
-        classifier._fit([X[k] for k in kept], [labels[k] for k in kept], None, progress)
+        classifier.progress = progress
+        classifier.fit([X[k] for k in kept], [labels[k] for k in kept])
+        classifier.progress = None
     seconds = time.perf_counter() - begin
     predicted = classifier.predict([X[k] for k in aside])
     scores = _scores([labels[k] for k in aside], predicted)
@@ -302,7 +304,7 @@ def _evaluate(options: Any) -> tuple[str, dict[str, Any]]:
 
 def _tokens(classifier: SequenceClassifier, texts: list[str]) -> list[Any]:
     """The texts as the model's vocabulary has them: characters, or words."""
-    encoder = classifier._state().encoder
+    encoder = classifier.fitted_state().encoder
     if not isinstance(encoder, TokenEncoder) or encoder.kind == "integers":
         raise Failure("this model reads numbers, not texts: load it in Python with xlstm.load")
     X: list[Any] = [text.split() for text in texts] if encoder.kind == "words" else list(texts)
@@ -396,7 +398,8 @@ class _Progress:
             return
         if self._bar is None:
             self._bar = tqdm(total=epochs, unit="epoch", file=sys.stderr)
-        self._bar.set_postfix(loss=f"{history.loss[-1]:.4f}", accuracy=f"{history.accuracy[-1]:.4f}", refresh=False)
+        scores = {name: f"{values[-1]:.4f}" for name, values in history.scores.items()}
+        self._bar.set_postfix(loss=f"{history.loss[-1]:.4f}", **scores, refresh=False)
         self._bar.update()
 
     def __exit__(self, *exception: object) -> None:

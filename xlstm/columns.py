@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .labels import callers_level
 from .sequences import HostArray, Series, Texts
 
 
@@ -19,20 +20,23 @@ def names_of(X: Any) -> HostArray | None:
     return names if len(names) and all(isinstance(name, str) for name in names) else None
 
 
-def check(data: Series | Texts, X: Any, trained_columns: int | None, trained_names: HostArray | None) -> None:
-    """A two-dimensional X has as many columns, of the same names, as the one the model was trained on."""
+def check(
+    data: Series | Texts, X: Any, trained_columns: int | None, trained_names: HostArray | None, owner: str
+) -> None:
+    """A two-dimensional X has as many columns, of the same names, as the one that `owner` was trained on."""
     columns = data.columns if isinstance(data, Series) else None
     if columns is not None and trained_columns is not None and columns != trained_columns:
         raise ValueError(
-            f"X has {columns} features, but SequenceClassifier is expecting {trained_columns} features as input. "
+            f"X has {columns} features, but {owner} is expecting {trained_columns} features as input. "
             "For series of another length pass (n, time, 1), or a list of (time_i, 1)."
         )
     names = names_of(X)
     if trained_names is None and names is not None and trained_columns is not None:
-        warnings.warn("X has feature names, but SequenceClassifier was fitted without feature names", stacklevel=4)
+        warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=callers_level())
     if trained_names is not None and names is None and isinstance(X, np.ndarray):
         warnings.warn(
-            "X does not have valid feature names, but SequenceClassifier was fitted with feature names", stacklevel=4
+            f"X does not have valid feature names, but {owner} was fitted with feature names",
+            stacklevel=callers_level(),
         )
     if names is not None and trained_names is not None and not np.array_equal(names, trained_names):
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,35 @@ from .backends import Backend
 from .batch import Encoded
 from .model import Model
 from .sequences import HostArray
+from .tasks import Task
 
 
 class Fitted:
-    """A trained model and what belongs to it. A classifier has one; a fit that fails leaves the old one in place."""
+    """A trained model and what belongs to it. An estimator has one; a fit that fails leaves the old one in place."""
 
     def __init__(
         self,
         trainer: train.Trainer,
         encoder: encode.Encoder,
-        classes: HostArray,
         columns: int | None,  # of a two-dimensional X
         feature_names: HostArray | None,
+        owner: str,  # the name of the estimator's class, for messages
     ) -> None:
-        self.trainer, self.encoder, self.classes = trainer, encoder, classes
-        self.columns, self.feature_names = columns, feature_names
+        self.trainer, self.encoder = trainer, encoder
+        self.columns, self.feature_names, self.owner = columns, feature_names, owner
 
     @property
     def model(self) -> Model:
         return self.trainer.model
 
+    @property
+    def task(self) -> Task:
+        return self.trainer.task
+
     def check(self, data: sequences.Series | sequences.Texts, X: Any) -> None:
         """Raise where X, read as `data`, is not like what the model was trained on."""
         encode.check_kind(self.encoder, data)
-        columns.check(data, X, self.columns, self.feature_names)
+        columns.check(data, X, self.columns, self.feature_names, self.owner)
 
     def encoded(self, data: sequences.Series | sequences.Texts) -> Encoded:
         """`data` as the model reads it."""
@@ -52,28 +56,18 @@ class Fitted:
             )
         return Encoded.of(steps, data.lengths)
 
-    def logits(self, X: Any, encoding: str) -> HostArray:
-        """(n, K) for the sequences X, on the host, in the model's dtype."""
+    def outputs(self, X: Any, encoding: str) -> HostArray:
+        """(n, K) for the sequences X, on the host, in the model's dtype: what the task makes its answers of."""
         data = sequences.read(X, encoding)
         self.check(data, X)
         encoded = self.encoded(data)
         model = self.model
-        logits: HostArray = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
+        outputs: HostArray = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of the range saturate the gates
             for rows in batch.by_length(encoded.lengths):
-                logits[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
-        return logits
+                outputs[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
+        return outputs
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
-        old = self.trainer
-        model = old.model.to(backend)
-        with backend.current():
-            optimizer = copy.copy(old.optimizer)
-            optimizer.decayed = model.decayed()
-            optimizer.moments = [
-                backend.from_host(old.model.backend.to_host(moment)) for moment in old.optimizer.moments
-            ]
-        trainer = train.Trainer(model, optimizer, copy.deepcopy(old.rng))
-        trainer.history = copy.deepcopy(old.history)
-        return Fitted(trainer, self.encoder, self.classes, self.columns, self.feature_names)
+        return Fitted(self.trainer.to(backend), self.encoder, self.columns, self.feature_names, self.owner)

@@ -19,7 +19,7 @@ import numpy as np
 
 from . import train
 from .batch import Encoded
-from .estimator import SequenceClassifier
+from .estimators.base import SequenceEstimator
 from .model import Batch
 from .recurrent import RecurrentLayer
 from .seeds import generator
@@ -122,8 +122,8 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     rng = generator(seed)
     if isinstance(target, RecurrentLayer):
         what, forward, backward, values, given = _of_layer(target, inputs, params, rng)
-    elif isinstance(target, SequenceClassifier):
-        what, forward, backward, values, given = _of_classifier(target, inputs, params, rng)
+    elif isinstance(target, SequenceEstimator):
+        what, forward, backward, values, given = _of_estimator(target, inputs, params, rng)
     elif isinstance(target, (tuple, list)) and len(target) == 2 and all(callable(function) for function in target):
         forward, backward = target
         what = getattr(forward, "__name__", type(forward).__name__)
@@ -308,33 +308,35 @@ def _as_inputs(inputs: Any) -> tuple[Any, ...]:
     return tuple(inputs)
 
 
-def _of_classifier(
-    classifier: SequenceClassifier, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator
+def _of_estimator(
+    estimator: SequenceEstimator, inputs: Any, params: Mapping[str, Any] | None, rng: np.random.Generator
 ) -> Problem:
     from . import encode, sequences
-    from .labels import known
     from .model import Model
 
-    fitted = classifier._state()
-    old = fitted.model
+    fitted = estimator.fitted_state()
+    old, task = fitted.model, fitted.task
     architecture = old.architecture._replace(dtype="float64", dropout=0.0)
-    model = Model(architecture, old.backend, "reference" if classifier.kernels == "reference" else "auto", None)
+    model = Model(architecture, old.backend, "reference" if estimator.kernels == "reference" else "auto", None)
     values = _host_values(old.parameters, old.backend.to_host, params)
     if inputs is None:
         lengths = np.array([4, 3, 1, 4])
         size = architecture.input_size
         steps: Any = rng.integers(0, size, 12) if architecture.tokens else rng.standard_normal((12, size))
-        labels = rng.integers(0, len(fitted.classes), 4)
+        targets = task.random_targets(4, rng)
     else:
         if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
             raise TypeError("the inputs of a classifier are (X, y).")
-        data = sequences.read(inputs[0], classifier.encoding)
-        lengths, labels = data.lengths, known(inputs[1], fitted.classes, len(data.lengths))
+        data = sequences.read(inputs[0], estimator.encoding)
+        lengths, targets = data.lengths, task.read(inputs[1], len(data.lengths))
         steps = encode.encode(fitted.encoder, data)
     encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
     backend = model.backend
     batch: Batch = train.on_device(model, encoded, rows)
-    targets, weights = backend.from_host(labels.astype(np.int64)), backend.from_host(np.linspace(0.5, 1.5, len(labels)))
+    targets, weights = (
+        task.batch(targets, rows, backend, "float64"),
+        backend.from_host(np.linspace(0.5, 1.5, len(rows))),
+    )
     quiet = np.random.default_rng(0)  # there is no dropout to draw
 
     def forward(values: Mapping[str, HostArray]) -> tuple[Any, Any]:
@@ -343,7 +345,7 @@ def _of_classifier(
                 model.parameters[name] = backend.from_host(value)
             model.silence_unknown(model.parameters)  # held at zero, it has no gradient
             logits, tape = model.forward(batch, quiet)
-            loss, d_logits = train.cross_entropy(model, logits, targets, weights)
+            loss, d_logits = task.loss(logits, targets, weights)
         return backend.to_host(loss), (tape, d_logits)
 
     def backward(kept: Any, d_loss: Any) -> tuple[Any, Any]:
@@ -352,7 +354,7 @@ def _of_classifier(
             model.backward(tape, d_logits * float(d_loss))
         return {name: backend.to_host(gradient) for name, gradient in model.gradients.items()}, []
 
-    return f"{classifier!r}", forward, backward, values, []
+    return f"{estimator!r}", forward, backward, values, []
 
 
 def _host_values(own: Mapping[str, Any], to_host: Any, given: Mapping[str, Any] | None) -> dict[str, HostArray]:

@@ -40,7 +40,7 @@ def column(y: Any, rows: int | None) -> HostArray:
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
             "for example using ravel().",
             category=_column_vector_warning(),
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
         labels = labels.ravel()
     if labels.ndim != 1:
@@ -86,6 +86,14 @@ def _of_objects(values: list[Any]) -> HostArray:
     return labels
 
 
+def callers_level() -> int:
+    """The `stacklevel` of a warning that names the line from which this library was called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "xlstm":
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def _column_vector_warning() -> type[Warning]:
     if "sklearn" in sys.modules:
         from sklearn.exceptions import DataConversionWarning
@@ -95,9 +103,8 @@ def _column_vector_warning() -> type[Warning]:
     return UserWarning
 
 
-def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
-    """(n,) float64: each row's own weight times that of its class."""
-    n = len(labels)
+def weights_of(sample_weight: Any, n: int) -> HostArray:
+    """(n,) float64: each row's own weight, 1 where none are given."""
     weights = np.ones(n) if sample_weight is None else _reals(sample_weight)
     if weights.ndim == 0:
         weights = np.full(n, float(weights))
@@ -108,9 +115,15 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
         raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
     if not weights.any():
         raise ValueError("sample_weight is zero for every row: nothing could be learned.")
-    counts = np.bincount(labels, weights=weights, minlength=len(classes))
+    return weights
+
+
+def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
+    """(n,) float64: each row's own weight times that of its class."""
+    weights = weights_of(sample_weight, len(labels))
     if class_weight is None:
         return weights
+    counts = np.bincount(labels, weights=weights, minlength=len(classes))
     if isinstance(class_weight, str) and class_weight == "balanced":
         present = counts > 0
         factors = np.ones(len(classes))

@@ -131,7 +131,6 @@ class Model:
         choice = backends.find(a.cell, backend, a.dtype, kernels)
         self.kernels = choice.kernels
         self.readout = READOUTS[a.readout]
-        self.update = backends.find_update(backend, a.dtype, kernels)
         host = params.zeros(a.shapes(), np.zeros(0, a.dtype))
         if rng is not None:
             self._start(host, rng)

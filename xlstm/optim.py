@@ -7,11 +7,18 @@ array becomes a Python number in it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from .namespace import Array, array_namespace
 
 SOLVERS = ("adam", "adamw", "sgd")
+MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
+"""How many moments each keeps."""
 SCHEDULES = ("constant", "cosine")
+
+FastStep = Callable[[Any, Array, Array, float, float | None], None]
+"""`Optimizer.step` by other means: the optimiser, parameters, gradients, learning rate and largest norm."""
 
 
 class Optimizer:
@@ -34,6 +41,10 @@ class Optimizer:
         Of "sgd", 0 to 1.
     beta_1, beta_2, epsilon
         Of "adam" and "adamw".
+    fast
+        A faster implementation of the same step, clipping included, as a backend may have it (`backends.find_update`);
+        None for the one that is written here. It is called with the optimiser, whose `updates` counts this step, and
+        with the arguments of `step`.
 
     Attributes
     ----------
@@ -54,20 +65,36 @@ class Optimizer:
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
+        fast: FastStep | None = None,
     ) -> None:
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
         xp = array_namespace(parameters)
         self.solver, self.alpha, self.momentum = solver, alpha, momentum
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        self.decayed = decayed
+        self.decayed, self.fast = decayed, fast
         self.updates = 0
-        self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(1 if solver == "sgd" else 2)]
+        self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(MOMENTS[solver])]
 
-    def step(self, parameters: Array, gradients: Array, learning_rate: float) -> None:
-        """Move `parameters` (P,) in place, down `gradients` (P,)."""
-        xp = array_namespace(parameters, gradients)
+    def step(self, parameters: Array, gradients: Array, learning_rate: float, max_norm: float | None = None) -> None:
+        """Move `parameters` (P,) in place, down `gradients` (P,).
+
+        Parameters
+        ----------
+        parameters, gradients
+            The buffers. `gradients` may be scaled in place.
+        learning_rate
+            Of this step.
+        max_norm
+            The gradients are clipped to this norm first (`clip_by_global_norm`); None never clips.
+        """
         self.updates += 1
+        if self.fast is not None:
+            self.fast(self, parameters, gradients, learning_rate, max_norm)
+            return
+        xp = array_namespace(parameters, gradients)
+        if max_norm is not None:
+            clip_by_global_norm(gradients, max_norm)
         if self.alpha and self.solver != "adamw":
             gradients = gradients + self.alpha * (self.decayed * parameters)
         if self.solver == "sgd":
@@ -123,7 +150,7 @@ def learning_rate_at(update: int, total: int, schedule: str, rate: float, warmup
     schedule
         `"constant"`, or `"cosine"`: from `rate` down to 0 along half a cosine (Loshchilov and Hutter, "SGDR", 2017).
     warmup
-        So many updates first rise in equal steps to `rate`.
+        Number of updates over which the learning rate rises in equal steps to `rate`.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"learning_rate must be one of {SCHEDULES}, got {schedule!r}.")

@@ -1,4 +1,4 @@
-"""A fitted classifier at work: one sequence, fed in parts; and a frozen copy that answers faster."""
+"""A fitted estimator at work: one sequence, fed in parts; and a frozen copy that answers faster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import losses, sequences, train
+from . import sequences, train
 from .fitted import Fitted
 from .sequences import HostArray
 
@@ -14,7 +14,7 @@ from .sequences import HostArray
 class Stream:
     """One sequence, fed in parts; the state is carried from part to part.
 
-    The probabilities after all parts are those of the whole sequence.
+    What it gives after all parts is what the whole sequence has: a classifier's, the probabilities of the classes.
     """
 
     def __init__(self, fitted: Fitted, encoding: str) -> None:
@@ -30,7 +30,7 @@ class Stream:
         Returns
         -------
         (K,)
-            The probability of each class, given all that was fed.
+            The probability of each class, given all that was fed; of other tasks, what their `details` are.
 
         Raises
         ------
@@ -43,13 +43,13 @@ class Stream:
         data = sequences.read([part], self._encoding)
         encoded = fitted.encoded(data)
         piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
-        logits, self._state = fitted.model.continued(piece, self._state)
-        p: HostArray = losses.probabilities(fitted.model.backend.to_host(logits))[0]
-        return p
+        outputs, self._state = fitted.model.continued(piece, self._state)
+        details: HostArray = fitted.task.details(fitted.model.backend.to_host(outputs))[0]
+        return details
 
 
 class Prepared:
-    """A frozen copy of a fitted classifier, for inference: later fits and writes do not change it.
+    """A frozen copy of a fitted estimator, for inference: later fits and writes do not change it.
 
     Its parameters are packed once, in the order in which the kernels read them: each call, and each part of a stream,
     then costs little more than its arithmetic. Without compiled kernels it is a plain copy.
@@ -60,15 +60,13 @@ class Prepared:
         self._fitted.model.pack()
 
     def __call__(self, X: Any) -> HostArray:
-        """The probability of each class, (n, K), as `predict_proba` gives it."""
-        p: HostArray = losses.probabilities(self._fitted.logits(X, self._encoding))
-        return p
+        """The probability of each class, (n, K), as `predict_proba` gives it; of other tasks, their `details`."""
+        return self._fitted.task.details(self._fitted.outputs(X, self._encoding))
 
     def predict(self, X: Any) -> HostArray:
-        """The most probable class of each sequence, (n,)."""
-        predicted: HostArray = self._fitted.classes[self(X).argmax(axis=1)]
-        return predicted
+        """The answer for each sequence, (n,), as the estimator's `predict` gives it."""
+        return self._fitted.task.answers(self._fitted.outputs(X, self._encoding))
 
     def stream(self) -> Stream:
-        """As the classifier's `stream`."""
+        """As the estimator's `stream`."""
         return Stream(self._fitted, self._encoding)

@@ -1,33 +1,64 @@
-"""Training: epochs over batches, the loss and accuracy of each, early stopping, and what resumption needs."""
+"""Training: epochs over batches, the loss and the scores of each, early stopping, and what resumption needs."""
 
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import backends, optim
 from . import batch as batching
-from . import losses, optim
 from .batch import Encoded
 from .encode import UNKNOWN
 from .model import Batch, Model
 from .sequences import HostArray
+from .tasks import Task
+
+UPDATE_BUDGET = 1000
+"""Where nobody says how many epochs, so many updates are made, ..."""
+MIN_EPOCHS = 20
+"""... but at least so many epochs, ..."""
+MAX_EPOCHS = 400
+"""... and at most so many."""
+
+
+def epochs_for(rows: int, batch_size: int) -> int:
+    """How many epochs make the budget of updates."""
+    per_epoch = -(-rows // batch_size)
+    return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
 
 class History:
-    """What each epoch gave. Losses are means over rows, weighted as the rows are; accuracies are not weighted."""
+    """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted."""
 
     def __init__(
         self,
         loss: list[float] | None = None,
-        accuracy: list[float] | None = None,
+        scores: dict[str, list[float]] | None = None,
         validation_loss: list[float] | None = None,
-        validation_accuracy: list[float] | None = None,
+        validation_scores: dict[str, list[float]] | None = None,
     ) -> None:
-        self.loss, self.accuracy = loss or [], accuracy or []
-        self.validation_loss, self.validation_accuracy = validation_loss or [], validation_accuracy or []
+        self.loss, self.scores = loss or [], scores or {}
+        self.validation_loss, self.validation_scores = validation_loss or [], validation_scores or {}
+
+    def add(self, loss: float, scores: dict[str, float]) -> None:
+        """An epoch's, on the training part."""
+        self.loss.append(loss)
+        for name, score in scores.items():
+            self.scores.setdefault(name, []).append(score)
+
+    def add_validation(self, loss: float, scores: dict[str, float]) -> None:
+        """The same epoch's, on the validation part."""
+        self.validation_loss.append(loss)
+        for name, score in scores.items():
+            self.validation_scores.setdefault(name, []).append(score)
+
+
+Progress = Callable[[int, int, History], None]
+"""Called after each epoch with its number, the number of epochs and the history."""
 
 
 class Settings(NamedTuple):
@@ -45,50 +76,56 @@ class Settings(NamedTuple):
     continued: bool = False  # the schedule goes on with the optimiser's updates, instead of beginning anew
 
 
-class Rows(NamedTuple):
-    """Labelled, weighted rows on the host."""
+class Labelled(NamedTuple):
+    """Rows with their targets and weights, on the host."""
 
     data: Encoded
-    labels: HostArray  # (n,) integers from 0 on
+    targets: Any  # as the task has them
     weights: HostArray  # (n,), of mean 1
 
 
 class Trainer:
-    """A model on its way: it, its optimiser, its generator and its history.
+    """A model on its way: it, its task, its optimiser, its generator and its history.
 
     Parameters
     ----------
     model
         Changed in place.
+    task
+        What it learns: the loss, and the scores.
     optimizer
         On the model's buffer.
     rng
         Order of the rows and dropout masks.
     """
 
-    def __init__(self, model: Model, optimizer: optim.Optimizer, rng: np.random.Generator) -> None:
-        self.model, self.optimizer, self.rng = model, optimizer, rng
+    def __init__(self, model: Model, task: Task, optimizer: optim.Optimizer, rng: np.random.Generator) -> None:
+        self.model, self.task, self.optimizer, self.rng = model, task, optimizer, rng
         self.history = History()
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies and pickles hold host arrays; the model says where they go back to.
-        to_host, optimizer = self.model.backend.to_host, copy.copy(self.optimizer)
-        optimizer.moments = [to_host(moment) for moment in optimizer.moments]
-        optimizer.decayed = None
-        return {**self.__dict__, "optimizer": optimizer}
+        return {**self.__dict__, "optimizer": _detached(self.optimizer, self.model)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        from_host = self.model.backend.from_host
-        self.optimizer.moments = [from_host(moment) for moment in self.optimizer.moments]
-        self.optimizer.decayed = self.model.decayed()
+        _attach(self.optimizer, self.model)
+
+    def to(self, backend: backends.Backend) -> Trainer:
+        """A copy on another device."""
+        optimizer = _detached(self.optimizer, self.model)
+        model = self.model.to(backend)
+        _attach(optimizer, model)
+        other = Trainer(model, copy.deepcopy(self.task), optimizer, copy.deepcopy(self.rng))
+        other.history = copy.deepcopy(self.history)
+        return other
 
     def fit(
         self,
-        training: Rows,
-        validation: Rows | None,
+        training: Labelled,
+        validation: Labelled | None,
         settings: Settings,
-        progress: Callable[[int, int, History], None] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
@@ -100,7 +137,7 @@ class Trainer:
         FloatingPointError
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
-        per_epoch = -(-len(training.labels) // settings.batch_size)
+        per_epoch = -(-len(training.weights) // settings.batch_size)
         first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
         best, best_score, since_best = None, (-np.inf, -np.inf), 0
         whole: Any = None  # the weights after the last whole epoch
@@ -108,7 +145,7 @@ class Trainer:
         try:
             for epoch in range(settings.epochs):
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    loss, accuracy = self._epoch(training, settings, first_update, total)
+                    loss, scores = self._epoch(training, settings, first_update, total)
                 reached = self.model.read()
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
@@ -116,15 +153,13 @@ class Trainer:
                         f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
-                scores = None if validation is None else self.evaluate(validation)
+                measured = None if validation is None else self.evaluate(validation)
                 whole = reached
-                self.history.loss.append(loss)
-                self.history.accuracy.append(accuracy)
-                if scores is not None:
-                    self.history.validation_loss.append(scores[0])
-                    self.history.validation_accuracy.append(scores[1])
-                    # The more accurate epoch is the better one; of two alike, the one with the lower loss.
-                    score = (scores[1], -scores[0])
+                self.history.add(loss, scores)
+                if measured is not None:
+                    self.history.add_validation(*measured)
+                    # The epoch with the better score is the better one; of two alike, the one with the lower loss.
+                    score = (self._goodness(measured[1]), -measured[0])
                     since_best = 0 if best is None or score[0] > best_score[0] + settings.tol else since_best + 1
                     if best is None or score > best_score:
                         best, best_score = whole, score
@@ -146,47 +181,82 @@ class Trainer:
         if best is not None:
             self.model.write(best)
 
-    def _epoch(self, training: Rows, settings: Settings, first_update: int, total: int) -> tuple[float, float]:
-        model, optimizer = self.model, self.optimizer
+    def _goodness(self, scores: dict[str, float]) -> float:
+        """The first score, the higher the better."""
+        score = scores[self.task.score_names[0]]
+        return score if self.task.higher_is_better else -score
+
+    def _epoch(
+        self, training: Labelled, settings: Settings, first_update: int, total: int
+    ) -> tuple[float, dict[str, float]]:
+        model, task, optimizer = self.model, self.task, self.optimizer
         backend, xp = model.backend, model.backend.namespace
-        losses_seen: list[Any] = []
-        hits_seen: list[Any] = []
+        sums_seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
         with backend.current():
             for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
-                labels, weights = backend.adopt(training.labels[rows]), backend.adopt(training.weights[rows])
+                targets, weights = self._of_rows(training, rows)
                 inputs = on_device(model, training.data, rows, settings.token_dropout, self.rng)
-                logits, tape = model.forward(inputs, self.rng)
-                loss, d_logits = cross_entropy(model, logits, labels, weights)
-                model.backward(tape, d_logits)
+                outputs, tape = model.forward(inputs, self.rng)
+                loss, d_outputs = task.loss(outputs, targets, weights)
+                model.backward(tape, d_outputs)
                 rate = optim.learning_rate_at(
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
-                if model.update is not None:
-                    model.update(optimizer, model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                else:
-                    if settings.max_grad_norm is not None:
-                        optim.clip_by_global_norm(model.gradients.flat, settings.max_grad_norm)
-                    optimizer.step(model.parameters.flat, model.gradients.flat, rate)
-                losses_seen.append(loss * len(rows))
-                hits_seen.append(xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype)))
+                optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
+                sums_seen.append((loss * len(rows), *task.score_sums(outputs, targets)))
             # The only numbers that leave the device, once an epoch.
-            n = len(training.labels)
-            sums = backend.to_host(xp.stack([xp.sum(xp.stack(losses_seen)), xp.sum(xp.stack(hits_seen))]))
-        return float(sums[0]) / n, float(sums[1]) / n
+            columns = zip(*sums_seen, strict=True)
+            sums = backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
+        return self._mean_loss_and_scores(sums, len(training.weights))
 
-    def evaluate(self, rows: Rows) -> tuple[float, float]:
-        """Mean loss, weighted, and accuracy, not weighted, without dropout."""
-        model, backend, xp = self.model, self.model.backend, self.model.backend.namespace
-        sums = []
+    def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
+        """Mean loss, weighted, and the scores, not weighted, without dropout."""
+        model, task, backend, xp = self.model, self.task, self.model.backend, self.model.backend.namespace
+        sums_seen = []
         with backend.current():
             for chosen in batching.by_length(rows.data.lengths):
-                labels, weights = backend.adopt(rows.labels[chosen]), backend.adopt(rows.weights[chosen])
-                logits = model.logits(on_device(model, rows.data, chosen))
-                loss, _ = cross_entropy(model, logits, labels, weights)
-                hits = xp.sum(xp.astype(predicted(model, logits) == labels, logits.dtype))
-                sums.append(xp.stack([loss * len(chosen), hits]))
-            loss_sum, hit_sum = backend.to_host(xp.sum(xp.stack(sums), axis=0))
-        return float(loss_sum) / len(rows.labels), float(hit_sum) / len(rows.labels)
+                targets, weights = self._of_rows(rows, chosen)
+                outputs = model.logits(on_device(model, rows.data, chosen))
+                loss, _ = task.loss(outputs, targets, weights)
+                sums_seen.append(xp.stack([loss * len(chosen), *task.score_sums(outputs, targets)]))
+            sums = backend.to_host(xp.sum(xp.stack(sums_seen), axis=0))
+        return self._mean_loss_and_scores(sums, len(rows.weights))
+
+    def _of_rows(self, labelled: Labelled, rows: HostArray) -> tuple[Any, Any]:
+        """Their targets and weights on the device."""
+        model = self.model
+        targets = self.task.batch(labelled.targets, rows, model.backend, model.architecture.dtype)
+        return targets, model.backend.adopt(labelled.weights[rows])
+
+    def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
+        loss, *rest = map(float, sums)
+        return loss / n, self.task.scores(rest, n)
+
+
+def optimizer_for(model: Model, solver: str, **numbers: float) -> optim.Optimizer:
+    """An optimiser of the model's parameters, with the fastest step that there is for them."""
+    with model.backend.current():
+        return optim.Optimizer(model.parameters.flat, model.decayed(), solver, fast=_fast_step(model), **numbers)
+
+
+def _fast_step(model: Model) -> optim.FastStep | None:
+    step: optim.FastStep | None = backends.find_update(model.backend, model.architecture.dtype, model.requested_kernels)
+    return step
+
+
+def _detached(optimizer: optim.Optimizer, model: Model) -> optim.Optimizer:
+    """A copy that holds host arrays and nothing of a device."""
+    other = copy.copy(optimizer)
+    other.moments = [model.backend.to_host(moment) for moment in optimizer.moments]
+    other.decayed = other.fast = None
+    return other
+
+
+def _attach(optimizer: optim.Optimizer, model: Model) -> None:
+    """Bring what `_detached` gave to where the model is."""
+    with model.backend.current():
+        optimizer.moments = [model.backend.from_host(moment) for moment in optimizer.moments]
+        optimizer.decayed, optimizer.fast = model.decayed(), _fast_step(model)
 
 
 def on_device(
@@ -200,15 +270,11 @@ def on_device(
     return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
 
 
-def cross_entropy(model: Model, logits: Any, labels: Any, weights: Any) -> tuple[Any, Any]:
-    """The loss that goes with the model's number of outputs, and its gradient."""
-    one_logit = model.architecture.outputs == 1
-    return (losses.logistic_cross_entropy if one_logit else losses.softmax_cross_entropy)(logits, labels, weights)
-
-
-def predicted(model: Model, logits: Any) -> Any:
-    """The number of the more probable class of each row, (N,)."""
-    xp = model.backend.namespace
-    if model.architecture.outputs == 1:
-        return xp.astype(logits[:, 0] > 0, xp.int64)
-    return xp.argmax(logits, axis=1)
+def print_progress(epoch: int, epochs: int, history: History) -> None:
+    """One line to stderr."""
+    parts = [f"loss {history.loss[-1]:.4f}"]
+    parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.scores.items()]
+    if history.validation_loss:
+        parts.append(f"validation loss {history.validation_loss[-1]:.4f}")
+        parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.validation_scores.items()]
+    print(f"epoch {epoch}/{epochs}: {', '.join(parts)}", file=sys.stderr, flush=True)

@@ -17,9 +17,8 @@ class CompiledUpdate:
     def __call__(
         self, optimizer: Any, parameters: Any, gradients: Any, learning_rate: float, max_norm: float | None
     ) -> None:
-        """`clip_by_global_norm` and then `Optimizer.step` of `xlstm.optim`; `gradients` stay as they are."""
+        """`Optimizer.step` of `xlstm.optim`, for the update that its `updates` counts; `gradients` stay as they are."""
         o = optimizer
-        o.updates += 1
         limit = math.inf if max_norm is None else max_norm
         numbers = (learning_rate, o.alpha, o.momentum, o.beta_1, o.beta_2, o.epsilon, limit)
         solver = SOLVERS.index(o.solver)

@@ -1,10 +1,13 @@
 """The compiled step of an optimiser against xlstm.optim in float64: clipping and step in one pass."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 from xlstm.backends import cpu
+from xlstm.backends.cpu.update import CompiledUpdate
 
 import xlstm
 from xlstm import backends, optim
@@ -26,6 +29,12 @@ def compiled(kernels):
         pytest.skip("nothing is compiled in it")
 
 
+def compiled_step(dtype: str) -> Any:
+    step = cpu.find_update(dtype)
+    assert step is not None
+    return step
+
+
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: f"{settings['solver']}-{len(settings)}")
 @pytest.mark.parametrize("max_norm", [None, 0.5, 1e9, np.inf])
 @pytest.mark.parametrize("count", [1, 7, 64, 1001, 300_000])
@@ -34,17 +43,13 @@ def test_three_steps_are_those_of_the_reference(dtype, settings, max_norm, count
     start, decayed = rng.normal(size=count), rng.integers(0, 2, count)
     truth, got = start.copy(), start.astype(dtype)
     reference = optim.Optimizer(truth, decayed.astype(float), **settings)
-    optimizer = optim.Optimizer(got, decayed.astype(dtype), **settings)
-    update = cpu.find_update(dtype)
-    assert update is not None
+    optimizer = optim.Optimizer(got, decayed.astype(dtype), **settings, fast=compiled_step(dtype))
     for _ in range(3):
         gradients = rng.normal(size=count)
         given = gradients.astype(dtype)
         before = given.copy()
-        if max_norm is not None:
-            optim.clip_by_global_norm(gradients, max_norm)
-        reference.step(truth, gradients, 0.01)
-        update(optimizer, got, given, 0.01, max_norm)
+        reference.step(truth, gradients, 0.01, max_norm)
+        optimizer.step(got, given, 0.01, max_norm)
         np.testing.assert_array_equal(given, before)
     assert optimizer.updates == 3
     tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype]
@@ -58,8 +63,8 @@ def test_three_steps_are_those_of_the_reference(dtype, settings, max_norm, count
 def test_clipping_of_extreme_gradients(dtype, size):
     """Their squares leave the range of float32."""
     parameters, gradients = np.zeros(5, dtype), np.full(5, size, dtype)
-    optimizer = optim.Optimizer(parameters, np.ones(5, dtype), "sgd", momentum=0.0)
-    cpu.find_update(dtype)(optimizer, parameters, gradients, 1.0, 1.0)  # type: ignore[misc]
+    optimizer = optim.Optimizer(parameters, np.ones(5, dtype), "sgd", momentum=0.0, fast=compiled_step(dtype))
+    optimizer.step(parameters, gradients, 1.0, 1.0)
     expected = min(size, 5**-0.5)
     np.testing.assert_allclose(parameters, -expected, rtol=1e-6)
 
@@ -67,17 +72,16 @@ def test_clipping_of_extreme_gradients(dtype, size):
 def test_nan_is_seen(dtype):
     parameters, gradients = np.zeros(40, dtype), np.zeros(40, dtype)
     gradients[3] = np.nan
-    optimizer = optim.Optimizer(parameters, np.ones(40, dtype), "adam")
-    cpu.find_update(dtype)(optimizer, parameters, gradients, 1.0, 1.0)  # type: ignore[misc]
+    optimizer = optim.Optimizer(parameters, np.ones(40, dtype), "adam", fast=compiled_step(dtype))
+    optimizer.step(parameters, gradients, 1.0, 1.0)
     assert np.isnan(parameters[3])
 
 
 def test_wrong_arrays_are_refused(dtype):
     parameters = np.zeros(4, dtype)
-    optimizer = optim.Optimizer(parameters, np.ones(4, dtype), "adam")
-    update: Any = cpu.find_update(dtype)
+    optimizer = optim.Optimizer(parameters, np.ones(4, dtype), "adam", fast=compiled_step(dtype))
     with pytest.raises(ValueError, match="gradients"):
-        update(optimizer, parameters, np.zeros(3, dtype), 0.1, None)
+        optimizer.step(parameters, np.zeros(3, dtype), 0.1, None)
     assert not parameters.any()
 
 
@@ -99,3 +103,16 @@ def test_find_update_follows_the_kernels(monkeypatch):
     assert backends.find_update(backend, "float32", "reference") is None
     monkeypatch.setattr(cpu, "target", None)
     assert backends.find_update(backend, "float32", "auto") is None
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda clf: pickle.loads(pickle.dumps(clf)), lambda clf: clf.to("cpu")]
+)
+def test_copies_keep_the_compiled_step(copied):
+    clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, kernels="compiled", random_state=0, device="cpu")
+    clf.fit(["ab", "ba", "b"], ["x", "y", "x"])
+    other = copied(clf)
+    for each in (clf, other):
+        assert isinstance(each.fitted_state().trainer.optimizer.fast, CompiledUpdate)
+        each.partial_fit(["ab", "ba", "b"], ["x", "y", "x"])
+    np.testing.assert_array_equal(other.predict_proba(["ab", "c"]), clf.predict_proba(["ab", "c"]))

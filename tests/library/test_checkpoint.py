@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
 import tracemalloc
 import zipfile
@@ -22,10 +23,12 @@ import numpy as np
 import pytest
 
 import xlstm
+from xlstm.model import Architecture
 
 from .. import classifier as truth
 from ..kill_while_saving import run as kill_while_saving
 
+OLD = Path(__file__).parents[1] / "files" / "v1"
 PREFIX = struct.Struct("<8sIQQ")  # magic, version, bytes of the header, bytes of the arrays
 
 
@@ -334,7 +337,7 @@ class File:
 
 def test_the_format_is_as_written_down(model):
     file = File(model)
-    assert (file.magic, file.version) == (b"xlstm\x00\r\n", 1)
+    assert (file.magic, file.version) == (b"xlstm\x00\r\n", 2)
     assert sum(4 * int(np.prod(entry["shape"])) for entry in file.header["arrays"]) == len(file.arrays)
     clf = xlstm.load(model)
     parameters = np.frombuffer(file.arrays, dtype="<f4")[: file.header["arrays"][0]["shape"][0]]
@@ -343,7 +346,7 @@ def test_the_format_is_as_written_down(model):
     xlstm.load(model)
 
 
-@pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
+@pytest.mark.parametrize("version", [0, 3, 2**32 - 1])
 def test_other_versions_are_refused(model, version):
     file = File(model)
     file.version = version
@@ -454,19 +457,23 @@ WRONG: dict[str, Callable[[Any], None]] = {
     "a vocabulary that is text": put("encoder", {**ENCODER, "vocabulary": "ab"}),
     "folding that is a number": put("encoder", {**ENCODER, "fold_case": 1}),
     "more in the encoder": put("encoder", {**ENCODER, "more": 1}),
-    "classes that are none": put("classes", 3),
-    "one class": put("classes", {"dtype": "U1", "values": ["x"]}),
-    "three classes": put("classes", {"dtype": "U1", "values": ["x", "y", "z"]}),
-    "classes out of order": put("classes", {"dtype": "U1", "values": ["y", "x"]}),
-    "classes that repeat": put("classes", {"dtype": "U1", "values": ["x", "x"]}),
-    "mixed classes": put("classes", {"dtype": "U1", "values": ["x", 3]}),
-    "classes of an unknown type": put("classes", {"dtype": "V8", "values": ["x", "y"]}),
-    "classes of objects": put("classes", {"dtype": "O", "values": ["x", "y"]}),
-    "classes too large for their type": put("classes", {"dtype": "i1", "values": [0, 300]}),
-    "classes of a type that is none": put("classes", {"dtype": "i3", "values": [0, 1]}),
-    "classes of two types": put("classes", {"dtype": "i8,i8", "values": [0, 1]}),
-    "classes of an enormous type": put("classes", {"dtype": "i8,(100000,100000)i8", "values": [0, 1]}),
-    "NaN for a class": put("classes", {"dtype": "f8", "values": [0.0, float("nan")]}),
+    "classes that are none": put("task", "classes", 3),
+    "one class": put("task", "classes", {"dtype": "U1", "values": ["x"]}),
+    "three classes": put("task", "classes", {"dtype": "U1", "values": ["x", "y", "z"]}),
+    "classes out of order": put("task", "classes", {"dtype": "U1", "values": ["y", "x"]}),
+    "classes that repeat": put("task", "classes", {"dtype": "U1", "values": ["x", "x"]}),
+    "mixed classes": put("task", "classes", {"dtype": "U1", "values": ["x", 3]}),
+    "classes of an unknown type": put("task", "classes", {"dtype": "V8", "values": ["x", "y"]}),
+    "classes of objects": put("task", "classes", {"dtype": "O", "values": ["x", "y"]}),
+    "classes too large for their type": put("task", "classes", {"dtype": "i1", "values": [0, 300]}),
+    "classes of a type that is none": put("task", "classes", {"dtype": "i3", "values": [0, 1]}),
+    "classes of two types": put("task", "classes", {"dtype": "i8,i8", "values": [0, 1]}),
+    "classes of an enormous type": put("task", "classes", {"dtype": "i8,(100000,100000)i8", "values": [0, 1]}),
+    "NaN for a class": put("task", "classes", {"dtype": "f8", "values": [0.0, float("nan")]}),
+    "a task that is none": put("task", 3),
+    "a task without a name": put("task", {"classes": {"dtype": "U1", "values": ["x", "y"]}}),
+    "a task that is a list": put("task", "kind", []),
+    "more in the task": put("task", "more", 1),
     "columns that are text": put("columns", "4"),
     "negative columns": put("columns", -1),
     "names that are numbers": put("feature_names", [1, 2]),
@@ -475,6 +482,12 @@ WRONG: dict[str, Callable[[Any], None]] = {
     "an unknown history": put("history", "norm", [1.0]),
     "a history of texts": put("history", "loss", ["low"]),
     "a history that is a number": put("history", "loss", 3),
+    "scores that are none": put("history", "scores", [1.0]),
+    "scores of no epoch": put("history", "scores", {}),
+    "scores of other epochs": put("history", "scores", "accuracy", [1.0]),
+    "an unknown score": put("history", "scores", "norm", [1.0, 2.0]),
+    "validation scores of no epoch": put("history", "validation_scores", {"accuracy": [1.0]}),
+    "a missing history": lambda header: header["history"].pop("loss"),
     "negative updates": put("updates", -1),
     "updates with a fraction": put("updates", 1.5),
     "another solver": put("solver", "sgd"),
@@ -532,8 +545,11 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
     xlstm.load(tmp_path / "model")
 
 
-def test_random_changes_are_refused_or_harmless(model):
+@pytest.mark.parametrize("version", [1, 2])
+def test_random_changes_are_refused_or_harmless(model, version):
     """Any value of the header replaced by any other: a ValueError, or a classifier that works."""
+    if version == 1:
+        shutil.copy(OLD / "text.xlstm", model)
     rng = random.Random(0)
     others = [None, True, -1, 0, 3, 10**30, 0.5, float("nan"), float("inf"), "", "x", [], {}, [[]], {"a": 1}]
     original = File(model).header
@@ -560,13 +576,79 @@ def test_random_changes_are_refused_or_harmless(model):
     assert worked < 300
 
 
+NEWER: dict[str, tuple[Callable[[Any], None], str]] = {
+    "an estimator": (put("kind", "SequenceTranslator"), "the estimator 'SequenceTranslator'"),
+    "a task": (put("task", "kind", "words"), "the task 'words'"),
+    "a setting": (put("settings", "depth", 3), "the setting 'depth'"),
+    "a part of the architecture": (put("architecture", "gates", 3), "the part of the architecture 'gates'"),
+    "a part": (put("schedule", {}), "the part 'schedule'"),
+    "a score": (put("history", "scores", "recall", [1.0, 1.0]), "the score 'recall'"),
+}
+
+
+@pytest.mark.parametrize("what", NEWER)
+def test_what_a_newer_version_wrote_is_refused_by_name(model, what):
+    change, named = NEWER[what]
+    file = File(model)
+    change(file.header)
+    file.write()
+    refuse(model, f"{named}, which this version of xlstm does not know.*written by a newer xlstm")
+
+
+LACKING: dict[str, tuple[Callable[[Any], None], str]] = {
+    "a setting": (lambda header: header["settings"].pop("max_iter"), "lacks the setting 'max_iter'"),
+    "a part of the architecture": (
+        lambda header: header["architecture"].pop("init"),
+        "lacks the part of the architecture 'init'",
+    ),
+    "a part": (lambda header: header.pop("updates"), "lacks the part 'updates'"),
+    "a score": (lambda header: header["history"]["scores"].pop("accuracy"), "lacks the score 'accuracy'"),
+}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_a_file_lacks_is_named(model, what):
+    change, named = LACKING[what]
+    file = File(model)
+    change(file.header)
+    file.write()
+    refuse(model, named)
+
+
+def test_a_task_of_another_estimator_is_refused(model, monkeypatch):
+    monkeypatch.setattr(xlstm.SequenceClassifier, "tasks", ())
+    refuse(model, "SequenceClassifier does not have the task 'classes'")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_setting_that_came_later_is_what_it_stood_for_before(model, version, monkeypatch):
+    """Not what the constructor would choose today."""
+    if version == 1:
+        shutil.copy(OLD / "text.xlstm", model)
+    file = File(model)
+    del file.header["settings"]["n_iter_no_change"]
+    file.write()
+    monkeypatch.setattr(xlstm.SequenceClassifier, "settings_before", {"n_iter_no_change": 77, "tol": 3.0})
+    loaded = xlstm.load(model, "cpu")
+    assert loaded.n_iter_no_change == 77
+    assert loaded.tol == 1e-4  # this one the file has
+
+
+def test_a_part_of_the_architecture_that_came_later_is_what_it_stood_for_before(model, monkeypatch):
+    file = File(model)
+    del file.header["architecture"]["init"]
+    file.write()
+    monkeypatch.setitem(Architecture._field_defaults, "init", "pytorch")
+    assert xlstm.load(model, "cpu").fitted_state().model.architecture.init == "pytorch"
+
+
 def test_nothing_in_a_file_is_executed(model):
     """No pickle: numpy.load and its kin are given no chance."""
     content = model.read_bytes()
     assert b"numpy" not in content
     assert b"\x80\x04" not in content[: PREFIX.size]
     file = File(model)
-    assert set(file.header) >= {"kind", "settings", "architecture", "encoder", "classes", "history", "arrays"}
+    assert set(file.header) >= {"kind", "settings", "architecture", "encoder", "task", "history", "arrays"}
 
 
 def test_a_model_of_compiled_kernels_loads_without_them(model):

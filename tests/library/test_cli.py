@@ -695,11 +695,9 @@ def test_a_lost_audience_does_not_stop_the_training(run, monkeypatch):
 
 
 def test_too_little_memory_is_one_line(run, monkeypatch):
-    from xlstm import estimator
-
     def full(*arguments):
         raise MemoryError("Unable to allocate 3 TiB")
 
-    monkeypatch.setattr(estimator.SequenceClassifier, "_fit", full)
+    monkeypatch.setattr(xlstm.SequenceClassifier, "fit", full)
     write("data.csv", table())
     one_error(run("train", "data.csv"), "Unable to allocate")

@@ -839,9 +839,8 @@ def test_a_warm_up_goes_on_over_partial_fits(monkeypatch):
 
     rates = []
     step = optim.Optimizer.step
-    monkeypatch.setattr("xlstm.backends.find_update", lambda *_: None)
     monkeypatch.setattr(
-        optim.Optimizer, "step", lambda self, p, g, rate: (rates.append(rate), step(self, p, g, rate))[1]
+        optim.Optimizer, "step", lambda self, p, g, rate, norm: (rates.append(rate), step(self, p, g, rate, norm))[1]
     )
     clf = make(learning_rate="cosine", warmup=6, learning_rate_init=0.06, batch_size=2)
     for _ in range(4):
@@ -858,6 +857,25 @@ def test_weights_of_a_score_are_checked():
     truth_0 = np.array([0, 1, 0])
     expected = np.average(predicted == truth_0, weights=[1, 2, 5])
     assert clf.score(TEXTS, truth_0, sample_weight=[1, 2, 5]) == pytest.approx(expected)
+
+
+def test_a_warning_names_the_line_of_the_user():
+    y = np.array([[0], [1], [0]])
+    clf = make(warm_start=True)
+    for call in (clf.fit, clf.partial_fit, clf.fit, clf.score):
+        with pytest.warns(UserWarning, match="column-vector") as caught:
+            call(TEXTS, y)
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_progress_is_told_of_each_epoch_and_is_no_setting(capsys):
+    seen = []
+    clf = make(max_iter=2, verbose=True)
+    clf.progress = lambda epoch, epochs, history: seen.append((epoch, epochs, len(history.loss), list(history.scores)))
+    clf.fit(TEXTS, [0, 1, 0])
+    assert seen == [(1, 2, 1, ["accuracy"]), (2, 2, 2, ["accuracy"])]
+    assert capsys.readouterr() == ("", "")
+    assert "progress" not in clf.get_params()
 
 
 def test_a_generator_of_ones_own_is_not_shared():

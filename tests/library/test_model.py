@@ -53,7 +53,7 @@ class Case(NamedTuple):
         """The gradients of the weighted loss, copied."""
         weights = np.ones(len(self.rows)) if weights is None else weights
         logits, tape = self.model.forward(batch, np.random.default_rng(0))
-        _, d_logits = train.cross_entropy(self.model, logits, np.array(self.labels), weights.astype(logits.dtype))
+        _, d_logits = truth.cross_entropy(logits, np.array(self.labels), weights.astype(logits.dtype))
         self.model.backward(tape, d_logits)
         return {name: np.array(view) for name, view in self.model.gradients.items()}
 
@@ -186,7 +186,7 @@ def test_gradients_are_those_of_central_differences(kind, dropout):
         return float(truth.row_losses(logits, labels).mean())
 
     logits, tape = case.model.forward(batch, np.random.default_rng(7))
-    _, d_logits = train.cross_entropy(case.model, logits, labels, np.ones(len(labels)))
+    _, d_logits = truth.cross_entropy(logits, labels, np.ones(len(labels)))
     case.model.backward(tape, d_logits)
     expected = {}
     for name, values in case.model.parameters.items():
@@ -214,7 +214,7 @@ def test_a_tape_belongs_to_its_forward_call(kind):
     case, rng = make(kind), np.random.default_rng(0)
     expected = case.backward(case.batch())
     logits, tape = case.model.forward(case.batch(), rng)
-    _, d_logits = train.cross_entropy(case.model, logits, np.array(case.labels), np.ones(len(case.rows)))
+    _, d_logits = truth.cross_entropy(logits, np.array(case.labels), np.ones(len(case.rows)))
     other = case._replace(rows=case.rows[:2])
     case.model.forward(other.batch(), rng)
     case.model.logits(other.batch())
@@ -293,10 +293,10 @@ def assert_trains(model: Model, batch: Batch, labels: list[int]) -> None:
     """A step down the gradient, written to the buffer, moves every array, and the loss by what the gradient says."""
     before = {name: np.array(view) for name, view in model.parameters.items()}
     logits, tape = model.forward(batch, np.random.default_rng(0))
-    loss, d_logits = train.cross_entropy(model, logits, np.array(labels), np.ones(len(labels)))
+    loss, d_logits = truth.cross_entropy(logits, np.array(labels), np.ones(len(labels)))
     model.backward(tape, d_logits)
     model.parameters.flat[...] -= 1e-6 * model.gradients.flat
-    again, _ = train.cross_entropy(model, model.logits(batch), np.array(labels), np.ones(len(labels)))
+    again, _ = truth.cross_entropy(model.logits(batch), np.array(labels), np.ones(len(labels)))
     expected = 1e-6 * float(model.gradients.flat @ model.gradients.flat)
     assert float(loss - again) == pytest.approx(expected, rel=1e-3)
     assert all((view != before[name]).any() for name, view in model.parameters.items())

@@ -360,3 +360,36 @@ def test_no_array_becomes_a_number(solver):
             clip_by_global_norm(on_host, 1.0)
             host.step(expected, on_host, 0.1)
         np.testing.assert_allclose(cupy.asnumpy(buffer), expected, rtol=1e-5, atol=1e-7)
+
+
+# ---------------------------------------------------------------- clipping and a faster step, by one road
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_a_step_clips_first(xp, dtype, solver):
+    parameters, gradients = start(dtype)
+    buffers = [writable(xp).asarray(parameters) for _ in range(2)]
+    one, other = (Optimizer(buffer, xp.asarray(DECAYED.astype(dtype)), solver, alpha=0.1) for buffer in buffers)
+    for gradient in gradients:
+        clipped = writable(xp).asarray(gradient)
+        clip_by_global_norm(clipped, 0.3)
+        one.step(buffers[0], clipped, 0.1)
+        other.step(buffers[1], writable(xp).asarray(gradient), 0.1, 0.3)
+    np.testing.assert_array_equal(xp.to_host(buffers[0]), xp.to_host(buffers[1]))
+
+
+def test_a_faster_step_is_given_the_whole_of_it():
+    parameters, gradients = start("float64")
+    seen = []
+
+    def fast(optimizer, *arguments):
+        seen.append((optimizer.updates, *arguments))
+
+    buffer, before = parameters.copy(), gradients[0].copy()
+    optimizer = Optimizer(buffer, DECAYED, "adam", fast=fast)
+    optimizer.step(buffer, gradients[0], 0.1, 1e-3)
+    optimizer.step(buffer, gradients[1], 0.2)
+    assert [(entry[0], entry[3], entry[4]) for entry in seen] == [(1, 0.1, 1e-3), (2, 0.2, None)]
+    assert seen[0][1] is buffer
+    np.testing.assert_array_equal(buffer, parameters)
+    np.testing.assert_array_equal(gradients[0], before)

@@ -1,0 +1,241 @@
+"""The classifier that users type: one of K classes for a sequence. Half of this file is its public docstring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..registry import ESTIMATORS
+from ..sequences import HostArray
+from ..tasks import Classes
+from .base import SequenceEstimator
+
+
+@ESTIMATORS.register("SequenceClassifier")
+class SequenceClassifier(SequenceEstimator):
+    """A recurrent network that reads a sequence and answers once, after its last valid step.
+
+    Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
+    may differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
+
+    Parameters
+    ----------
+    cell : {"lstm", "rnn"}
+        The recurrent cell.
+    hidden_size : int
+        H, the size of the state, of each direction.
+    num_layers : int
+        Stacked layers.
+    bidirectional : bool
+        Read each sequence in both directions; the head then sees the final state of each.
+    dropout : float
+        Fraction set to zero in training, between two layers and before the head.
+    token_dropout : float
+        Fraction of the tokens that training replaces by the unknown one, so that no answer hangs on a single token. Of
+        no effect on numeric sequences.
+    embedding_size : int or None
+        Size of a learned embedding of tokens; None feeds them one-hot. Of no effect on numeric sequences.
+    encoding : {"auto", "tokens"}
+        "auto": numbers are series. "tokens": integers are tokens.
+    fold_case : bool
+        Whether upper and lower case of tokens are one.
+    standardize : bool
+        Whether numeric features are brought to mean 0 and standard deviation 1, as measured on the training part.
+    init : {"orthogonal", "pytorch"}
+        The start of the weights: see `LSTM`.
+    solver : {"adam", "adamw", "sgd"}
+        See `xlstm.optim.Optimizer`, also for `alpha` (penalty on squared weights), `momentum`, `beta_1`, `beta_2` and
+        `epsilon`.
+    learning_rate_init : float
+        The highest learning rate.
+    learning_rate : {"constant", "cosine"}
+        How it goes on.
+    warmup : int
+        Number of updates over which the learning rate rises linearly to it.
+    batch_size : int or "auto"
+        "auto" is a 128th of the rows, from 32 to 256.
+    max_iter : int or None
+        Epochs. None stands for a budget of updates: as many epochs as make 1000 of them, from 20 to 400.
+    max_grad_norm : float or None
+        The norm of all gradients together is clipped to it; None never clips.
+    class_weight : dict, "balanced" or None
+        A weight for each class; "balanced" makes them inverse to their frequency.
+    early_stopping : bool
+        Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has
+        not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
+    warm_start : bool
+        Whether `fit` goes on from the weights of the last one. Only settings of the training may change in between.
+    dtype : {"float32", "float64"}
+        Of all computation.
+    device : str or None
+        "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto".
+    kernels : {"auto", "reference", "compiled"}
+        Which implementation of the layers; "compiled" is an error where there is none.
+    random_state : int, generator or None
+        Where the weights, the order of the rows and the dropout masks are drawn from.
+    verbose : bool
+        Whether to write a line an epoch to stderr.
+    readout : {"final", "mean", "max", "attention"}
+        What the head sees of a sequence: the state after its last valid step, or the mean, the largest value or an
+        attention over the outputs of all valid steps: see `xlstm.readout`.
+
+    Attributes
+    ----------
+    classes_ : (K,)
+        The labels, sorted.
+    n_iter_ : int
+        Epochs run by the last `fit`, and since then by `partial_fit`.
+    loss_ : float
+        The last of `loss_curve_`.
+    loss_curve_, accuracy_curve_ : list of float
+        Of each epoch, on the training part, in training mode.
+    validation_loss_curve_, validation_scores_ : list of float
+        With early stopping: loss and accuracy of each epoch on the validation part.
+    best_validation_score_ : float
+        With early stopping: the highest accuracy there.
+    n_features_in_ : int
+        Columns of a two-dimensional X, else the features of a step; for tokens the size of the vocabulary.
+    device_, kernels_ : str
+        What did the work.
+    progress : callable or None
+        Called after each epoch with its number, the number of epochs and the history, in place of the lines of
+        `verbose`. No parameter: copies by scikit-learn and files have none.
+
+    Examples
+    --------
+    >>> import xlstm
+    >>> X, y = ["aab", "ba", "abab", "bbba", "b", "aa"], ["b", "a", "b", "a", "b", "a"]  # the last letter
+    >>> clf = xlstm.SequenceClassifier(hidden_size=8, max_iter=100, learning_rate_init=0.02, random_state=0)
+    >>> clf.fit(X, y).predict(["aaaaab", "ba"]).tolist()
+    ['b', 'a']
+    """
+
+    _estimator_type = "classifier"
+    tasks = (Classes,)
+
+    def __init__(
+        self,
+        cell: str = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        token_dropout: float = 0.0,
+        embedding_size: int | None = None,
+        encoding: str = "auto",
+        fold_case: bool = True,
+        standardize: bool = True,
+        init: str = "orthogonal",
+        solver: str = "adam",
+        alpha: float = 0.0,
+        learning_rate_init: float = 0.002,
+        learning_rate: str = "constant",
+        warmup: int = 0,
+        momentum: float = 0.9,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        batch_size: int | str = "auto",
+        max_iter: int | None = None,
+        max_grad_norm: float | None = 1.0,
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        dtype: str = "float32",
+        device: str | None = None,
+        kernels: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+        readout: str = "final",
+    ) -> None:
+        super().__init__(
+            cell=cell,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            token_dropout=token_dropout,
+            embedding_size=embedding_size,
+            encoding=encoding,
+            fold_case=fold_case,
+            standardize=standardize,
+            init=init,
+            solver=solver,
+            alpha=alpha,
+            learning_rate_init=learning_rate_init,
+            learning_rate=learning_rate,
+            warmup=warmup,
+            momentum=momentum,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            max_grad_norm=max_grad_norm,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            dtype=dtype,
+            device=device,
+            kernels=kernels,
+            random_state=random_state,
+            verbose=verbose,
+            readout=readout,
+        )
+        self.class_weight = class_weight
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        return tags
+
+    def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> SequenceClassifier:
+        """One more epoch, on these rows alone, with the optimiser where it was.
+
+        A warm-up goes on over the calls; after it the learning rate is constant, for nobody knows how many calls there
+        will be.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes
+            All labels that will ever come: needed in the first call, where y does not hold them all.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and if a label is not one of the classes: the row is named.
+        """
+        old = self._fitted if self.__sklearn_is_fitted__() else None
+        if (
+            old is not None
+            and classes is not None
+            and not np.array_equal(np.unique(np.asarray(classes)), self.classes_)
+        ):
+            raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
+        return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
+
+    def _take_over(self, fitted: Any) -> None:
+        super()._take_over(fitted)
+        self.classes_ = fitted.task.classes
+
+    def decision_function(self, X: Any) -> HostArray:
+        """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
+        logits = self.fitted_state().outputs(X, self.encoding)
+        return logits[:, 0] if logits.shape[1] == 1 else logits
+
+    def predict_proba(self, X: Any) -> HostArray:
+        """The probability of each class, (n, K), in the order of `classes_`."""
+        fitted = self.fitted_state()
+        return fitted.task.details(fitted.outputs(X, self.encoding))

@@ -1,0 +1,118 @@
+"""What a setting may be: one object for each, which checks a value and makes a plain Python value of it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+
+class Constraint:
+    """What one setting may be."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise a ValueError that says what was expected and given."""
+        raise NotImplementedError
+
+    def plain(self, value: Any) -> Any:
+        """A value that was checked, as Python's own: NumPy's float64 would make float64 of all that it touches."""
+        return value
+
+
+class Choice(Constraint):
+    """One of some names, as they are when it is asked; `hint` is said after the error."""
+
+    def __init__(self, options: Collection[str], hint: str = "") -> None:
+        self.options, self.hint = options, hint
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, str) or value not in self.options:
+            raise ValueError(f"{name} must be one of {tuple(self.options)}, got {value!r}.{self.hint}")
+
+    def plain(self, value: Any) -> str:
+        return str(value)
+
+
+class Flag(Constraint):
+    """True or False."""
+
+    def check(self, name: str, value: Any) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+    def plain(self, value: Any) -> bool:
+        return bool(value)
+
+
+class Integer(Constraint):
+    """An integer of `low` or more; or one of `besides`, such as None."""
+
+    def __init__(self, low: int, besides: tuple[Any, ...] = (), below: float = 2**31) -> None:
+        self.low, self.besides, self.below = low, besides, below
+
+    def check(self, name: str, value: Any) -> None:
+        if _is_one_of(value, self.besides):
+            return
+        try:
+            number = -1 if isinstance(value, bool) else operator.index(value)
+        except TypeError:
+            number = -1
+        if not self.low <= number < self.below:
+            raise ValueError(f"{name} must be {_either(self.besides)}an integer of {self.low} or more, got {value!r}.")
+
+    def plain(self, value: Any) -> Any:
+        return value if _is_one_of(value, self.besides) else operator.index(value)
+
+
+class Number(Constraint):
+    """A real number from `low` to `high`, which `ends` excludes ("()") or not ("[)"); or one of `besides`."""
+
+    def __init__(self, low: float, high: float, ends: str, besides: tuple[Any, ...] = ()) -> None:
+        self.low, self.high, self.ends, self.besides = low, high, ends, besides
+
+    def check(self, name: str, value: Any) -> None:
+        if _is_one_of(value, self.besides):
+            return
+        real = isinstance(value, (int, float, np.integer, np.floating))
+        if not (real and self._above(value) and self._below(value)):
+            span = f"{self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+            raise ValueError(f"{name} must be {_either(self.besides)}a number in {span}, got {value!r}.")
+
+    def _above(self, value: Any) -> bool:
+        return bool(value >= self.low if self.ends[0] == "[" else value > self.low)
+
+    def _below(self, value: Any) -> bool:
+        return bool(value <= self.high if self.ends[1] == "]" else value < self.high)
+
+    def plain(self, value: Any) -> Any:
+        return value if _is_one_of(value, self.besides) else float(value)
+
+
+class FloatType(Constraint):
+    """The dtype of all computation, by name or as NumPy has it."""
+
+    names = ("float32", "float64")
+
+    def check(self, name: str, value: Any) -> None:
+        if self._name(value) not in self.names:
+            raise ValueError(f"{name} must be 'float32' or 'float64', got {value!r}.")
+
+    def plain(self, value: Any) -> str:
+        return self._name(value)
+
+    @staticmethod
+    def _name(value: Any) -> str:
+        try:
+            return str(None if value is None else np.dtype(value).name)
+        except TypeError:
+            return str(value)
+
+
+def _is_one_of(value: Any, others: tuple[Any, ...]) -> bool:
+    return any(value is other or (isinstance(value, str) and value == other) for other in others)
+
+
+def _either(besides: tuple[Any, ...]) -> str:
+    return "".join(f"{other!r} or " for other in besides)

@@ -1,0 +1,228 @@
+"""What a file keeps of a fitted estimator, and the estimator of such a state: the header of `checkpoint`, part by part.
+
+A state may hold anything: sizes are compared before anything of that size is made, and what does not fit together is a
+ValueError. Imported when something is saved or loaded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import backends, encode, optim, train
+from ..cells import CELLS
+from ..checkpoint import understanding
+from ..fitted import Fitted
+from ..model import Architecture, Model
+from ..readout import READOUTS
+from ..registry import ESTIMATORS, TASKS
+from ..sequences import HostArray
+from ..tasks import Task
+from .base import SequenceEstimator
+
+PARTS = ("settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates", "solver",
+         "generator")  # fmt: skip
+HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
+OF_THE_MACHINE = ("device",)
+"""Settings that stay behind."""
+
+
+# ---------------------------------------------------------------- to a file
+
+
+def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
+    """Its header, without what describes the arrays, and the arrays: parameters, then moments."""
+    fitted = estimator.fitted_state()
+    estimator.check_parameters()  # what cannot be loaded is not saved
+    kind = ESTIMATORS.find(estimator.kind)
+    if estimator.get_params().keys() != kind().get_params().keys():
+        raise ValueError(
+            f"{type(estimator).__name__} has other settings than {estimator.kind}, as which it would be saved: "
+            "register it under a name of its own (xlstm.registry.ESTIMATORS)."
+        )
+    trainer, model = fitted.trainer, fitted.model
+    arrays = [model.read(), *(model.backend.to_host(moment) for moment in trainer.optimizer.moments)]
+    header = {
+        "settings": _plain_settings(estimator),
+        "architecture": model.architecture._asdict(),
+        "encoder": fitted.encoder.state(),
+        "task": {"kind": fitted.task.kind, **fitted.task.state()},
+        "columns": fitted.columns,
+        "feature_names": None if fitted.feature_names is None else fitted.feature_names.tolist(),
+        "history": {name: getattr(trainer.history, name) for name in HISTORY},
+        "updates": trainer.optimizer.updates,
+        "solver": trainer.optimizer.solver,
+        "generator": dict(trainer.rng.bit_generator.state),
+    }
+    return header, arrays
+
+
+def _plain_settings(estimator: SequenceEstimator) -> dict[str, Any]:
+    """The constructor's parameters as JSON has them."""
+    plain: dict[str, Any] = {}
+    for name, value in estimator.get_params().items():
+        if name in OF_THE_MACHINE:
+            continue
+        value = _plain(value)
+        if name == "random_state" and not (value is None or isinstance(value, int)):
+            value = None  # what was drawn from it goes on under "generator"
+        if name == "max_grad_norm" and value == math.inf:
+            value = None  # which never clips either, and is known to JSON
+        if name == "dtype":
+            value = str(np.dtype(value))
+        if isinstance(value, dict):
+            value = [[_plain(label), float(weight)] for label, weight in value.items()]
+        plain[name] = value
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# ---------------------------------------------------------------- from a file
+
+
+def restored(
+    kind: type[SequenceEstimator], header: dict[str, Any], arrays: list[HostArray], device: str | None
+) -> tuple[Any, Fitted]:
+    """An estimator of the file's settings, and what training had made, on `device`."""
+    with understanding():
+        _same_names(header, PARTS, "part")
+        estimator = kind(**_settings(kind, header["settings"]))
+        estimator.check_parameters()
+        architecture = _architecture(header["architecture"])
+        flops = architecture.flops_per_step()
+    backend = backends.select(device, "auto", flops)
+    with understanding():
+        fitted = _fitted(header, arrays, estimator, architecture, backend)
+    estimator.device = device
+    return estimator, fitted
+
+
+def _same_names(found: Any, known: Collection[str], what: str, before: Mapping[str, Any] | None = None) -> None:
+    """Raise where a name is not known, or one that has no value from `before` is missing."""
+    if not isinstance(found, dict):
+        raise ValueError(f"its {what}s are {found!r:.80}")
+    for name in found:
+        if name not in known:
+            raise ValueError(
+                f"it holds the {what} {name!r}, which this version of xlstm does not know: it was written by a newer "
+                "xlstm (upgrade xp-lstm), or is damaged"
+            )
+    for name in known:
+        if name not in found and name not in (before or {}):
+            raise ValueError(f"it lacks the {what} {name!r}")
+
+
+def _settings(kind: type[SequenceEstimator], found: Any) -> dict[str, Any]:
+    known = [name for name in kind().get_params() if name not in OF_THE_MACHINE]
+    _same_names(found, known, "setting", kind.settings_before)
+    settings = {**{name: value for name, value in kind.settings_before.items() if name in known}, **found}
+    weight = settings.get("class_weight")
+    if isinstance(weight, list):
+        settings["class_weight"] = {label: value for label, value in weight}
+    return settings
+
+
+def _architecture(found: Any) -> Architecture:
+    _same_names(found, Architecture._fields, "part of the architecture", Architecture._field_defaults)
+    architecture = Architecture(**{**Architecture._field_defaults, **found})
+    expected = {"cell": str, "input_size": int, "tokens": bool, "hidden_size": int, "num_layers": int,
+                "bidirectional": bool, "outputs": int, "dtype": str, "init": str}  # fmt: skip
+    for name, kind in expected.items():
+        if type(getattr(architecture, name)) is not kind:
+            raise ValueError(f"{name} is {getattr(architecture, name)!r}")
+    if type(architecture.embedding_size) not in (int, type(None)) or type(architecture.dropout) not in (int, float):
+        raise ValueError(f"embedding_size is {architecture.embedding_size!r}, dropout {architecture.dropout!r}")
+    for name, default in Architecture._field_defaults.items():
+        if name not in expected and type(getattr(architecture, name)) is not type(default):
+            raise ValueError(f"{name} is {getattr(architecture, name)!r}")
+    if architecture.cell not in CELLS:
+        raise ValueError(f"it has the cell {architecture.cell!r}; this version knows {', '.join(CELLS)}")
+    if architecture.readout not in READOUTS:
+        raise ValueError(f"it has the readout {architecture.readout!r}; this version knows {', '.join(READOUTS)}")
+    return architecture
+
+
+def _fitted(
+    header: dict[str, Any],
+    arrays: list[HostArray],
+    estimator: SequenceEstimator,
+    architecture: Architecture,
+    backend: backends.Backend,
+) -> Fitted:
+    encoder = encode.from_state(header["encoder"])
+    task = _task(estimator, header["task"])
+    tokens = isinstance(encoder, encode.TokenEncoder)
+    if encoder.size != architecture.input_size or tokens != architecture.tokens:
+        raise ValueError("the encoder does not fit the model")
+    if architecture.outputs != task.outputs:
+        raise ValueError(f"the model has {architecture.outputs} outputs, its task needs {task.outputs}")
+    history = _history(task, header["history"])
+    # The size that the architecture asks for is compared before a model of that size is built.
+    wanted = architecture.parameter_count()
+    if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
+        raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
+    moments = optim.MOMENTS[header["solver"]]
+    if len(arrays) != 1 + moments:
+        raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']!r}, expected {1 + moments}")
+    if not all(np.isfinite(array).all() for array in arrays) or (moments == 2 and (arrays[2] < 0).any()):
+        raise ValueError("it holds numbers that no training leaves: NaN, infinity or a negative second moment")
+    rng = np.random.default_rng(0)
+    rng.bit_generator.state = header["generator"]
+    # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
+    kernels = "reference" if estimator.kernels == "reference" else "auto"
+    model = Model(architecture, backend, kernels, None)
+    model.write(arrays[0])
+    optimizer = train.optimizer_for(model, header["solver"], **estimator.optimizer_numbers())
+    with backend.current():
+        optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
+    optimizer.updates = _count(header["updates"])
+    trainer = train.Trainer(model, task, optimizer, rng)
+    trainer.history = history
+    names = header["feature_names"]
+    if names is not None and not (isinstance(names, list) and all(type(name) is str for name in names)):
+        raise ValueError("the names of the features are no strings")
+    columns = None if header["columns"] is None else _count(header["columns"])
+    if columns is not None and (tokens or encoder.size != 1 or columns < 1):
+        raise ValueError(f"it has {columns} columns, which do not go with its encoder")
+    if names is not None and len(names) != columns:
+        raise ValueError(f"it has {len(names)} names for {columns} columns")
+    named = None if names is None else np.array(names, dtype=object)
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__)
+
+
+def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
+    kind: type[Task] = TASKS.find(found["kind"])
+    if not issubclass(kind, estimator.tasks):
+        raise ValueError(f"a {type(estimator).__name__} does not have the task {found['kind']!r}")
+    task = kind.from_state({name: value for name, value in found.items() if name != "kind"})
+    task.follow(estimator)
+    return task
+
+
+def _history(task: Task, found: dict[str, Any]) -> train.History:
+    _same_names(found, HISTORY, "history")
+    parts: dict[str, Any] = {name: _numbers(found[name]) for name in ("loss", "validation_loss")}
+    for name, of in (("scores", "loss"), ("validation_scores", "validation_loss")):
+        scores = {score: _numbers(values) for score, values in found[name].items()}
+        later = task.score_names[1:] if parts[of] else task.score_names
+        _same_names(scores, task.score_names, "score", dict.fromkeys(later))
+        if any(len(values) != len(parts[of]) for values in scores.values()):
+            raise ValueError(f"its history has {name} of other epochs than its {of}")
+        parts[name] = scores
+    return train.History(**parts)
+
+
+def _numbers(values: Any) -> list[float]:
+    return [float(value) for value in values]
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is no count")
+    return value

@@ -1,0 +1,6 @@
+"""Kinds of answers, one file each: what y may be, the loss, the score, what a prediction is."""
+
+from .classes import Classes
+from .task import Task
+
+__all__ = ["Classes", "Task"]

@@ -1,0 +1,116 @@
+"""One of K classes. Two classes have one output, the logit of the second; more have a softmax."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import batch, losses
+from ..labels import classes_of, known, row_weights
+from ..namespace import Array, array_namespace
+from ..registry import TASKS
+from ..sequences import HostArray
+from .task import Task
+
+
+@TASKS.register("classes")
+class Classes(Task):
+    """Targets are the numbers of the rows' classes, (n,) integers from 0 on; answers are the labels themselves.
+
+    Parameters
+    ----------
+    classes : (C,)
+        The labels, sorted.
+    """
+
+    score_names = ("accuracy",)
+    settings = ("class_weight",)
+
+    def __init__(self, classes: HostArray) -> None:
+        self.classes = classes
+        self.class_weight: Any = None
+
+    @classmethod
+    def learn(cls, y: Any, rows: int, declared: Any = None) -> tuple[Classes, HostArray]:
+        if declared is None:
+            classes, numbers = classes_of(y, rows)
+            return cls(classes), numbers
+        classes, _ = classes_of(declared)
+        return cls(classes), known(y, classes, rows)
+
+    def read(self, y: Any, rows: int) -> HostArray:
+        return known(y, self.classes, rows)
+
+    def check_enough(self, targets: HostArray, whole: bool) -> None:
+        if whole and (targets == targets[0]).all():
+            raise ValueError(
+                f"y holds a single class, {self.classes.tolist()[targets[0]]!r}: a classifier needs two or more "
+                "(1 class given)."
+            )
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"a single class, {self.classes.tolist()[0]!r}: pass all labels that will come as classes=."
+            )
+
+    def weights(self, targets: HostArray, sample_weight: Any) -> HostArray:
+        return row_weights(sample_weight, self.class_weight, self.classes, targets)
+
+    def split(self, targets: HostArray, fraction: float, rng: np.random.Generator) -> tuple[HostArray, HostArray]:
+        return batch.stratified_split(targets, fraction, rng)
+
+    @property
+    def outputs(self) -> int:
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
+        if self.outputs == 1:
+            return losses.logistic_cross_entropy(outputs, targets, weights)
+        return losses.softmax_cross_entropy(outputs, targets, weights)
+
+    def predicted(self, outputs: Array) -> Array:
+        """The number of the most probable class of each row, (N,)."""
+        xp = array_namespace(outputs)
+        return xp.astype(outputs[:, 0] > 0, xp.int64) if self.outputs == 1 else xp.argmax(outputs, axis=1)
+
+    def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
+        xp = array_namespace(outputs)
+        return (xp.sum(xp.astype(self.predicted(outputs) == targets, outputs.dtype)),)
+
+    def scores(self, sums: list[float], rows: int) -> dict[str, float]:
+        return {"accuracy": sums[0] / rows}
+
+    def score(self, outputs: HostArray, targets: HostArray, weights: HostArray) -> float:
+        return float(np.average(self.predicted(outputs) == targets, weights=weights))
+
+    def answers(self, outputs: HostArray) -> HostArray:
+        labels: HostArray = self.classes[self.predicted(outputs)]
+        return labels
+
+    def details(self, outputs: HostArray) -> HostArray:
+        """The probability of each class, (n, C)."""
+        p: HostArray = losses.probabilities(outputs)
+        return p
+
+    def random_targets(self, n: int, rng: np.random.Generator) -> HostArray:
+        return rng.integers(0, len(self.classes), n)
+
+    def state(self) -> dict[str, Any]:
+        return {"classes": {"dtype": self.classes.dtype.str.lstrip("<>=|"), "values": self.classes.tolist()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Classes:
+        if state.keys() != {"classes"}:
+            raise ValueError(f"the task has {sorted(state)}, expected the classes")
+        kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
+        code, values = state["classes"]["dtype"], state["classes"]["values"]
+        if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
+            raise ValueError(f"the classes are of dtype {code!r}")
+        if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
+            raise ValueError(f"the classes are {values!r} of dtype {code!r}")
+        classes = np.array(values) if code[0] == "U" else np.array(values, dtype=code)
+        if len(classes) < 2 or not np.array_equal(np.unique(classes), classes):
+            raise ValueError("the classes must be two or more, sorted")
+        return cls(classes)

@@ -1,0 +1,166 @@
+"""What a task is: all that training and prediction ask of a kind of answer, and nothing else knows.
+
+An estimator learns a task from its first y, keeps it with its model, and asks it ever after. `Targets` are what a task
+makes of y, on the host: an array (n, …) for most; a task that needs more (a target for each step, say) keeps what it
+likes and overrides `take` and `batch`, the only ones that index it.
+
+Shapes: n all rows, N the rows of a batch, K outputs of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..backends import Backend
+from ..labels import weights_of
+from ..namespace import Array
+from ..sequences import HostArray
+
+Targets = Any
+
+
+class Task:
+    """A kind of answer. Subclasses are registered: `@registry.TASKS.register("name")`.
+
+    Attributes
+    ----------
+    kind : str
+        The name by which files know it.
+    score_names : tuple of str
+        What `scores` gives, the one that early stopping goes by first. Of a score "accuracy" the estimator has the
+        attribute `accuracy_curve_`.
+    higher_is_better : bool
+        Of the first score.
+    settings : tuple of str
+        Settings of the estimator that the task goes by: before each training they become its attributes.
+    """
+
+    kind = ""
+    score_names: tuple[str, ...] = ()
+    higher_is_better = True
+    settings: tuple[str, ...] = ()
+
+    # ------------------------------------------------------------ y
+
+    @classmethod
+    def learn(cls, y: Any, rows: int, declared: Any = None) -> tuple[Task, Targets]:
+        """A task for such y, and y as its targets.
+
+        Parameters
+        ----------
+        y
+            As the user gave it, for `rows` sequences: what is wrong with it is an error that names the row.
+        declared
+            All that will ever come, where the user has said so.
+        """
+        raise NotImplementedError
+
+    def read(self, y: Any, rows: int) -> Targets:
+        """The targets of a later y, which has to be like the first."""
+        raise NotImplementedError
+
+    def check_enough(self, targets: Targets, whole: bool) -> None:
+        """Raise where nothing can be learned of these targets: all there are (`whole`), or a first part of them."""
+
+    def measure(self, targets: Targets) -> None:
+        """Take what the task needs to know of the targets (a scale, say) from those of the training part."""
+
+    def take(self, targets: Targets, rows: HostArray) -> Targets:
+        """The targets of some rows, on the host."""
+        return targets[rows]
+
+    def weights(self, targets: Targets, sample_weight: Any) -> HostArray:
+        """(n,) float64: the weight of each row, as the user gave it or 1; not yet of mean 1."""
+        return weights_of(sample_weight, len(targets))
+
+    def split(self, targets: Targets, fraction: float, rng: np.random.Generator) -> tuple[HostArray, HostArray]:
+        """Row numbers, in order, of the training part and of the validation part with `fraction` of the rows."""
+        n = len(targets)
+        wanted = int(np.ceil(n * fraction))
+        if wanted >= n:
+            raise ValueError(f"{n} rows are too few to set {wanted} of them aside.")
+        chosen = np.zeros(n, dtype=bool)
+        chosen[rng.permutation(n)[:wanted]] = True
+        return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+    # ------------------------------------------------------------ on the device
+
+    @property
+    def outputs(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    def batch(self, targets: Targets, rows: HostArray, backend: Backend, dtype: str) -> Any:
+        """The targets of some rows on the device, real numbers in the model's dtype: what `loss` is given."""
+        chosen = self.take(targets, rows)
+        return backend.adopt(chosen.astype(dtype) if chosen.dtype.kind == "f" else chosen)
+
+    def loss(self, outputs: Array, targets: Any, weights: Array) -> tuple[Array, Array]:
+        """The loss of a batch and its gradient.
+
+        Parameters
+        ----------
+        outputs : (N, K)
+            Of the model, before any activation.
+        targets
+            As `batch` gives them.
+        weights : (N,)
+
+        Returns
+        -------
+        loss : ()
+            The weighted sum over the rows, divided by N.
+        d_outputs : (N, K)
+        """
+        raise NotImplementedError
+
+    def score_sums(self, outputs: Array, targets: Any) -> tuple[Array, ...]:
+        """Sums over the rows of a batch, each (), of which `scores` makes the scores of all batches."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ on the host
+
+    def scores(self, sums: list[float], rows: int) -> dict[str, float]:
+        """Each of `score_names`, from the sums over all `rows`."""
+        raise NotImplementedError
+
+    def score(self, outputs: HostArray, targets: Targets, weights: HostArray) -> float:
+        """The first score of outputs (n, K), weighted by `weights` (n,): what the estimator's `score` returns."""
+        raise NotImplementedError
+
+    def answers(self, outputs: HostArray) -> HostArray:
+        """What `predict` gives for outputs (n, K): n answers."""
+        raise NotImplementedError
+
+    def details(self, outputs: HostArray) -> HostArray:
+        """What a stream and a prepared model give: the outputs in readable form, (n, …), such as probabilities."""
+        return outputs
+
+    def random_targets(self, n: int, rng: np.random.Generator) -> Targets:
+        """Any n targets, for a check of gradients."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ files
+
+    def state(self) -> dict[str, Any]:
+        """What a file keeps, as JSON has it; `settings` are not part of it."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Task:
+        """The task of a file's `state`. A file may hold anything: what does not fit is a ValueError."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ for all tasks
+
+    def follow(self, estimator: object) -> None:
+        """Go by the estimator's settings of today, which are its attributes."""
+        for name in self.settings:
+            setattr(self, name, getattr(estimator, name))
+
+    def best(self, scores: list[float]) -> float:
+        """The best of some first scores."""
+        return max(scores) if self.higher_is_better else min(scores)
