@@ -20,7 +20,7 @@ import re
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from . import cpu, cupy_arrays, numpy_arrays
+from . import cupy_arrays, numpy_arrays
 from .fast import Fast
 
 __all__ = [
@@ -57,6 +57,10 @@ class Backend(Protocol):
         """`"numpy"` or `"cupy"`."""
 
     @property
+    def on_host(self) -> bool:
+        """Whether its arrays are NumPy arrays, so that lists and numbers need no transfer to become some."""
+
+    @property
     def namespace(self) -> Any:
         """The array-API namespace."""
 
@@ -77,6 +81,9 @@ class Backend(Protocol):
 
     def fast_cell(self, cell: str, dtype: str) -> Fast:
         """The fast implementation of a cell on this device, or why there is none."""
+
+    def fast_step(self, dtype: str) -> Fast:
+        """The fast step of an optimiser on this device, or why there is none."""
 
     def current(self) -> AbstractContextManager[Any]:
         """A context in which this device is the library's current one: work on its arrays belongs inside."""
@@ -219,7 +226,7 @@ def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
 
     Parameters as in `find`.
     """
-    return cpu.find_update(dtype) if backend.library == "numpy" and kernels != "reference" else None
+    return None if kernels == "reference" else backend.fast_step(dtype).implementation
 
 
 def report() -> list[DeviceReport]:

@@ -77,6 +77,7 @@ class CuPyBackend:
     """See `xlstm.backends.Backend`."""
 
     library = "cupy"
+    on_host = False
 
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
@@ -110,6 +111,9 @@ class CuPyBackend:
     def fast_cell(self, cell: str, dtype: str) -> Fast:
         reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
         return Fast(None, "", reason)
+
+    def fast_step(self, dtype: str) -> Fast:
+        return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
 
     def current(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)

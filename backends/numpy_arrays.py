@@ -18,6 +18,7 @@ class NumPyBackend:
     device = "cpu"
     library = "numpy"
     namespace = np
+    on_host = True
 
     def __reduce__(self) -> str:
         return "BACKEND"  # a copy of what uses the CPU, or its pickle, uses the same
@@ -45,6 +46,12 @@ class NumPyBackend:
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
         return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.target is None)
+
+    def fast_step(self, dtype: str) -> Fast:
+        implementation = cpu.find_update(dtype)
+        if implementation is not None:
+            return Fast(implementation, str(cpu.target), cpu.about())
+        return Fast(None, "", cpu.why_not(), mendable=cpu.target is None)
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

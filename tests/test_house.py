@@ -23,7 +23,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace registry seeds sequences labels columns data files
+namespace arrays registry seeds sequences labels columns data files tables
 cells
 params encode losses head optim readout
 stack
@@ -31,7 +31,7 @@ prepared convert checkpoint
 recurrent
 layers batch
 model tasks
-train
+train progress
 fitted
 stream
 estimators

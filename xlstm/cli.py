@@ -7,8 +7,6 @@ for success, 1 for what failed while running (one line on stderr, no traceback),
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import logging
 import os
@@ -21,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, backends, batch, bench, data, gradcheck
+from . import __version__, backends, batch, bench, data, gradcheck, tables
 from .cells import CELLS
 from .checkpoint import load
 from .encode import TokenEncoder
 from .estimators.classifier import SequenceClassifier
-from .files import check_target, write_whole
+from .files import check_target
 from .layers import LAYERS
-from .train import History, print_progress
+from .progress import ProgressBar
 
 NAMES_MODEL = "names.xlstm"
 
@@ -192,7 +190,7 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
         path = Path(options.out or NAMES_MODEL)
         settings = dict(NAMES_SETTINGS)
     else:
-        texts, labels = _read(Path(options.data), options.text, options.label)
+        texts, labels = tables.read(Path(options.data), options.text, options.label)
         path = Path(options.out or Path(options.data).with_suffix(".xlstm").name)
         settings = {}
     held_out = path.with_name((path.stem if path.suffix == ".xlstm" else path.name) + ".held-out.csv")
@@ -224,7 +222,7 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         raise Failure(f"{options.data}: {error} Is {options.label!r} the column of the labels?") from None
     begin = time.perf_counter()
-    with _Progress() as progress:
+    with ProgressBar() as progress:
         classifier.progress = progress
         classifier.fit([X[k] for k in kept], [labels[k] for k in kept])
         classifier.progress = None
@@ -233,7 +231,7 @@ def _train(options: Any) -> tuple[str, dict[str, Any]]:
     scores = _scores([labels[k] for k in aside], predicted)
 
     classifier.save(path)
-    _write_csv(held_out, [("text", "label"), *((texts[k], labels[k]) for k in aside)])
+    tables.write(held_out, [("text", "label"), *((texts[k], labels[k]) for k in aside)])
     values = {
         **scores,
         "n_test": len(aside),
@@ -285,7 +283,7 @@ def _predict(options: Any) -> tuple[str, dict[str, Any]]:
 
 def _evaluate(options: Any) -> tuple[str, dict[str, Any]]:
     classifier = load(options.model, options.device)
-    texts, labels = _read(Path(options.data), options.text, options.label)
+    texts, labels = tables.read(Path(options.data), options.text, options.label)
     known = [str(label) for label in classifier.classes_]
     for row, label in enumerate(labels):
         if label not in known:
@@ -324,87 +322,6 @@ def _scores(truth: Sequence[str], predicted: Iterable[Any]) -> dict[str, Any]:
         "balanced_accuracy": float(np.mean(list(recall.values()))),
         "recall": recall,
     }
-
-
-def _read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
-    """The two columns of a CSV or TSV file; tabs separate where the name ends in .tsv or .tab."""
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Failure(f"{path} is not UTF-8 text: {error}") from None
-    reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
-    csv.field_size_limit(2**31 - 1)  # long documents are texts too
-    texts, labels = [], []
-    try:
-        columns = list(reader.fieldnames or [])
-        if not columns:
-            raise Failure(f"{path} is empty: the first line has to name the columns")
-        for column in (text, label):
-            if column not in columns:
-                raise Failure(
-                    f"{path} has no column {column!r}; its first line names: {', '.join(columns)}. Name the columns by "
-                    "--text and --label; they are separated by commas in CSV, by tabs in .tsv"
-                )
-            if columns.count(column) > 1:
-                raise Failure(f"{path} has {columns.count(column)} columns {column!r}: name them differently")
-        for row, values in enumerate(reader, start=1):
-            where = f"row {row} of {path} (it ends in line {reader.line_num})"
-            if None in values:
-                fields = len(columns) + len(values[None])
-                raise Failure(
-                    f"{where} has {fields} fields, the header {len(columns)}: quote texts that hold a {delimiter!r}"
-                )
-            if not values[text] or not values[label]:
-                raise Failure(f"{where} has no {text if not values[text] else label}")
-            texts.append(values[text])
-            labels.append(values[label])
-    except csv.Error as error:
-        raise Failure(f"{path} cannot be read as a table, line {reader.line_num}: {error}") from None
-    if not texts:
-        raise Failure(f"{path} has a header but no rows")
-    return texts, labels
-
-
-def _write_csv(path: Path, rows: list[tuple[str, str]]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    write_whole(path, [text.getvalue().encode()])
-
-
-class _Progress:
-    """Epochs on stderr: a bar where tqdm is installed, else a line an epoch."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._lost = False
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __call__(self, epoch: int, epochs: int, history: History) -> None:
-        if sys.stderr is None or self._lost:
-            return
-        try:
-            self._show(epoch, epochs, history)
-        except (OSError, ValueError):  # whoever watched has gone: that is no reason to stop
-            self._lost, self._bar = True, None
-
-    def _show(self, epoch: int, epochs: int, history: History) -> None:
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            print_progress(epoch, epochs, history)
-            return
-        if self._bar is None:
-            self._bar = tqdm(total=epochs, unit="epoch", file=sys.stderr)
-        scores = {name: f"{values[-1]:.4f}" for name, values in history.scores.items()}
-        self._bar.set_postfix(loss=f"{history.loss[-1]:.4f}", **scores, refresh=False)
-        self._bar.update()
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 # ---------------------------------------------------------------- bench, devices, check

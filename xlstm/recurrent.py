@@ -15,8 +15,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from . import backends, params
+from .arrays import accepted
 from .backends import Backend
-from .namespace import Array, library
+from .namespace import Array
 from .prepared import PreparedLayer
 from .seeds import generator
 from .stack import Sizes, Stack, Tape, checked, start
@@ -250,8 +251,8 @@ class RecurrentLayer:
         N, T = tape.shape
         with self.stack.context():
             if d_outputs is not None:
-                d_outputs = self._own("d_outputs", d_outputs)
                 wanted = (N, T, self.sizes.output_size)
+                d_outputs = accepted(self.backend, self.parameters.flat, "d_outputs", d_outputs, str(wanted))
                 if tuple(d_outputs.shape) != wanted:
                     raise ValueError(f"d_outputs must be {wanted}, got shape {tuple(d_outputs.shape)}.")
             d_states = self.split_state("d_state", d_state, N)
@@ -287,7 +288,7 @@ class RecurrentLayer:
     def _checked_input(self, x: Any, tokens: Any) -> tuple[Array | None, int, int]:
         """x as the stack takes it, N and T."""
         if tokens is None:
-            x = self._own("x", x)
+            x = accepted(self.backend, self.parameters.flat, "x", x, f"(N, T, {self.input_size})")
             if x.ndim != 3 or x.shape[2] != self.input_size:
                 raise ValueError(
                     f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
@@ -298,49 +299,6 @@ class RecurrentLayer:
         if N < 1 or T < 1:
             raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
         return x, N, T
-
-    def _is_own(self, values: Any) -> bool:
-        """Whether it is an array just like the parameters, and needs no conversion."""
-        like = self.parameters.flat
-        return type(values) is type(like) and values.dtype == like.dtype and self.backend.owns(values)
-
-    def _own(self, name: str, values: Any) -> Array:
-        """`values` as an array of the layer's dtype; TypeError where it lives elsewhere or is not real."""
-        backend, xp = self.backend, self.backend.namespace
-        like = self.parameters.flat
-        if self._is_own(values):
-            return values
-        if not backend.owns(values):
-            try:
-                kind = library(values)
-            except TypeError:
-                if (
-                    hasattr(values, "__array_namespace__")
-                    or hasattr(values, "__dlpack__")
-                    or backend.library != "numpy"
-                ):
-                    raise
-                kind = "numpy"
-                try:
-                    values = np.asarray(values)
-                except ValueError:
-                    raise ValueError(
-                        f"{name} is a ragged list: pad its rows to one array (N, T, {self.input_size}), give lengths."
-                    ) from None
-            if not backend.owns(values):
-                raise TypeError(
-                    f"{name} is a {kind} array on {getattr(values, 'device', 'cpu')}, but the parameters are "
-                    f"{backend.library} arrays on {backend.device}. Convert {name}, or move the layer with "
-                    "layer.to('cpu') or layer.to('cuda')."
-                )
-        elif type(values) is not type(like):
-            library(values)  # refuses masked arrays, whose masks would be lost, and matrices
-        if values.dtype == like.dtype:
-            return values
-        if values.dtype.kind not in "fiub":
-            raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}.")
-        with np.errstate(over="ignore", invalid="ignore"):
-            return xp.astype(values, like.dtype)
 
     def split_state(self, name: str, state: Any, rows: int) -> list[Any]:
         """A state or its gradient as users have it, checked → those of each layer and direction, for the cell."""
@@ -378,8 +336,7 @@ class RecurrentLayer:
         K = len(self.stack.of_cells)
         if half is None:
             return [None] * K
-        if not self._is_own(half):
-            half = self._own(name + half_name, half)
+        half = accepted(self.backend, self.parameters.flat, name + half_name, half, "(layers·directions, N, H)")
         if half.shape != (K, rows, self.hidden_size):
             raise ValueError(
                 f"{name}{half_name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "

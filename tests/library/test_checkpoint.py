@@ -628,7 +628,11 @@ def test_a_setting_that_came_later_is_what_it_stood_for_before(model, version, m
     file = File(model)
     del file.header["settings"]["n_iter_no_change"]
     file.write()
-    monkeypatch.setattr(xlstm.SequenceClassifier, "settings_before", {"n_iter_no_change": 77, "tol": 3.0})
+    monkeypatch.setattr(
+        xlstm.SequenceClassifier,
+        "settings_before",
+        {**xlstm.SequenceClassifier.settings_before, "n_iter_no_change": 77, "tol": 3.0},
+    )
     loaded = xlstm.load(model, "cpu")
     assert loaded.n_iter_no_change == 77
     assert loaded.tol == 1e-4  # this one the file has

@@ -892,3 +892,37 @@ def test_one_column_of_texts_is_no_row_of_words():
     X = np.array([["ab"], ["ba"], ["aa"]], dtype=object)
     with pytest.raises(ValueError, match="one column of texts"):
         make().fit(X, [0, 1, 0])
+
+
+# ---------------------------------------------------------------- readouts
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("readout", ["mean", "max", "attention"])
+def test_a_classifier_may_read_all_steps(readout, cell, tmp_path):
+    """Whether a letter occurs anywhere: trained, checked, streamed letter by letter, saved and loaded."""
+    X = truth.random_texts(120, letters="abcd", longest=9)
+    y = ["has d" if "d" in text else "has none" for text in X]
+    settings = {"hidden_size": 8, "learning_rate_init": 0.02, "max_iter": 40, "random_state": 0, "device": "cpu"}
+    clf = xlstm.SequenceClassifier(cell=cell, readout=readout, **settings).fit(X, y)
+    assert clf.score(X, y) > 0.95
+    assert any(name.startswith("readout.") for name in truth.parameters_of(clf)) == (readout == "attention")
+    xlstm.check_gradients(clf)
+    clf.save(tmp_path / "model.xlstm")
+    again = xlstm.load(tmp_path / "model.xlstm", device="cpu")
+    assert again.readout == readout
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    stream = again.prepare().stream()
+    for letter in "abcdabca":
+        p = stream.feed(letter)
+    np.testing.assert_allclose(p, clf.predict_proba(["abcdabca"])[0], rtol=1e-4)
+    again.set_params(readout="final", warm_start=True)
+    with pytest.raises(ValueError, match=rf"readout is 'final', but the model to go on from has '{readout}'"):
+        again.fit(X, y)
+
+
+def test_a_readout_that_a_class_cannot_be_read_from_is_refused():
+    for readout in ("steps", "last", None):
+        clf = xlstm.SequenceClassifier(readout=readout)
+        with pytest.raises(ValueError, match=r"readout must be one of \('final', 'mean', 'max', 'attention'\)"):
+            clf.fit(["a", "b"], [0, 1])

@@ -13,6 +13,7 @@ from xlstm.batch import Encoded
 from xlstm.model import Architecture, Batch, Model
 
 from .. import classifier as truth
+from .. import oracle
 from ..measure import FORWARD, GRADIENTS, check, gradient_errors, relative_error
 
 LENGTHS = [3, 1, 4, 2]
@@ -68,6 +69,8 @@ def make(
     dropout: float = 0.0,
     init: str = "orthogonal",
     seed: int = 0,
+    readout: str = "final",
+    kernels: str = "reference",
 ) -> Case:
     tokens = kind != "series"
     architecture = Architecture(
@@ -82,9 +85,10 @@ def make(
         outputs=outputs,
         dtype=dtype,
         init=init,
+        readout=readout,
     )
     rng = np.random.default_rng(seed)
-    model = Model(architecture, CPU, "reference", rng)
+    model = Model(architecture, CPU, kernels, rng)
     for values in model.parameters.values():
         values += rng.normal(0, 0.3, values.shape) * (values != 0)  # what is held at zero stays there
         values += rng.normal(0, 0.3, values.shape) * (values.ndim == 1)
@@ -436,3 +440,68 @@ def test_rows_reach_the_model_unpadded(kind):
         batch = train.on_device(case.model, encoded, np.array(chosen))
         expected = truth.logits(case.cell, case.parameters, [case.rows[k] for k in chosen])
         assert relative_error(case.model.logits(batch), expected) < FORWARD["float64"]
+
+
+# ---------------------------------------------------------------- readouts
+
+
+def pooled(case: Case, row: Any) -> Any:
+    """What the head sees of one row alone, in plain loops over the oracle's outputs."""
+    recurrent = {n.removeprefix("recurrent."): v for n, v in case.parameters.items() if n.startswith("recurrent.")}
+    architecture = case.model.architecture
+    x = row[None] if row.ndim == 2 else case.parameters["embedding.weight"][row][None]
+    outputs = oracle.forward(architecture.cell, recurrent, x).outputs[0]  # (T, F)
+    if architecture.readout == "mean":
+        return outputs.mean(axis=0)
+    if architecture.readout == "max":
+        return outputs.max(axis=0)
+    scores = np.exp(outputs @ case.parameters["readout.query"])
+    return (scores[:, None] * outputs).sum(axis=0) / scores.sum()
+
+
+@pytest.mark.parametrize("readout", ["mean", "max", "attention"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["series", "embedding"])
+def test_pooled_logits_and_gradients(kind, cell, bidirectional, readout, kernels):
+    """Against the oracle's outputs row by row, and against finite differences of them."""
+    case = make(kind, cell, 2, bidirectional, readout=readout, kernels=kernels)
+    case.model.parameters.flat[...] *= 0.7
+    head = case.parameters["head.weight"], case.parameters["head.bias"]
+    expected = np.stack([head[0] @ pooled(case, row) + head[1] for row in case.rows])
+    assert relative_error(case.model.logits(case.batch()), expected) < FORWARD["float64"]
+    logits, tape = case.model.forward(case.batch(), np.random.default_rng(0))
+    assert relative_error(logits, expected) < FORWARD["float64"]
+
+    rng = np.random.default_rng(3)
+    d_logits = rng.standard_normal(logits.shape)
+    case.model.backward(tape, d_logits)
+    gradient, flat = case.model.gradients.flat.copy(), case.model.parameters.flat
+    held = case.model.architecture.tokens
+    for _ in range(4):
+        direction = rng.standard_normal(flat.shape)
+        if held:  # the unknown token stays where it is
+            direction[: case.parameters["embedding.weight"].shape[1]] = 0
+        before = flat.copy()
+        flat[...] = before + 1e-6 * direction
+        up = np.sum(d_logits * case.model.logits(case.batch()))
+        flat[...] = before - 1e-6 * direction
+        down = np.sum(d_logits * case.model.logits(case.batch()))
+        flat[...] = before
+        assert abs((up - down) / 2e-6 - gradient @ direction) < 1e-6 * np.linalg.norm(gradient) * 10
+
+
+def test_a_logit_at_every_step(cell):
+    """A head over every step: the logits of the last valid one are those of the final readout."""
+    every, final = (make("series", cell, 1, False, readout=readout, seed=2) for readout in ("steps", "final"))
+    logits = every.model.logits(every.batch())
+    lengths = [len(row) for row in every.rows]
+    assert logits.shape == (len(lengths), max(lengths), 3)
+    last = logits[np.arange(len(lengths)), np.array(lengths) - 1]
+    np.testing.assert_allclose(last, final.model.logits(final.batch()), rtol=1e-12)
+    made, tape = every.model.forward(every.batch(), np.random.default_rng(0))
+    d_logits = np.zeros_like(made)
+    d_logits[np.arange(len(lengths)), np.array(lengths) - 1] = 1
+    every.model.backward(tape, d_logits)
+    _, tape = final.model.forward(final.batch(), np.random.default_rng(0))
+    final.model.backward(tape, np.ones((len(lengths), 3)))
+    assert relative_error(every.model.gradients.flat, final.model.gradients.flat) < GRADIENTS["float64"]

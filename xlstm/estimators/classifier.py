@@ -21,8 +21,9 @@ class SequenceClassifier(SequenceEstimator):
 
     Parameters
     ----------
-    cell : {"lstm", "rnn"}
-        The recurrent cell.
+    cell : {"lstm", "gru", "rnn", "gru_reset_before"}
+        The recurrent cell, or another that was registered (`xlstm.cells`). The last is the GRU whose reset gate acts
+        before the recurrent product.
     hidden_size : int
         H, the size of the state, of each direction.
     num_layers : int
