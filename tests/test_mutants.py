@@ -60,8 +60,8 @@ MUTANTS = [
     Mutant("the final state of the padding", WALK, "current = tuple(values[:n, :] for values in current)", "pass", CELLS_TEST),
     Mutant("a step's state written a step too early", WALK, "steps[t + 1, :n, :] = values", "steps[t, :n, :] = values", CELLS_TEST),
     Mutant("outputs of the states before the steps", WALK, "order.batch_major(states[0][1:, :, :]", "order.batch_major(states[0][:-1, :, :]", CELLS_TEST),
-    Mutant("the second direction's columns over the first's", STACK, "options[\"column\"] = width", "options[\"column\"] = 0", LAYERS_TEST),
-    Mutant("the second direction given the first's gradient", STACK, "column=direction * width if S > 1", "column=0 * width if S > 1", LAYERS_TEST),
+    Mutant("the second direction's columns over the first's", STACK, "column=direction * self._width,", "column=0 * self._width,", LAYERS_TEST),
+    Mutant("the second direction given the first's gradient", STACK, "column=direction * self._width if S > 1", "column=0 * self._width if S > 1", LAYERS_TEST),
     # Lengths, states and directions.
     Mutant("a length off by one", SEQUENCE, "ended_at[length] += 1", "ended_at[length - 1] += 1", CELLS_TEST),
     Mutant("the initial state not sorted", SEQUENCE, "states[0, :, :] = order.sort(state)", "states[0, :, :] = state", CELLS_TEST),

@@ -10,7 +10,7 @@ from .backends import Backend
 from .namespace import Array, library
 
 
-def accepted(backend: Backend, like: Array, name: str, values: Any, form: str) -> Array:
+def accepted(backend: Backend, like: Array, name: str, values: Any, form: tuple[Any, ...]) -> Array:
     """`values` as an array of the dtype of `like`, on the device of `backend`; itself where it is one already.
 
     Parameters
@@ -20,7 +20,7 @@ def accepted(backend: Backend, like: Array, name: str, values: Any, form: str) -
     name
         What messages call it.
     form
-        Its shape, for messages: "(N, T, 3)".
+        Its shape, for messages: ("N", "T", 3).
 
     Raises
     ------
@@ -29,10 +29,7 @@ def accepted(backend: Backend, like: Array, name: str, values: Any, form: str) -
     ValueError
         If it is a ragged list.
     """
-    own = backend.owns(values)
-    if own and type(values) is type(like) and values.dtype == like.dtype:
-        return values
-    if not own:
+    if not backend.owns(values):
         try:
             kind = library(values)
         except TypeError:
@@ -43,8 +40,9 @@ def accepted(backend: Backend, like: Array, name: str, values: Any, form: str) -
             try:
                 values = np.asarray(values)
             except ValueError:
+                shape = ", ".join(map(str, form))
                 raise ValueError(
-                    f"{name} is a ragged list: make it one array {form}; padded rows go with lengths."
+                    f"{name} is a ragged list: make it one array ({shape}); padded rows go with lengths."
                 ) from None
         if not backend.owns(values):
             raise TypeError(

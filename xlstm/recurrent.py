@@ -117,7 +117,11 @@ class RecurrentLayer:
         self.stack = Stack(sizes, self.dropout, self.dtype, backend, choice, self.parameters, self.gradients)
         self.backend, self.device, self.kernels = backend, backend.device, choice.kernels
         self._record = self.stack.record
+        self._cells = len(self.stack.of_cells)
         self._several_states = len(self._record.states) > 1
+        self._state_names = {
+            name: [f"'s {d}{state}" for state in self._record.states] for name, d in (("state", ""), ("d_state", "d"))
+        }
 
     def to(self: Self, device: str | None) -> Self:
         """A copy of the layer on another device: `"cpu"`, `"cuda"`, `"cuda:1"` or `"auto"`. Its gradients are zero.
@@ -171,7 +175,7 @@ class RecurrentLayer:
     def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
         """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
         with self.stack.context():
-            x, N, _ = self._checked_input(x, None)
+            x, N = self._checked_input(x, None)
             outputs, finals, _ = self.stack.forward(x, self.split_state("state", state, N), lengths)
             return outputs, self.join_state(finals)
 
@@ -213,7 +217,7 @@ class RecurrentLayer:
         """
         rng = self._generator if seed is None else generator(seed)
         with self.stack.context():
-            x, N, _ = self._checked_input(x, tokens)
+            x, N = self._checked_input(x, tokens)
             states = self.split_state("state", state, N)
             outputs, finals, tape = self.stack.forward(x, states, lengths, tokens, rng, keep=True)
             assert tape is not None
@@ -252,7 +256,8 @@ class RecurrentLayer:
         with self.stack.context():
             if d_outputs is not None:
                 wanted = (N, T, self.sizes.output_size)
-                d_outputs = accepted(self.backend, self.parameters.flat, "d_outputs", d_outputs, str(wanted))
+                if not self._is_own(d_outputs):
+                    d_outputs = accepted(self.backend, self.parameters.flat, "d_outputs", d_outputs, wanted)
                 if tuple(d_outputs.shape) != wanted:
                     raise ValueError(f"d_outputs must be {wanted}, got shape {tuple(d_outputs.shape)}.")
             d_states = self.split_state("d_state", d_state, N)
@@ -285,10 +290,11 @@ class RecurrentLayer:
 
     # ------------------------------------------------------------ arguments
 
-    def _checked_input(self, x: Any, tokens: Any) -> tuple[Array | None, int, int]:
-        """x as the stack takes it, N and T."""
+    def _checked_input(self, x: Any, tokens: Any) -> tuple[Array | None, int]:
+        """x as the stack takes it, and N."""
         if tokens is None:
-            x = accepted(self.backend, self.parameters.flat, "x", x, f"(N, T, {self.input_size})")
+            if not self._is_own(x):
+                x = accepted(self.backend, self.parameters.flat, "x", x, ("N", "T", self.input_size))
             if x.ndim != 3 or x.shape[2] != self.input_size:
                 raise ValueError(
                     f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
@@ -298,11 +304,16 @@ class RecurrentLayer:
             N, T = tokens[0].shape
         if N < 1 or T < 1:
             raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
-        return x, N, T
+        return x, N
+
+    def _is_own(self, values: Any) -> bool:
+        """Whether it is an array just like the parameters: nearly always, and `accepted` need not be asked."""
+        like = self.parameters.flat
+        return type(values) is type(like) and values.dtype == like.dtype and self.backend.owns(values)
 
     def split_state(self, name: str, state: Any, rows: int) -> list[Any]:
         """A state or its gradient as users have it, checked → those of each layer and direction, for the cell."""
-        record, K = self._record, len(self.stack.of_cells)
+        K, record = self._cells, self._record
         if state is None:
             return [None] * K
         if not self._several_states:
@@ -314,33 +325,36 @@ class RecurrentLayer:
             return self._own_state(name, "", state, rows)
         if type(state) is not tuple or len(state) != len(record.states):
             state = record.split(f"{name} of {self._told()}", state)
-        d = "d" if name == "d_state" else ""
-        parts = [
-            self._own_state(name, f"'s {d}{part_name}", part, rows)
-            for part_name, part in zip(record.states, state, strict=True)
-        ]
+        names, own = self._state_names[name], self._own_state
+        if K == 1 and len(names) == 2:  # written out, here and below: loops would be a good part of a small call
+            return [(own(name, names[0], state[0], rows)[0], own(name, names[1], state[1], rows)[0])]
+        parts = [own(name, which, part, rows) for which, part in zip(names, state, strict=True)]
         return list(zip(*parts, strict=True))
 
     def join_state(self, states: list[Any]) -> Any:
         """The inverse of `split_state`: what the cells returned as users have it."""
         if len(states) == 1:
-            if self._several_states:
-                return tuple([part[None, ...] for part in states[0]])
-            return states[0][None, ...]
+            first = states[0]
+            if not self._several_states:
+                return first[None, ...]
+            if len(first) == 2:
+                return first[0][None, ...], first[1][None, ...]
+            return tuple([part[None, ...] for part in first])
         xp = self.backend.namespace
         if self._several_states:
             return tuple([xp.stack(list(parts), axis=0) for parts in zip(*states, strict=True)])
         return xp.stack(states, axis=0)
 
     def _own_state(self, name: str, half_name: str, half: Any, rows: int) -> list[Array | None]:
-        K = len(self.stack.of_cells)
+        K = self._cells
         if half is None:
             return [None] * K
-        half = accepted(self.backend, self.parameters.flat, name + half_name, half, "(layers·directions, N, H)")
-        if half.shape != (K, rows, self.hidden_size):
+        wanted = (K, rows, self.hidden_size)
+        if not self._is_own(half):
+            half = accepted(self.backend, self.parameters.flat, name + half_name, half, wanted)
+        if half.shape != wanted:
             raise ValueError(
-                f"{name}{half_name} must be {(K, rows, self.hidden_size)} (layers·directions, batch, hidden), "
-                f"got shape {tuple(half.shape)}."
+                f"{name}{half_name} must be {wanted} (layers·directions, batch, hidden), got shape {tuple(half.shape)}."
             )
         return [half[0, ...]] if K == 1 else [half[k, ...] for k in range(K)]
 

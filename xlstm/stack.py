@@ -134,7 +134,9 @@ class Stack:
         self.compiled = choice.implementation is not None
         """Whether a fast implementation runs."""
         self.cell: Any = choice.implementation if self.compiled else self.record
+        # What a pass asks for, worked out once: a small one costs little more than its arithmetic.
         self._needs_context = choice.needs_context
+        self._layers, self._directions = sizes.num_layers, sizes.directions
         self._width = self.record.output_size(sizes.hidden_size)
         names = self.record.shapes(1, 1)
         self.of_cells = [{n: parameters[f"{n}_{suffix}"] for n in names} for suffix in sizes.suffixes()]
@@ -198,12 +200,14 @@ class Stack:
         tape
             None without `keep`.
         """
-        N, T = x.shape[:2] if tokens is None else tokens[0].shape  # type: ignore[union-attr]
-        xp, like = self.backend.namespace, self.parameters.flat
-        S, L, width = self.sizes.directions, self.sizes.num_layers, self._width
-        if lengths is not None:
-            lengths = check_lengths(lengths, N, T)
-        order = self.cell.order(xp, lengths, N, T, like.device)
+        if tokens is None:
+            N, T, _ = x.shape  # type: ignore[union-attr]
+        else:
+            N, T = tokens[0].shape
+        S, L = self._directions, self._layers
+        order = None if lengths is None else check_lengths(lengths, N, T)
+        if order is not None:
+            order = self.cell.order(self.backend.namespace, order, N, T, self.parameters.flat.device)
         if keep:
             backends.say_which_kernels(self.choice)
         tape = Tape(self, (N, T)) if keep else None
@@ -215,13 +219,9 @@ class Stack:
                     current, mask = self.drop(current, rng)
                     tape.dropout_masks.append(mask)
             wanted = outputs or layer < L - 1
-            options: dict[str, Any] = {}
-            if S == 2 and wanted:  # each direction writes its columns
-                options["out"] = xp.zeros((N, T, S * width), dtype=like.dtype, device=like.device)
+            out = self._zeros(N, T) if S == 2 and wanted else None  # each direction writes its columns
             for direction in range(S):
                 k = layer * S + direction
-                if direction and options:
-                    options["column"] = width
                 side, final, cell_tape = self.cell.forward(
                     self.of_cells[k],
                     current,
@@ -231,7 +231,8 @@ class Stack:
                     keep=keep,
                     reverse=direction == 1,
                     outputs=wanted,
-                    **options,
+                    out=out,
+                    column=direction * self._width,
                     **self.packed[k],
                 )
                 finals.append(final)
@@ -239,6 +240,12 @@ class Stack:
                     tape.cell_tapes.append(cell_tape)
             current = side
         return current, finals, tape
+
+    def _zeros(self, N: int, T: int) -> Array:
+        """(N, T, S·H) for the outputs of both directions."""
+        like = self.parameters.flat
+        shape = (N, T, self._directions * self._width)
+        return self.backend.namespace.zeros(shape, dtype=like.dtype, device=like.device)
 
     def drop(self, array: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
         """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
@@ -269,7 +276,7 @@ class Stack:
         d_states
             In the form of `states`; without `state_gradient` all None.
         """
-        S, L, width = self.sizes.directions, self.sizes.num_layers, self._width
+        S, L = self._directions, self._layers
         d_initial: list[Any] = [None] * (L * S)
         for layer in reversed(range(L)):
             d_input = None
@@ -285,7 +292,7 @@ class Stack:
                     accumulate=False,
                     add_rows=self.backend.add_rows,
                     state_gradient=state_gradient,
-                    column=direction * width if S > 1 else None,
+                    column=direction * self._width if S > 1 else None,
                 )
                 d_input = dx if d_input is None else d_input + dx
             d_outputs = d_input

@@ -23,7 +23,7 @@ NUMPY = Library("numpy")
 RAGGED = [3, 5, 1, 4]
 
 
-@pytest.fixture(params=["lstm", "rnn", "gru", "gru_reset_before"])
+@pytest.fixture(params=list(cells.CELLS))
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xlstm
-from xlstm import backends
+from xlstm import backends, cells
 from xlstm.layers import LAYERS as NAMED
+from xlstm.recurrent import RecurrentLayer
 
 from .. import oracle
 from ..measure import (
@@ -37,10 +38,14 @@ from ..peers import peer
 
 RANDOM_LAYERS = int(os.environ.get("XLSTM_RANDOM_LAYERS", "40"))
 RAGGED = [3, 5, 1, 4]
-LAYERS: dict[str, Any] = {**NAMED, "gru_reset_before": functools.partial(xlstm.GRU, reset_after=False)}
+LAYERS: dict[str, Any] = {
+    **{name: type(name, (RecurrentLayer,), {"cell": name}) for name in cells.CELLS},
+    **NAMED,
+    "gru_reset_before": functools.partial(xlstm.GRU, reset_after=False),
+}
 
 
-@pytest.fixture(params=["lstm", "rnn", "gru", "gru_reset_before"])
+@pytest.fixture(params=list(cells.CELLS))
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import backends, head, train
+from xlstm import backends, cells, head, train
 from xlstm.batch import Encoded
 from xlstm.model import Architecture, Batch, Model
 
@@ -101,7 +101,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["lstm", "rnn", "gru"])
+@pytest.fixture(params=list(cells.CELLS))
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
