@@ -5,6 +5,7 @@ Every path is first compared with the float64 reference, then timed in turns wit
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -51,7 +52,9 @@ def training_flops(size: tuple[int, int, int, int], input_gradient: bool = True)
     Without the gradient of the input, one product of all steps less.
     """
     N, T, D, H = size
-    return 3 * 2.0 * N * T * 4 * H * (D + H) - (0 if input_gradient else 2.0 * N * T * 4 * H * D)
+    sizes = Sizes("lstm", D, H)
+    of_the_input = 2.0 * N * T * math.prod(sizes.shapes()["weight_ih_l0"])
+    return 3 * T * sizes.flops_per_step(N) - (0 if input_gradient else of_the_input)
 
 
 def run(device: str | None = None, progress: Callable[[str], None] | None = None) -> dict[str, Any]:

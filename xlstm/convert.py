@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .cells import gru
+from .cells import CELLS, Cell
 
 HostArray = np.ndarray[Any, Any]
 
@@ -52,6 +52,11 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
         name: np.array(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
         for name, tensor in state_dict.items()
     }
+    for name in theirs:
+        if not name.startswith(("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")):
+            raise ValueError(
+                f"{name} is no parameter of a plain LSTM, GRU or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
+            )
     ours: dict[str, HostArray] = {}
     biased = any(name.startswith("bias_") for name in theirs)
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if biased else ("weight_ih", "weight_hh")
@@ -62,19 +67,15 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
                 raise ValueError(f"the state has no {kind}_l{suffix}; it has: {', '.join(theirs)}.")
         weight_ih, weight_hh = theirs.pop(f"weight_ih_l{suffix}"), theirs.pop(f"weight_hh_l{suffix}")
         G, H = weight_hh.shape
+        cell = _of_torch(G, H)
         bias = second = np.zeros(G, weight_hh.dtype)  # torch.nn.LSTM(bias=False)
         if biased:
             bias, second = theirs.pop(f"bias_ih_l{suffix}"), theirs.pop(f"bias_hh_l{suffix}")
-        in_one = (gru.CELL.biases_in_one if len(gru.CELL.gates) * H == G else G // H) * H
+        in_one = cell.biases_in_one * H
         bias = np.concatenate([bias[:in_one] + second[:in_one], bias[in_one:]])
         ours |= {f"weight_ih_l{suffix}": weight_ih, f"weight_hh_l{suffix}": weight_hh, f"bias_l{suffix}": bias}
-        if in_one < G:
-            ours[f"bias_hn_l{suffix}"] = second[in_one:]
-    if theirs:
-        name = next(iter(theirs))
-        raise ValueError(
-            f"{name} is no parameter of a plain LSTM, GRU or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
-        )
+        if cell.second_bias is not None:
+            ours[f"{cell.second_bias}_l{suffix}"] = second[in_one:]
     return ours
 
 
@@ -82,18 +83,39 @@ def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
     """The names and values of a PyTorch `state_dict` from ours, as NumPy arrays.
 
     The first of PyTorch's biases is ours, the second zero, but for the candidate of a GRU: there it is `bias_hn`.
+
+    Raises
+    ------
+    ValueError
+        If PyTorch has no layer with such parameters: a GRU whose reset gate acts before the product, for one.
     """
+    kinds = list(dict.fromkeys(name.rpartition("_l")[0] for name in parameters))
+    weight_hh = parameters.get("weight_hh_l0")
+    cell = None if weight_hh is None else _of_torch(*weight_hh.shape)
+    if cell is None or set(kinds) != set(cell.shapes(1, 1)):
+        raise ValueError(f"PyTorch has no recurrent layer with the parameters {', '.join(kinds)}.")
     theirs: dict[str, HostArray] = {}
     for name, values in parameters.items():
         kind, _, suffix = name.rpartition("_l")
         if kind == "bias":
             theirs[f"bias_ih_l{suffix}"] = np.array(values)
             theirs[f"bias_hh_l{suffix}"] = np.zeros_like(values)
-        elif kind == "bias_hn":
-            theirs[f"bias_hh_l{suffix}"][-len(values) :] = values
-        else:
+        elif kind != cell.second_bias:
             theirs[name] = np.array(values)
+    if cell.second_bias is not None:
+        for name, values in parameters.items():
+            kind, _, suffix = name.rpartition("_l")
+            if kind == cell.second_bias:
+                theirs[f"bias_hh_l{suffix}"][-len(values) :] = values
     return theirs
+
+
+def _of_torch(G: int, H: int) -> Cell:
+    """The cell of a PyTorch layer with a recurrent matrix (G, H)."""
+    for cell in CELLS.values():
+        if cell.in_torch and len(cell.gates) * H == G:
+            return cell
+    raise ValueError(f"PyTorch has no recurrent layer with a weight_hh of shape {(G, H)}.")
 
 
 def _floats(given: Mapping[str, Any]) -> dict[str, HostArray]:

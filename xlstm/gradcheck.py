@@ -262,39 +262,38 @@ def _of_layer(
     values = _host_values(layer.parameters, layer.backend.to_host, params)
     # The same layer in float64, on its own device and path, without dropout.
     twin = layer.twin("float64", dropout=0.0)
-    backend, states = twin.backend, twin.sizes.record.states
-    K, H = layer.num_layers * layer.directions, layer.sizes.record.output_size(layer.hidden_size)
+    backend, record = twin.backend, twin.sizes.record
+    K, widths = layer.num_layers * layer.directions, record.state_sizes(layer.hidden_size)
     if inputs is None:
         N, T = 3, 5
         x: Any = rng.standard_normal((N, T, layer.input_size))
-        initial: Any = [rng.standard_normal((K, N, H)) for _ in states]
+        initial: Any = [rng.standard_normal((K, N, width)) for width in widths]
         lengths: Any = [T, 2, 1]
     else:
         x, state, lengths = (*_as_inputs(inputs), None, None)[:3]
         x = np.array(_on_host(layer, x), dtype=np.float64)
-        halves = (state if isinstance(state, (tuple, list)) else [state]) if state is not None else [None] * len(states)
-        initial = [np.zeros((K, len(x), H)) if half is None else _float64(_on_host(layer, half)) for half in halves]
+        initial = [
+            np.zeros((K, len(x), width)) if part is None else _float64(_on_host(layer, part))
+            for part, width in zip(record.split("the state", state), widths, strict=True)
+        ]
 
-    def joined(halves: Sequence[Any]) -> Any:
-        on_device = [backend.from_host(half) for half in halves]
-        return tuple(on_device) if len(states) > 1 else on_device[0]
+    def joined(parts: Sequence[Any]) -> Any:
+        return record.join(tuple(backend.from_host(part) for part in parts))
 
     def forward(values: Mapping[str, HostArray], x: HostArray, *initial: HostArray) -> tuple[Any, Any]:
         with backend.current():
             for name, value in values.items():
                 twin.parameters[name] = backend.from_host(value)
         outputs, final, tape = twin.forward(backend.from_host(x), joined(initial), lengths)
-        finals = final if len(states) > 1 else (final,)
-        return tuple(backend.to_host(array) for array in (outputs, *finals)), tape
+        return tuple(backend.to_host(array) for array in (outputs, *record.split("the state", final))), tape
 
     def backward(tape: Any, d_outputs: Any) -> tuple[Any, Any]:
         d_first, *d_finals = d_outputs
         dx, d_initial = twin.backward(tape, backend.from_host(d_first), joined(d_finals))
-        d_initials = d_initial if len(states) > 1 else (d_initial,)
         gradients = {name: backend.to_host(gradient) for name, gradient in twin.gradients.items()}
-        return gradients, [backend.to_host(array) for array in (dx, *d_initials)]
+        return gradients, [backend.to_host(array) for array in (dx, *record.split("d_state", d_initial))]
 
-    forward.input_names = ["x", *(f"{state}0" for state in states)]  # type: ignore[attr-defined]
+    forward.input_names = ["x", *(f"{state}0" for state in record.states)]  # type: ignore[attr-defined]
     return f"{layer!r}", forward, backward, values, [x, *initial]
 
 

@@ -127,13 +127,18 @@ class GRU(RecurrentLayer):
         kernels: str = "auto",
         reset_after: bool = True,
     ) -> None:
-        self.reset_after = bool(reset_after)
+        self.cell = "gru" if reset_after else "gru_reset_before"
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional, dropout, dtype, device, seed, init, kernels
         )
 
-    def _cell_name(self) -> str:
-        return "gru" if self.reset_after else "gru_reset_before"
+    @property
+    def reset_after(self) -> bool:
+        """Whether the reset gate acts after the recurrent product."""
+        return self.cell == "gru"
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, reset_after={self.reset_after})"
 
 
 class RNN(RecurrentLayer):

@@ -206,7 +206,7 @@ class Model:
         if a.embedding_size:
             values["embedding.weight"][UNKNOWN, :] = 0
             return
-        for suffix in ("l0", "l0_reverse")[: a.sizes.directions]:
+        for suffix in a.sizes.suffixes()[: a.sizes.directions]:  # of the first layer
             values[f"recurrent.weight_ih_{suffix}"][:, UNKNOWN] = 0
 
     # ------------------------------------------------------------ forward

@@ -1,6 +1,6 @@
 """Which array library do these arrays belong to: the one question the mathematics asks.
 
-Every function of `cells`, `head`, `losses` and `optim` computes in the namespace of the arrays it was given
+Every function of `cells`, `readout`, `head`, `losses` and `optim` computes in the namespace of the arrays it was given
 (https://data-apis.org/array-api/latest/), so this module is all they know of NumPy, CuPy, PyTorch or array-api-strict.
 """
 

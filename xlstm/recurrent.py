@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class RecurrentLayer:
     A subclass for a cell of one's own needs the cell's name in the registry as `cell`: see `xlstm.cells.register`.
     """
 
-    cell: ClassVar[str]
+    cell: str = ""
     parameters: params.Parameters
     gradients: params.Parameters
 
@@ -53,7 +53,7 @@ class RecurrentLayer:
         self._configure(input_size, hidden_size, num_layers, bidirectional, dropout, dtype, init, kernels)
         self._generator = generator(seed)
         backend = backends.select(device, default="cpu", flops_per_step=self.sizes.flops_per_step())
-        choice = backends.find(self._cell_name(), backend, self.dtype, kernels)  # refuses before anything is drawn
+        choice = backends.find(self.cell, backend, self.dtype, kernels)  # refuses before anything is drawn
         values = params.zeros(self.sizes.shapes(), np.zeros(0, self.dtype))
         start(self.sizes, init, self._generator, values)
         self._place(backend, values.flat, choice)
@@ -84,10 +84,18 @@ class RecurrentLayer:
         """One layer in one direction with these host values of `weight_ih`, `weight_hh`, `bias` and what else it has.
 
         Their dtype becomes the layer's.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing, or is not one of the cell's; if a shape does not fit.
         """
         layer = object.__new__(cls)
         D, H = values["weight_ih"].shape[1], values["weight_hh"].shape[1]
         layer._configure(D, H, 1, False, 0.0, str(values["weight_hh"].dtype), "orthogonal", kernels)
+        names = layer.sizes.record.shapes(1, 1)
+        if values.keys() != names.keys():
+            raise ValueError(f"the cell {layer.cell!r} has the parameters {', '.join(names)}; got {', '.join(values)}.")
         layer._generator = generator(None)
         backend = backends.select(device, default="cpu", flops_per_step=layer.sizes.flops_per_step())
         host = params.zeros(layer.sizes.shapes(), np.zeros(0, layer.dtype))
@@ -98,14 +106,10 @@ class RecurrentLayer:
 
     # ------------------------------------------------------------ where it lives
 
-    def _cell_name(self) -> str:
-        """The name of the cell's record."""
-        return self.cell
-
     @property
     def sizes(self) -> Sizes:
         """What the layer is made of."""
-        return Sizes(self._cell_name(), self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
+        return Sizes(self.cell, self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
 
     def _place(self, backend: Backend, host_values: Any, choice: backends.Choice | None = None) -> None:
         """Put the parameters on this backend's device and build the stack on them."""
@@ -117,10 +121,13 @@ class RecurrentLayer:
         self.stack = Stack(sizes, self.dropout, self.dtype, backend, choice, self.parameters, self.gradients)
         self.backend, self.device, self.kernels = backend, backend.device, choice.kernels
         self._record = self.stack.record
-        self._cells = len(self.stack.of_cells)
+        self._cells, self._output_size = len(self.stack.of_cells), sizes.output_size
         self._several_states = len(self._record.states) > 1
-        self._state_names = {
-            name: [f"'s {d}{state}" for state in self._record.states] for name, d in (("state", ""), ("d_state", "d"))
+        # What messages call each part of a state and of its gradient, and its width.
+        parts = list(zip(self._record.states, self._record.state_sizes(self.hidden_size), strict=True))
+        self._state_parts = {
+            name: [(f"'s {d}{part}" if self._several_states else "", width) for part, width in parts]
+            for name, d in (("state", ""), ("d_state", "d"))
         }
 
     def to(self: Self, device: str | None) -> Self:
@@ -255,7 +262,7 @@ class RecurrentLayer:
         N, T = tape.shape
         with self.stack.context():
             if d_outputs is not None:
-                wanted = (N, T, self.sizes.output_size)
+                wanted = (N, T, self._output_size)
                 if not self._is_own(d_outputs):
                     d_outputs = accepted(self.backend, self.parameters.flat, "d_outputs", d_outputs, wanted)
                 if tuple(d_outputs.shape) != wanted:
@@ -322,10 +329,10 @@ class RecurrentLayer:
                     f"{name} of {self._told()} is one array, {record.states[0]} (layers·directions, batch, hidden); "
                     f"got {type(state)}."
                 )
-            return self._own_state(name, "", state, rows)
+            return self._own_state(name, self._state_parts[name][0], state, rows)
         if type(state) is not tuple or len(state) != len(record.states):
             state = record.split(f"{name} of {self._told()}", state)
-        names, own = self._state_names[name], self._own_state
+        names, own = self._state_parts[name], self._own_state
         if K == 1 and len(names) == 2:  # written out, here and below: loops would be a good part of a small call
             return [(own(name, names[0], state[0], rows)[0], own(name, names[1], state[1], rows)[0])]
         parts = [own(name, which, part, rows) for which, part in zip(names, state, strict=True)]
@@ -345,16 +352,17 @@ class RecurrentLayer:
             return tuple([xp.stack(list(parts), axis=0) for parts in zip(*states, strict=True)])
         return xp.stack(states, axis=0)
 
-    def _own_state(self, name: str, half_name: str, half: Any, rows: int) -> list[Array | None]:
+    def _own_state(self, name: str, part: tuple[str, int], half: Any, rows: int) -> list[Array | None]:
         K = self._cells
         if half is None:
             return [None] * K
-        wanted = (K, rows, self.hidden_size)
+        which, width = part
+        wanted = (K, rows, width)
         if not self._is_own(half):
-            half = accepted(self.backend, self.parameters.flat, name + half_name, half, wanted)
+            half = accepted(self.backend, self.parameters.flat, name + which, half, wanted)
         if half.shape != wanted:
             raise ValueError(
-                f"{name}{half_name} must be {wanted} (layers·directions, batch, hidden), got shape {tuple(half.shape)}."
+                f"{name}{which} must be {wanted} (layers·directions, batch, hidden), got shape {tuple(half.shape)}."
             )
         return [half[0, ...]] if K == 1 else [half[k, ...] for k in range(K)]
 

@@ -2,7 +2,7 @@
 
 The arithmetic of one layer in one direction is a cell's, or a faster implementation with the same signature that
 `backends.find` names. A stack asks for it once, hands each layer and direction its parameters and states, and joins the
-results. It checks nothing: `layers` does for users, and a model knows what it passes.
+results. Of its arguments it checks the lengths; `recurrent` checks the rest for users, a model knows what it passes.
 
 Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
 """
@@ -23,7 +23,7 @@ from .namespace import Array
 INITS = ("orthogonal", "pytorch")
 
 TYPICAL_ROWS = 32
-"""The batch that `device="auto"` reckons with where it cannot know the true one."""
+"""The number of rows of a batch that `device="auto"` assumes where it does not know the true one."""
 
 _NOTHING = nullcontext()
 
@@ -333,7 +333,7 @@ def start(sizes: Sizes, init: str, rng: np.random.Generator, values: params.Para
             view[...] = rng.uniform(-glorot, glorot, view.shape)
         elif name.startswith("weight_hh_"):
             for gate in range(view.shape[0] // H):
-                view[gate * H : (gate + 1) * H] = _orthogonal(H, rng)
+                view[gate * H : (gate + 1) * H] = _orthogonal(max(H, view.shape[1]), rng)[:H, : view.shape[1]]
         elif name.startswith("bias_l"):
             record.start_bias(view)
         else:

@@ -124,9 +124,10 @@ class CompiledCell:
             all_h = np.empty((N, T, H), self.dtype)
         h = np.empty((N, H), self.dtype)
         c = np.empty((N, H), self.dtype) if self.has_c else None
+        width, column = (H, 0) if out is None else (out.shape[2], column)
         tape = self._forward(
             self._kernels,
-            (N, T, D, H, V, V > 0 and table is None, reverse, keep, H if out is None else out.shape[2], column),
+            (N, T, D, H, V, V > 0 and table is None, reverse, keep, width, column),
             lengths,
             x,
             ids,

@@ -126,3 +126,13 @@ def test_one_of_a_pair_alone_is_refused(missing):
     del state[missing]
     with pytest.raises(ValueError, match=missing):
         from_torch(state)
+
+
+def test_what_pytorch_does_not_have_is_refused():
+    layer = xlstm.GRU(3, 4, reset_after=False, device="cpu")
+    with pytest.raises(
+        ValueError, match="PyTorch has no recurrent layer with the parameters weight_ih, weight_hh, bias"
+    ):
+        to_torch(layer.parameters)
+    with pytest.raises(ValueError, match=r"no recurrent layer with a weight_hh of shape \(10, 4\)"):
+        from_torch({"weight_ih_l0": np.ones((10, 3)), "weight_hh_l0": np.ones((10, 4))})

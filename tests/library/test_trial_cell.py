@@ -72,6 +72,7 @@ def registered() -> Iterator[None]:
     known = dict(cells.CELLS)
     cells.register(PEEPHOLE)
     cells.register(DECAY)
+    cells.register(COUNTING)
     yield
     cells.CELLS.clear()
     cells.CELLS.update(known)
@@ -193,7 +194,6 @@ DECAY = cells.Cell(
     "decay",
     gates=("h",),
     states=("h",),
-    start_bias=cells.rnn.start_bias,
     forward=decay_forward,
     backward=decay_backward,
 )
@@ -216,3 +216,53 @@ def test_a_cell_may_bring_its_own_forward_and_backward(options):
         second, state = layer(x[:, 2:], state)
         np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, rtol=1e-5)
         np.testing.assert_allclose(state, final, rtol=1e-5)
+
+
+# ---------------------------------------------------------------- a cell whose states are not alike
+
+# An RNN whose units also see the number of the step, which is a state of its own of width 1.
+
+
+def counting_step(xp: Any, p: Any, z: Any, state: Any) -> Any:
+    _, n = state
+    return xp.tanh(z + 0.1 * n), n + 1
+
+
+def counting_step_backward(xp: Any, p: Any, z: Any, before: Any, after: Any, d_after: Any, dz: Any) -> Any:
+    (h_new, _), (dh, dn) = after, d_after
+    dz[...] = dh * (1 - h_new**2)
+    return None, dn + 0.1 * xp.sum(dz, axis=1, keepdims=True)
+
+
+COUNTING = cells.Cell(
+    "counting",
+    gates=("h",),
+    states=("h", "n"),
+    step=counting_step,
+    step_backward=counting_step_backward,
+    state_sizes=lambda H: (H, 1),
+)
+
+
+class Counting(RecurrentLayer):
+    """The cell as a layer."""
+
+    cell = "counting"
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
+def test_states_may_have_widths_of_their_own(options):
+    layer = Counting(3, 4, seed=0, device="cpu", **options)
+    xlstm.check_gradients(layer)
+    _, (h, n) = layer(np.ones((2, 5, 3)), lengths=[5, 2])
+    K = layer.num_layers * layer.directions
+    assert h.shape == (K, 2, 4)
+    np.testing.assert_array_equal(n, [[[5], [2]]] * K)
+    with pytest.raises(ValueError, match=rf"state's n must be \({K}, 2, 1\)"):
+        layer(np.ones((2, 5, 3)), (h, h))
+
+
+def test_half_a_cell_is_refused():
+    for given in ({}, {"step": counting_step}, {"forward": decay_forward}):
+        with pytest.raises(ValueError, match="'half' needs step and step_backward, or forward and backward"):
+            cells.Cell("half", gates=("h",), states=("h",), **given)

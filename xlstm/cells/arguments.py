@@ -36,7 +36,8 @@ def check_input(
         raise ValueError(f"params must hold {_listed(cell.shapes(1, 1))}; missing: {', '.join(missing)}.")
     weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
     gates = len(cell.gates)
-    if weight_hh.ndim != 2 or weight_ih.ndim != 2 or weight_hh.shape[0] != gates * weight_hh.shape[1]:
+    H = weight_hh.shape[0] // gates if weight_hh.ndim == 2 else 0
+    if weight_ih.ndim != 2 or tuple(weight_hh.shape) != (gates * H, cell.output_size(H)):
         block = f"{gates}H" if gates > 1 else "H"
         raise ValueError(
             f"weight_ih must be ({block}, D) and weight_hh ({block}, H), "
@@ -44,7 +45,7 @@ def check_input(
         )
     if not xp.isdtype(weight_hh.dtype, "real floating"):
         raise TypeError(f"the parameters must be of a real floating type, got {weight_hh.dtype}.")
-    H, D = weight_hh.shape[1], weight_ih.shape[1]
+    D = weight_ih.shape[1]
     for name, shape in cell.shapes(D, H).items():
         check_shape(name, params[name], shape, weight_hh)
     if tokens is not None:
@@ -64,8 +65,7 @@ def check_input(
         check_shape("x", x, (N, T, D), weight_hh)
     if N < 1 or T < 1:
         raise ValueError(f"the batch must have at least one row and one step, got N = {N} and T = {T}.")
-    width = cell.output_size(H)
-    for name, array in zip(cell.states, initial, strict=True):
+    for name, array, width in zip(cell.states, initial, cell.state_sizes(H), strict=True):
         check_shape(f"the initial {name}", array, (N, width), weight_hh)
     if not isinstance(lengths, Order):
         return Order(xp, check_lengths(lengths, N, T), N, T, weight_hh.device)
@@ -89,15 +89,16 @@ def check_gradient(
     Returns this cell's columns of `d_outputs`.
     """
     like = params["weight_hh"]
-    if like.shape[1] != H:
-        raise ValueError(f"the tape is of a cell with {H} hidden units, the parameters of one with {like.shape[1]}.")
+    own = like.shape[0] // len(cell.gates)
+    if own != H:
+        raise ValueError(f"the tape is of a cell with {H} hidden units, the parameters of one with {own}.")
     width = cell.output_size(H)
     if d_outputs is not None and column is not None:
         d_outputs = d_outputs[:, :, column : column + width]
     check_shape("d_outputs", d_outputs, (*batch, width), like)
-    for k, (name, array) in enumerate(zip(cell.states, d_final, strict=True)):
+    for k, (name, array, size) in enumerate(zip(cell.states, d_final, cell.state_sizes(H), strict=True)):
         place = f"[{k}]" if len(d_final) > 1 else ""
-        check_shape(f"d_state{place} (d{name})", array, (batch[0], width), like)
+        check_shape(f"d_state{place} (d{name})", array, (batch[0], size), like)
     if into is not None:
         names = cell.shapes(1, 1)
         for name in names:

@@ -36,10 +36,7 @@ Pair = tuple[Array, Array]
 
 # ---------------------------------------------------------------- init
 
-
-def start_bias(bias: Array) -> None:
-    """Write the start of the bias (3H,) in place: 0."""
-    bias[...] = 0
+# Both biases start at zero.
 
 
 # ---------------------------------------------------------------- step
@@ -139,11 +136,12 @@ CELL = Cell(
     states=("h",),
     step=step,
     step_backward=step_backward,
-    start_bias=start_bias,
     apart=True,
     more_parameters=lambda H: {"bias_hn": (H,)},
     own_gradients=own_gradients,
+    in_torch=True,
     biases_in_one=2,
+    second_bias="bias_hn",
 )
 RESET_BEFORE = Cell(
     "gru_reset_before",
@@ -151,7 +149,6 @@ RESET_BEFORE = Cell(
     states=("h",),
     step=step_reset_before,
     step_backward=step_reset_before_backward,
-    start_bias=start_bias,
     fed_by_h=2,
     own_gradients=own_gradients_reset_before,
 )

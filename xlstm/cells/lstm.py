@@ -102,5 +102,6 @@ CELL = Cell(
     step=step,
     step_backward=step_backward,
     start_bias=start_bias,
+    in_torch=True,
 )
 forward, backward = CELL.forward, CELL.backward

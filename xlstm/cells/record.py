@@ -23,39 +23,51 @@ class Cell:
     Parameters
     ----------
     name
-        By which users, files and kernels know it.
+        What users, files and kernels call it.
     gates
         The names of the row blocks of `weight_ih`, `weight_hh` and `bias`, H rows each, in their order.
     states
         The names of its states, in their order. The first is its output.
     step
-        `step(xp, params, z, state) -> state`: one step of n rows. `z` (n, G·H) is the product with `weight_ih`, plus
-        the bias, plus the product with `weight_hh`; it may be overwritten, and `step_backward` sees it as `step` left
-        it. `state` is a tuple of (n, ·) arrays. `params` also holds `weight_hh_t`, the transpose of `weight_hh`.
+        `step(xp, params, z, state) -> state`: one step of n rows. `z` (n, G) is the product with `weight_ih`, plus the
+        bias, plus the product with `weight_hh`; it may be overwritten, and `step_backward` sees it as `step` left it.
+        `state` is a tuple of (n, ·) arrays. `params` also holds `weight_hh_t`, the transpose of `weight_hh`.
     step_backward
         `step_backward(xp, params, z, before, after, d_after, dz) -> d_before`: the gradient of `step`. `before` and
-        `after` are the states around the step, `d_after` the gradient of the one after it; `dz` (n, G·H) is to be
-        written. Of the returned tuple, the first is what reaches the output of the step before by another way than
-        through z: None for nothing.
+        `after` are the states around the step, `d_after` is the gradient of the one after it. It writes `dz` (n, G),
+        and returns the gradient of the state before. Of its first entry, that of h, it returns only what does not pass
+        through z, or None if there is nothing: the walk adds the product with `weight_hh`.
     start_bias
-        `start_bias(bias)`: write the start of the bias (G·H,) in place.
+        `start_bias(bias)` writes the start of the bias (G,) in place. None starts it at zero.
     apart
         Whether `z` and `dz` are pairs (from x, from h) instead of one array: for a cell that does more with its two
         parts than add them.
     fed_by_h
-        How many of the gates, from the first on, are fed by h through `weight_hh`; None means all. The others have
+        The number of gates, from the first on, that are fed by h through `weight_hh`. None means all. The others have
         rows in `weight_hh` too, and use them in `step` by themselves.
     more_parameters
-        `more_parameters(H) -> shapes` of parameters of its own beside the three. They start at zero.
+        `more_parameters(H) -> shapes` of parameters of its own beside the three. They start at zero, or are drawn like
+        all others with `init="pytorch"`.
     own_gradients
         `own_gradients(xp, params, z, dz, states) -> gradients` of those parameters, and of the rows of `weight_hh` of
-        the gates that are not fed by h: from `z` and `dz` of all steps (T, N, G·H), and `states`, for each state its
+        the gates that are not fed by h. `z` and `dz` are those of all steps (T, N, G); `states` has for each state its
         values before each step and after the last (T + 1, N, ·). `dz` is zero where a row has ended.
+    state_sizes
+        `state_sizes(H)` gives the width of each state. None means H for all.
+    in_torch
+        Whether PyTorch has a layer of it, with the same gates in the same order.
     biases_in_one
-        How many of the gates, from the first on, have a bias that stands for two of PyTorch's; None means all.
+        The number of gates, from the first on, whose bias is the sum of PyTorch's two. None means all.
+    second_bias
+        The parameter of its own that is PyTorch's second bias of the other gates.
     forward, backward
-        For a cell that is no loop over steps: functions with the signatures of `walk.forward` and `walk.backward`,
-        which take the place of `step` and `step_backward`.
+        For a cell that is no loop over steps: functions with the signatures of `walk.forward` and `walk.backward`, in
+        place of `step` and `step_backward`.
+
+    Raises
+    ------
+    ValueError
+        If it has neither `step` and `step_backward` nor `forward` and `backward`, or parts of both.
     """
 
     def __init__(
@@ -66,33 +78,53 @@ class Cell:
         states: tuple[str, ...],
         step: Callable[..., Any] | None = None,
         step_backward: Callable[..., Any] | None = None,
-        start_bias: Callable[[Array], None],
+        start_bias: Callable[[Array], None] | None = None,
         apart: bool = False,
         fed_by_h: int | None = None,
         more_parameters: Callable[[int], Shapes] | None = None,
         own_gradients: Callable[..., Mapping[str, Array]] | None = None,
+        state_sizes: Callable[[int], tuple[int, ...]] | None = None,
+        in_torch: bool = False,
         biases_in_one: int | None = None,
+        second_bias: str | None = None,
         forward: Callable[..., Any] | None = None,
         backward: Callable[..., Any] | None = None,
     ) -> None:
+        given = [function is not None for function in (step, step_backward, forward, backward)]
+        if given not in ([True, True, False, False], [False, False, True, True]):
+            raise ValueError(
+                f"the cell {name!r} needs step and step_backward, or forward and backward: one pair, whole."
+            )
         self.name, self.gates, self.states = name, gates, states
-        self.step, self.step_backward, self.start_bias = step, step_backward, start_bias
+        self.step, self.step_backward = step, step_backward
         self.apart = apart
         self.fed_by_h = len(gates) if fed_by_h is None else fed_by_h
+        self.in_torch, self.second_bias = in_torch, second_bias
         self.biases_in_one = len(gates) if biases_in_one is None else biases_in_one
-        self._more_parameters, self.own_gradients = more_parameters, own_gradients
+        self.own_gradients = own_gradients
+        self._start_bias, self._more_parameters, self._state_sizes = start_bias, more_parameters, state_sizes
         self._forward, self._backward = forward or walk.forward, backward or walk.backward
-        self.page = (step or forward).__module__  # type: ignore[union-attr]
 
     def shapes(self, D: int, H: int) -> Shapes:
         """The parameters of one layer in one direction, for D features and H hidden units, in the order they stand."""
-        G = len(self.gates)
-        shapes: Shapes = {"weight_ih": (G * H, D), "weight_hh": (G * H, H), "bias": (G * H,)}
+        G = len(self.gates) * H
+        shapes: Shapes = {"weight_ih": (G, D), "weight_hh": (G, self.output_size(H)), "bias": (G,)}
         return shapes | self._more_parameters(H) if self._more_parameters else shapes
 
+    def state_sizes(self, H: int) -> tuple[int, ...]:
+        """The width of each state of H hidden units."""
+        return (H,) * len(self.states) if self._state_sizes is None else self._state_sizes(H)
+
     def output_size(self, H: int) -> int:
-        """The width of the output of H hidden units."""
-        return H
+        """The width of the output, which is the first state."""
+        return self.state_sizes(H)[0]
+
+    def start_bias(self, bias: Array) -> None:
+        """Write the start of the bias (G,) in place."""
+        if self._start_bias is None:
+            bias[...] = 0
+        else:
+            self._start_bias(bias)
 
     def flops(self, D: int, H: int) -> float:
         """Floating-point operations of the products of one step of one row, forward."""
@@ -120,19 +152,53 @@ class Cell:
         return tuple(state)
 
     def order(self, xp: Namespace, lengths: list[int] | None, rows: int, time: int, device: Any) -> Order:
-        """What `forward` takes for its `lengths` where several calls share a batch: it is then worked out once.
+        """The order of a batch, for `forward` in place of lengths: so several calls on one batch share it.
 
         `lengths` are as `check_lengths` returns them.
         """
         return Order(xp, lengths, rows, time, device)
 
-    def forward(self, *arguments: Any, **options: Any) -> Any:
-        """A whole batch of sequences through one layer in one direction: see `xlstm.cells.walk.forward`."""
-        return self._forward(self, *arguments, **options)
+    def forward(
+        self,
+        params: Mapping[str, Array],
+        x: Array | None,
+        state: Any = None,
+        lengths: Any = None,
+        *,
+        tokens: tuple[Array, Array | None] | None = None,
+        keep: bool = True,
+        reverse: bool = False,
+        outputs: bool = True,
+        out: Array | None = None,
+        column: int = 0,
+    ) -> tuple[Array | None, Any, Any]:
+        options: dict[str, Any] = {"tokens": tokens, "keep": keep, "reverse": reverse}
+        options |= {"outputs": outputs, "out": out, "column": column}
+        result: tuple[Array | None, Any, Any] = self._forward(self, params, x, state, lengths, **options)
+        return result
 
-    def backward(self, *arguments: Any, **options: Any) -> Any:
-        """Backpropagation through time: see `xlstm.cells.walk.backward`."""
-        return self._backward(self, *arguments, **options)
+    def backward(
+        self,
+        params: Mapping[str, Array],
+        tape: Any,
+        d_outputs: Array | None = None,
+        d_state: Any = None,
+        input_gradient: bool = True,
+        *,
+        into: Mapping[str, Array] | None = None,
+        accumulate: bool = True,
+        add_rows: Any = None,
+        state_gradient: bool = True,
+        column: int | None = None,
+    ) -> tuple[Array | None, Any, dict[str, Array]]:
+        options: dict[str, Any] = {"into": into, "accumulate": accumulate, "add_rows": add_rows}
+        options |= {"state_gradient": state_gradient, "column": column}
+        result: tuple[Array | None, Any, dict[str, Array]] = self._backward(
+            self, params, tape, d_outputs, d_state, input_gradient, **options
+        )
+        return result
+
+    forward.__doc__, backward.__doc__ = walk.forward.__doc__, walk.backward.__doc__
 
     def __reduce__(self) -> Any:
         return by_name, (self.name,)

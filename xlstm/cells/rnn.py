@@ -25,10 +25,7 @@ State = tuple[Array]
 
 # ---------------------------------------------------------------- init
 
-
-def start_bias(bias: Array) -> None:
-    """Write the start of the bias (H,) in place: 0."""
-    bias[...] = 0
+# The bias starts at zero.
 
 
 # ---------------------------------------------------------------- step
@@ -60,6 +57,6 @@ CELL = Cell(
     states=("h",),
     step=step,
     step_backward=step_backward,
-    start_bias=start_bias,
+    in_torch=True,
 )
 forward, backward = CELL.forward, CELL.backward

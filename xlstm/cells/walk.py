@@ -4,7 +4,7 @@ A cell's page says what happens in a step; here is everything else. All steps ar
 product. Rows are walked longest first (`sequence.Order`), so that a step is a product over those that still run. The
 weights' gradients are one product over all steps.
 
-Shapes: N batch, T time, D features, H hidden, G rows of the weights (H for each gate); R of them are fed by h.
+Shapes: N batch, T time, D features, H hidden, G rows of the weights (H for each gate), of which G_h are fed by h.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Tape(NamedTuple):
     reverse: bool
     saved_input: projection.Saved
     z: Array  # (T, N, G), as `step` left it
-    z_h: Array | None  # (T, N, R) from h alone, where the cell keeps the two apart
+    z_h: Array | None  # (T, N, G_h) from h alone, where the cell keeps the two apart
     states: list[Array]  # each (T + 1, N, ·): before each step, and after the last
 
 
@@ -93,15 +93,18 @@ def forward(
     weight_hh = params["weight_hh"]
     z, saved_input = projection.forward(xp, params, order, reverse, x, tokens)  # (T, N, G)
 
-    R = cell.fed_by_h * weight_hh.shape[1]
-    shape = (order.steps, order.rows, R)
+    H = weight_hh.shape[0] // len(cell.gates)
+    G_h = cell.fed_by_h * H
+    shape = (order.steps, order.rows, G_h)
     z_h = xp.zeros(shape, dtype=z.dtype, device=z.device) if cell.apart else None
-    width = cell.output_size(weight_hh.shape[1])
-    states = [initial_steps(xp, order, values, width, weight_hh) for values in initial]  # each (T + 1, N, H)
+    states = [
+        initial_steps(xp, order, values, width, weight_hh)  # (T + 1, N, ·)
+        for values, width in zip(initial, cell.state_sizes(H), strict=True)
+    ]
     current = tuple(steps[0, :, :] for steps in states)  # each (N, H)
     weight_hh_t = transposed(xp, weight_hh, order.steps)  # (H, G)
     own_params = {**params, "weight_hh_t": weight_hh_t}
-    fed_t = weight_hh_t if weight_hh.shape[0] == R else weight_hh_t[:, :R]  # (H, R)
+    fed_t = weight_hh_t if weight_hh.shape[0] == G_h else weight_hh_t[:, :G_h]  # (H, G_h)
     ended: list[tuple[Array, ...]] = []
     for t, n in enumerate(order.active):
         if n < current[0].shape[0]:  # rows n and later have ended: their state is final
@@ -109,7 +112,7 @@ def forward(
             current = tuple(values[:n, :] for values in current)
         z_t: Any = z[t, :n, :]  # (n, G)
         if z_h is None:
-            fed = z_t if fed_t is weight_hh_t else z_t[:, :R]
+            fed = z_t if fed_t is weight_hh_t else z_t[:, :G_h]
             fed += current[0] @ fed_t
         else:
             z_h[t, :n, :] = current[0] @ fed_t
@@ -184,21 +187,22 @@ def backward(
         If a shape does not fit. Nothing was then written to `into`.
     """
     if not isinstance(tape, Tape) or tape.cell is not cell:
-        raise TypeError(f"tape must be what {cell.page}.forward returned (with keep=True), got {_told(tape)}.")
+        told = f"one of the cell {tape.cell.name!r}" if isinstance(tape, Tape) else type(tape).__name__
+        raise TypeError(f"tape must be what forward of the cell {cell.name!r} returned (with keep=True), got {told}.")
     _, order, reverse, saved_input, z, z_h, states = tape
     d_final = cell.split("d_state", d_state)
     xp = array_namespace(*params.values(), z, d_outputs, *d_final)
     weight_hh = params["weight_hh"]
-    N, H = states[0].shape[1:]
-    d_outputs = check_gradient(cell, params, H, (N, order.time), d_outputs, column, d_final, into)
+    H = z.shape[2] // len(cell.gates)
+    d_outputs = check_gradient(cell, params, H, (order.rows, order.time), d_outputs, column, d_final, into)
 
     finals = [xp.zeros_like(s[0, :, :]) if d is None else order.sort(d) for d, s in zip(d_final, states, strict=True)]
     if d_outputs is not None:
         d_outputs = order.time_major(d_outputs, reverse)  # (T, N, H)
     dz = xp.zeros(z.shape, dtype=z.dtype, device=z.device)  # (T, N, G)
-    R = cell.fed_by_h * weight_hh.shape[1]
-    fed = weight_hh if weight_hh.shape[0] == R else weight_hh[:R, :]  # (R, H)
-    dz_h = dz[:, :, :R] if z_h is None else xp.zeros(z_h.shape, dtype=z.dtype, device=z.device)  # (T, N, R)
+    G_h = cell.fed_by_h * H
+    fed = weight_hh if weight_hh.shape[0] == G_h else weight_hh[:G_h, :]  # (G_h, H)
+    dz_h = dz[:, :, :G_h] if z_h is None else xp.zeros(z_h.shape, dtype=z.dtype, device=z.device)  # (T, N, G_h)
     d = [final[: order.active[-1], :] for final in finals]  # each (n, H)
     for t in reversed(range(order.steps)):
         n = order.active[t]
@@ -230,8 +234,8 @@ def _recurrent_gradients(
     """The gradients of `weight_hh` and of the cell's own parameters: whole sequences at once."""
     h = states[0][:-1, :, :]  # (T, N, H), before each step
     rows = h.shape[0] * h.shape[1]
-    dz_h = xp.reshape(dz[1], (rows, dz[1].shape[2]))  # (T·N, R)
-    d_weight_hh = dz_h.T @ xp.reshape(h, (rows, h.shape[2]))  # (R, H)
+    dz_h = xp.reshape(dz[1], (rows, dz[1].shape[2]))  # (T·N, G_h)
+    d_weight_hh = dz_h.T @ xp.reshape(h, (rows, h.shape[2]))  # (G_h, H)
     own: dict[str, Array] = {}
     if cell.own_gradients is not None:
         pairs = (z, dz) if cell.apart else (z[0], dz[0])
@@ -239,7 +243,3 @@ def _recurrent_gradients(
     if "weight_hh" in own:
         d_weight_hh = xp.concat([d_weight_hh, own["weight_hh"]], axis=0)  # (G, H)
     return {**own, "weight_hh": d_weight_hh}
-
-
-def _told(tape: Any) -> str:
-    return f"one of the cell {tape.cell.name!r}" if isinstance(tape, Tape) else type(tape).__name__
