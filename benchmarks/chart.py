@@ -24,7 +24,7 @@ from lib.command import newest
 OUT = ROOT / "docs" / "peers.svg"
 NAMES = {
     "xlstm": "xlstm",
-    "reference": "xlstm, NumPy alone",
+    "reference": "xlstm, array code",
     "torch": "PyTorch",
     "onnxruntime": "onnxruntime",
     "jax": "JAX",

@@ -1,4 +1,4 @@
-"""One training step of an LSTM layer: the library's reference path beside PyTorch, and beside the question's style.
+"""One training step of an LSTM layer: the library's array code beside PyTorch, and beside the question's style.
 
 Usage::
 

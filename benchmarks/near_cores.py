@@ -24,13 +24,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import choices, finish, parser, spread, table
+from lib.command import Row, announce, choices, finish, parser, table
+from lib.harness import block, spread
+from lib.shapes import Size
 from xlstm.backends import cpu
 
 import xlstm
-from xlstm.bench import interleaved
 
-SHAPES = {
+SHAPES: dict[str, Size] = {
     "stream H 64": (1, 1, 16, 64),
     "stream H 256": (1, 1, 64, 256),
     "stream H 512": (1, 1, 64, 512),
@@ -56,17 +57,20 @@ def main() -> int:
     if cpu.threads() == 1:
         print("one thread is all that may be used here: it shares nothing", file=sys.stderr)
         return 1
-    rows, wrong = [], False
+    rows: list[Row] = []
+    wrong = False
     for name in options.shapes:
+        announce(f"{name} {SHAPES[name]}")
         for kind, call in calls(SHAPES[name]).items():
-            row = {"shape": name, "call": kind, "size": SHAPES[name], **measure(call, options.rounds, options.seconds)}
+            measured = measure(call, options.rounds, options.seconds)
+            row: Row = {"shape": name, "call": kind, "size": SHAPES[name], **measured}
             wrong = wrong or not row["correct"]
             rows.append(row)
     finish(options, "near_cores", {"rows": rows, "threads": cpu.threads(), "kernels": cpu.target}, text(rows))
     return int(wrong)
 
 
-def calls(size: tuple[int, int, int, int]) -> dict[str, Callable[[], Any]]:
+def calls(size: Size) -> dict[str, Callable[[], Any]]:
     """By what a table calls them; each returns arrays."""
     N, T, D, H = size
     layer = xlstm.LSTM(D, H, device="cpu", seed=0)
@@ -85,15 +89,17 @@ def calls(size: tuple[int, int, int, int]) -> dict[str, Callable[[], Any]]:
     return {"inference": lambda: prepared(x)[1], "training": train}
 
 
-def measure(call: Callable[[], Any], rounds: int, seconds: float) -> dict[str, Any]:
+def measure(call: Callable[[], Any], rounds: int, seconds: float) -> Row:
+    """Blocks of one call with each answer, in turns; each round begins with another answer."""
     times: dict[str, list[float]] = {answer: [] for answer in ANSWERS}
     found, results = {answer: [0, 0] for answer in ANSWERS}, {}
     try:
-        for _ in range(rounds):
-            for answer in ANSWERS:
+        for turn in range(rounds):
+            first = turn % len(ANSWERS)
+            for answer in ANSWERS[first:] + ANSWERS[:first]:
                 cpu.force_cores(answer)
                 results[answer] = [np.array(array) for array in call()]
-                times[answer] += interleaved({answer: call}, seconds, rounds=1)[answer]
+                times[answer] += block(call, seconds)
                 found[answer] = [sum(pair) for pair in zip(found[answer], cpu.cores_found(), strict=True)]
     finally:
         cpu.force_cores("measured")
@@ -110,7 +116,7 @@ def measure(call: Callable[[], Any], rounds: int, seconds: float) -> dict[str, A
     }
 
 
-def text(rows: list[dict[str, Any]]) -> str:
+def text(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         times = {answer: row["seconds"][answer]["median"] * 1e6 for answer in ANSWERS}

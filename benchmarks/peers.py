@@ -9,7 +9,7 @@ Usage::
 
 Memory, import times and sizes of the same libraries: footprint.py.
 
-The sides are this library, its reference path, PyTorch, onnxruntime, JAX and thinc, as far as they are installed: the
+The sides are this library, its array code, PyTorch, onnxruntime, JAX and thinc, as far as they are installed: the
 same weights and inputs, float32, the same number of threads, each in its own best layout. Results are compared with
 float64 before anything is timed. A side of ours that is wrong is not timed, and the exit code is 1; another library's
 is timed, marked, and does not count as the fastest. Then the sides take turns in blocks, and in the same turns a loop

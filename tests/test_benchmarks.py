@@ -1,7 +1,8 @@
-"""The benchmarks: that a checkout can be measured against another one, and that the kept results are in order."""
+"""The benchmarks: each starts, a checkout can be measured against another one, and the kept results are in order."""
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from .peers import peer
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+COMMANDS = sorted(BENCHMARKS.glob("*.py"))
 RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
 
 
@@ -23,6 +27,23 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in set(sys.modules) - before:
         if name.partition(".")[0] == "lib":
             del sys.modules[name]
+
+
+@pytest.mark.parametrize("file", COMMANDS, ids=lambda file: file.name)
+def test_each_command_starts_and_tells_its_options(file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(file), "--help"], capture_output=True, text=True, timeout=120, check=False
+    )
+    missing = re.search("ModuleNotFoundError: No module named '(torch|onnxruntime|onnx|jax|thinc)'", done.stderr)
+    if missing:
+        peer(missing[1])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: {file.name}")
+
+
+def test_the_readme_of_the_benchmarks_names_each_command() -> None:
+    readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert [file.name for file in COMMANDS if f"python benchmarks/{file.name}" not in readme] == []
 
 
 def test_a_checkout_against_itself_gives_the_same_bits() -> None:

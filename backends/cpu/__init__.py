@@ -90,12 +90,13 @@ def threads() -> int:
 
 
 def set_threads(number: int | None) -> None:
-    """Use at most so many threads from now on; None goes back to as many as the process may use.
+    """Use at most `number` threads from now on; None goes back to as many as the process may use.
 
     That is OMP_NUM_THREADS if it is set, else the processors that it is allowed to run on or the share that its control
-    group has of them; and what threadpoolctl set. A layer uses 64 at most. Small work runs on fewer, down to one; and
-    so do, unless a number is given here, calls for a while after one that mostly waited, because other programs had the
-    processors, or that found its cores far apart. A child process made by fork runs on one, whatever is set.
+    group has of them; and what threadpoolctl set. A layer uses 64 at most. Small work runs on fewer, down to one. Where
+    the threads of a call mostly waited, because other programs had the processors, or its cores were far apart, the
+    next calls use fewer for a while, unless a number is given here. A child process made by fork runs on one, whatever
+    is set.
     """
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")

@@ -40,8 +40,8 @@ PyObject *table(PyObject *, PyObject *) {
   return all;
 }
 
-// find(target, dtype, cell) -> (kernels, whether the state has a c, whether they can multiply in bfloat16 here), or
-// None where there are none of these names, or not for this CPU
+// find(target, dtype, cell) -> (kernels, whether the state has a c, whether they can multiply in bfloat16 here); None
+// where no kernels have these names, or this CPU does not run them
 PyObject *find(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const char *names[3];
   if (!read_names(a, count, names, 3)) return nullptr;
@@ -64,10 +64,11 @@ PyObject *find_update(PyObject *, PyObject *const *a, Py_ssize_t count) {
 
 // ---------------------------------------------------------------- threads
 
-// threads() -> how many a call may use
+// threads() -> the number of threads that a call may use
 PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(policy.usable_threads()); }
 
-// set_threads(at most so many, or 0 for no limit; whether even where they wait)
+// set_threads(limit, always): the most threads that a call may use, 0 for no limit; and whether calls use that number
+// even after one in which the threads mostly waited
 PyObject *set_threads(PyObject *, PyObject *arguments) {
   int wanted, always;
   if (!PyArg_ParseTuple(arguments, "ip", &wanted, &always)) return nullptr;
@@ -96,8 +97,9 @@ PyObject *cores(PyObject *, PyObject *) { return Py_BuildValue("(ll)", policy.ne
 
 // ---------------------------------------------------------------- lengths
 
-// The order of a batch of `rows` and `time` that a call is given: that of a capsule, or of a list, which is then kept
-// in `made`; null where all rows are full. False with an exception set where it is neither, or does not fit.
+// Reads the lengths that a call is given for a batch of `rows` and `time`. `order` becomes the order in a capsule, or
+// one made of a list of lengths, which `made` then owns; null for None, where all rows are full. Returns false, with an
+// exception set, where the object is none of these or is of another batch.
 bool read_order(PyObject *object, long rows, long time, std::unique_ptr<Order> *made, const Order **order) {
   *order = nullptr;
   if (object == Py_None) return true;

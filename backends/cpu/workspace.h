@@ -31,7 +31,7 @@ class Workspaces {
  public:
   Workspaces() { kept_.reserve(KEPT_BLOCKS + 1); }  // `give` runs where no exception may pass
 
-  // A block of at least so many bytes, or one without memory where there is none.
+  // A block of `bytes` or more; one without memory where the system gives none.
   Block take(size_t bytes) {
     bytes = bytes < PAGE ? PAGE : bytes;
     size_t best = kept_.size();

@@ -30,7 +30,7 @@ def text(results: Row, asked: list[Row], quick: bool) -> str:
     parts.append(
         "Milliseconds: median (quartiles) of the calls. Ratio: how many times as fast as this side is the one marked\n"
         "*, the median of the rounds. Of peak: useful operations of the products against multiply-adds alone. Errors:\n"
-        "against float64, of the forward pass and of the gradients. †: its results are wrong."
+        "against float64, of the forward pass and of the gradients. (wrong): its results are wrong."
     )
     parts += [f"{title}\n\n{rows_table(results[part])}" for part, title in TITLES.items() if results.get(part)]
     for row in results.get("ragged", []):
@@ -56,7 +56,7 @@ def rows_table(rows: list[Row]) -> str:
         for side, each in row["errors"].items():
             errors = told(each.values())
             name = side + (f" by {row['onnxruntime_by']}" if side == "onnxruntime" else "")
-            name += " *" * (side == row["ours"]) + " †" * (side in row["wrong"])
+            name += " *" * (side == row["ours"]) + " (wrong)" * (side in row["wrong"])
             if side not in row["seconds"]:
                 cells.append([label, name, "not timed", "", "", "", errors])
                 continue

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from xlstm.stack import Sizes
+
 Size = tuple[int, int, int, int]
 
 SHAPES: dict[str, Size] = {
@@ -21,13 +25,14 @@ STREAMS: dict[str, Size] = {"H 64": (1, 50, 16, 64), "H 256": (1, 50, 64, 256)}
 RAGGED: dict[str, Size] = {"mid": (64, 100, 64, 256), "series": (32, 60, 12, 100)}
 
 
-def inference_flops(size: Size) -> float:
-    """Useful operations of the products of a forward pass."""
+def inference_flops(size: Size, cell: str = "lstm") -> float:
+    """Useful operations of the products of a forward pass of one layer, as the cell's record counts them."""
     N, T, D, H = size
-    return 2.0 * N * T * 4 * H * (D + H)
+    return T * Sizes(cell, D, H).flops_per_step(N)
 
 
-def training_flops(size: Size, input_gradient: bool) -> float:
+def training_flops(size: Size, input_gradient: bool, cell: str = "lstm") -> float:
     """Those of a training step: forward, and twice as many backward; without `input_gradient`, less its product."""
     N, T, D, H = size
-    return 3 * inference_flops(size) - (0 if input_gradient else 2.0 * N * T * 4 * H * D)
+    of_input = 2.0 * N * T * math.prod(Sizes(cell, D, H).record.shapes(D, H)["weight_ih"])
+    return 3 * inference_flops(size, cell) - (0 if input_gradient else of_input)

@@ -36,9 +36,9 @@ def problem(layer, ragged, given_states):
     for row, length in enumerate(lengths or []):
         x[row, length:] = np.nan
     halves = [rng.standard_normal((K, N, H)) for _ in range(4)]
-    if not isinstance(layer, xlstm.LSTM):
-        return x, halves[0] if given_states else None, lengths, d_outputs, halves[1]
-    return x, (halves[0], halves[1]) if given_states else None, lengths, d_outputs, (halves[2], None)
+    record, count = layer.sizes.record, len(layer.sizes.record.states)
+    state = record.join(tuple(halves[:count])) if given_states else None
+    return x, state, lengths, d_outputs, record.join((halves[2], *[None] * (count - 1)))
 
 
 def on(move, value):

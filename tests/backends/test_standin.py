@@ -225,6 +225,32 @@ def test_it_goes_without_a_trace():
 # ---------------------------------------------------------------- launches and transfers of layers, counted
 
 
+@pytest.mark.parametrize("options", [{}, {"num_layers": 3, "bidirectional": True, "dropout": 0.4}], ids=["one", "all"])
+@pytest.mark.parametrize("lengths", [None, [3, 6, 1, 5]], ids=["full", "ragged"])
+@pytest.mark.parametrize("cls", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
+def test_a_layer_works_where_it_lives_and_nowhere_else(cls, lengths, options, gpu: Machine, cupy):
+    """On the GPU each call launches work there; on the CPU none touches the GPU."""
+    rng = np.random.default_rng(7)
+    for device, move in (("cpu", np.array), ("cuda", cupy.asarray)):
+        layer = cls(D, H, device=device, seed=3, **options)
+        x, d_outputs = rng.standard_normal((N, T, D)), rng.standard_normal((N, T, layer.directions * H))
+        x, d_outputs = move(x.astype(np.float32)), move(d_outputs.astype(np.float32))
+        with gpu.counting() as inference:
+            outputs, _ = layer(x, lengths=lengths)
+        with gpu.counting() as forward:
+            _, _, tape = layer.forward(x, lengths=lengths, seed=5)
+        with gpu.counting() as backward:
+            dx, _ = layer.backward(tape, d_outputs)
+        for seen in (inference, forward, backward):
+            if device == "cpu":
+                assert not any(vars(seen).values())
+            else:
+                assert seen.launches > 0
+                assert seen.to_host == 0
+        for array in (outputs, dx, *layer.gradients.values()):
+            assert type(array) is (np.ndarray if device == "cpu" else cupy.ndarray)
+
+
 @pytest.mark.parametrize("cls", [xlstm.LSTM, xlstm.RNN])
 def test_launches_of_a_step_are_few(cls, gpu: Machine, cupy):
     layer = cls(D, H, device="cuda", seed=0)

@@ -12,11 +12,11 @@
 
 namespace {
 
-// So many rows of gate gradients make a block of time: enough for the weight gradients to be worth a pass over their
+// The most rows of gate gradients in a block of time: enough for the weight gradients to be worth a pass over their
 // sums, few enough to stay in the cache.
 constexpr long BLOCK_ROWS = 1024;
-constexpr long GRADIENT_TILES = 16;  // a task's gate gradients of so many unit tiles are used while they are near
-constexpr long SUM_ROWS = 256;       // rows of a pass over one panel of weight gradients
+constexpr long GRADIENT_TILES = 16;  // the unit tiles whose gate gradients are used together, while in the cache
+constexpr long SUM_ROWS = 256;       // the rows of one pass over a panel of weight gradients
 
 template <class Cell> struct BackwardWalk {
   static constexpr int C = Cell::C;
@@ -111,8 +111,8 @@ template <class Cell> struct BackwardWalk {
       real *dh_before = dh[(t + 1) & 1] + task.first * TILE;
       real *dz_step = dz + (task.start[t] - s.offset[t0]) * C;
       const bool with_h = t > 0 || f.dh0;
-      // The products go over so many tiles at a time also where a team does all its tiles first, to wait only once: a
-      // sum's parts are the same on any number of threads.
+      // The products take GRADIENT_TILES at a time. A team computes the gate gradients of all its tiles first, to wait
+      // only once, and then takes the products in the same portions: the parts of a sum are those of one thread.
       const auto products = [&](long u0, long count) {
         if (with_h)
           by_recurrent.compute(rows, dz_step, dz_stride, u0, count, panels.begin, panels.end, dh_before, state_stride,

@@ -10,11 +10,11 @@
 
 namespace {
 
-// So few rows give the product with the weights little to share between them: the input's product is then done
-// beforehand, where the steps of a sequence are its rows.
+// The largest batch for which the input's product is done before the steps, over all steps of a sequence at once. With
+// so few rows a step reads all weights for little work; over all steps, the product has many rows to use them for.
 constexpr long FEW_ROWS = 4;
 
-// Stored is how activations and weights stand in the products: real, or bfloat16 for inference.
+// Stored is the type of activations and weights in the products: real, or bfloat16 for inference.
 template <class Cell, class Stored> struct ForwardWalk {
   static constexpr int C = Cell::C;
   static_assert(one_sum_a_gate<Cell>(), "Panels::compute adds x's and h's product of each column: see cell.h");

@@ -1,7 +1,7 @@
 // What the kernels are given, and the table by which they are found. Of the C++ files, kernels.cpp is compiled once for
 // each instruction set and dtype, with the other headers of this folder; the module around it is compiled once.
 //
-// Shapes: N batch, T time, D features, H hidden, V tokens, G gates of a cell (4 in an LSTM, 1 in an RNN).
+// Shapes: N batch, T time, D features, H hidden, V tokens, G the number of gates of a cell (4 in an LSTM, 1 in an RNN).
 #pragma once
 
 #include <cstddef>
@@ -34,10 +34,10 @@ enum class Cores {
   APART,     // never: as if they were found to be slow
 };
 
-// How a pass on several threads went; written as far as it applies.
+// How a pass on several threads went. A field that does not apply to the pass is left as it was.
 struct Report {
-  double waited;                          // for what part of its time the calling thread waited for others
-  enum { NO_TEAMS, NEAR, APART } answer;  // that of near_cores.h, where teams were to share steps
+  double waited;                          // the part of its time that the calling thread waited for others: 0 to 1
+  enum { NO_TEAMS, NEAR, APART } answer;  // what near_cores.h found; NO_TEAMS where no team was to share steps
 };
 
 // One walk over a batch, forward or backward: its sizes, and what it may use.
@@ -48,9 +48,9 @@ struct Pass {
   bool one_hot;
   bool keep;        // for a backward pass
   bool bfloat16;    // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
-  long threads;     // at most so many
+  long threads;     // the most threads that may be used
   bool share;       // whether several threads may share the hidden units of one step
-  Cores cores;      // and where they may, under which condition
+  Cores cores;      // the condition under which they share them, where `share` is set
   Report *report;
 };
 

@@ -15,7 +15,7 @@ namespace {
 
 using namespace xlstm;
 
-// Whether messages between the first two members are quick enough for all to share steps of so many operations.
+// Whether messages between the first two members are quick enough for all to share steps of `flops` operations.
 INLINE bool measured_near(const Barrier &team, double flops) {
   constexpr double WORTH_A_SECOND = 2.5e11;  // operations, of messages there and back: measured
   constexpr long TRIPS = 4;                  // after a first one, which waits until the other thread is there
