@@ -88,13 +88,14 @@ MUTANTS = [
     Mutant("h for the reset h in a weight gradient", GRU, "gates[:, :, :H] * h, (T * N, H)", "h, (T * N, H)", CELLS_TEST),
     Mutant("dropout's mask not in the backward pass", STACK, "d_outputs = d_outputs * tape.dropout_masks[layer - 1]", "pass", LAYERS_TEST),
     # The readouts.
-    Mutant("a mean over the padding too", READOUT, "return xp.sum(xp.astype(seen.valid, outputs.dtype), axis=1, keepdims=True)", "return xp.sum(xp.astype(seen.valid | True, outputs.dtype), axis=1, keepdims=True)", READOUT_TEST),
+    Mutant("a mean over the padding too", READOUT, "xp.astype(seen.valid, xp.int32)", "xp.astype(seen.valid | True, xp.int32)", READOUT_TEST),
     Mutant("a maximum over the padding too", READOUT, "return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))", "return outputs", READOUT_TEST),
     Mutant("a maximum's gradient to every step", READOUT, "xp.where(won, spread,", "xp.where(won | True, spread,", READOUT_TEST),
     Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_TEST),
     Mutant("attention to the padding", READOUT, "score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))", "pass", READOUT_TEST),
     Mutant("the softmax's second term dropped", READOUT, "d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])", "d_score = a * d_a", READOUT_TEST),
-    Mutant("attention in parts without their common maximum", READOUT, "new * total + old * total_before", "total + total_before", READOUT_TEST),
+    Mutant("attention in parts without their common maximum", READOUT, "_added(xp, _scaled(total_before, old), new * total[0])", "_added(xp, total_before, total[0])", READOUT_TEST),
+    Mutant("a long mean summed step by step", READOUT, "return _over_time(xp, seen.outputs) / length,", "return sum(seen.outputs[:, t, :] for t in range(seen.outputs.shape[1])) / length,", READOUT_TEST),
     # Around the cells.
     Mutant("the wrong layer's final state", MODEL, "in finals[-self.stack.sizes.directions :]]", "in finals[: self.stack.sizes.directions]]", MODEL_TEST),
     Mutant("the unknown token trained away", MODEL, "            self.silence_unknown(self.gradients)", "            pass", MODEL_TEST),

@@ -92,7 +92,7 @@ def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
     kinds = list(dict.fromkeys(name.rpartition("_l")[0] for name in parameters))
     weight_hh = parameters.get("weight_hh_l0")
     cell = None if weight_hh is None else _of_torch(*weight_hh.shape)
-    if cell is None or set(kinds) != set(cell.shapes(1, 1)):
+    if cell is None or set(kinds) != set(cell.parameter_names):
         raise ValueError(f"PyTorch has no recurrent layer with the parameters {', '.join(kinds)}.")
     theirs: dict[str, HostArray] = {}
     for name, values in parameters.items():

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import backends, head, params, stack
 from .backends import Backend
+from .checks import checked
 from .encode import UNKNOWN
 from .namespace import Array
 from .readout import READOUTS, Seen
@@ -127,7 +128,7 @@ class Model:
     ) -> None:
         self.architecture, self.backend, self.requested_kernels = architecture, backend, kernels
         a, sizes = architecture, architecture.sizes
-        stack.checked(a.dropout, a.init)
+        checked(a.dropout, a.init)
         choice = backends.find(a.cell, backend, a.dtype, kernels)
         self.kernels = choice.kernels
         self.readout = READOUTS[a.readout]

@@ -32,17 +32,42 @@ class Gradient(NamedTuple):
     finals: list[Array] | None
 
 
-class Final:
+class Readout:
+    """The contract of a readout. It keeps nothing: what `forward` saves for `backward` is handed out."""
+
+    needs_outputs = True
+    """Whether it reads the outputs of all steps; else the final states alone."""
+    each_step = False
+    """Whether it gives features for each step, (N, T, F), instead of one vector, (N, F)."""
+
+    def shapes(self, F: int) -> Shapes:
+        """Its parameters, for F features. They start at zero."""
+        return {}
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        """The features, and what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        """From the gradient of the features to that of what was seen, zero after a row's length, and of `params`."""
+        raise NotImplementedError
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        """`forward` of a sequence of which `seen` is the next part.
+
+        `carry` is what the part before returned, None for the first. Returned are the features of all parts so far, and
+        what the next part needs.
+        """
+        raise NotImplementedError
+
+
+class Final(Readout):
     """The final valid step: of each direction its own last one, which in reverse is the first of the sequence.
 
     features = [h_T of the forward direction, h_1 of the reverse one]
     """
 
     needs_outputs = False
-    each_step = False
-
-    def shapes(self, F: int) -> Shapes:
-        return {}
 
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(*seen.finals)
@@ -57,14 +82,10 @@ class Final:
         return self.forward(params, seen)[0], None
 
 
-class Steps:
+class Steps(Readout):
     """Every step: features (N, T, F), zero after a row's length."""
 
-    needs_outputs = True
     each_step = True
-
-    def shapes(self, F: int) -> Shapes:
-        return {}
 
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         return seen.outputs, seen.valid
@@ -76,23 +97,17 @@ class Steps:
         return seen.outputs, None
 
 
-class Mean:
+class Mean(Readout):
     """The mean over the valid steps.
 
-    features = Σ_t h_t / T
+    features = Σ_t h_t / length
     """
-
-    needs_outputs = True
-    each_step = False
-
-    def shapes(self, F: int) -> Shapes:
-        return {}
 
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs)
         length = _lengths(seen)  # (N, 1)
         # After a row's length stands zero, which adds nothing.
-        return xp.sum(seen.outputs, axis=1) / length, (seen.outputs.shape, seen.valid, length)
+        return _over_time(xp, seen.outputs) / length, (seen.outputs.shape, seen.valid, length)
 
     def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
         xp = array_namespace(d_features)
@@ -102,23 +117,18 @@ class Mean:
 
     def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs)
-        total, length = xp.sum(seen.outputs, axis=1), _lengths(seen)
+        total = (_over_time(xp, seen.outputs), None)
+        steps = seen.outputs.shape[1]  # a part has no padding: it is one sequence's
         if carry is not None:
-            total, length = total + carry[0], length + carry[1]
-        return total / length, (total, length)
+            total, steps = _added(xp, carry[0], total[0]), carry[1] + steps
+        return total[0] / steps, (total, steps)
 
 
-class Maximum:
+class Maximum(Readout):
     """The largest value of each feature over the valid steps; the first of them where several are alike.
 
     features = max_t h_t
     """
-
-    needs_outputs = True
-    each_step = False
-
-    def shapes(self, F: int) -> Shapes:
-        return {}
 
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs)
@@ -141,7 +151,7 @@ class Maximum:
         return largest, largest
 
 
-class Attention:
+class Attention(Readout):
     """A mean over the valid steps, weighted by how well each agrees with a learned query q (F,).
 
     a_t = softmax_t(h_t · q),  features = Σ_t a_t · h_t
@@ -150,16 +160,13 @@ class Attention:
     Learning to Align and Translate" (2015), with the score of Luong, Pham and Manning (2015) for a single query.
     """
 
-    needs_outputs = True
-    each_step = False
-
     def shapes(self, F: int) -> Shapes:
         return {"query": (F,)}
 
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs, params["query"])
         e, _ = _exponentials(xp, params["query"], seen)
-        a = e / xp.sum(e, axis=1, keepdims=True)  # (N, T), zero after a row's length
+        a = e / _over_time(xp, e)[:, None]  # (N, T), zero after a row's length
         features = _weighted(xp, a, seen.outputs)  # (N, F)
         return features, (seen.outputs, a, features)
 
@@ -178,24 +185,25 @@ class Attention:
     def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs, params["query"])
         e, largest = _exponentials(xp, params["query"], seen)
-        total, weighted = xp.sum(e, axis=1)[:, None], _weighted(xp, e, seen.outputs)  # (N, 1), (N, F)
-        if carry is not None:  # both brought to the larger of the two maxima
+        total, weighted = (_over_time(xp, e)[:, None], None), (_weighted(xp, e, seen.outputs), None)  # (N, 1), (N, F)
+        if carry is not None:  # both parts brought to the larger of their two maxima
             before, total_before, weighted_before = carry
             common = xp.maximum(largest, before)
             new, old = xp.exp(largest - common), xp.exp(before - common)  # (N, 1)
-            total, weighted = new * total + old * total_before, new * weighted + old * weighted_before
+            total = _added(xp, _scaled(total_before, old), new * total[0])
+            weighted = _added(xp, _scaled(weighted_before, old), new * weighted[0])
             largest = common
-        return weighted / total, (largest, total, weighted)
+        return weighted[0] / total[0], (largest, total, weighted)
 
 
-READOUTS: dict[str, Any] = {
+READOUTS: dict[str, Readout] = {
     "final": Final(),
     "steps": Steps(),
     "mean": Mean(),
     "max": Maximum(),
     "attention": Attention(),
 }
-"""Every readout by its name. They keep nothing: what `forward` saves for `backward` is handed out."""
+"""Every readout by its name."""
 
 
 def _where_valid(valid: Array, array: Array) -> Array:
@@ -210,7 +218,7 @@ def _lengths(seen: Seen) -> Array:
     if seen.valid is None:
         N, T, _ = outputs.shape
         return xp.full((N, 1), float(T), dtype=outputs.dtype, device=outputs.device)
-    return xp.sum(xp.astype(seen.valid, outputs.dtype), axis=1, keepdims=True)
+    return xp.astype(xp.sum(xp.astype(seen.valid, xp.int32), axis=1, keepdims=True), outputs.dtype)
 
 
 def _lowest_where_invalid(seen: Seen) -> Array:
@@ -233,4 +241,35 @@ def _exponentials(xp: Any, query: Array, seen: Seen) -> tuple[Array, Array]:
 
 def _weighted(xp: Any, weights: Array, outputs: Array) -> Array:
     """Σ_t weights (N, T) · outputs (N, T, F): (N, F)."""
-    return xp.sum(weights[:, :, None] * outputs, axis=1)
+    return _over_time(xp, weights[:, :, None] * outputs)
+
+
+def _over_time(xp: Any, array: Array) -> Array:
+    """Σ_t of (N, T, …): (N, …).
+
+    By halves: one sum after another would lose a digit of float32 in every ten thousand steps.
+    """
+    while array.shape[1] > 1:
+        half = array.shape[1] // 2
+        halves = array[:, :half, ...] + array[:, half : 2 * half, ...]
+        if array.shape[1] % 2:
+            halves[:, 0, ...] += array[:, -1, ...]
+        array = halves
+    return array[:, 0, ...]
+
+
+Sum = tuple[Array, Array]
+"""A sum of many parts, and what rounding has taken from it so far (None for nothing): Kahan, "Further remarks on
+reducing truncation errors" (1965)."""
+
+
+def _added(xp: Any, before: Any, part: Array) -> Sum:
+    total, lost = before
+    part = part if lost is None else part - lost
+    new = total + part
+    return new, (new - total) - part
+
+
+def _scaled(before: Any, factor: Array) -> Any:
+    total, lost = before
+    return total * factor, None if lost is None else lost * factor

@@ -8,7 +8,6 @@ Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -17,12 +16,11 @@ import numpy as np
 from . import backends, params
 from .arrays import accepted
 from .backends import Backend
+from .checks import checked, dtype_name, positive
 from .namespace import Array
 from .prepared import PreparedLayer
 from .seeds import generator
-from .stack import Sizes, Stack, Tape, checked, start
-
-DTYPES = ("float32", "float64")
+from .stack import Sizes, Stack, Tape, start
 
 Self = TypeVar("Self", bound="RecurrentLayer")
 
@@ -70,9 +68,9 @@ class RecurrentLayer:
         kernels: str,
     ) -> None:
         """Check the constructor's arguments and keep them."""
-        self.input_size = _positive("input_size", input_size)
-        self.hidden_size = _positive("hidden_size", hidden_size)
-        self.num_layers = _positive("num_layers", num_layers)
+        self.input_size = positive("input_size", input_size)
+        self.hidden_size = positive("hidden_size", hidden_size)
+        self.num_layers = positive("num_layers", num_layers)
         self.bidirectional = bool(bidirectional)
         self.dropout = checked(dropout, init)
         self.dtype = dtype_name(dtype)
@@ -93,8 +91,8 @@ class RecurrentLayer:
         layer = object.__new__(cls)
         D, H = values["weight_ih"].shape[1], values["weight_hh"].shape[1]
         layer._configure(D, H, 1, False, 0.0, str(values["weight_hh"].dtype), "orthogonal", kernels)
-        names = layer.sizes.record.shapes(1, 1)
-        if values.keys() != names.keys():
+        names = layer.sizes.record.parameter_names
+        if set(values) != set(names):
             raise ValueError(f"the cell {layer.cell!r} has the parameters {', '.join(names)}; got {', '.join(values)}.")
         layer._generator = generator(None)
         backend = backends.select(device, default="cpu", flops_per_step=layer.sizes.flops_per_step())
@@ -299,6 +297,8 @@ class RecurrentLayer:
 
     def _checked_input(self, x: Any, tokens: Any) -> tuple[Array | None, int]:
         """x as the stack takes it, and N."""
+        if tokens is not None and x is not None:
+            raise ValueError("give x or tokens, not both.")
         if tokens is None:
             if not self._is_own(x):
                 x = accepted(self.backend, self.parameters.flat, "x", x, ("N", "T", self.input_size))
@@ -376,24 +376,3 @@ class RecurrentLayer:
             f"bidirectional={self.bidirectional}, dropout={self.dropout}, dtype={self.dtype!r}, "
             f"device={self.device!r}, kernels={self.kernels!r})"
         )
-
-
-def _positive(name: str, value: Any) -> int:
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
-    if not 1 <= number < 2**31:
-        raise ValueError(f"{name} must be 1 or more, got {value!r}.")
-    return number
-
-
-def dtype_name(dtype: Any) -> str:
-    """`dtype` as "float32" or "float64"; ValueError where it is neither."""
-    try:
-        name = str(None if dtype is None else np.dtype(dtype).name)
-    except TypeError:
-        name = str(dtype)
-    if name not in DTYPES:
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
-    return name

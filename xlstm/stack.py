@@ -20,8 +20,6 @@ from .backends import Backend
 from .cells.sequence import check_lengths
 from .namespace import Array
 
-INITS = ("orthogonal", "pytorch")
-
 TYPICAL_ROWS = 32
 """The number of rows of a batch that `device="auto"` assumes where it does not know the true one."""
 
@@ -138,7 +136,7 @@ class Stack:
         self._needs_context = choice.needs_context
         self._layers, self._directions = sizes.num_layers, sizes.directions
         self._width = self.record.output_size(sizes.hidden_size)
-        names = self.record.shapes(1, 1)
+        names = self.record.parameter_names
         self.of_cells = [{n: parameters[f"{n}_{suffix}"] for n in names} for suffix in sizes.suffixes()]
         self._gradients_of_cells = [{n: gradients[f"{n}_{suffix}"] for n in names} for suffix in sizes.suffixes()]
         self.packed: list[dict[str, Any]] = [{}] * len(self.of_cells)
@@ -302,15 +300,6 @@ class Stack:
 
 
 # ---------------------------------------------------------------- the start of the parameters
-
-
-def checked(dropout: Any, init: Any) -> float:
-    """`dropout` as a float; ValueError where it or `init` is not what a layer or model can be built with."""
-    if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}.")
-    if init not in INITS:
-        raise ValueError(f"init must be one of {INITS}, got {init!r}.")
-    return float(dropout)
 
 
 def start(sizes: Sizes, init: str, rng: np.random.Generator, values: params.Parameters) -> None:

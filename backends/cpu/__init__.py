@@ -22,6 +22,8 @@ except ModuleNotFoundError:  # installed without a compiler
 except ImportError as error:  # built, but not for this system
     _kernels, _reason = None, f"could not be loaded ({error})"
 
+CELLS = ("lstm", "rnn")
+"""The cells that have kernels in this version, built or not: those of kernels/cells.h."""
 REMEDY = (
     "install GCC or Clang with C++, then reinstall this package from its sources (pip install -v -e . in a checkout, "
     "which also shows why a compiler that is there failed)"
@@ -76,7 +78,7 @@ def about() -> str:
 
 def why_not(cell: str | None = None, dtype: str | None = None) -> str:
     """Why there are no kernels, of any cell or of this one, and what would change that."""
-    if target is not None and cell is not None:
+    if cell is not None and (target is not None or cell not in CELLS):
         return f"no compiled kernels of the {cell} cell in {dtype} come with this version, the reference path runs"
     return f"the compiled kernels {_reason}, the reference path runs: {REMEDY}"
 

@@ -168,3 +168,17 @@ def test_a_sequence_in_parts_gives_what_it_gives_as_a_whole(name, cuts, xp):
         features, carry = READOUTS[name].carried(params, carry, Seen(part, [last], None))
         begin += length
     assert relative_error(xp.to_host(features), xp.to_host(whole)) < 1e-14
+
+
+@pytest.mark.parametrize("name", ["mean", "attention"])
+def test_a_long_sequence_keeps_its_digits_in_float32(name, xp):
+    """Of a constant the mean is the constant, however many steps there are and in whatever parts they come."""
+    T = 200_000
+    params = {"query": xp.asarray(np.zeros(2), "float32")} if name == "attention" else {}
+    outputs = xp.asarray(np.full((1, T, 2), 0.1), "float32")
+    features, _ = READOUTS[name].forward(params, Seen(outputs, [], None))
+    assert relative_error(xp.to_host(features), np.full((1, 2), np.float32(0.1))) < 1e-6
+    part, carry = xp.asarray(np.full((1, 1, 2), 0.1), "float32"), None
+    for _ in range(3000 if xp.name.startswith("numpy") else 100):
+        features, carry = READOUTS[name].carried(params, carry, Seen(part, [], None))
+    assert relative_error(xp.to_host(features), np.full((1, 2), np.float32(0.1))) < 1e-6

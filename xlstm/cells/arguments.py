@@ -31,9 +31,9 @@ def check_input(
     initial: tuple[Array | None, ...],
 ) -> Order:
     """Check one forward call's arguments; return the order of its rows."""
-    missing = [name for name in cell.shapes(1, 1) if name not in params]
+    missing = [name for name in cell.parameter_names if name not in params]
     if missing:
-        raise ValueError(f"params must hold {_listed(cell.shapes(1, 1))}; missing: {', '.join(missing)}.")
+        raise ValueError(f"params must hold {_listed(cell.parameter_names)}; missing: {', '.join(missing)}.")
     weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
     gates = len(cell.gates)
     H = weight_hh.shape[0] // gates if weight_hh.ndim == 2 else 0
@@ -100,10 +100,9 @@ def check_gradient(
         place = f"[{k}]" if len(d_final) > 1 else ""
         check_shape(f"d_state{place} (d{name})", array, (batch[0], size), like)
     if into is not None:
-        names = cell.shapes(1, 1)
-        for name in names:
+        for name in cell.parameter_names:
             if name not in into:
-                raise ValueError(f"into must hold {_listed(names)}; missing: {name}.")
+                raise ValueError(f"into must hold {_listed(cell.parameter_names)}; missing: {name}.")
             check_shape(f"into[{name!r}]", into[name], tuple(params[name].shape), like)
     return d_outputs
 

@@ -103,6 +103,8 @@ class Cell:
         self.biases_in_one = len(gates) if biases_in_one is None else biases_in_one
         self.own_gradients = own_gradients
         self._start_bias, self._more_parameters, self._state_sizes = start_bias, more_parameters, state_sizes
+        self.parameter_names = tuple(self.shapes(1, 1))
+        """The names of the parameters of one layer in one direction, in the order they stand."""
         self._forward, self._backward = forward or walk.forward, backward or walk.backward
 
     def shapes(self, D: int, H: int) -> Shapes:
@@ -172,9 +174,19 @@ class Cell:
         out: Array | None = None,
         column: int = 0,
     ) -> tuple[Array | None, Any, Any]:
-        options: dict[str, Any] = {"tokens": tokens, "keep": keep, "reverse": reverse}
-        options |= {"outputs": outputs, "out": out, "column": column}
-        result: tuple[Array | None, Any, Any] = self._forward(self, params, x, state, lengths, **options)
+        result: tuple[Array | None, Any, Any] = self._forward(
+            self,
+            params,
+            x,
+            state,
+            lengths,
+            tokens=tokens,
+            keep=keep,
+            reverse=reverse,
+            outputs=outputs,
+            out=out,
+            column=column,
+        )
         return result
 
     def backward(
@@ -191,10 +203,18 @@ class Cell:
         state_gradient: bool = True,
         column: int | None = None,
     ) -> tuple[Array | None, Any, dict[str, Array]]:
-        options: dict[str, Any] = {"into": into, "accumulate": accumulate, "add_rows": add_rows}
-        options |= {"state_gradient": state_gradient, "column": column}
         result: tuple[Array | None, Any, dict[str, Array]] = self._backward(
-            self, params, tape, d_outputs, d_state, input_gradient, **options
+            self,
+            params,
+            tape,
+            d_outputs,
+            d_state,
+            input_gradient,
+            into=into,
+            accumulate=accumulate,
+            add_rows=add_rows,
+            state_gradient=state_gradient,
+            column=column,
         )
         return result
 
