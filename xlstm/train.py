@@ -18,15 +18,15 @@ from .sequences import HostArray
 from .tasks import Task
 
 UPDATE_BUDGET = 1000
-"""Where nobody says how many epochs, so many updates are made, ..."""
+"""Number of updates that `max_iter=None` aims at."""
 MIN_EPOCHS = 20
-"""... but at least so many epochs, ..."""
+"""The fewest epochs of `max_iter=None`, however many updates they are."""
 MAX_EPOCHS = 400
-"""... and at most so many."""
+"""The most epochs of `max_iter=None`, however few updates they are."""
 
 
 def epochs_for(rows: int, batch_size: int) -> int:
-    """How many epochs make the budget of updates."""
+    """The number of epochs with which so many rows make `UPDATE_BUDGET` updates, within the limits."""
     per_epoch = -(-rows // batch_size)
     return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
@@ -159,7 +159,7 @@ class Trainer:
                 if measured is not None:
                     self.history.add_validation(*measured)
                     # The epoch with the better score is the better one; of two alike, the one with the lower loss.
-                    score = (self._goodness(measured[1]), -measured[0])
+                    score = (self.task.goodness(measured[1]), -measured[0])
                     since_best = 0 if best is None or score[0] > best_score[0] + settings.tol else since_best + 1
                     if best is None or score > best_score:
                         best, best_score = whole, score
@@ -180,11 +180,6 @@ class Trainer:
             )
         if best is not None:
             self.model.write(best)
-
-    def _goodness(self, scores: dict[str, float]) -> float:
-        """The first score, the higher the better."""
-        score = scores[self.task.score_names[0]]
-        return score if self.task.higher_is_better else -score
 
     def _epoch(
         self, training: Labelled, settings: Settings, first_update: int, total: int
