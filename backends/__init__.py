@@ -25,6 +25,7 @@ from .fast import Fast
 
 __all__ = [
     "AUTO_MIN_FLOPS_PER_STEP",
+    "KERNELS",
     "Backend",
     "Choice",
     "DeviceReport",
@@ -32,9 +33,13 @@ __all__ = [
     "find",
     "find_update",
     "is_device",
+    "portable",
     "report",
     "select",
 ]
+
+KERNELS = ("auto", "reference", "compiled")
+"""What may be asked for: the fastest there is, never a fast one, or an error where there is no fast one."""
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 """`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
@@ -209,8 +214,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     RuntimeError
         If compiled kernels were demanded and there are none for this cell, device and dtype.
     """
-    if kernels not in ("auto", "reference", "compiled"):
-        raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
+    _check(kernels)
     if kernels == "reference":
         return Choice(None, "reference", "asked for", False)
     fast = backend.fast_cell(cell, dtype)
@@ -219,6 +223,16 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
             raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
         return Choice(None, "reference", fast.reason, fast.mendable)
     return Choice(fast.implementation, fast.name, fast.reason, False)
+
+
+def _check(kernels: str) -> None:
+    if kernels not in KERNELS:
+        raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
+
+
+def portable(kernels: str) -> str:
+    """What to ask for instead of `kernels` where compiled ones may be missing: never an error."""
+    return "reference" if kernels == "reference" else "auto"
 
 
 def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
