@@ -4,7 +4,7 @@ The array namespace is the backend of the mathematics. This package answers only
 
 - which devices this machine has, which one is used, and why not the others: `select`, `report`;
 - how arrays get there and back, and how rows are added to rows of a table: a `Backend`;
-- which fast implementation of a whole cell exists, and why not: `find`.
+- which fast implementation of a whole cell exists, and of an optimiser's step, and why not: `find`, `find_step`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "DeviceReport",
     "Fast",
     "find",
-    "find_update",
+    "find_step",
     "is_device",
     "portable",
     "report",
@@ -235,12 +235,18 @@ def portable(kernels: str) -> str:
     return "reference" if kernels == "reference" else "auto"
 
 
-def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
-    """A faster step for an optimiser to hold (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
+def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
+    """A faster step for an optimiser to take (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
 
-    Parameters as in `find`.
+    Parameters and errors as in `find`.
     """
-    return None if kernels == "reference" else backend.fast_step(dtype).implementation
+    _check(kernels)
+    if kernels == "reference":
+        return None
+    fast = backend.fast_step(dtype)
+    if fast.implementation is None and kernels == "compiled":
+        raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
+    return fast.implementation
 
 
 def report() -> list[DeviceReport]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, optim
 from . import batch as batching
+from . import optim
+from .backends import Backend
 from .batch import Encoded
 from .encode import UNKNOWN
 from .model import Batch, Model
@@ -103,20 +104,10 @@ class Trainer:
         self.model, self.task, self.optimizer, self.rng = model, task, optimizer, rng
         self.history = History()
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles hold host arrays; the model says where they go back to.
-        return {**self.__dict__, "optimizer": _detached(self.optimizer, self.model)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        _attach(self.optimizer, self.model)
-
-    def to(self, backend: backends.Backend) -> Trainer:
+    def to(self, backend: Backend) -> Trainer:
         """A copy on another device."""
-        optimizer = _detached(self.optimizer, self.model)
-        model = self.model.to(backend)
-        _attach(optimizer, model)
-        other = Trainer(model, copy.deepcopy(self.task), optimizer, copy.deepcopy(self.rng))
+        optimizer, rng = self.optimizer.to(backend), copy.deepcopy(self.rng)
+        other = Trainer(self.model.to(backend), copy.deepcopy(self.task), optimizer, rng)
         other.history = copy.deepcopy(self.history)
         return other
 
@@ -226,32 +217,6 @@ class Trainer:
     def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
         loss, *rest = map(float, sums)
         return loss / n, self.task.scores(rest, n)
-
-
-def optimizer_for(model: Model, solver: str, **numbers: float) -> optim.Optimizer:
-    """An optimiser of the model's parameters, with the fastest step that there is for them."""
-    with model.backend.current():
-        return optim.Optimizer(model.parameters.flat, model.decayed(), solver, fast=_fast_step(model), **numbers)
-
-
-def _fast_step(model: Model) -> optim.FastStep | None:
-    step: optim.FastStep | None = backends.find_update(model.backend, model.architecture.dtype, model.requested_kernels)
-    return step
-
-
-def _detached(optimizer: optim.Optimizer, model: Model) -> optim.Optimizer:
-    """A copy that holds host arrays and nothing of a device."""
-    other = copy.copy(optimizer)
-    other.moments = [model.backend.to_host(moment) for moment in optimizer.moments]
-    other.decayed = other.fast = None
-    return other
-
-
-def _attach(optimizer: optim.Optimizer, model: Model) -> None:
-    """Bring what `_detached` gave to where the model is."""
-    with model.backend.current():
-        optimizer.moments = [model.backend.from_host(moment) for moment in optimizer.moments]
-        optimizer.decayed, optimizer.fast = model.decayed(), _fast_step(model)
 
 
 def on_device(

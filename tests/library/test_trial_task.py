@@ -276,7 +276,7 @@ def test_a_setting_that_its_task_needs_is_missed_by_name():
     class WithoutLink(SequenceEstimator):
         tasks = (Counts,)
 
-    with pytest.raises(TypeError, match="WithoutLink lacks the parameter 'link', which its task Counts goes by"):
+    with pytest.raises(TypeError, match="WithoutLink lacks the setting 'link', which its task Counts goes by"):
         WithoutLink(max_iter=1).fit(*data(20))
 
 

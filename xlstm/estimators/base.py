@@ -83,10 +83,10 @@ class SequenceEstimator(Configured):
         """
         for task in self.tasks:
             for name in task.settings:
-                if name not in self.get_params():
+                if not hasattr(self, name):
                     raise TypeError(
-                        f"{type(self).__name__} lacks the parameter {name!r}, which its task {task.__name__} goes by: "
-                        "its constructor must have it."
+                        f"{type(self).__name__} lacks the setting {name!r}, which its task {task.__name__} goes by: "
+                        "give its constructor a parameter of that name."
                     )
         super().check_parameters()
 
@@ -239,18 +239,26 @@ class SequenceEstimator(Configured):
         architecture = self._architecture(encoder, task)
         flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
         model = Model(architecture, backends.select(self.device, "auto", flops), self.kernels, rng)
-        trainer = train.Trainer(model, task, self._optimizer(model), rng)
+        trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         width = data.columns if isinstance(data, sequences.Series) else None
         return Fitted(trainer, encoder, width, columns.names_of(X), type(self).__name__)
 
-    def _optimizer(self, model: Model) -> optim.Optimizer:
-        return train.optimizer_for(model, self.solver, **self.optimizer_numbers())
+    def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
+        """A new optimiser of a model's parameters, which goes by the settings."""
+        return optim.Optimizer(
+            model.parameters.flat,
+            model.decayed(),
+            solver,
+            backend=model.backend,
+            kernels=model.requested_kernels,
+            **self.optimizer_numbers(),
+        )
 
     def _follow_settings(self, fitted: Fitted) -> None:
         """The optimiser goes by the settings of today, which may be others than when it was made."""
         optimizer = fitted.trainer.optimizer
         if optimizer.solver != self.solver:
-            fitted.trainer.optimizer = self._optimizer(fitted.model)
+            fitted.trainer.optimizer = self.optimizer_for(fitted.model, self.solver)
             return
         for name, value in self.optimizer_numbers().items():
             setattr(optimizer, name, value)

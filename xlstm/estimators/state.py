@@ -43,7 +43,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
             "register it under a name of its own (xlstm.registry.ESTIMATORS)."
         )
     trainer, model = fitted.trainer, fitted.model
-    arrays = [model.read(), *(model.backend.to_host(moment) for moment in trainer.optimizer.moments)]
+    arrays = [model.read(), *trainer.optimizer.host_moments()]
     header = {
         "kind": estimator.kind,
         "settings": _plain_settings(estimator),
@@ -195,10 +195,8 @@ def _fitted(
     kernels = backends.portable(estimator.kernels)
     model = Model(architecture, backend, kernels, None)
     model.write(arrays[0])
-    optimizer = train.optimizer_for(model, header["solver"], **estimator.optimizer_numbers())
-    with backend.current():
-        optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
-    optimizer.updates = _count(header["updates"])
+    optimizer = estimator.optimizer_for(model, header["solver"])
+    optimizer.resume(_count(header["updates"]), arrays[1:])
     trainer = train.Trainer(model, task, optimizer, rng)
     trainer.history = history
     names = header["feature_names"]
