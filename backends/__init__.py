@@ -4,7 +4,7 @@ The array namespace is the backend of the mathematics. This package answers only
 
 - which devices this machine has, which one is used, and why not the others: `select`, `report`;
 - how arrays get there and back, and how rows are added to rows of a table: a `Backend`;
-- which fast implementation of a whole cell exists, and why not: `find`.
+- which fast implementation of a whole cell exists, and of an optimiser's step, and why not: `find`, `find_step`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ from .fast import Fast
 
 __all__ = [
     "AUTO_MIN_FLOPS_PER_STEP",
+    "KERNELS",
     "Backend",
     "Choice",
     "DeviceReport",
     "Fast",
     "find",
-    "find_update",
+    "find_step",
     "is_device",
+    "portable",
     "report",
     "select",
 ]
+
+KERNELS = ("auto", "reference", "compiled")
+"""What may be asked for: the fastest there is, never a fast one, or an error where there is no fast one."""
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 """`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
@@ -209,8 +214,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     RuntimeError
         If compiled kernels were demanded and there are none for this cell, device and dtype.
     """
-    if kernels not in ("auto", "reference", "compiled"):
-        raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
+    _check(kernels)
     if kernels == "reference":
         return Choice(None, "reference", "asked for", False)
     fast = backend.fast_cell(cell, dtype)
@@ -221,12 +225,28 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     return Choice(fast.implementation, fast.name, fast.reason, False)
 
 
-def find_update(backend: Backend, dtype: str, kernels: str) -> Any:
-    """A faster step for an optimiser to hold (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
+def _check(kernels: str) -> None:
+    if kernels not in KERNELS:
+        raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
 
-    Parameters as in `find`.
+
+def portable(kernels: str) -> str:
+    """What to ask for instead of `kernels` where compiled ones may be missing: never an error."""
+    return "reference" if kernels == "reference" else "auto"
+
+
+def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
+    """A faster step for an optimiser to take (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
+
+    Parameters and errors as in `find`.
     """
-    return None if kernels == "reference" else backend.fast_step(dtype).implementation
+    _check(kernels)
+    if kernels == "reference":
+        return None
+    fast = backend.fast_step(dtype)
+    if fast.implementation is None and kernels == "compiled":
+        raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
+    return fast.implementation
 
 
 def report() -> list[DeviceReport]:

@@ -48,7 +48,7 @@ class NumPyBackend:
         return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.target is None and cell in cpu.CELLS)
 
     def fast_step(self, dtype: str) -> Fast:
-        implementation = cpu.find_update(dtype)
+        implementation = cpu.find_step(dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
         return Fast(None, "", cpu.why_not(), mendable=cpu.target is None)

@@ -113,7 +113,7 @@ MUTANTS = [
     Mutant("the loss without its weights", CLASSES, "losses.softmax_cross_entropy(outputs, targets, weights)", "losses.softmax_cross_entropy(outputs, targets, 0 * weights + 1)", TASKS_TEST),
     Mutant("a score of the wrong class", CLASSES, "outputs[:, 0] > 0", "outputs[:, 0] < 0", TASKS_TEST),
     Mutant("a score that is not weighted", CLASSES, "== targets, weights=weights)", "== targets)", TASKS_TEST),
-    Mutant("the direction of a score ignored", "xlstm/train.py", "return score if self.task.higher_is_better else -score", "return score", TRIAL_TEST),
+    Mutant("the direction of a score ignored", "xlstm/tasks/task.py", "return score if self.higher_is_better else -score", "return score", TRIAL_TEST),
     Mutant("a task measured on the validation part too", "xlstm/estimators/base.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
     # Files.
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),

@@ -10,8 +10,8 @@ import numpy as np
 from .sequences import HostArray
 
 POOL_BATCHES = 16
-"""So many batches are drawn at random, sorted by length and cut up: large enough that batches hold like lengths, small
-enough that they differ from epoch to epoch."""
+"""Number of batches whose rows are drawn at random together, sorted by length and cut up again: enough of them that the
+rows of a batch have about one length, and few enough that they are other rows in each epoch."""
 
 
 class Encoded(NamedTuple):
@@ -30,9 +30,9 @@ class Encoded(NamedTuple):
         return Encoded(self.steps, self.lengths[rows], self.starts[rows])
 
     def padded(self, rows: HostArray) -> tuple[HostArray, list[int]]:
-        """These rows as one block, (N, T, D) or (N, T), T the longest; and their lengths.
+        """These rows as one block, (N, T, D) or (N, T), T the greatest length; and their lengths.
 
-        After a row's end stands whatever follows it in `steps`: nothing reads it.
+        The padding after a row is not zero: it is whatever follows the row in `steps`, and nothing reads it.
         """
         lengths = self.lengths[rows]
         index = self.starts[rows][:, None] + np.arange(int(lengths.max()))
@@ -40,7 +40,7 @@ class Encoded(NamedTuple):
 
 
 def size_for(rows: int, wanted: int | str) -> int:
-    """The size of the batches of so many rows: as wanted, or for "auto" a 128th of the rows, from 32 to 256."""
+    """The batch size for data of `rows` rows: as wanted, or for "auto" a 128th of the rows, from 32 to 256."""
     return min(rows, max(32, min(256, rows // 128)) if isinstance(wanted, str) else wanted)
 
 

@@ -13,8 +13,8 @@ Layout, all integers little-endian:
 The header names the arrays with dtype and shape; nothing in it is executed. A reader compares the lengths with the
 file's size before it takes memory for them, and the checksum before it believes a word of it.
 
-What the header says is the estimator's matter (`state` and `from_state`, `estimators/state.py`): this file knows the
-format, the registry of estimators, and what older versions wrote. Files live for ever:
+What the header says of an estimator is the matter of `estimators/state.py`: this file knows the format, and what older
+versions wrote. Files live for ever:
 
 - A change of the header's form is a new version; `READERS` makes of an older header one of today.
 - A setting that came later stands in its estimator's `settings_before`, a part of an architecture that came later has a
@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from .files import write_whole
-from .registry import ESTIMATORS
+from .registry import Registry
 from .sequences import HostArray
 
 MAGIC = b"xlstm\x00\r\n"
@@ -134,9 +134,11 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
 
 def save(estimator: Any, path: Any) -> None:
     """Write a fitted estimator, with what exact resumption needs: see `SequenceClassifier.save`."""
-    header, arrays = estimator.state()
+    from .estimators import state  # late: estimators import this file
+
+    header, arrays = state.of(estimator)
     entries = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
-    write_file(path, {"kind": estimator.kind, **header, "arrays": entries}, arrays)
+    write_file(path, {**header, "arrays": entries}, arrays)
 
 
 def load(path: Any, device: str | None = None) -> Any:
@@ -159,13 +161,14 @@ def load(path: Any, device: str | None = None) -> Any:
     RuntimeError
         If a device was asked for that cannot be used.
     """
+    from .estimators import state  # late: estimators import this file
+
     version, header, arrays = read_file(path)
     try:
         with understanding():
             header = READERS[version](header)
             del header["arrays"]  # the arrays themselves have been read
-            kind = ESTIMATORS.find(header.pop("kind", None))
-        return kind.from_state(header, arrays, device)
+        return state.restored(header, arrays, device)
     except NotUnderstood as error:
         raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
 
@@ -179,6 +182,23 @@ def understanding() -> Iterator[None]:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise NotUnderstood(str(error)) from error
+
+
+def named(registry: Registry, name: object) -> Any:
+    """The class of a name that a file holds.
+
+    Raises
+    ------
+    NotUnderstood
+        If there is none.
+    """
+    try:
+        return registry.find(name)
+    except LookupError as error:
+        raise NotUnderstood(
+            f"it holds the {registry.what} {name!r}, which this version of xlstm does not know (it knows "
+            f"{', '.join(registry.names)}): it was written by a newer xlstm (upgrade xp-lstm), or is damaged"
+        ) from error
 
 
 # ---------------------------------------------------------------- older versions

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import train
+from . import backends, train
 from .batch import Encoded
 from .estimators.base import SequenceEstimator
 from .model import Batch
@@ -30,9 +30,9 @@ EPSILON = 1e-5
 TOLERANCE = 1e-6
 """The largest relative error that passes, in the Frobenius norm."""
 ELEMENTWISE = 128
-"""Arrays up to so many elements are checked element by element, larger ones along random directions, ..."""
+"""The most elements of an array that is checked element by element; larger ones are checked along random directions."""
 DIRECTIONS = 24
-"""... so many of them."""
+"""The number of random directions for a larger array."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     Parameters
     ----------
     target
-        - A layer (`LSTM`, `RNN`): checked are its parameters, the input and the initial states; dropout is off.
+        - A layer (`LSTM`, `GRU`, `RNN`): checked are its parameters, the input and the initial states; dropout is off.
         - A fitted `SequenceClassifier`: every parameter, through head and loss; dropout is off.
         - A pair (forward, backward) of functions, for a cell of one's own:
           `forward(params, *inputs)` returns (outputs, tape), `backward(tape, d_outputs)` returns (d_params, d_inputs).
@@ -316,7 +316,7 @@ def _of_estimator(
     fitted = estimator.fitted_state()
     old, task = fitted.model, fitted.task
     architecture = old.architecture._replace(dtype="float64", dropout=0.0)
-    model = Model(architecture, old.backend, "reference" if estimator.kernels == "reference" else "auto", None)
+    model = Model(architecture, old.backend, backends.portable(estimator.kernels), None)
     values = _host_values(old.parameters, old.backend.to_host, params)
     if inputs is None:
         lengths = np.array([4, 3, 1, 4])

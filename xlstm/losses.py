@@ -17,14 +17,6 @@ def softmax(logits: Array) -> Array:
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
-def probabilities(logits: Array) -> Array:
-    """The probabilities of the classes: (n, K) from logits (n, K); (n, 2) from the one logit (n, 1) of the second."""
-    xp = array_namespace(logits)
-    if logits.shape[1] == 1:
-        logits = xp.concat([xp.zeros_like(logits), logits], axis=1)
-    return softmax(logits)
-
-
 def softmax_cross_entropy(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
     """The loss of `labels` (N,), integers from 0 to K - 1, weighted by `weights` (N,).
 

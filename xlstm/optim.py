@@ -7,9 +7,12 @@ array becomes a Python number in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+from . import backends
+from .backends import Backend
 from .namespace import Array, array_namespace
 
 SOLVERS = ("adam", "adamw", "sgd")
@@ -41,10 +44,11 @@ class Optimizer:
         Of "sgd", 0 to 1.
     beta_1, beta_2, epsilon
         Of "adam" and "adamw".
-    fast
-        A faster implementation of the same step, clipping included, as a backend may have it (`backends.find_update`);
-        None for the one that is written here. It is called with the optimiser, whose `updates` counts this step, and
-        with the arguments of `step`.
+    backend
+        Where the arrays live. With it the optimiser takes the fastest step that there is, and can be pickled, copied
+        and moved to another device. None for one that only computes.
+    kernels
+        Which steps of the backend may be taken: see `backends.find_step`.
 
     Attributes
     ----------
@@ -52,6 +56,9 @@ class Optimizer:
         Steps taken.
     moments : list of arrays
         One for "sgd", two for the others, like the buffer.
+    fast : callable or None
+        A faster implementation of the same step, clipping included; None for the one that is written here. It is
+        called with the optimiser, whose `updates` counts this step, and with the arguments of `step`.
     """
 
     def __init__(
@@ -65,16 +72,61 @@ class Optimizer:
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        fast: FastStep | None = None,
+        backend: Backend | None = None,
+        kernels: str = "auto",
     ) -> None:
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
         xp = array_namespace(parameters)
         self.solver, self.alpha, self.momentum = solver, alpha, momentum
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        self.decayed, self.fast = decayed, fast
+        self.decayed, self.backend, self.kernels = decayed, backend, kernels
         self.updates = 0
-        self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(MOMENTS[solver])]
+        with nullcontext() if backend is None else backend.current():
+            self.moments: list[Array] = [xp.zeros_like(parameters) for _ in range(MOMENTS[solver])]
+        self.fast = self._find_fast()
+
+    def _find_fast(self) -> FastStep | None:
+        if self.backend is None:
+            return None
+        dtype = str(self.moments[0].dtype)
+        step: FastStep | None = backends.find_step(self.backend, dtype, self.kernels)
+        return step
+
+    # ------------------------------------------------------------ pickles, copies, devices
+
+    def host_moments(self) -> list[Any]:
+        """The moments as host arrays; it takes an optimiser with a backend."""
+        assert self.backend is not None
+        return [self.backend.to_host(moment) for moment in self.moments]
+
+    def resume(self, updates: int, host_moments: Sequence[Any]) -> None:
+        """Go on after so many updates, with moments that `host_moments` gave."""
+        assert self.backend is not None
+        self.updates = updates
+        self.moments = [self.backend.from_host(moment) for moment in host_moments]
+
+    def to(self, backend: Backend) -> Optimizer:
+        """A copy on another device."""
+        other = object.__new__(type(self))
+        other.__setstate__({**self.__getstate__(), "backend": backend})
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies and pickles hold host arrays, and no step of this machine: the backend says where they go back to.
+        if self.backend is None:
+            return self.__dict__
+        decayed, moments = self.backend.to_host(self.decayed), self.host_moments()
+        return {**self.__dict__, "decayed": decayed, "moments": moments, "fast": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.backend is not None:
+            self.decayed = self.backend.from_host(self.decayed)
+            self.resume(self.updates, self.moments)
+            self.fast = self._find_fast()
+
+    # ------------------------------------------------------------ the step
 
     def step(self, parameters: Array, gradients: Array, learning_rate: float, max_norm: float | None = None) -> None:
         """Move `parameters` (P,) in place, down `gradients` (P,).

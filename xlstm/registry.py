@@ -25,30 +25,44 @@ class Registry:
         self._entries: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """A decorator: the class gets this name, also as its attribute `kind`."""
+        """A decorator: the class gets this name, also as its attribute `kind`.
+
+        Raises
+        ------
+        ValueError
+            If another class has the name: files that name it would be read as something else.
+        """
 
         def registered(entry: Entry) -> Entry:
+            if name in self._entries or self._modules.get(name, entry.__module__) != entry.__module__:
+                raise ValueError(f"the name {name!r} of {entry.__name__} is that of another {self.what} already.")
             self._entries[name] = entry
             entry.kind = name  # type: ignore[attr-defined]
             return entry
 
         return registered
 
+    def unregister(self, name: str) -> None:
+        """Forget a name, where it is known; for tests, and for a class that is defined once more."""
+        self._entries.pop(name, None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that there are."""
+        return tuple({**self._modules, **self._entries})
+
     def find(self, name: object) -> Any:
-        """The class of a name that a file holds.
+        """The class of a name.
 
         Raises
         ------
-        ValueError
-            If there is none: the file was written by a newer version.
+        LookupError
+            If there is none.
         """
         if isinstance(name, str) and name in self._modules:
             import_module(self._modules[name])
         if not isinstance(name, str) or name not in self._entries:
-            raise ValueError(
-                f"it holds the {self.what} {name!r}, which this version of xlstm does not know (it knows "
-                f"{', '.join({**self._modules, **self._entries})}): it was written by a newer xlstm, or is damaged"
-            )
+            raise LookupError(f"there is no {self.what} {name!r}; there are: {', '.join(self.names)}.")
         return self._entries[name]
 
 

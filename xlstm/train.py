@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, optim
 from . import batch as batching
+from . import optim
+from .backends import Backend
 from .batch import Encoded
 from .encode import UNKNOWN
 from .model import Batch, Model
@@ -18,15 +19,15 @@ from .sequences import HostArray
 from .tasks import Task
 
 UPDATE_BUDGET = 1000
-"""Where nobody says how many epochs, so many updates are made, ..."""
+"""Number of updates that `max_iter=None` aims at."""
 MIN_EPOCHS = 20
-"""... but at least so many epochs, ..."""
+"""The fewest epochs of `max_iter=None`, however many updates they are."""
 MAX_EPOCHS = 400
-"""... and at most so many."""
+"""The most epochs of `max_iter=None`, however few updates they are."""
 
 
 def epochs_for(rows: int, batch_size: int) -> int:
-    """How many epochs make the budget of updates."""
+    """The number of epochs with which so many rows make `UPDATE_BUDGET` updates, within the limits."""
     per_epoch = -(-rows // batch_size)
     return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
@@ -103,20 +104,10 @@ class Trainer:
         self.model, self.task, self.optimizer, self.rng = model, task, optimizer, rng
         self.history = History()
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies and pickles hold host arrays; the model says where they go back to.
-        return {**self.__dict__, "optimizer": _detached(self.optimizer, self.model)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        _attach(self.optimizer, self.model)
-
-    def to(self, backend: backends.Backend) -> Trainer:
+    def to(self, backend: Backend) -> Trainer:
         """A copy on another device."""
-        optimizer = _detached(self.optimizer, self.model)
-        model = self.model.to(backend)
-        _attach(optimizer, model)
-        other = Trainer(model, copy.deepcopy(self.task), optimizer, copy.deepcopy(self.rng))
+        optimizer, rng = self.optimizer.to(backend), copy.deepcopy(self.rng)
+        other = Trainer(self.model.to(backend), copy.deepcopy(self.task), optimizer, rng)
         other.history = copy.deepcopy(self.history)
         return other
 
@@ -159,7 +150,7 @@ class Trainer:
                 if measured is not None:
                     self.history.add_validation(*measured)
                     # The epoch with the better score is the better one; of two alike, the one with the lower loss.
-                    score = (self._goodness(measured[1]), -measured[0])
+                    score = (self.task.goodness(measured[1]), -measured[0])
                     since_best = 0 if best is None or score[0] > best_score[0] + settings.tol else since_best + 1
                     if best is None or score > best_score:
                         best, best_score = whole, score
@@ -180,11 +171,6 @@ class Trainer:
             )
         if best is not None:
             self.model.write(best)
-
-    def _goodness(self, scores: dict[str, float]) -> float:
-        """The first score, the higher the better."""
-        score = scores[self.task.score_names[0]]
-        return score if self.task.higher_is_better else -score
 
     def _epoch(
         self, training: Labelled, settings: Settings, first_update: int, total: int
@@ -231,32 +217,6 @@ class Trainer:
     def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
         loss, *rest = map(float, sums)
         return loss / n, self.task.scores(rest, n)
-
-
-def optimizer_for(model: Model, solver: str, **numbers: float) -> optim.Optimizer:
-    """An optimiser of the model's parameters, with the fastest step that there is for them."""
-    with model.backend.current():
-        return optim.Optimizer(model.parameters.flat, model.decayed(), solver, fast=_fast_step(model), **numbers)
-
-
-def _fast_step(model: Model) -> optim.FastStep | None:
-    step: optim.FastStep | None = backends.find_update(model.backend, model.architecture.dtype, model.requested_kernels)
-    return step
-
-
-def _detached(optimizer: optim.Optimizer, model: Model) -> optim.Optimizer:
-    """A copy that holds host arrays and nothing of a device."""
-    other = copy.copy(optimizer)
-    other.moments = [model.backend.to_host(moment) for moment in optimizer.moments]
-    other.decayed = other.fast = None
-    return other
-
-
-def _attach(optimizer: optim.Optimizer, model: Model) -> None:
-    """Bring what `_detached` gave to where the model is."""
-    with model.backend.current():
-        optimizer.moments = [model.backend.from_host(moment) for moment in optimizer.moments]
-        optimizer.decayed, optimizer.fast = model.decayed(), _fast_step(model)
 
 
 def on_device(

@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from .cell import CompiledCell
-from .update import CompiledUpdate
+from .update import CompiledStep
 
 _reason = "were not built"
 try:
@@ -63,10 +63,10 @@ def find_cell(cell: str, dtype: str) -> CompiledCell | None:
     return None if found is None else CompiledCell(_kernels, found, dtype)
 
 
-def find_update(dtype: str) -> CompiledUpdate | None:
+def find_step(dtype: str) -> CompiledStep | None:
     """The compiled step of an optimiser, or None where there is none."""
     found = None if target is None else _kernels.find_update(target, dtype)
-    return None if found is None else CompiledUpdate(_kernels, found)
+    return None if found is None else CompiledStep(_kernels, found)
 
 
 def about() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 SOLVERS = ("adam", "adamw", "sgd")  # as in kernels/kernels.h
 
 
-class CompiledUpdate:
+class CompiledStep:
     """The kernels of one dtype and instruction set: what `find_update` of the extension module returned for them."""
 
     def __init__(self, kernels: Any, found: Any) -> None:

@@ -720,7 +720,7 @@ def test_what_was_compiled_is_found_by_its_names(target, cell, dtype):
         assert names[0] in cpu.targets()
         if names[0] == target:
             assert cpu.find_cell(names[2], names[1]) is not None
-            assert cpu.find_update(names[1]) is not None
+            assert cpu.find_step(names[1]) is not None
 
 
 def test_a_cell_without_kernels_runs_on_the_reference(target):
@@ -731,7 +731,7 @@ def test_a_cell_without_kernels_runs_on_the_reference(target):
         assert choice.reason.startswith(f"no compiled kernels of the {cell} cell in {dtype} come with this version")
         with pytest.raises(RuntimeError, match=f"{cell} cell in {dtype}.*kernels='auto'"):
             backends.find(cell, numpy_arrays.BACKEND, dtype, "compiled")
-    assert cpu.find_update("float16") is None
+    assert cpu.find_step("float16") is None
 
 
 MISSING = r"not built.*install .*GCC.*pip install"  # what is wrong, and what would change it

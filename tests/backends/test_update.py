@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from xlstm.backends import cpu
-from xlstm.backends.cpu.update import CompiledUpdate
+from xlstm.backends.cpu.update import CompiledStep
 
 import xlstm
 from xlstm import backends, optim
@@ -29,10 +29,8 @@ def compiled(kernels):
         pytest.skip("nothing is compiled in it")
 
 
-def compiled_step(dtype: str) -> Any:
-    step = cpu.find_update(dtype)
-    assert step is not None
-    return step
+CPU = backends.select("cpu")
+COMPILED: dict[str, Any] = {"backend": CPU, "kernels": "compiled"}
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: f"{settings['solver']}-{len(settings)}")
@@ -43,7 +41,7 @@ def test_three_steps_are_those_of_the_reference(dtype, settings, max_norm, count
     start, decayed = rng.normal(size=count), rng.integers(0, 2, count)
     truth, got = start.copy(), start.astype(dtype)
     reference = optim.Optimizer(truth, decayed.astype(float), **settings)
-    optimizer = optim.Optimizer(got, decayed.astype(dtype), **settings, fast=compiled_step(dtype))
+    optimizer = optim.Optimizer(got, decayed.astype(dtype), **settings, **COMPILED)
     for _ in range(3):
         gradients = rng.normal(size=count)
         given = gradients.astype(dtype)
@@ -63,7 +61,7 @@ def test_three_steps_are_those_of_the_reference(dtype, settings, max_norm, count
 def test_clipping_of_extreme_gradients(dtype, size):
     """Their squares leave the range of float32."""
     parameters, gradients = np.zeros(5, dtype), np.full(5, size, dtype)
-    optimizer = optim.Optimizer(parameters, np.ones(5, dtype), "sgd", momentum=0.0, fast=compiled_step(dtype))
+    optimizer = optim.Optimizer(parameters, np.ones(5, dtype), "sgd", momentum=0.0, **COMPILED)
     optimizer.step(parameters, gradients, 1.0, 1.0)
     expected = min(size, 5**-0.5)
     np.testing.assert_allclose(parameters, -expected, rtol=1e-6)
@@ -72,14 +70,14 @@ def test_clipping_of_extreme_gradients(dtype, size):
 def test_nan_is_seen(dtype):
     parameters, gradients = np.zeros(40, dtype), np.zeros(40, dtype)
     gradients[3] = np.nan
-    optimizer = optim.Optimizer(parameters, np.ones(40, dtype), "adam", fast=compiled_step(dtype))
+    optimizer = optim.Optimizer(parameters, np.ones(40, dtype), "adam", **COMPILED)
     optimizer.step(parameters, gradients, 1.0, 1.0)
     assert np.isnan(parameters[3])
 
 
 def test_wrong_arrays_are_refused(dtype):
     parameters = np.zeros(4, dtype)
-    optimizer = optim.Optimizer(parameters, np.ones(4, dtype), "adam", fast=compiled_step(dtype))
+    optimizer = optim.Optimizer(parameters, np.ones(4, dtype), "adam", **COMPILED)
     with pytest.raises(ValueError, match="gradients"):
         optimizer.step(parameters, np.zeros(3, dtype), 0.1, None)
     assert not parameters.any()
@@ -97,12 +95,19 @@ def test_training_learns_the_same_on_either_path(dtype):
     np.testing.assert_allclose(losses["compiled"], losses["reference"], rtol={"float32": 2e-4, "float64": 1e-10}[dtype])
 
 
-def test_find_update_follows_the_kernels(monkeypatch):
-    backend = backends.select("cpu")
-    assert backends.find_update(backend, "float32", "auto") is not None
-    assert backends.find_update(backend, "float32", "reference") is None
+def test_what_is_no_choice_of_kernels_is_refused():
+    with pytest.raises(ValueError, match="kernels must be 'auto', 'reference' or 'compiled', got 'nonsense'"):
+        backends.find_step(CPU, "float32", "nonsense")
+
+
+def test_find_step_follows_the_kernels(monkeypatch):
+    backend = CPU
+    assert backends.find_step(backend, "float32", "auto") is not None
+    assert backends.find_step(backend, "float32", "reference") is None
     monkeypatch.setattr(cpu, "target", None)
-    assert backends.find_update(backend, "float32", "auto") is None
+    assert backends.find_step(backend, "float32", "auto") is None
+    with pytest.raises(RuntimeError, match="Use kernels='auto' or kernels='reference'"):
+        backends.find_step(backend, "float32", "compiled")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +118,6 @@ def test_copies_keep_the_compiled_step(copied):
     clf.fit(["ab", "ba", "b"], ["x", "y", "x"])
     other = copied(clf)
     for each in (clf, other):
-        assert isinstance(each.fitted_state().trainer.optimizer.fast, CompiledUpdate)
+        assert isinstance(each.fitted_state().trainer.optimizer.fast, CompiledStep)
         each.partial_fit(["ab", "ba", "b"], ["x", "y", "x"])
     np.testing.assert_array_equal(other.predict_proba(["ab", "c"]), clf.predict_proba(["ab", "c"]))

@@ -506,7 +506,7 @@ def test_ctrl_c_saves_what_whole_epochs_there_were(run, monkeypatch, whole_epoch
             raise KeyboardInterrupt
 
     write("data.csv", table())
-    monkeypatch.setattr("xlstm.backends.find_update", lambda *_: None)
+    monkeypatch.setattr("xlstm.backends.find_step", lambda *_: None)
     monkeypatch.setattr(optim.Optimizer, "step", step)
     done = run("train", "data.csv", *QUICK, "--batch-size", 16)
     assert done.code != 2

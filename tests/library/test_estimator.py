@@ -354,6 +354,25 @@ def test_bad_settings_are_named(name, value):
     assert not hasattr(clf, "classes_")
 
 
+@pytest.mark.parametrize("value", [("init", "foo"), ("kernels", "nonsense"), ("device", "tpu"), ("verbose", "yes")])
+def test_a_bad_setting_of_a_fitted_classifier_is_not_saved(value, tmp_path):
+    name, wrong = value
+    clf = make(max_iter=1).fit(TEXTS, [0, 1, 0])
+    clf.set_params(**{name: wrong})
+    for use in (lambda: clf.save(tmp_path / "model.xlstm"), lambda: clf.partial_fit(TEXTS, [0, 1, 0])):
+        with pytest.raises(ValueError, match=f"{name} must be .*got '{wrong}'"):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verbose", [0, 2, np.bool_(False), np.int64(1)])
+def test_verbose_may_be_a_number(verbose, capsys, tmp_path):
+    clf = make(max_iter=1, verbose=verbose).fit(TEXTS, [0, 1, 0])
+    assert capsys.readouterr().err.count("epoch") == bool(verbose)
+    clf.save(tmp_path / "model.xlstm")
+    assert xlstm.load(tmp_path / "model.xlstm").verbose == verbose
+
+
 def test_compiled_kernels_are_used_or_an_error():
     clf = make(kernels="compiled")
     if backends.find("lstm", backends.select("cpu"), "float32", "auto").kernels == "reference":

@@ -1,13 +1,15 @@
 """Optimisers against their formulas one number at a time, against PyTorch, and against closed forms."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xlstm import optim
+from xlstm import backends, optim
 from xlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at
 
 from ..conftest import Library
@@ -386,10 +388,56 @@ def test_a_faster_step_is_given_the_whole_of_it():
         seen.append((optimizer.updates, *arguments))
 
     buffer, before = parameters.copy(), gradients[0].copy()
-    optimizer = Optimizer(buffer, DECAYED, "adam", fast=fast)
+    optimizer = Optimizer(buffer, DECAYED, "adam")
+    assert optimizer.fast is None
+    optimizer.fast = fast
     optimizer.step(buffer, gradients[0], 0.1, 1e-3)
     optimizer.step(buffer, gradients[1], 0.2)
     assert [(entry[0], entry[3], entry[4]) for entry in seen] == [(1, 0.1, 1e-3), (2, 0.2, None)]
     assert seen[0][1] is buffer
     np.testing.assert_array_equal(buffer, parameters)
     np.testing.assert_array_equal(gradients[0], before)
+
+
+# ---------------------------------------------------------------- pickles, copies, devices
+
+COPIES = {
+    "copied": copy.deepcopy,
+    "pickled": lambda optimizer: pickle.loads(pickle.dumps(optimizer)),
+    "moved": lambda optimizer: optimizer.to(backends.select("cpu")),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_a_copy_goes_on_just_there_by_itself(how, solver, kernels):
+    backend = backends.select("cpu")
+    parameters, gradients = start("float64")
+    options = {"alpha": 0.1, "backend": backend, "kernels": kernels}
+    one = Optimizer(parameters, DECAYED.astype(float), solver, **options)
+    one.step(parameters, gradients[0].copy(), 0.1, 0.5)
+    others = parameters.copy()
+    other = COPIES[how](one)
+    assert (other.fast is None) == (one.fast is None) == (kernels == "reference")
+    for gradient in gradients[1:]:
+        one.step(parameters, gradient.copy(), 0.1, 0.5)
+        other.step(others, gradient.copy(), 0.1, 0.5)
+    np.testing.assert_array_equal(others, parameters)
+    assert other.updates == one.updates == len(gradients)
+    for mine, yours in zip(one.moments, other.moments, strict=True):
+        assert not np.shares_memory(mine, yours)
+    again = Optimizer(parameters, DECAYED.astype(float), solver, **options)
+    again.resume(one.updates, one.host_moments())
+    for optimizer, buffer in ((one, parameters), (again, others)):
+        optimizer.step(buffer, gradients[0].copy(), 0.1, 0.5)
+    np.testing.assert_array_equal(others, parameters)
+    np.testing.assert_array_equal(again.host_moments(), one.host_moments())
+
+
+def test_an_optimiser_without_a_backend_is_copied_too():
+    parameters, gradients = start("float64")
+    one = Optimizer(parameters, DECAYED.astype(float), "adam")
+    other, others = copy.deepcopy(one), parameters.copy()
+    for optimizer, buffer in ((one, parameters), (other, others)):
+        optimizer.step(buffer, gradients[0].copy(), 0.1)
+    np.testing.assert_array_equal(others, parameters)

@@ -73,7 +73,8 @@ def test_scores_answers_and_probabilities(classes):
     assert task.answers(outputs).tolist() == [classes[k] for k in best]
     e = np.exp(logits)
     np.testing.assert_allclose(task.details(outputs), e / e.sum(axis=1, keepdims=True), rtol=1e-12)
-    assert (task.score_names, task.higher_is_better, task.best([0.2, 0.7, 0.5])) == (("accuracy",), True, 0.7)
+    np.testing.assert_array_equal(task.decision(outputs), outputs[:, 0] if task.outputs == 1 else outputs)
+    assert (task.score_names, task.goodness({"accuracy": 0.2}), task.best([0.2, 0.7, 0.5])) == (("accuracy",), 0.2, 0.7)
 
 
 @pytest.mark.parametrize("classes", [TWO, THREE])
@@ -136,6 +137,7 @@ class Plain(Task):
     """A task that says nothing."""
 
     higher_is_better = False
+    score_names = ("error", "other")
 
 
 def test_rows_of_targets():
@@ -167,3 +169,4 @@ def test_plain_weights_details_and_the_best_score():
     outputs = np.ones((2, 3))
     assert task.details(outputs) is outputs
     assert task.best([0.5, 0.2, 0.7]) == 0.2
+    assert task.goodness({"error": 0.2, "other": 9.0}) > task.goodness({"error": 0.5, "other": 0.0})

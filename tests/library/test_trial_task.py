@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import xlstm
+from xlstm.estimators import state
 from xlstm.estimators.base import SequenceEstimator
-from xlstm.estimators.constraints import Choice
+from xlstm.estimators.constraints import OneOf
 from xlstm.namespace import array_namespace
 from xlstm.registry import ESTIMATORS, TASKS
 from xlstm.tasks import Task
@@ -87,7 +88,7 @@ class SequenceCounter(SequenceEstimator):
     """How many there are."""
 
     tasks = (Counts,)
-    constraints = {**SequenceEstimator.constraints, "link": Choice(("log", "none"))}  # noqa: RUF012
+    constraints = {**SequenceEstimator.constraints, "link": OneOf(("log", "none"))}  # noqa: RUF012
 
     def __init__(
         self,
@@ -121,10 +122,12 @@ class SequenceCounter(SequenceEstimator):
 def registered(monkeypatch):
     """As an application that brings its own would do once."""
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
-    for registry in (TASKS, ESTIMATORS):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     TASKS.register("counts")(Counts)
     ESTIMATORS.register("SequenceCounter")(SequenceCounter)
+    yield
+    TASKS.unregister("counts")
+    for name in ("SequenceCounter", "Louder"):
+        ESTIMATORS.unregister(name)
 
 
 def data(n: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
@@ -206,23 +209,52 @@ def test_it_is_saved_and_goes_on_just_there(tmp_path):
 def test_a_wrong_state_of_it_is_refused():
     X, y = data(20)
     counter = SequenceCounter(max_iter=1).fit(X, y)
-    header, arrays = counter.state()
+    header, arrays = state.of(counter)
     wrong = json.loads(json.dumps(header))
     wrong["task"]["base"] = "low"
     with pytest.raises(ValueError, match="the base must be a number"):
-        SequenceCounter.from_state(wrong, arrays)
+        state.restored(wrong, arrays)
+    header["kind"] = "SequenceClassifier"
     header["settings"] = {**xlstm.SequenceClassifier().get_params(), "hidden_size": 8}
     del header["settings"]["device"]
     with pytest.raises(ValueError, match="does not have the task 'counts'"):
-        xlstm.SequenceClassifier.from_state(header, arrays)
+        state.restored(header, arrays)
 
 
 def test_a_file_of_one_that_is_not_registered_is_of_a_newer_version(tmp_path):
     X, y = data(20)
     SequenceCounter(max_iter=1).fit(X, y).save(tmp_path / "counter.xlstm")
-    del ESTIMATORS._entries["SequenceCounter"]
+    ESTIMATORS.unregister("SequenceCounter")
     with pytest.raises(ValueError, match=r"the estimator 'SequenceCounter'.*\(it knows SequenceClassifier\).*newer"):
         xlstm.load(tmp_path / "counter.xlstm")
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "thing"), [(ESTIMATORS, "SequenceCounter", "SequenceCounter"), (TASKS, "counts", "Counts")]
+)
+def test_one_that_is_not_registered_is_not_saved(registry, name, thing, tmp_path):
+    X, y = data(20)
+    counter = SequenceCounter(max_iter=1).fit(X, y)
+    registry.unregister(name)
+    with pytest.raises(
+        ValueError, match=rf"{thing} is no registered {registry.what}.*register it under a name of its own"
+    ):
+        counter.save(tmp_path / "counter.xlstm")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"), [(ESTIMATORS, "SequenceCounter"), (ESTIMATORS, "SequenceClassifier"), (TASKS, "classes")]
+)
+def test_a_name_has_one_class(registry, name):
+    class Other:
+        pass
+
+    with pytest.raises(ValueError, match=f"the name '{name}' of Other is that of another {registry.what} already"):
+        registry.register(name)(Other)
+    assert registry.find(name) is not Other
+    with pytest.raises(LookupError, match=f"there is no {registry.what} 'other'; there are: .*{name}"):
+        registry.find("other")
 
 
 def test_what_could_not_be_loaded_is_not_saved(tmp_path):
@@ -238,6 +270,14 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     ESTIMATORS.register("Louder")(Louder)
     Louder(volume=4).fit(X, y).save(tmp_path / "louder.xlstm")
     assert xlstm.load(tmp_path / "louder.xlstm").volume == 4
+
+
+def test_a_setting_that_its_task_needs_is_missed_by_name():
+    class WithoutLink(SequenceEstimator):
+        tasks = (Counts,)
+
+    with pytest.raises(TypeError, match="WithoutLink lacks the setting 'link', which its task Counts goes by"):
+        WithoutLink(max_iter=1).fit(*data(20))
 
 
 def test_parts_streams_copies_and_warm_starts():

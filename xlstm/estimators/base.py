@@ -1,4 +1,4 @@
-"""What all sequence estimators share: settings in scikit-learn's manner, one road of training, moving, saving.
+"""What all sequence estimators share: one road of training, prediction, moving, saving. Their settings: `settings.py`.
 
 No mathematics here, and nothing of what y is: that is the task's. An estimator for another kind of answer is a subclass
 that names its tasks, registered under its name:
@@ -13,34 +13,31 @@ It works the same without scikit-learn, and imports it only when scikit-learn it
 from __future__ import annotations
 
 import copy
-import inspect
 import sys
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, cells, columns, encode, optim, sequences, train
+from .. import backends, checkpoint, columns, encode, optim, sequences, train
 from ..batch import size_for
 from ..fitted import Fitted
 from ..labels import mean_one, weights_of
 from ..model import Architecture, Model
-from ..readout import READOUTS
 from ..seeds import own_generator
 from ..sequences import HostArray
 from ..stream import Prepared, Stream
 from ..tasks import Task
-from .constraints import Choice, Constraint, Flag, FloatType, Integer, Number
+from .settings import Configured
 
 Self = TypeVar("Self", bound="SequenceEstimator")
 
-OPTIMIZER_SETTINGS = ("alpha", "momentum", "beta_1", "beta_2", "epsilon")
 OF_THE_DATA = ("input_size", "tokens", "outputs")
-"""What of an architecture no setting says, ..."""
+"""The parts of an architecture that follow from the data: no setting asks for them."""
 OF_THE_START = ("init",)
-"""... and what is of no effect on a model that has been trained."""
+"""The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
 
-class SequenceEstimator:
+class SequenceEstimator(Configured):
     """The base of the estimators. For the parameters and attributes see `SequenceClassifier`, which has them all.
 
     Attributes
@@ -49,10 +46,6 @@ class SequenceEstimator:
         The name by which files know it: see `xlstm.registry`.
     tasks : tuple of Task classes
         The kinds of answers that it gives; the first is learned unless a subclass says otherwise.
-    constraints : dict of str to Constraint
-        What each setting may be. The settings that are not in it are checked where they are used.
-    settings_before : dict of str to value
-        Of each setting that came after the first version, what a file without it stands for.
     progress : callable or None
         Called after each epoch with its number, the number of epochs and the history, in place of the lines that
         `verbose` writes. No parameter: copies by scikit-learn and files have none.
@@ -60,145 +53,9 @@ class SequenceEstimator:
 
     kind: ClassVar[str] = ""
     tasks: ClassVar[tuple[type[Task], ...]] = ()
-    settings_before: ClassVar[dict[str, Any]] = {"readout": "final"}
     progress: train.Progress | None = None
 
-    constraints: ClassVar[dict[str, Constraint]] = {
-        "cell": Choice(cells.CELLS),
-        "hidden_size": Integer(1),
-        "num_layers": Integer(1),
-        "bidirectional": Flag(),
-        "dropout": Number(0, 1, "[)"),
-        "token_dropout": Number(0, 1, "[)"),
-        "embedding_size": Integer(1, besides=(None,)),
-        "encoding": Choice(sequences.ENCODINGS),
-        "fold_case": Flag(),
-        "standardize": Flag(),
-        "solver": Choice(optim.SOLVERS),
-        "alpha": Number(0, np.inf, "[)"),
-        "learning_rate_init": Number(0, np.inf, "()"),
-        "learning_rate": Choice(optim.SCHEDULES, hint=" The number is learning_rate_init."),
-        "warmup": Integer(0),
-        "momentum": Number(0, 1, "[)"),
-        "beta_1": Number(0, 1, "[)"),
-        "beta_2": Number(0, 1, "[)"),
-        "epsilon": Number(0, np.inf, "()"),
-        "batch_size": Integer(1, besides=("auto",), below=np.inf),
-        "max_iter": Integer(1, besides=(None,)),
-        "max_grad_norm": Number(0, np.inf, "(]", besides=(None,)),
-        "early_stopping": Flag(),
-        "validation_fraction": Number(0, 1, "()"),
-        "n_iter_no_change": Integer(1),
-        "tol": Number(0, np.inf, "[)"),
-        "warm_start": Flag(),
-        "dtype": FloatType(),
-        "readout": Choice([name for name, readout in READOUTS.items() if not readout.each_step]),
-    }
-
-    def __init__(
-        self,
-        cell: str = "lstm",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        token_dropout: float = 0.0,
-        embedding_size: int | None = None,
-        encoding: str = "auto",
-        fold_case: bool = True,
-        standardize: bool = True,
-        init: str = "orthogonal",
-        solver: str = "adam",
-        alpha: float = 0.0,
-        learning_rate_init: float = 0.002,
-        learning_rate: str = "constant",
-        warmup: int = 0,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        max_iter: int | None = None,
-        max_grad_norm: float | None = 1.0,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        device: str | None = None,
-        kernels: str = "auto",
-        random_state: Any = None,
-        verbose: bool = False,
-        readout: str = "final",
-    ) -> None:
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bidirectional = bidirectional
-        self.dropout = dropout
-        self.token_dropout = token_dropout
-        self.embedding_size = embedding_size
-        self.encoding = encoding
-        self.fold_case = fold_case
-        self.standardize = standardize
-        self.init = init
-        self.solver = solver
-        self.alpha = alpha
-        self.learning_rate_init = learning_rate_init
-        self.learning_rate = learning_rate
-        self.warmup = warmup
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.max_grad_norm = max_grad_norm
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.dtype = dtype
-        self.device = device
-        self.kernels = kernels
-        self.random_state = random_state
-        self.verbose = verbose
-        self.readout = readout
-
     # ------------------------------------------------------------ scikit-learn's manners
-
-    @classmethod
-    def _parameter_names(cls) -> list[str]:
-        return list(inspect.signature(cls).parameters)
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's parameters and their values. `deep` is of no effect: none of them is an estimator."""
-        return {name: getattr(self, name) for name in self._parameter_names()}
-
-    def set_params(self: Self, **values: Any) -> Self:
-        """Set some of the constructor's parameters.
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter; none is then changed.
-        """
-        known = self._parameter_names()
-        for name in values:
-            if name not in known:
-                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
-        for name, value in values.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
-        changed = (
-            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
-        )
-        return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags
@@ -215,28 +72,27 @@ class SequenceEstimator:
     # ------------------------------------------------------------ settings
 
     def check_parameters(self) -> None:
-        """Raise where a setting is out of its range: all but those that are checked where they are used.
+        """Raise where a setting is out of its range, or where a task needs a setting that the estimator does not have.
 
         Raises
         ------
         ValueError
             With the name of the setting, what was expected and what was given.
+        TypeError
+            If the class lacks a setting of its task's.
         """
-        for name, constraint in self.constraints.items():
-            constraint.check(name, getattr(self, name))
-
-    def optimizer_numbers(self) -> dict[str, float]:
-        """The settings that the optimiser goes by, apart from the learning rate."""
-        return {name: self._plain(name) for name in OPTIMIZER_SETTINGS}
-
-    def _plain(self, name: str) -> Any:
-        """A setting, checked before, as Python's own value where a constraint says what it is."""
-        value = getattr(self, name)
-        return self.constraints[name].plain(value) if name in self.constraints else value
+        for task in self.tasks:
+            for name in task.settings:
+                if not hasattr(self, name):
+                    raise TypeError(
+                        f"{type(self).__name__} lacks the setting {name!r}, which its task {task.__name__} goes by: "
+                        "give its constructor a parameter of that name."
+                    )
+        super().check_parameters()
 
     def _training_settings(self, rows: int, whole: bool) -> train.Settings:
         """How to train on so many rows: the whole data, or one epoch of a part of it."""
-        plain = self._plain
+        plain = self.plain_setting
         batch_size = size_for(rows, plain("batch_size"))
         epochs = plain("max_iter") or train.epochs_for(rows, batch_size)
         return train.Settings(
@@ -255,7 +111,7 @@ class SequenceEstimator:
     def _architecture(self, encoder: encode.Encoder, task: Task) -> Architecture:
         """What the settings ask for, for such data. A setting with the name of a part of an architecture is it."""
         tokens = isinstance(encoder, encode.TokenEncoder)
-        chosen = {name: self._plain(name) for name in Architecture._fields if hasattr(self, name)}
+        chosen = {name: self.plain_setting(name) for name in Architecture._fields if hasattr(self, name)}
         if not tokens:
             chosen["embedding_size"] = None
         return Architecture(input_size=encoder.size, tokens=tokens, outputs=task.outputs, **chosen)
@@ -369,7 +225,7 @@ class SequenceEstimator:
             fitted.trainer.history = train.History()
         progress = self.progress or (train.print_progress if self.verbose else None)
         fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
-        self._take_over(fitted)
+        self.take_over(fitted)
         return self
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
@@ -381,25 +237,33 @@ class SequenceEstimator:
     ) -> Fitted:
         """A new model for such data, of which `rows` train it."""
         architecture = self._architecture(encoder, task)
-        flops = architecture.flops_per_step(size_for(rows, self._plain("batch_size")))
+        flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
         model = Model(architecture, backends.select(self.device, "auto", flops), self.kernels, rng)
-        trainer = train.Trainer(model, task, self._optimizer(model), rng)
+        trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         width = data.columns if isinstance(data, sequences.Series) else None
         return Fitted(trainer, encoder, width, columns.names_of(X), type(self).__name__)
 
-    def _optimizer(self, model: Model) -> optim.Optimizer:
-        return train.optimizer_for(model, self.solver, **self.optimizer_numbers())
+    def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
+        """A new optimiser of a model's parameters, which goes by the settings."""
+        return optim.Optimizer(
+            model.parameters.flat,
+            model.decayed(),
+            solver,
+            backend=model.backend,
+            kernels=model.requested_kernels,
+            **self.optimizer_numbers(),
+        )
 
     def _follow_settings(self, fitted: Fitted) -> None:
         """The optimiser goes by the settings of today, which may be others than when it was made."""
         optimizer = fitted.trainer.optimizer
         if optimizer.solver != self.solver:
-            fitted.trainer.optimizer = self._optimizer(fitted.model)
+            fitted.trainer.optimizer = self.optimizer_for(fitted.model, self.solver)
             return
         for name, value in self.optimizer_numbers().items():
             setattr(optimizer, name, value)
 
-    def _take_over(self, fitted: Fitted) -> None:
+    def take_over(self, fitted: Fitted) -> None:
         """Make this the estimator's state, all of it at once."""
         self._fitted = fitted
         history, model, task = fitted.trainer.history, fitted.model, fitted.task
@@ -415,7 +279,7 @@ class SequenceEstimator:
                 delattr(self, name)
         if history.validation_loss:
             self.validation_loss_curve_ = list(history.validation_loss)
-            self.validation_scores_ = list(history.validation_scores[task.score_names[0]])
+            self.validation_scores_ = list(history.validation_scores[task.first_score])
             self.best_validation_score_ = task.best(self.validation_scores_)
         if fitted.feature_names is not None:
             self.feature_names_in_ = fitted.feature_names
@@ -473,7 +337,7 @@ class SequenceEstimator:
         backend = backends.select(device, "auto", fitted.model.architecture.flops_per_step())
         other = copy.copy(self)
         other.device = backend.device
-        other._take_over(fitted.to(backend))
+        other.take_over(fitted.to(backend))
         return other
 
     def stream(self) -> Stream:
@@ -503,28 +367,4 @@ class SequenceEstimator:
         OSError
             If it cannot be written. The older file is then untouched.
         """
-        from .. import checkpoint
-
         checkpoint.save(self, path)
-
-    def state(self) -> tuple[dict[str, Any], list[HostArray]]:
-        """What a file keeps of the fitted estimator: the header, as JSON has it, and the arrays."""
-        from . import state
-
-        return state.of(self)
-
-    @classmethod
-    def from_state(cls: type[Self], header: dict[str, Any], arrays: list[HostArray], device: str | None = None) -> Self:
-        """The estimator of a file, on a device: the contrary of `state`.
-
-        Raises
-        ------
-        xlstm.checkpoint.NotUnderstood
-            If they are not such a state, a ValueError: what is wrong.
-        """
-        from . import state
-
-        estimator: Self
-        estimator, fitted = state.restored(cls, header, arrays, device)
-        estimator._take_over(fitted)
-        return estimator

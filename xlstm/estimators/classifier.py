@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from .base import SequenceEstimator
 
 
 @ESTIMATORS.register("SequenceClassifier")
+@dataclass(eq=False, repr=False)
 class SequenceClassifier(SequenceEstimator):
-    """A recurrent network that reads a sequence and answers once, after its last valid step.
+    """A recurrent network that reads a whole sequence and answers once: which of K classes it is.
 
     Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
     may differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
@@ -29,7 +31,7 @@ class SequenceClassifier(SequenceEstimator):
     num_layers : int
         Stacked layers.
     bidirectional : bool
-        Read each sequence in both directions; the head then sees the final state of each.
+        Read each sequence in both directions; the readout then sees what each of them gives, side by side.
     dropout : float
         Fraction set to zero in training, between two layers and before the head.
     token_dropout : float
@@ -49,11 +51,11 @@ class SequenceClassifier(SequenceEstimator):
         See `xlstm.optim.Optimizer`, also for `alpha` (penalty on squared weights), `momentum`, `beta_1`, `beta_2` and
         `epsilon`.
     learning_rate_init : float
-        The highest learning rate.
+        The highest learning rate: that after the warm-up.
     learning_rate : {"constant", "cosine"}
-        How it goes on.
+        Whether the learning rate stays there, or falls to 0 along half a cosine.
     warmup : int
-        Number of updates over which the learning rate rises linearly to it.
+        Number of updates over which the learning rate rises linearly.
     batch_size : int or "auto"
         "auto" is a 128th of the rows, from 32 to 256.
     max_iter : int or None
@@ -115,81 +117,7 @@ class SequenceClassifier(SequenceEstimator):
     _estimator_type = "classifier"
     tasks = (Classes,)
 
-    def __init__(
-        self,
-        cell: str = "lstm",
-        hidden_size: int = 64,
-        num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        token_dropout: float = 0.0,
-        embedding_size: int | None = None,
-        encoding: str = "auto",
-        fold_case: bool = True,
-        standardize: bool = True,
-        init: str = "orthogonal",
-        solver: str = "adam",
-        alpha: float = 0.0,
-        learning_rate_init: float = 0.002,
-        learning_rate: str = "constant",
-        warmup: int = 0,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        max_iter: int | None = None,
-        max_grad_norm: float | None = 1.0,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        dtype: str = "float32",
-        device: str | None = None,
-        kernels: str = "auto",
-        random_state: Any = None,
-        verbose: bool = False,
-        readout: str = "final",
-    ) -> None:
-        super().__init__(
-            cell=cell,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            token_dropout=token_dropout,
-            embedding_size=embedding_size,
-            encoding=encoding,
-            fold_case=fold_case,
-            standardize=standardize,
-            init=init,
-            solver=solver,
-            alpha=alpha,
-            learning_rate_init=learning_rate_init,
-            learning_rate=learning_rate,
-            warmup=warmup,
-            momentum=momentum,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            max_grad_norm=max_grad_norm,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            tol=tol,
-            warm_start=warm_start,
-            dtype=dtype,
-            device=device,
-            kernels=kernels,
-            random_state=random_state,
-            verbose=verbose,
-            readout=readout,
-        )
-        self.class_weight = class_weight
+    class_weight: Any = None
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags
@@ -227,14 +155,17 @@ class SequenceClassifier(SequenceEstimator):
             raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
         return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
-    def _take_over(self, fitted: Any) -> None:
-        super()._take_over(fitted)
+    def take_over(self, fitted: Any) -> None:
+        """See the base."""
+        super().take_over(fitted)
         self.classes_ = fitted.task.classes
 
     def decision_function(self, X: Any) -> HostArray:
         """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
-        logits = self.fitted_state().outputs(X, self.encoding)
-        return logits[:, 0] if logits.shape[1] == 1 else logits
+        fitted = self.fitted_state()
+        task: Any = fitted.task
+        decision: HostArray = task.decision(fitted.outputs(X, self.encoding))
+        return decision
 
     def predict_proba(self, X: Any) -> HostArray:
         """The probability of each class, (n, K), in the order of `classes_`."""

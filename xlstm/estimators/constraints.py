@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import is_device
+
 
 class Constraint:
     """What one setting may be."""
@@ -21,8 +23,8 @@ class Constraint:
         return value
 
 
-class Choice(Constraint):
-    """One of some names, as they are when it is asked; `hint` is said after the error."""
+class OneOf(Constraint):
+    """One of some names, read at each check: a registry of them may have grown. `hint` is said after the error."""
 
     def __init__(self, options: Collection[str], hint: str = "") -> None:
         self.options, self.hint = options, hint
@@ -35,10 +37,23 @@ class Choice(Constraint):
         return str(value)
 
 
-class Flag(Constraint):
-    """True or False."""
+class Device(Constraint):
+    """A device by its name, whether this machine has it or not; None leaves it to the environment."""
 
     def check(self, name: str, value: Any) -> None:
+        if value is not None and not is_device(value):
+            raise ValueError(f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {value!r}.")
+
+
+class Flag(Constraint):
+    """True or False; where `levels`, also an integer of 0 or more, as for how much is to be written."""
+
+    def __init__(self, levels: bool = False) -> None:
+        self.levels = levels
+
+    def check(self, name: str, value: Any) -> None:
+        if self.levels and isinstance(value, (int, np.integer)) and value >= 0:
+            return
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"{name} must be True or False, got {value!r}.")
 

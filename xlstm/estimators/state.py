@@ -1,7 +1,7 @@
 """What a file keeps of a fitted estimator, and the estimator of such a state: the header of `checkpoint`, part by part.
 
 A state may hold anything: sizes are compared before anything of that size is made, and what does not fit together is a
-ValueError. Imported when something is saved or loaded.
+ValueError.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 
 from .. import backends, encode, optim, train
-from ..cells import CELLS
-from ..checkpoint import understanding
+from ..checkpoint import named, understanding
 from ..fitted import Fitted
 from ..model import Architecture, Model
-from ..readout import READOUTS
-from ..registry import ESTIMATORS, TASKS
+from ..registry import ESTIMATORS, TASKS, Registry
 from ..sequences import HostArray
 from ..tasks import Task
 from .base import SequenceEstimator
 
-PARTS = ("settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates", "solver",
-         "generator")  # fmt: skip
+PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
+         "solver", "generator")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
@@ -37,15 +35,17 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
     """Its header, without what describes the arrays, and the arrays: parameters, then moments."""
     fitted = estimator.fitted_state()
     estimator.check_parameters()  # what cannot be loaded is not saved
-    kind = ESTIMATORS.find(estimator.kind)
+    kind = _registered(ESTIMATORS, estimator)
+    _registered(TASKS, fitted.task)
     if estimator.get_params().keys() != kind().get_params().keys():
         raise ValueError(
             f"{type(estimator).__name__} has other settings than {estimator.kind}, as which it would be saved: "
             "register it under a name of its own (xlstm.registry.ESTIMATORS)."
         )
     trainer, model = fitted.trainer, fitted.model
-    arrays = [model.read(), *(model.backend.to_host(moment) for moment in trainer.optimizer.moments)]
+    arrays = [model.read(), *trainer.optimizer.host_moments()]
     header = {
+        "kind": estimator.kind,
         "settings": _plain_settings(estimator),
         "architecture": model.architecture._asdict(),
         "encoder": fitted.encoder.state(),
@@ -58,6 +58,18 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "generator": dict(trainer.rng.bit_generator.state),
     }
     return header, arrays
+
+
+def _registered(registry: Registry, thing: SequenceEstimator | Task) -> Any:
+    """The class that its file will name."""
+    try:
+        return registry.find(thing.kind)
+    except LookupError:
+        name = type(thing).__name__
+        raise ValueError(
+            f"{name} is no registered {registry.what}, so no file can name it: register it under a name of its own "
+            f"(xlstm.registry.{registry.what.upper()}S.register)."
+        ) from None
 
 
 def _plain_settings(estimator: SequenceEstimator) -> dict[str, Any]:
@@ -86,21 +98,27 @@ def _plain(value: Any) -> Any:
 # ---------------------------------------------------------------- from a file
 
 
-def restored(
-    kind: type[SequenceEstimator], header: dict[str, Any], arrays: list[HostArray], device: str | None
-) -> tuple[Any, Fitted]:
-    """An estimator of the file's settings, and what training had made, on `device`."""
+def restored(header: dict[str, Any], arrays: list[HostArray], device: str | None = None) -> Any:
+    """The estimator of such a header and arrays, on a device: the contrary of `of`.
+
+    Raises
+    ------
+    xlstm.checkpoint.NotUnderstood
+        If they are not what `of` gives, a ValueError: what is wrong.
+    """
     with understanding():
+        kind: type[SequenceEstimator] = named(ESTIMATORS, header.get("kind"))
         _same_names(header, PARTS, "part")
         estimator = kind(**_settings(kind, header["settings"]))
         estimator.check_parameters()
-        architecture = _architecture(header["architecture"])
+        architecture = _architecture(kind, header["architecture"])
         flops = architecture.flops_per_step()
     backend = backends.select(device, "auto", flops)
     with understanding():
         fitted = _fitted(header, arrays, estimator, architecture, backend)
     estimator.device = device
-    return estimator, fitted
+    estimator.take_over(fitted)
+    return estimator
 
 
 def _same_names(found: Any, known: Collection[str], what: str, before: Mapping[str, Any] | None = None) -> None:
@@ -128,7 +146,7 @@ def _settings(kind: type[SequenceEstimator], found: Any) -> dict[str, Any]:
     return settings
 
 
-def _architecture(found: Any) -> Architecture:
+def _architecture(estimator: type[SequenceEstimator], found: Any) -> Architecture:
     _same_names(found, Architecture._fields, "part of the architecture", Architecture._field_defaults)
     architecture = Architecture(**{**Architecture._field_defaults, **found})
     expected = {"cell": str, "input_size": int, "tokens": bool, "hidden_size": int, "num_layers": int,
@@ -141,10 +159,9 @@ def _architecture(found: Any) -> Architecture:
     for name, default in Architecture._field_defaults.items():
         if name not in expected and type(getattr(architecture, name)) is not type(default):
             raise ValueError(f"{name} is {getattr(architecture, name)!r}")
-    if architecture.cell not in CELLS:
-        raise ValueError(f"it has the cell {architecture.cell!r}; this version knows {', '.join(CELLS)}")
-    if architecture.readout not in READOUTS:
-        raise ValueError(f"it has the readout {architecture.readout!r}; this version knows {', '.join(READOUTS)}")
+    for name, constraint in estimator.constraints.items():
+        if name in Architecture._fields:
+            constraint.check(name, getattr(architecture, name))
     return architecture
 
 
@@ -175,13 +192,11 @@ def _fitted(
     rng = np.random.default_rng(0)
     rng.bit_generator.state = header["generator"]
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
-    kernels = "reference" if estimator.kernels == "reference" else "auto"
+    kernels = backends.portable(estimator.kernels)
     model = Model(architecture, backend, kernels, None)
     model.write(arrays[0])
-    optimizer = train.optimizer_for(model, header["solver"], **estimator.optimizer_numbers())
-    with backend.current():
-        optimizer.moments = [backend.from_host(array) for array in arrays[1:]]
-    optimizer.updates = _count(header["updates"])
+    optimizer = estimator.optimizer_for(model, header["solver"])
+    optimizer.resume(_count(header["updates"]), arrays[1:])
     trainer = train.Trainer(model, task, optimizer, rng)
     trainer.history = history
     names = header["feature_names"]
@@ -197,7 +212,7 @@ def _fitted(
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
-    kind: type[Task] = TASKS.find(found["kind"])
+    kind: type[Task] = named(TASKS, found["kind"])
     if not issubclass(kind, estimator.tasks):
         raise ValueError(f"a {type(estimator).__name__} does not have the task {found['kind']!r}")
     task = kind.from_state({name: value for name, value in found.items() if name != "kind"})

@@ -1,4 +1,4 @@
-"""One of K classes. Two classes have one output, the logit of the second; more have a softmax."""
+"""One of some classes. What two classes are computed with, `Binary`, and what more are, `MultiClass`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,51 @@ from ..sequences import HostArray
 from .task import Task
 
 
+class Binary:
+    """Two classes: one output, the logit of the second."""
+
+    outputs = 1
+
+    def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
+        return losses.logistic_cross_entropy(outputs, targets, weights)
+
+    def predicted(self, outputs: Array) -> Array:
+        """The number of the most probable class of each row, (N,)."""
+        xp = array_namespace(outputs)
+        return xp.astype(outputs[:, 0] > 0, xp.int64)
+
+    def probabilities(self, outputs: Array) -> Array:
+        """The probability of each class, (N, 2)."""
+        xp = array_namespace(outputs)
+        return losses.softmax(xp.concat([xp.zeros_like(outputs), outputs], axis=1))
+
+    def decision(self, outputs: Array) -> Array:
+        """(N,), above 0 where the second class is more probable."""
+        return outputs[:, 0]
+
+
+class MultiClass:
+    """More classes: an output for each, and a softmax."""
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
+
+    def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
+        return losses.softmax_cross_entropy(outputs, targets, weights)
+
+    def predicted(self, outputs: Array) -> Array:
+        """The number of the most probable class of each row, (N,)."""
+        return array_namespace(outputs).argmax(outputs, axis=1)
+
+    def probabilities(self, outputs: Array) -> Array:
+        """The probability of each class, (N, K)."""
+        return losses.softmax(outputs)
+
+    def decision(self, outputs: Array) -> Array:
+        """(N, K), the highest where the class is most probable."""
+        return outputs
+
+
 @TASKS.register("classes")
 class Classes(Task):
     """Targets are the numbers of the rows' classes, (n,) integers from 0 on; answers are the labels themselves.
@@ -24,6 +69,11 @@ class Classes(Task):
     ----------
     classes : (C,)
         The labels, sorted.
+
+    Attributes
+    ----------
+    form : Binary or MultiClass
+        What is made of the model's outputs.
     """
 
     score_names = ("accuracy",)
@@ -31,6 +81,7 @@ class Classes(Task):
 
     def __init__(self, classes: HostArray) -> None:
         self.classes = classes
+        self.form = Binary() if len(classes) == 2 else MultiClass(len(classes))
         self.class_weight: Any = None
 
     @classmethod
@@ -63,36 +114,34 @@ class Classes(Task):
 
     @property
     def outputs(self) -> int:
-        return 1 if len(self.classes) == 2 else len(self.classes)
+        return self.form.outputs
 
     def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
-        if self.outputs == 1:
-            return losses.logistic_cross_entropy(outputs, targets, weights)
-        return losses.softmax_cross_entropy(outputs, targets, weights)
-
-    def predicted(self, outputs: Array) -> Array:
-        """The number of the most probable class of each row, (N,)."""
-        xp = array_namespace(outputs)
-        return xp.astype(outputs[:, 0] > 0, xp.int64) if self.outputs == 1 else xp.argmax(outputs, axis=1)
+        return self.form.loss(outputs, targets, weights)
 
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         xp = array_namespace(outputs)
-        return (xp.sum(xp.astype(self.predicted(outputs) == targets, outputs.dtype)),)
+        return (xp.sum(xp.astype(self.form.predicted(outputs) == targets, outputs.dtype)),)
 
     def scores(self, sums: list[float], rows: int) -> dict[str, float]:
         return {"accuracy": sums[0] / rows}
 
     def score(self, outputs: HostArray, targets: HostArray, weights: HostArray) -> float:
-        return float(np.average(self.predicted(outputs) == targets, weights=weights))
+        return float(np.average(self.form.predicted(outputs) == targets, weights=weights))
 
     def answers(self, outputs: HostArray) -> HostArray:
-        labels: HostArray = self.classes[self.predicted(outputs)]
+        labels: HostArray = self.classes[self.form.predicted(outputs)]
         return labels
 
     def details(self, outputs: HostArray) -> HostArray:
         """The probability of each class, (n, C)."""
-        p: HostArray = losses.probabilities(outputs)
+        p: HostArray = self.form.probabilities(outputs)
         return p
+
+    def decision(self, outputs: HostArray) -> HostArray:
+        """The logits (n, C), or for two classes (n,), above 0 where the second class is more probable."""
+        logits: HostArray = self.form.decision(outputs)
+        return logits
 
     def random_targets(self, n: int, rng: np.random.Generator) -> HostArray:
         return rng.integers(0, len(self.classes), n)

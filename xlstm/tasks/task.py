@@ -161,6 +161,16 @@ class Task:
         for name in self.settings:
             setattr(self, name, getattr(estimator, name))
 
+    @property
+    def first_score(self) -> str:
+        """The name of the score that early stopping goes by."""
+        return self.score_names[0]
+
+    def goodness(self, scores: Mapping[str, float]) -> float:
+        """How good an epoch with these scores is, by the first of them: the higher the better."""
+        score = scores[self.first_score]
+        return score if self.higher_is_better else -score
+
     def best(self, scores: list[float]) -> float:
         """The best of some first scores."""
-        return max(scores) if self.higher_is_better else min(scores)
+        return max(scores, key=lambda score: self.goodness({self.first_score: score}))
