@@ -13,8 +13,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from .. import backends, cells, optim, sequences
+from ..checks import INITS
 from ..readout import READOUTS
-from ..stack import INITS
 from .constraints import Constraint, Device, Flag, FloatType, Integer, Number, OneOf
 
 Self = TypeVar("Self", bound="Configured")
