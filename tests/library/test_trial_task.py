@@ -5,6 +5,7 @@ an estimator of a few lines. What works for it works for every other: training, 
 import copy
 import json
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import xlstm
 from xlstm.estimators import state
 from xlstm.estimators.base import SequenceEstimator
 from xlstm.estimators.constraints import OneOf
+from xlstm.estimators.settings import Configured
 from xlstm.namespace import array_namespace
 from xlstm.registry import ESTIMATORS, TASKS
 from xlstm.tasks import Task
@@ -126,7 +128,7 @@ def registered(monkeypatch):
     ESTIMATORS.register("SequenceCounter")(SequenceCounter)
     yield
     TASKS.unregister("counts")
-    for name in ("SequenceCounter", "Louder"):
+    for name in ("SequenceCounter", "Louder", "Briefer"):
         ESTIMATORS.unregister(name)
 
 
@@ -270,6 +272,27 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path):
     ESTIMATORS.register("Louder")(Louder)
     Louder(volume=4).fit(X, y).save(tmp_path / "louder.xlstm")
     assert xlstm.load(tmp_path / "louder.xlstm").volume == 4
+
+
+def test_an_estimator_with_one_more_setting_is_two_lines(tmp_path):
+    @ESTIMATORS.register("Briefer")
+    @dataclass(eq=False, repr=False)
+    class Briefer(SequenceEstimator):
+        tasks = (Counts,)
+        max_iter: int | None = 3
+        link: str = "log"
+
+    assert list(Briefer().get_params()) == [*Configured().get_params(), "link"]
+    assert (Briefer().max_iter, Briefer(max_iter=1, cell="rnn").get_params()["max_iter"]) == (3, 1)
+    assert repr(Briefer(link="none", max_iter=3)) == "Briefer(link='none')"
+    assert Briefer() != Briefer()  # as estimators are compared, not as data
+    X, y = data(20)
+    counter = Briefer(link="none", random_state=0).fit(X, y)
+    assert counter.n_iter_ == 3
+    counter.save(tmp_path / "counter.xlstm")
+    again = xlstm.load(tmp_path / "counter.xlstm", "cpu")
+    assert (type(again), again.link) == (Briefer, "none")
+    np.testing.assert_array_equal(again.predict(X), counter.predict(X))
 
 
 def test_a_setting_that_its_task_needs_is_missed_by_name():

@@ -62,8 +62,6 @@ class SequenceClassifier(SequenceEstimator):
         Epochs. None stands for a budget of updates: as many epochs as make 1000 of them, from 20 to 400.
     max_grad_norm : float or None
         The norm of all gradients together is clipped to it; None never clips.
-    class_weight : dict, "balanced" or None
-        A weight for each class; "balanced" makes them inverse to their frequency.
     early_stopping : bool
         Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has
         not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
@@ -82,6 +80,8 @@ class SequenceClassifier(SequenceEstimator):
     readout : {"final", "mean", "max", "attention"}
         What the head sees of a sequence: the state after its last valid step, or the mean, the largest value or an
         attention over the outputs of all valid steps: see `xlstm.readout`.
+    class_weight : dict, "balanced" or None
+        A weight for each class; "balanced" makes them inverse to their frequency.
 
     Attributes
     ----------
