@@ -152,7 +152,7 @@ class RecurrentLayer:
         other: Self = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.dtype, other.dropout = dtype_name(dtype), dropout
-        other.requested_kernels = "reference" if self.requested_kernels == "reference" else "auto"
+        other.requested_kernels = backends.portable(self.requested_kernels)
         other._generator = generator(None)
         other._place(self.backend, params.zeros(self.sizes.shapes(), np.zeros(0, other.dtype)).flat)
         return other
