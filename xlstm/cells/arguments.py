@@ -31,8 +31,8 @@ def check_input(
     initial: tuple[Array | None, ...],
 ) -> Order:
     """Check one forward call's arguments; return the order of its rows."""
-    missing = [name for name in cell.parameter_names if name not in params]
-    if missing:
+    if not params.keys() >= cell.parameter_names:
+        missing = [name for name in cell.parameter_names if name not in params]
         raise ValueError(f"params must hold {_listed(cell.parameter_names)}; missing: {', '.join(missing)}.")
     weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
     gates = len(cell.gates)

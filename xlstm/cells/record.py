@@ -103,15 +103,18 @@ class Cell:
         self.biases_in_one = len(gates) if biases_in_one is None else biases_in_one
         self.own_gradients = own_gradients
         self._start_bias, self._more_parameters, self._state_sizes = start_bias, more_parameters, state_sizes
-        self.parameter_names = tuple(self.shapes(1, 1))
+        self._shapes: dict[tuple[int, int], Shapes] = {}
+        self.parameter_names = dict.fromkeys(self.shapes(1, 1)).keys()
         """The names of the parameters of one layer in one direction, in the order they stand."""
         self._forward, self._backward = forward or walk.forward, backward or walk.backward
 
     def shapes(self, D: int, H: int) -> Shapes:
         """The parameters of one layer in one direction, for D features and H hidden units, in the order they stand."""
-        G = len(self.gates) * H
-        shapes: Shapes = {"weight_ih": (G, D), "weight_hh": (G, self.output_size(H)), "bias": (G,)}
-        return shapes | self._more_parameters(H) if self._more_parameters else shapes
+        if (D, H) not in self._shapes:  # every call asks
+            G = len(self.gates) * H
+            shapes: Shapes = {"weight_ih": (G, D), "weight_hh": (G, self.output_size(H)), "bias": (G,)}
+            self._shapes[D, H] = shapes | self._more_parameters(H) if self._more_parameters else shapes
+        return self._shapes[D, H]
 
     def state_sizes(self, H: int) -> tuple[int, ...]:
         """The width of each state of H hidden units."""

@@ -101,28 +101,32 @@ def forward(
         initial_steps(xp, order, values, width, weight_hh)  # (T + 1, N, ·)
         for values, width in zip(initial, cell.state_sizes(H), strict=True)
     ]
-    current = tuple(steps[0, :, :] for steps in states)  # each (N, H)
+    current = tuple([steps[0, :, :] for steps in states])  # each (N, ·)
     weight_hh_t = transposed(xp, weight_hh, order.steps)  # (H, G)
     own_params = {**params, "weight_hh_t": weight_hh_t}
     fed_t = weight_hh_t if weight_hh.shape[0] == G_h else weight_hh_t[:, :G_h]  # (H, G_h)
+    step, all_fed, running = cell.step, fed_t is weight_hh_t, order.rows
     ended: list[tuple[Array, ...]] = []
     for t, n in enumerate(order.active):
-        if n < current[0].shape[0]:  # rows n and later have ended: their state is final
-            ended.append(tuple(values[n:, :] for values in current))
-            current = tuple(values[:n, :] for values in current)
+        if n < running:  # rows n and later have ended: their state is final
+            ended.append(tuple([values[n:, :] for values in current]))
+            current = tuple([values[:n, :] for values in current])
+            running = n
         z_t: Any = z[t, :n, :]  # (n, G)
-        if z_h is None:
-            fed = z_t if fed_t is weight_hh_t else z_t[:, :G_h]
-            fed += current[0] @ fed_t
-        else:
-            z_h[t, :n, :] = current[0] @ fed_t
+        fed = current[0] @ fed_t  # (n, G_h)
+        if z_h is not None:
+            z_h[t, :n, :] = fed
             z_t = (z_t, z_h[t, :n, :])
-        current = cell.step(xp, own_params, z_t, current)
-        for steps, values in zip(states, current, strict=True):
-            steps[t + 1, :n, :] = values
+        elif all_fed:
+            z_t += fed
+        else:
+            z_t[:, :G_h] += fed
+        current = step(xp, own_params, z_t, current)
+        for k, values in enumerate(current):
+            states[k][t + 1, :n, :] = values
     ended.append(current)
     # concat copies: what is handed out is the caller's, and the tape stays as it is.
-    final = tuple(order.unsort(xp.concat(parts[::-1], axis=0)) for parts in zip(*ended, strict=True))  # each (N, H)
+    final = tuple([order.unsort(xp.concat(parts[::-1], axis=0)) for parts in zip(*ended, strict=True)])  # each (N, ·)
     all_h = order.batch_major(states[0][1:, :, :], reverse, out, column) if outputs else None  # (N, T, H)
     tape = Tape(cell, order, reverse, saved_input, z, z_h, states) if keep else None
     return all_h, cell.join(final), tape
@@ -204,21 +208,25 @@ def backward(
     fed = weight_hh if weight_hh.shape[0] == G_h else weight_hh[:G_h, :]  # (G_h, H)
     dz_h = dz[:, :, :G_h] if z_h is None else xp.zeros(z_h.shape, dtype=z.dtype, device=z.device)  # (T, N, G_h)
     d = [final[: order.active[-1], :] for final in finals]  # each (n, H)
+    step_backward, all_fed = cell.step_backward, z_h is None and fed is weight_hh
+    n, before = 0, []
     for t in reversed(range(order.steps)):
-        n = order.active[t]
+        same, n = n == order.active[t], order.active[t]
         if n > d[0].shape[0]:  # rows that ended with this step: their final state's gradient enters here
             d = [xp.concat([s, final[s.shape[0] : n, :]], axis=0) for s, final in zip(d, finals, strict=True)]
         if d_outputs is not None:
             d[0] = d[0] + d_outputs[t, :n, :]
-        z_t: Any = z[t, :n, :]
-        dz_t: Any = dz[t, :n, :]
+        here = (t, slice(n), slice(None))  # one index for all: [t, :n, :]
+        z_t: Any = z[here]
+        dz_t: Any = dz[here]
         if z_h is not None:
-            z_t, dz_t = (z_t, z_h[t, :n, :]), (dz_t, dz_h[t, :n, :])
-        before, after = tuple(s[t, :n, :] for s in states), tuple(s[t + 1, :n, :] for s in states)
-        past, *rest = cell.step_backward(xp, params, z_t, before, after, tuple(d), dz_t)
+            z_t, dz_t = (z_t, z_h[here]), (dz_t, dz_h[here])
+        after = before if same else [s[t + 1, :n, :] for s in states]
+        before = [s[here] for s in states]
+        d = list(step_backward(xp, params, z_t, before, after, d, dz_t))
         if t > 0 or state_gradient:
-            dh = dz_h[t, :n, :] @ fed  # (n, H): h's gradient through z of this step, ...
-            d = [dh if past is None else dh + past, *rest]  # ... and past it
+            dh = (dz_t if all_fed else dz_h[here]) @ fed  # (n, H): h's gradient through z of this step, ...
+            d[0] = dh if d[0] is None else dh + d[0]  # ... and past it
 
     d_params = _recurrent_gradients(xp, cell, params, (z, z_h), (dz, dz_h), states)
     dx, d_params["weight_ih"], d_params["bias"] = projection.backward(
