@@ -54,8 +54,8 @@ MUTANTS = [
     Mutant("the candidate's second bias outside the reset gate", GRU, "    z_h[:, 2 * H :] += params[\"bias_hn\"]\n", "    z_x[:, 2 * H :] += params[\"bias_hn\"]\n", CELLS_TEST),
     Mutant("the reset gate after the product in the other form", GRU, "(r * h) @ params[\"weight_hh_t\"][:, 2 * H :]", "r * (h @ params[\"weight_hh_t\"][:, 2 * H :])", CELLS_TEST),
     # The walk.
-    Mutant("no recurrence", WALK, "            z_t += fed\n", "            z_t += 0 * fed\n", CELLS_TEST),
-    Mutant("no recurrence where the parts stay apart", WALK, "            z_h[t, :n, :] = fed\n", "            z_h[t, :n, :] = 0 * fed\n", CELLS_TEST),
+    Mutant("no recurrence", WALK, "            z_t += current[0] @ fed_t\n", "            z_t += 0 * (current[0] @ fed_t)\n", CELLS_TEST),
+    Mutant("no recurrence where the parts stay apart", WALK, "z_h[t, :n, :] = current[0] @ fed_t", "z_h[t, :n, :] = 0 * (current[0] @ fed_t)", CELLS_TEST),
     Mutant("a recurrent product transposed", SEQUENCE, "copy[...] = weight.T", "copy[...] = _turned(weight)", CELLS_TEST),
     Mutant("the final state of the padding", WALK, "current = tuple([values[:n, :] for values in current])", "pass", CELLS_TEST),
     Mutant("a step's state written a step too early", WALK, "states[k][t + 1, :n, :] = values", "states[k][t, :n, :] = values", CELLS_TEST),

@@ -25,7 +25,7 @@ from .checkpoint import load
 from .encode import TokenEncoder
 from .estimators.classifier import SequenceClassifier
 from .files import check_target
-from .layers import LAYERS
+from .layers import layer_of
 from .progress import ProgressBar
 
 NAMES_MODEL = "names.xlstm"
@@ -362,7 +362,7 @@ def _check(options: Any) -> tuple[str, dict[str, Any]]:
         [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
     )
     lines, rows, wrong = [], [], False
-    for kind in LAYERS.values():
+    for kind in map(layer_of, CELLS):
         for device, kernels in [(name, kernels) for name in usable for kernels in bench.paths(name, kind.cell)]:
             for settings in ({}, {"num_layers": 2, "bidirectional": True}):
                 layer = kind(3, 5, device=device, kernels=kernels, seed=options.seed, **settings)  # type: ignore[arg-type]

@@ -173,3 +173,8 @@ class RNN(RecurrentLayer):
 
 
 LAYERS: dict[str, type[RecurrentLayer]] = {kind.cell: kind for kind in (LSTM, RNN, GRU)}
+
+
+def layer_of(cell: str) -> type[RecurrentLayer]:
+    """The layer of a registered cell: one of `LAYERS`, or one without documentation of its own."""
+    return LAYERS.get(cell) or type(cell, (RecurrentLayer,), {"cell": cell})

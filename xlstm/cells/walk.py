@@ -113,14 +113,14 @@ def forward(
             current = tuple([values[:n, :] for values in current])
             running = n
         z_t: Any = z[t, :n, :]  # (n, G)
-        fed = current[0] @ fed_t  # (n, G_h)
+        # The product has no name: it is to be gone before the next, which then finds its memory warm.
         if z_h is not None:
-            z_h[t, :n, :] = fed
+            z_h[t, :n, :] = current[0] @ fed_t
             z_t = (z_t, z_h[t, :n, :])
         elif all_fed:
-            z_t += fed
+            z_t += current[0] @ fed_t
         else:
-            z_t[:, :G_h] += fed
+            z_t[:, :G_h] += current[0] @ fed_t
         current = step(xp, own_params, z_t, current)
         for k, values in enumerate(current):
             states[k][t + 1, :n, :] = values
