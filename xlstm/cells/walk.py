@@ -209,7 +209,8 @@ def backward(
     dz_h = dz[:, :, :G_h] if z_h is None else xp.zeros(z_h.shape, dtype=z.dtype, device=z.device)  # (T, N, G_h)
     d = [final[: order.active[-1], :] for final in finals]  # each (n, H)
     step_backward, all_fed = cell.step_backward, z_h is None and fed is weight_hh
-    n, before = 0, []
+    n = 0
+    before: list[Array] = []
     for t in reversed(range(order.steps)):
         same, n = n == order.active[t], order.active[t]
         if n > d[0].shape[0]:  # rows that ended with this step: their final state's gradient enters here
