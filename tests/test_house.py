@@ -44,7 +44,6 @@ MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
 LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
-    ("checkpoint", "xlstm.estimators.state"): "a file names its estimator, which is at the end of the road",
     ("gradcheck", "xlstm.encode"): "only the check of an estimator needs the road of the data",
     ("gradcheck", "xlstm.model"): "the same",
     ("gradcheck", "xlstm.sequences"): "the same",

@@ -18,8 +18,8 @@ from .layers import GRU, LSTM, RNN
 from .sequences import from_channels_first
 
 if _typing.TYPE_CHECKING:
-    from .checkpoint import load
     from .estimators.classifier import SequenceClassifier
+    from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
 
 __version__ = "0.1.0"
@@ -42,7 +42,7 @@ _LATER = {
     "GradientReport": "gradcheck",
     "SequenceClassifier": "estimators.classifier",
     "check_gradients": "gradcheck",
-    "load": "checkpoint",
+    "load": "estimators.state",
 }
 
 

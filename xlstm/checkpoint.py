@@ -129,48 +129,7 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
     return version, header, arrays
 
 
-# ---------------------------------------------------------------- estimators
-
-
-def save(estimator: Any, path: Any) -> None:
-    """Write a fitted estimator, with what exact resumption needs: see `SequenceClassifier.save`."""
-    from .estimators import state  # late: estimators import this file
-
-    header, arrays = state.of(estimator)
-    entries = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
-    write_file(path, {**header, "arrays": entries}, arrays)
-
-
-def load(path: Any, device: str | None = None) -> Any:
-    """Read an estimator that its `save` wrote, on whatever device, by this version or an older one.
-
-    Parameters
-    ----------
-    path
-        The file.
-    device
-        Where it shall live: "auto", "cpu", "cuda", "cuda:N"; None is the environment variable XLSTM_DEVICE, else
-        "auto".
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, truncated, foreign, or of a newer version: the message says which.
-    OSError
-        If it cannot be read.
-    RuntimeError
-        If a device was asked for that cannot be used.
-    """
-    from .estimators import state  # late: estimators import this file
-
-    version, header, arrays = read_file(path)
-    try:
-        with understanding():
-            header = READERS[version](header)
-            del header["arrays"]  # the arrays themselves have been read
-        return state.restored(header, arrays, device)
-    except NotUnderstood as error:
-        raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
+# ---------------------------------------------------------------- what a header may hold
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ import numpy as np
 
 from . import __version__, backends, batch, bench, data, gradcheck, tables
 from .cells import CELLS
-from .checkpoint import load
 from .encode import TokenEncoder
 from .estimators.classifier import SequenceClassifier
+from .estimators.state import load
 from .files import check_target
 from .layers import layer_of
 from .progress import ProgressBar

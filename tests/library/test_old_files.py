@@ -158,7 +158,7 @@ def test_an_old_file_trains_on(name, tmp_path):
     assert digest([again.fitted_state().model.read()]) == before
 
 
-@pytest.mark.parametrize("imported", ["import xlstm; load = xlstm.load", "from xlstm.checkpoint import load"])
+@pytest.mark.parametrize("imported", ["import xlstm; load = xlstm.load", "from xlstm.estimators.state import load"])
 def test_loading_is_the_first_thing_that_a_process_may_do(imported):
     """Nothing has named the classifier yet: it is found by its name in the file."""
     program = f"{imported}; print(type(load({str(FILES / 'text.xlstm')!r}, 'cpu')).__name__)"

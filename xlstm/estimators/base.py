@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, checkpoint, columns, encode, optim, sequences, train
+from .. import backends, columns, encode, optim, sequences, train
 from ..batch import size_for
 from ..fitted import Fitted
 from ..labels import mean_one, weights_of
@@ -27,6 +27,7 @@ from ..seeds import own_generator
 from ..sequences import HostArray
 from ..stream import Prepared, Stream
 from ..tasks import Task
+from . import state
 from .settings import Configured
 
 Self = TypeVar("Self", bound="SequenceEstimator")
@@ -367,4 +368,4 @@ class SequenceEstimator(Configured):
         OSError
             If it cannot be written. The older file is then untouched.
         """
-        checkpoint.save(self, path)
+        state.save(self, path)

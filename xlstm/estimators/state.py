@@ -7,25 +7,68 @@ ValueError.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import backends, encode, optim, train
+from .. import backends, checkpoint, encode, optim, train
 from ..checkpoint import named, understanding
 from ..fitted import Fitted
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sequences import HostArray
 from ..tasks import Task
-from .base import SequenceEstimator
+
+SequenceEstimator = Any
+"""`xlstm.estimators.base.SequenceEstimator`, which imports this file."""
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
+
+
+# ---------------------------------------------------------------- whole files
+
+
+def save(estimator: Any, path: Any) -> None:
+    """Write a fitted estimator, with what exact resumption needs: see `SequenceClassifier.save`."""
+    header, arrays = of(estimator)
+    entries = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
+    checkpoint.write_file(path, {**header, "arrays": entries}, arrays)
+
+
+def load(path: Any, device: str | None = None) -> Any:
+    """Read an estimator that its `save` wrote, on whatever device, by this version or an older one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where it shall live: "auto", "cpu", "cuda", "cuda:N"; None is the environment variable XLSTM_DEVICE, else
+        "auto".
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, truncated, foreign, or of a newer version: the message says which.
+    OSError
+        If it cannot be read.
+    RuntimeError
+        If a device was asked for that cannot be used.
+    """
+    version, header, arrays = checkpoint.read_file(path)
+    try:
+        with understanding():
+            header = checkpoint.READERS[version](header)
+            del header["arrays"]  # the arrays themselves have been read
+        return restored(header, arrays, device)
+    except checkpoint.NotUnderstood as error:
+        raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
 
 
 # ---------------------------------------------------------------- to a file
@@ -60,7 +103,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
     return header, arrays
 
 
-def _registered(registry: Registry, thing: SequenceEstimator | Task) -> Any:
+def _registered(registry: Registry, thing: SequenceEstimator) -> Any:
     """The class that its file will name."""
     try:
         return registry.find(thing.kind)
@@ -107,7 +150,7 @@ def restored(header: dict[str, Any], arrays: list[HostArray], device: str | None
         If they are not what `of` gives, a ValueError: what is wrong.
     """
     with understanding():
-        kind: type[SequenceEstimator] = named(ESTIMATORS, header.get("kind"))
+        kind: SequenceEstimator = named(ESTIMATORS, header.get("kind"))
         _same_names(header, PARTS, "part")
         estimator = kind(**_settings(kind, header["settings"]))
         estimator.check_parameters()
@@ -136,7 +179,7 @@ def _same_names(found: Any, known: Collection[str], what: str, before: Mapping[s
             raise ValueError(f"it lacks the {what} {name!r}")
 
 
-def _settings(kind: type[SequenceEstimator], found: Any) -> dict[str, Any]:
+def _settings(kind: SequenceEstimator, found: Any) -> dict[str, Any]:
     known = [name for name in kind().get_params() if name not in OF_THE_MACHINE]
     _same_names(found, known, "setting", kind.settings_before)
     settings = {**{name: value for name, value in kind.settings_before.items() if name in known}, **found}
@@ -146,7 +189,7 @@ def _settings(kind: type[SequenceEstimator], found: Any) -> dict[str, Any]:
     return settings
 
 
-def _architecture(estimator: type[SequenceEstimator], found: Any) -> Architecture:
+def _architecture(estimator: SequenceEstimator, found: Any) -> Architecture:
     _same_names(found, Architecture._fields, "part of the architecture", Architecture._field_defaults)
     architecture = Architecture(**{**Architecture._field_defaults, **found})
     expected = {"cell": str, "input_size": int, "tokens": bool, "hidden_size": int, "num_layers": int,
