@@ -101,7 +101,8 @@ class Choice(NamedTuple):
     """Which implementation of a cell runs."""
 
     implementation: Any
-    """An object with the methods of the reference's `Cell`: `order`, `forward`, `backward`. None for the reference."""
+    """None for the reference. Else an object with the methods `order`, `forward` and `backward` of the reference's
+    `Cell`, and with `pack`, `frozen`, `has_bfloat16` and `needs_context`, as `cpu.cell.CompiledCell` has them."""
     kernels: str
     """What to call it: `"reference"`, or the name of the compiled target."""
     reason: str

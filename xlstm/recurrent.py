@@ -325,10 +325,7 @@ class RecurrentLayer:
             return [None] * K
         if not self._several_states:
             if isinstance(state, (tuple, list)):
-                raise ValueError(
-                    f"{name} of {self._told()} is one array, {record.states[0]} (layers·directions, batch, hidden); "
-                    f"got {type(state)}."
-                )
+                record.split(f"{name} of {self._told()}", state)  # which refuses it
             return self._own_state(name, self._state_parts[name][0], state, rows)
         if type(state) is not tuple or len(state) != len(record.states):
             state = record.split(f"{name} of {self._told()}", state)

@@ -147,7 +147,7 @@ class Cell:
             return (None,) * count
         if count == 1:
             if isinstance(state, (tuple, list)):
-                raise ValueError(f"{name} must be one array, {self.states[0]}; got {type(state)}.")
+                raise ValueError(f"{name} is one array, {self.states[0]}; got {type(state)}.")
             return (state,)
         if not isinstance(state, (tuple, list)) or len(state) != count:
             form = ", ".join(("d" if name.startswith("d_") else "") + state for state in self.states)
