@@ -93,6 +93,9 @@ class Backend(Protocol):
     def current(self) -> AbstractContextManager[Any]:
         """A context in which this device is the library's current one: work on its arrays belongs inside."""
 
+    def quiet(self) -> AbstractContextManager[Any]:
+        """`current`, in which NaN and infinity come out as such, without a warning of overflow on the way."""
+
     def synchronize(self) -> None:
         """Return when all work that was started on this device has ended."""
 
@@ -112,7 +115,7 @@ class Choice(NamedTuple):
 
     @property
     def needs_context(self) -> bool:
-        """Whether it has to run inside `Backend.current()`."""
+        """Whether it has to run inside `Backend.quiet()`."""
         return self.implementation is None or bool(self.implementation.needs_context)
 
 

@@ -119,6 +119,8 @@ class CuPyBackend:
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
         return device
 
+    quiet = current  # a GPU warns of nothing
+
     def synchronize(self) -> None:
         self._cupy.cuda.Device(self._number).synchronize()
 

@@ -56,6 +56,9 @@ class NumPyBackend:
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
+    def quiet(self) -> AbstractContextManager[Any]:
+        return np.errstate(over="ignore", invalid="ignore")
+
     def synchronize(self) -> None:
         pass
 

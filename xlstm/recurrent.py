@@ -121,6 +121,7 @@ class RecurrentLayer:
         self._record = self.stack.record
         self._cells, self._output_size = len(self.stack.of_cells), sizes.output_size
         self._several_states = len(self._record.states) > 1
+        self._no_states = [None] * self._cells
         # What messages call each part of a state and of its gradient, and its width.
         parts = list(zip(self._record.states, self._record.state_sizes(self.hidden_size), strict=True))
         self._state_parts = {
@@ -320,9 +321,9 @@ class RecurrentLayer:
 
     def split_state(self, name: str, state: Any, rows: int) -> list[Any]:
         """A state or its gradient as users have it, checked → those of each layer and direction, for the cell."""
-        K, record = self._cells, self._record
         if state is None:
-            return [None] * K
+            return self._no_states
+        K, record = self._cells, self._record
         if not self._several_states:
             if isinstance(state, (tuple, list)):
                 record.split(f"{name} of {self._told()}", state)  # which refuses it
@@ -352,7 +353,7 @@ class RecurrentLayer:
     def _own_state(self, name: str, part: tuple[str, int], half: Any, rows: int) -> list[Array | None]:
         K = self._cells
         if half is None:
-            return [None] * K
+            return self._no_states
         which, width = part
         wanted = (K, rows, width)
         if not self._is_own(half):

@@ -10,7 +10,7 @@ Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,7 +133,7 @@ class Stack:
         """Whether a fast implementation runs."""
         self.cell: Any = choice.implementation if self.compiled else self.record
         # What a pass asks for, worked out once: a small one costs little more than its arithmetic.
-        self._needs_context = choice.needs_context
+        self._needs_context, self._add_rows = choice.needs_context, backend.add_rows
         self._layers, self._directions = sizes.num_layers, sizes.directions
         self._width = self.record.output_size(sizes.hidden_size)
         names = self.record.parameter_names
@@ -148,11 +148,7 @@ class Stack:
         """
         if not self._needs_context:
             return _NOTHING
-        stack = ExitStack()
-        stack.enter_context(self.backend.current())
-        # NaN and infinity in the input come out as NaN and infinity.
-        stack.enter_context(np.errstate(over="ignore", invalid="ignore"))
-        return stack
+        return self.backend.quiet()
 
     def pack(self, bfloat16: bool = False) -> None:
         """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""
@@ -288,7 +284,7 @@ class Stack:
                     input_gradient or layer > 0,
                     into=self._gradients_of_cells[k],
                     accumulate=False,
-                    add_rows=self.backend.add_rows,
+                    add_rows=self._add_rows,
                     state_gradient=state_gradient,
                     column=direction * self._width if S > 1 else None,
                 )

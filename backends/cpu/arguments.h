@@ -49,11 +49,16 @@ struct Array {
   ~Array() {
     if (held) PyBuffer_Release(&view);
   }
-  // False with an exception set where `object` is no C-contiguous array of `count` items of `item` bytes.
+  // False with an exception set where `object` is no array of `count` items of `item` bytes. What is only read may lie
+  // in memory in any order: where the kernels cannot read it so, they get a copy.
   bool take(PyObject *object, const char *name, long count, size_t item, bool written = false) {
     if (object == Py_None) return true;
-    if (PyObject_GetBuffer(object, &view, PyBUF_C_CONTIGUOUS | (written ? PyBUF_WRITABLE : 0))) return false;
-    held = true;
+    if (!hold(object, item, written)) {
+      if (written || !PyErr_ExceptionMatches(PyExc_ValueError)) return false;
+      PyErr_Clear();
+      Owned copy(contiguous(object));
+      if (!copy.object || !hold(copy.object, item, false)) return false;
+    }
     if (view.len != Py_ssize_t(count * item) || view.itemsize != Py_ssize_t(item)) {
       PyErr_Format(PyExc_ValueError, "%s: %zd bytes in items of %zd, expected %ld items of %zu", name, view.len,
                    view.itemsize, count, item);
@@ -77,6 +82,21 @@ struct Array {
     return !held || (view.shape[0] == first && view.shape[1] == second && view.shape[2] == third);
   }
   void *data() const { return held ? view.buf : nullptr; }
+
+ private:
+  // False with an exception set where `object` is not C-contiguous and aligned: NumPy's, and ours, is a ValueError.
+  bool hold(PyObject *object, size_t item, bool written) {
+    if (PyObject_GetBuffer(object, &view, PyBUF_C_CONTIGUOUS | (written ? PyBUF_WRITABLE : 0))) return false;
+    held = uintptr_t(view.buf) % item == 0;
+    if (held) return true;
+    PyBuffer_Release(&view);
+    PyErr_SetString(PyExc_ValueError, "an array that is not aligned");
+    return false;
+  }
+  static PyObject *contiguous(PyObject *array) {
+    Owned numpy(PyImport_ImportModule("numpy"));
+    return numpy.object ? PyObject_CallMethod(numpy.object, "require", "OOs", array, Py_None, "CA") : nullptr;
+  }
 };
 
 inline bool read_longs(PyObject *tuple, long *values, Py_ssize_t count, const char *name) {

@@ -94,7 +94,6 @@ class CompiledCell:
         ids = table = chosen = None
         V = vocabulary = 0
         if tokens is None:
-            x = _contiguous(x)
             N, T, _ = x.shape  # type: ignore[union-attr]
         else:
             ids, table = tokens
@@ -131,13 +130,13 @@ class CompiledCell:
             lengths,
             x,
             ids,
-            table if table is None else _contiguous(table),
+            table,
             weight_ih,
             weight_hh,
             params["bias"],
             packed,
-            h0 if h0 is None else _contiguous(h0),
-            c0 if c0 is None else _contiguous(c0),
+            h0,
+            c0,
             all_h,
             h,
             c,
@@ -183,12 +182,12 @@ class CompiledCell:
             kept,
             H if d_outputs is None else d_outputs.shape[2],
             column or 0,
-            table if table is None else _contiguous(table),
+            table,
             None if dx is None and d_table is None else weight_ih,
             weight_hh,
-            d_outputs if d_outputs is None else _contiguous(d_outputs),
-            dh if dh is None else _contiguous(dh),
-            dc if dc is None else _contiguous(dc),
+            d_outputs,
+            dh,
+            dc,
             dx,
             d_table,
             dh0,
@@ -207,9 +206,3 @@ class CompiledCell:
                 d_table = whole
         d_initial = (dh0, dc0) if self.has_c and state_gradient else dh0
         return d_table if dx is None else dx, d_initial, into
-
-
-def _contiguous(array: Host) -> Host:
-    """The array as it stands in memory if the kernels can read it so, else a copy."""
-    flags = array.flags
-    return array if flags.c_contiguous and flags.aligned else np.require(array, None, ["C", "A"])

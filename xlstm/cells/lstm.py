@@ -54,11 +54,10 @@ def step(xp: Namespace, params: Any, z: Array, state: State) -> State:
     """
     _, c = state
     H = c.shape[1]
-    gates = z
-    gates[:, : 2 * H] = sigmoid(xp, z[:, : 2 * H])  # i, f
-    gates[:, 2 * H : 3 * H] = xp.tanh(z[:, 2 * H : 3 * H])  # g
-    gates[:, 3 * H :] = sigmoid(xp, z[:, 3 * H :])  # o
-    i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
+    i_f, i, f, g, o = z[:, : 2 * H], z[:, :H], z[:, H : 2 * H], z[:, 2 * H : 3 * H], z[:, 3 * H :]
+    i_f[...] = sigmoid(xp, i_f)  # both at once
+    g[...] = xp.tanh(g)
+    o[...] = sigmoid(xp, o)
     c_new = f * c
     c_new += i * g  # (n, H)
     h_new = o * xp.tanh(c_new)  # (n, H): tanh of the new cell, not of the old one
@@ -79,16 +78,17 @@ def step_backward(
     H = c.shape[1]
     tanh_c = xp.tanh(c_new)
     i, f, g, o = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H : 3 * H], gates[:, 3 * H :]
+    dz_i, dz_f, dz_g, dz_o = dz[:, :H], dz[:, H : 2 * H], dz[:, 2 * H : 3 * H], dz[:, 3 * H :]
     dz[...] = gates * (1 - gates)  # the slope of each gate: of sigmoid, s·(1 - s) ...
-    dz[:, 2 * H : 3 * H] = (1 - g) * (1 + g)  # ... and of tanh, 1 - t²: as a product it keeps its digits near ±1
-    dz[:, 3 * H :] *= dh * tanh_c  # h_new = o * tanh(c_new)
+    dz_g[...] = (1 - g) * (1 + g)  # ... and of tanh, 1 - t²: as a product it keeps its digits near ±1
+    dz_o *= dh * tanh_c  # h_new = o * tanh(c_new)
     through_tanh = (1 - tanh_c) * (1 + tanh_c)
     through_tanh *= o
     through_tanh *= dh
     dc = dc + through_tanh  # all of c_new's gradient: from the step after it and from h_new
-    dz[:, :H] *= dc * g  # c_new = f * c + i * g
-    dz[:, H : 2 * H] *= dc * c
-    dz[:, 2 * H : 3 * H] *= dc * i
+    dz_i *= dc * g  # c_new = f * c + i * g
+    dz_f *= dc * c
+    dz_g *= dc * i
     return None, dc * f
 
 

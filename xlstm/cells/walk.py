@@ -10,6 +10,7 @@ Shapes: N batch, T time, D features, H hidden, G rows of the weights (H for each
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..namespace import Array, Namespace, array_namespace
@@ -209,21 +210,23 @@ def backward(
     dz_h = dz[:, :, :G_h] if z_h is None else xp.zeros(z_h.shape, dtype=z.dtype, device=z.device)  # (T, N, G_h)
     d = [final[: order.active[-1], :] for final in finals]  # each (n, H)
     step_backward, all_fed = cell.step_backward, z_h is None and fed is weight_hh
-    n = 0
+    active, every, rows, n = order.active, slice(None), slice(0), 0
     before: list[Array] = []
     for t in reversed(range(order.steps)):
-        same, n = n == order.active[t], order.active[t]
+        same = n == active[t]
+        if not same:
+            n, rows = active[t], slice(active[t])
         if n > d[0].shape[0]:  # rows that ended with this step: their final state's gradient enters here
             d = [xp.concat([s, final[s.shape[0] : n, :]], axis=0) for s, final in zip(d, finals, strict=True)]
         if d_outputs is not None:
             d[0] = d[0] + d_outputs[t, :n, :]
-        here = (t, slice(n), slice(None))  # one index for all: [t, :n, :]
+        here = (t, rows, every)  # one index for all: [t, :n, :]
         z_t: Any = z[here]
         dz_t: Any = dz[here]
         if z_h is not None:
             z_t, dz_t = (z_t, z_h[here]), (dz_t, dz_h[here])
-        after = before if same else [s[t + 1, :n, :] for s in states]
-        before = [s[here] for s in states]
+        after = before if same else [s[t + 1, rows, :] for s in states]
+        before = list(map(itemgetter(here), states))
         d = list(step_backward(xp, params, z_t, before, after, d, dz_t))
         if t > 0 or state_gradient:
             dh = (dz_t if all_fed else dz_h[here]) @ fed  # (n, H): h's gradient through z of this step, ...
