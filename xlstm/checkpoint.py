@@ -17,8 +17,8 @@ What the header says of an estimator is the matter of `estimators/state.py`: thi
 versions wrote. Files live for ever:
 
 - A change of the header's form is a new version; `READERS` makes of an older header one of today.
-- A setting that came later stands in its estimator's `settings_before`, a part of an architecture that came later has a
-  default in `Architecture`: what a file without it stands for. They never change.
+- A setting that came later stands in its estimator's `settings_before`, a part of the header in `state.PARTS_BEFORE`, a
+  part of an architecture has a default in `Architecture`: what a file without it stands for. They never change.
 - What a file names and this version does not know is refused by name: a newer version wrote it.
 """
 

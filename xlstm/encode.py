@@ -59,7 +59,7 @@ class TokenEncoder:
             If the texts are of another kind than the vocabulary.
         """
         if texts.kind != self.kind:
-            raise ValueError(f"this model was trained on {self.kind}, got {texts.kind}.")
+            raise _of_another_kind(self.kind, texts.kind)
         if texts.kind == "integers":
             tokens = np.asarray(texts.tokens)
             known = np.asarray(self.vocabulary, dtype=np.int64)
@@ -145,7 +145,17 @@ def check_kind(encoder: Encoder, data: Series | Texts) -> None:
     """Raise where the data is of another kind than the encoder's."""
     kind = data.kind if isinstance(data, Texts) else Scaler.kind
     if kind != encoder.kind:
-        raise ValueError(f"this model was trained on {encoder.kind}, got {kind}.")
+        raise _of_another_kind(encoder.kind, kind)
+
+
+def _of_another_kind(trained: str, got: str) -> ValueError:
+    hints = {
+        ("words", "characters"): " Strings are cut into words at white space after set_params(split='words').",
+        ("characters", "words"): " Pass strings, not lists of strings; a string is cut into characters.",
+        ("series", "integers"): " Integers are numbers of a series with encoding='auto'.",
+        ("integers", "series"): " Integers are tokens with encoding='tokens'.",
+    }
+    return ValueError(f"this model was trained on {trained}, got {got}.{hints.get((trained, got), '')}")
 
 
 def encode(encoder: Encoder, data: Series | Texts) -> HostArray:

@@ -56,9 +56,9 @@ class Fitted:
             )
         return Encoded.of(steps, data.lengths)
 
-    def outputs(self, X: Any, encoding: str) -> HostArray:
+    def outputs(self, X: Any, reading: sequences.Reading) -> HostArray:
         """(n, K) for the sequences X, on the host, in the model's dtype: what the task makes its answers of."""
-        data = sequences.read(X, encoding)
+        data = sequences.read(X, *reading)
         self.check(data, X)
         encoded = self.encoded(data)
         model = self.model

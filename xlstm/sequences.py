@@ -15,6 +15,14 @@ import numpy as np
 HostArray = np.ndarray[Any, Any]
 
 ENCODINGS = ("auto", "tokens")
+SPLITS = ("characters", "words")
+
+
+class Reading(NamedTuple):
+    """How X is read: two of an estimator's settings, and the arguments of `read` after X."""
+
+    encoding: str = "auto"
+    split: str = "characters"
 
 
 class Series(NamedTuple):
@@ -47,16 +55,18 @@ def from_channels_first(X: Any) -> HostArray:
     return np.ascontiguousarray(np.swapaxes(array, 1, 2))
 
 
-def read(X: Any, encoding: str = "auto") -> Series | Texts:
+def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | Texts:
     """X in the one form.
 
     Parameters
     ----------
     X
-        A list of strings (each character is a token); a list of lists of strings (each string is a token); a list of
-        arrays (time_i, D) or (time_i,); an array (n, time, D) or (n, time).
+        A list of strings; a list of lists of strings (each string is a token); a list of arrays (time_i, D) or
+        (time_i,); an array (n, time, D) or (n, time).
     encoding
         `"auto"`: numbers are series. `"tokens"`: integers are tokens.
+    split
+        What the tokens of a string are: its `"characters"`, or its `"words"`, which white space separates.
 
     Raises
     ------
@@ -68,6 +78,8 @@ def read(X: Any, encoding: str = "auto") -> Series | Texts:
     """
     if encoding not in ENCODINGS:
         raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
+    if split not in SPLITS:
+        raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
     if isinstance(X, (str, bytes, dict, set, frozenset)) or not (hasattr(X, "__len__") or hasattr(X, "__array__")):
@@ -96,7 +108,7 @@ def read(X: Any, encoding: str = "auto") -> Series | Texts:
     if len(X) == 0:
         raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
     if all(isinstance(row, str) for row in X):
-        return _from_strings(X)
+        return _from_strings(X) if split == "characters" else _from_words([text.split() for text in X])
     if any(isinstance(row, (str, bytes)) for row in X):
         k = next(k for k, row in enumerate(X) if not isinstance(row, str))
         raise TypeError(f"X holds strings, but row {k} is {type(X[k]).__name__}.")

@@ -17,11 +17,11 @@ class Stream:
     What it gives after all parts is what the whole sequence has: a classifier's, the probabilities of the classes.
     """
 
-    def __init__(self, fitted: Fitted, encoding: str) -> None:
+    def __init__(self, fitted: Fitted, reading: sequences.Reading) -> None:
         if fitted.model.architecture.bidirectional:
             raise ValueError("a bidirectional model cannot stream: its second direction begins at the end.")
         self._fitted = fitted  # a later fit puts another in its place: this one stays as it is
-        self._encoding = encoding
+        self._reading = reading
         self._state: Any = None
 
     def feed(self, part: Any) -> HostArray:
@@ -40,7 +40,7 @@ class Stream:
         fitted = self._fitted
         if isinstance(part, np.ndarray) or not isinstance(part, (str, list, tuple)):
             part = np.asarray(part)
-        data = sequences.read([part], self._encoding)
+        data = sequences.read([part], *self._reading)
         encoded = fitted.encoded(data)
         piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
         outputs, self._state = fitted.model.continued(piece, self._state)
@@ -55,18 +55,18 @@ class Prepared:
     then costs little more than its arithmetic. Without compiled kernels it is a plain copy.
     """
 
-    def __init__(self, fitted: Fitted, encoding: str) -> None:
-        self._fitted, self._encoding = fitted.to(fitted.model.backend), encoding
+    def __init__(self, fitted: Fitted, reading: sequences.Reading) -> None:
+        self._fitted, self._reading = fitted.to(fitted.model.backend), reading
         self._fitted.model.pack()
 
     def __call__(self, X: Any) -> HostArray:
         """The probability of each class, (n, K), as `predict_proba` gives it; of other tasks, their `details`."""
-        return self._fitted.task.details(self._fitted.outputs(X, self._encoding))
+        return self._fitted.task.details(self._fitted.outputs(X, self._reading))
 
     def predict(self, X: Any) -> HostArray:
         """The answer for each sequence, (n,), as the estimator's `predict` gives it."""
-        return self._fitted.task.answers(self._fitted.outputs(X, self._encoding))
+        return self._fitted.task.answers(self._fitted.outputs(X, self._reading))
 
     def stream(self) -> Stream:
         """As the estimator's `stream`."""
-        return Stream(self._fitted, self._encoding)
+        return Stream(self._fitted, self._reading)

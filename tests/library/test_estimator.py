@@ -945,3 +945,30 @@ def test_a_readout_that_a_class_cannot_be_read_from_is_refused():
         clf = xlstm.SequenceClassifier(readout=readout)
         with pytest.raises(ValueError, match=r"readout must be one of \('final', 'mean', 'max', 'attention'\)"):
             clf.fit(["a", "b"], [0, 1])
+
+
+# ---------------------------------------------------------------- how strings are cut
+
+
+def test_a_string_is_cut_into_words():
+    texts = ["a good  film", "not good", "so good\n", "bad", "a bad film", "not so bad"]
+    y = ["yes", "yes", "yes", "no", "no", "no"]
+    by_string = xlstm.SequenceClassifier(split="words", hidden_size=4, max_iter=3, random_state=0).fit(texts, y)
+    by_list = xlstm.SequenceClassifier(hidden_size=4, max_iter=3, random_state=0).fit([t.split() for t in texts], y)
+    assert np.array_equal(by_string.predict_proba(texts), by_list.predict_proba([t.split() for t in texts]))
+    assert np.array_equal(by_string.predict_proba([t.split() for t in texts]), by_string.predict_proba(texts))
+    stream = by_string.stream()
+    for part in ("a", "good film"):
+        probabilities = stream.feed(part)
+    assert np.allclose(probabilities, by_string.predict_proba(["a good film"]), atol=1e-6)
+    with pytest.raises(ValueError, match=r"trained on words, got characters.*split='words'"):
+        by_list.predict(texts)
+    assert np.array_equal(by_list.set_params(split="words").predict(texts), by_string.predict(texts))
+    with pytest.raises(ValueError, match="row 1 of X"):
+        by_string.predict(["good", " \n"])
+
+
+def test_how_strings_are_cut_is_saved(tmp_path):
+    clf = xlstm.SequenceClassifier(split="words", hidden_size=4, max_iter=2, random_state=0)
+    clf.fit(["a b", "b", "c b"], [0, 1, 0]).save(tmp_path / "model")
+    assert np.array_equal(xlstm.load(tmp_path / "model").predict_proba(["c b"]), clf.predict_proba(["c b"]))

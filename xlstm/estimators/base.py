@@ -91,6 +91,10 @@ class SequenceEstimator(Configured):
                     )
         super().check_parameters()
 
+    def reading(self) -> sequences.Reading:
+        """How X is read."""
+        return sequences.Reading(self.encoding, self.split)
+
     def _training_settings(self, rows: int, whole: bool) -> train.Settings:
         """How to train on so many rows: the whole data, or one epoch of a part of it."""
         plain = self.plain_setting
@@ -190,7 +194,7 @@ class SequenceEstimator(Configured):
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
         """
         self.check_parameters()
-        data = sequences.read(X, self.encoding)
+        data = sequences.read(X, *self.reading())
         rows = len(data.lengths)
         if old is None:
             fitted = None
@@ -309,7 +313,7 @@ class SequenceEstimator(Configured):
     def predict(self, X: Any) -> HostArray:
         """The answer for each sequence, (n,): for a classifier its most probable class."""
         fitted = self.fitted_state()
-        return fitted.task.answers(fitted.outputs(X, self.encoding))
+        return fitted.task.answers(fitted.outputs(X, self.reading()))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`: for a classifier, accuracy.
@@ -320,7 +324,7 @@ class SequenceEstimator(Configured):
             If y is not like that of the training, a label not one of `classes_`: the row is named.
         """
         fitted = self.fitted_state()
-        outputs = fitted.outputs(X, self.encoding)
+        outputs = fitted.outputs(X, self.reading())
         targets = fitted.task.read(y, len(outputs))
         return fitted.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
 
@@ -349,11 +353,11 @@ class SequenceEstimator(Configured):
         ValueError
             If the model is bidirectional: its second direction begins at the end.
         """
-        return Stream(self.fitted_state(), self.encoding)
+        return Stream(self.fitted_state(), self.reading())
 
     def prepare(self) -> Prepared:
         """A frozen copy for inference, its parameters packed once: `probabilities = call(X)`; see `Prepared`."""
-        return Prepared(self.fitted_state(), self.encoding)
+        return Prepared(self.fitted_state(), self.reading())
 
     def save(self, path: Any) -> None:
         """Write the estimator to one file, whole or not at all: `xlstm.load` reads it.

@@ -80,6 +80,9 @@ class SequenceClassifier(SequenceEstimator):
     readout : {"final", "mean", "max", "attention"}
         What the head sees of a sequence: the state after its last valid step, or the mean, the largest value or an
         attention over the outputs of all valid steps: see `xlstm.readout`.
+    split : {"characters", "words"}
+        What the tokens of a string are: its characters, or its words, which white space separates. Of no effect on
+        lists of tokens and on numbers.
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency.
 
@@ -164,10 +167,10 @@ class SequenceClassifier(SequenceEstimator):
         """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
         fitted = self.fitted_state()
         task: Any = fitted.task
-        decision: HostArray = task.decision(fitted.outputs(X, self.encoding))
+        decision: HostArray = task.decision(fitted.outputs(X, self.reading()))
         return decision
 
     def predict_proba(self, X: Any) -> HostArray:
         """The probability of each class, (n, K), in the order of `classes_`."""
         fitted = self.fitted_state()
-        return fitted.task.details(fitted.outputs(X, self.encoding))
+        return fitted.task.details(fitted.outputs(X, self.reading()))

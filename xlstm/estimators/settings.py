@@ -34,7 +34,7 @@ class Configured:
         Of each setting that came after the first version, what a file without it stands for.
     """
 
-    settings_before: ClassVar[dict[str, Any]] = {"readout": "final"}
+    settings_before: ClassVar[dict[str, Any]] = {"readout": "final", "split": "characters"}
 
     constraints: ClassVar[dict[str, Constraint]] = {
         "cell": OneOf(cells.CELLS),
@@ -69,6 +69,7 @@ class Configured:
         "device": Device(),
         "kernels": OneOf(backends.KERNELS),
         "verbose": Flag(levels=True),
+        "split": OneOf(sequences.SPLITS),
         "readout": OneOf([name for name, readout in READOUTS.items() if not readout.each_step]),
     }
 
@@ -106,6 +107,7 @@ class Configured:
     random_state: Any = None
     verbose: bool | int = False
     readout: str = "final"
+    split: str = "characters"
 
     @classmethod
     def _parameter_names(cls) -> list[str]:

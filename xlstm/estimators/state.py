@@ -27,6 +27,8 @@ SequenceEstimator = Any
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
+PARTS_BEFORE: dict[str, Any] = {}
+"""Of each part that came after version 2, what a file without it stands for. They never change."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
 
@@ -151,7 +153,8 @@ def restored(header: dict[str, Any], arrays: list[HostArray], device: str | None
     """
     with understanding():
         kind: SequenceEstimator = named(ESTIMATORS, header.get("kind"))
-        _same_names(header, PARTS, "part")
+        _same_names(header, PARTS, "part", PARTS_BEFORE)
+        header = {**PARTS_BEFORE, **header}
         estimator = kind(**_settings(kind, header["settings"]))
         estimator.check_parameters()
         architecture = _architecture(kind, header["architecture"])
