@@ -15,12 +15,13 @@ except ImportError:
 from .backends import report as devices
 from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
-from .sequences import from_channels_first
 
 if _typing.TYPE_CHECKING:
     from .estimators.classifier import SequenceClassifier
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
+    from .guesses import AmbiguousDataWarning
+    from .sequences import from_channels_first
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AmbiguousDataWarning",
     "GradientReport",
     "SequenceClassifier",
     "check_gradients",
@@ -39,9 +41,11 @@ __all__ = [
 
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
+    "AmbiguousDataWarning": "guesses",
     "GradientReport": "gradcheck",
     "SequenceClassifier": "estimators.classifier",
     "check_gradients": "gradcheck",
+    "from_channels_first": "sequences",
     "load": "estimators.state",
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .backends import Backend
+from .host import tensor_steps
 from .namespace import Array, library
 
 
@@ -44,6 +45,8 @@ def accepted(backend: Backend, like: Array, name: str, values: Any, form: tuple[
                 raise ValueError(
                     f"{name} is a ragged list: make it one array ({shape}); padded rows go with lengths."
                 ) from None
+        if kind == "torch" and backend.on_host:
+            raise TypeError(f"{name} is a torch tensor: pass {name}{tensor_steps(values)}.numpy().")
         if not backend.owns(values):
             raise TypeError(
                 f"{name} is a {kind} array on {getattr(values, 'device', 'cpu')}, but the parameters are "

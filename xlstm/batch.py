@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .sequences import HostArray
+from .host import HostArray
 
 POOL_BATCHES = 16
 """Number of batches whose rows are drawn at random together, sorted by length and cut up again: enough of them that the

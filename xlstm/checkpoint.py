@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 
 from .files import write_whole
+from .host import HostArray
 from .registry import Registry
-from .sequences import HostArray
 
 MAGIC = b"xlstm\x00\r\n"
 VERSION = 2

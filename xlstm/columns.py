@@ -1,50 +1,68 @@
-"""The columns of a two-dimensional X: their number and names, in training and after it, as scikit-learn has them."""
+"""What a later X has to be like: as many columns or features as in training, and of the same names, matched by name."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 
+from .host import HostArray
 from .labels import callers_level
-from .sequences import HostArray, Series, Texts
-
-
-def names_of(X: Any) -> HostArray | None:
-    """The names of a data frame's columns, where all are strings."""
-    columns = getattr(X, "columns", None)
-    if columns is None:
-        return None
-    names = np.asarray(columns, dtype=object)
-    return names if len(names) and all(isinstance(name, str) for name in names) else None
+from .names import Names, matched
+from .sequences import Series, Texts
 
 
 def check(
-    data: Series | Texts, X: Any, trained_columns: int | None, trained_names: HostArray | None, owner: str
-) -> None:
-    """A two-dimensional X has as many columns, of the same names, as the one that `owner` was trained on."""
-    columns = data.columns if isinstance(data, Series) else None
+    data: Series | Texts, trained_columns: int | None, trained_names: HostArray | None, owner: str, quiet: bool = False
+) -> Series | Texts:
+    """`data` with its features in the order of the training of `owner`.
+
+    The columns of a two-dimensional X are the time steps of its rows. As scikit-learn has it, they are not reordered:
+    names in another order are an error.
+
+    Parameters
+    ----------
+    trained_columns, trained_names
+        The columns of a two-dimensional X in training, else None; their names, or else those of the features.
+    quiet
+        True does not warn where one of the two has names and the other has none.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer columns, or a name is missing, unknown or there twice.
+    """
+    if not isinstance(data, Series):
+        return data
+    names, columns = data.names, data.columns
     if columns is not None and trained_columns is not None and columns != trained_columns:
         raise ValueError(
             f"X has {columns} features, but {owner} is expecting {trained_columns} features as input. "
             "For series of another length pass (n, time, 1), or a list of (time_i, 1)."
         )
-    names = names_of(X)
-    if trained_names is None and names is not None and trained_columns is not None:
+    if (columns is None) != (trained_columns is None):
+        return data  # names of time steps on one side, of features on the other: there is nothing to compare
+    if not quiet and trained_names is None and names is not None:
         warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=callers_level())
-    if trained_names is not None and names is None and isinstance(X, np.ndarray):
+    if not quiet and trained_names is not None and names is None:
         warnings.warn(
             f"X does not have valid feature names, but {owner} was fitted with feature names",
             stacklevel=callers_level(),
         )
-    if names is not None and trained_names is not None and not np.array_equal(names, trained_names):
+    if names is None or trained_names is None:
+        return data
+    expected: Names = tuple(trained_names.tolist())
+    if columns is None:
+        order = matched(names, expected, "X", f"those of the training, {', '.join(map(repr, expected[:20]))}")
+        return data if order is None else data._replace(values=data.values[:, order], names=expected)
+    if names != expected:
         raise ValueError(
-            "The feature names should match those that were passed during fit.\n" + _difference(names, trained_names)
+            "The feature names should match those that were passed during fit.\n" + _difference(names, expected)
         )
+    return data
 
 
-def _difference(names: HostArray, expected: HostArray) -> str:
+def _difference(names: Names, expected: Names) -> str:
     unexpected, missing = sorted(set(names) - set(expected)), sorted(set(expected) - set(names))
     text = ""
     if unexpected:
@@ -54,3 +72,8 @@ def _difference(names: HostArray, expected: HostArray) -> str:
     if not unexpected and not missing:
         text += "Feature names must be in the same order as they were in fit.\n"
     return text
+
+
+def kept(names: Names | None) -> HostArray | None:
+    """Names as scikit-learn keeps them."""
+    return None if names is None else np.array(names, dtype=object)

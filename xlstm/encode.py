@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .sequences import HostArray, Series, Texts
+from .host import HostArray
+from .sequences import Series, Texts
 
 UNKNOWN = 0
 """The number of a token that was not seen in training. Its input to the first layer is zero, and stays so: it says
@@ -123,6 +124,7 @@ class Scaler:
         if series.values.shape[1] != self.size:
             raise ValueError(
                 f"X has {series.values.shape[1]} features a step, but this model was trained on {self.size}."
+                + ("" if series.columns is None else " Where X is one sequence (time, features), pass [X].")
             )
         # Each divided first: the difference of two numbers near the end of the range could overflow.
         scaled: HostArray = series.values / self.scale - self.mean / self.scale

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from . import batch, columns, encode, sequences, train
+from . import batch, columns, encode, guesses, sequences, train
 from .backends import Backend
 from .batch import Encoded
+from .host import HostArray
 from .model import Model
-from .sequences import HostArray
 from .tasks import Task
 
 
@@ -36,10 +36,17 @@ class Fitted:
     def task(self) -> Task:
         return self.trainer.task
 
-    def check(self, data: sequences.Series | sequences.Texts, X: Any) -> None:
-        """Raise where X, read as `data`, is not like what the model was trained on."""
+    def matched(
+        self, data: sequences.Series | sequences.Texts, quiet: bool = False
+    ) -> sequences.Series | sequences.Texts:
+        """`data` with its features in the order of the training; raises where it is not like what was trained on.
+
+        `quiet` does not warn where one of the two has names of features and the other has none.
+        """
         encode.check_kind(self.encoder, data)
-        columns.check(data, X, self.columns, self.feature_names, self.owner)
+        if self.encoder.size == 1:
+            guesses.warn(guesses.one_sequence_as_many(data, self.columns))
+        return columns.check(data, self.columns, self.feature_names, self.owner, quiet)
 
     def encoded(self, data: sequences.Series | sequences.Texts) -> Encoded:
         """`data` as the model reads it."""
@@ -58,8 +65,7 @@ class Fitted:
 
     def outputs(self, X: Any, reading: sequences.Reading) -> HostArray:
         """(n, K) for the sequences X, on the host, in the model's dtype: what the task makes its answers of."""
-        data = sequences.read(X, *reading)
-        self.check(data, X)
+        data = self.matched(sequences.read(X, *reading))
         encoded = self.encoded(data)
         model = self.model
         outputs: HostArray = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)

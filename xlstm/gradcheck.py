@@ -20,10 +20,10 @@ import numpy as np
 from . import backends, train
 from .batch import Encoded
 from .estimators.base import SequenceEstimator
+from .host import HostArray
 from .model import Batch
 from .recurrent import RecurrentLayer
 from .seeds import generator
-from .sequences import HostArray
 
 EPSILON = 1e-5
 """The step of the differences, for values of the order of 1."""

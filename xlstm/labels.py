@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .sequences import HostArray
+from .host import HostArray, on_host
 
 
 def classes_of(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
@@ -34,7 +34,7 @@ def column(y: Any, rows: int | None) -> HostArray:
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None.")
     # A list is looked at label by label: NumPy would make strings of ["a", 1].
-    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else np.asarray(y)
+    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else on_host("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
@@ -44,7 +44,8 @@ def column(y: Any, rows: int | None) -> HostArray:
         )
         labels = labels.ravel()
     if labels.ndim != 1:
-        raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.")
+        hint = " The class of each row of a one-hot y is y.argmax(axis=1)." if labels.ndim == 2 else ""
+        raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.{hint}")
     if rows is not None and len(labels) != rows:
         raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
     if labels.dtype.kind in "OT":
@@ -58,7 +59,10 @@ def column(y: Any, rows: int | None) -> HostArray:
             row = int(np.argmin(np.isfinite(labels)))
             raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
         if (labels != np.floor(labels)).any():
-            raise ValueError("Unknown label type: continuous. y must hold classes, got numbers with fractions.")
+            raise ValueError(
+                "Unknown label type: continuous. y must hold classes, got numbers with fractions: a classifier learns "
+                "classes, not numbers; np.digitize makes classes of ranges."
+            )
     return labels
 
 
@@ -77,7 +81,10 @@ def _of_objects(values: list[Any]) -> HostArray:
         elif isinstance(label, (int, float, complex, np.number)):
             kinds.add("numbers")
         else:
-            raise ValueError(f"Unknown label type: y[{row}] is {type(label).__name__}; expected strings or numbers.")
+            raise ValueError(
+                f"Unknown label type: y[{row}] is {type(label).__name__}; expected strings or numbers, one for each "
+                "whole sequence."
+            )
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
     labels = np.array(values)
@@ -146,7 +153,7 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
 
 
 def _reals(sample_weight: Any) -> HostArray:
-    weights = np.asarray(sample_weight)
+    weights = on_host("sample_weight", sample_weight)
     if weights.dtype.kind not in "biufO":
         raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}.")
     try:

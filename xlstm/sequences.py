@@ -6,13 +6,16 @@ Whatever comes in – strings, lists of tokens, ragged lists of (time_i, feature
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-HostArray = np.ndarray[Any, Any]
+from .host import HostArray, on_host
+from .labels import callers_level
+from .names import Names, features_of, matched, names_of, plain
 
 ENCODINGS = ("auto", "tokens")
 SPLITS = ("characters", "words")
@@ -31,6 +34,7 @@ class Series(NamedTuple):
     values: HostArray  # (sum of the lengths, D), float32 or float64
     lengths: HostArray  # (n,), int64
     columns: int | None  # the number of columns, where X was a two-dimensional (n, time): else None
+    names: Names | None = None  # of those columns, or else of the features
 
 
 class Texts(NamedTuple):
@@ -62,7 +66,8 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
     ----------
     X
         A list of strings; a list of lists of strings (each string is a token); a list of arrays (time_i, D) or
-        (time_i,); an array (n, time, D) or (n, time).
+        (time_i,), data frames included; an array (n, time, D) or (n, time). Features with names, which are the columns
+        of frames and the fields of arrays, are brought into the order of the first row that has some.
     encoding
         `"auto"`: numbers are series. `"tokens"`: integers are tokens.
     split
@@ -82,24 +87,20 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
-    if isinstance(X, (str, bytes, dict, set, frozenset)) or not (hasattr(X, "__len__") or hasattr(X, "__array__")):
-        raise TypeError(
-            f"X must be a list of sequences or an array, got {type(X).__name__}: put one sequence in a list."
-        )
-    if hasattr(X, "__cuda_array_interface__"):
-        raise TypeError("X lives on a GPU: pass host data (cupy.asnumpy(X)); the classifier moves it to its device.")
+    _refuse_what_is_no_list(X)
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
             "masked arrays are not supported: pass X.filled(value), or a ragged list without what is masked."
         )
     if not isinstance(X, (list, tuple)):
-        array = np.asarray(X)
+        array = plain("X", on_host("X", X, "pass a list of arrays of their own lengths"))
         if array.ndim == 0 and array.dtype.kind in "OUST":
             raise TypeError(f"X must be a list of sequences or an array, got one {array.dtype} without dimensions.")
         if array.dtype.kind not in "OUST" or (
             array.ndim == 2 and array.dtype.kind == "O" and not _holds_strings(array)
         ):
-            return _from_array(array, encoding)
+            named = features_of(X) if array.ndim == 3 else names_of(X)
+            return _from_array(array, encoding, named)
         if array.ndim == 2 and array.shape[1] == 1 and _holds_strings(array):
             raise ValueError(
                 f"X has one column of texts, shape {array.shape}: pass the column itself, X[:, 0] or X[name]."
@@ -111,29 +112,56 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         return _from_strings(X) if split == "characters" else _from_words([text.split() for text in X])
     if any(isinstance(row, (str, bytes)) for row in X):
         k = next(k for k, row in enumerate(X) if not isinstance(row, str))
-        raise TypeError(f"X holds strings, but row {k} is {type(X[k]).__name__}.")
+        hint = ": decode it, row.decode()" if isinstance(X[k], bytes) else ""
+        raise TypeError(f"X holds strings, but row {k} is {type(X[k]).__name__}{hint}.")
     if all(isinstance(row, (int, float, complex, np.generic)) for row in X):
         raise ValueError(
             "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
-            "numbers. Reshape your data: X.reshape(-1, 1) for sequences of one step, X.reshape(1, -1) for one."
+            "numbers. One sequence is [X]. Reshape your data: X.reshape(-1, 1) for sequences of one step."
         )
+    names = [None if isinstance(row, (list, tuple)) else features_of(row) for row in X]
     rows = [_row(k, row) for k, row in enumerate(X)]
     if any(len(row) > 0 and isinstance(row[0], str) for row in rows):
         return _from_words(rows)
     if encoding == "tokens":
         return _from_integers(rows)
-    return _from_list(rows)
+    return _from_list(rows, names)
+
+
+def _refuse_what_is_no_list(X: Any) -> None:
+    """Raise where X is one sequence, a collection without order, or a table that is not yet one for each sequence."""
+    kind = type(X)
+    if isinstance(X, (str, bytes)):
+        raise TypeError(f"X must be a list of sequences or an array, got one {kind.__name__}: one sequence is [X].")
+    if hasattr(X, "groups") and hasattr(X, "obj"):
+        raise TypeError(
+            f"X is a {kind.__name__}: pass its groups as a list, [group[features] for _, group in X], where features "
+            "is a list of the columns that are data."
+        )
+    if isinstance(X, dict):
+        raise TypeError("X must be a list of sequences or an array, got dict: pass list(X.values()).")
+    if isinstance(X, (set, frozenset)):
+        raise TypeError(f"X must be a list of sequences or an array, got {kind.__name__}, which has no order.")
+    if not (hasattr(X, "__len__") or hasattr(X, "__array__")):
+        raise TypeError(f"X must be a list of sequences or an array, got {kind.__name__}: pass list(X).")
 
 
 def _row(k: int, row: Any) -> Any:
     """One row of a list as a list, a tuple or an array; TypeError where it is no sequence."""
+    if isinstance(row, tuple) and len(row) == 2 and hasattr(row[1], "columns"):
+        raise TypeError(
+            f"row {k} of X is a pair of a group's key and its table: pass the tables alone, "
+            "[table for _, table in groups]."
+        )
     if isinstance(row, (list, tuple)):
         return row
     if isinstance(row, (str, bytes, dict, set, frozenset)) or not hasattr(row, "__len__"):
-        raise TypeError(f"row {k} of X is {type(row).__name__}, not a sequence like the others.")
+        kind = type(row).__name__
+        hint = ": pass an array (time, features) of its values" if isinstance(row, dict) else ""
+        raise TypeError(f"row {k} of X is {kind}, not a sequence like the others{hint}.")
     if isinstance(row, np.ma.MaskedArray):
         raise TypeError(f"row {k} of X is masked, which is not supported: leave out what is masked, or fill it.")
-    array = np.asarray(row)
+    array = plain(f"row {k} of X", on_host(f"row {k} of X", row, "each must be (time, features) or (time,)"))
     if array.ndim == 0:
         raise TypeError(f"row {k} of X is one {array.dtype}, not a sequence.")
     return array.tolist() if array.dtype.kind in "UT" else array
@@ -192,12 +220,12 @@ def _int64(array: HostArray, where: str) -> HostArray:
     return array.astype(np.int64)
 
 
-def _from_array(array: HostArray, encoding: str) -> Series | Texts:
+def _from_array(array: HostArray, encoding: str, names: Names | None) -> Series | Texts:
     """(n, time) or (n, time, D)."""
     if array.ndim not in (2, 3):
         raise ValueError(
             f"Expected 2D array (n, time) or 3D array (n, time, features), got an array of shape {array.shape}. "
-            "Reshape your data."
+            "Reshape your data." + (" One sequence is [X]." if array.ndim == 1 else "")
         )
     if array.shape[0] == 0:
         raise ValueError(
@@ -215,20 +243,39 @@ def _from_array(array: HostArray, encoding: str) -> Series | Texts:
                 f"with encoding='tokens' an array must hold integers (n, time), got {array.dtype} {array.shape}."
             )
         return Texts(_int64(array.reshape(-1), "X"), np.full(n, time, np.int64), "integers")
+    if array.dtype.kind == "O" and any(hasattr(cell, "__len__") for cell in array.flat):
+        raise TypeError(
+            "the cells of X are sequences themselves (a nested table): make one array (time, features) of each row, "
+            "[np.column_stack(list(row)) for row in np.asarray(X)]."
+        )
     values = _numbers(array)
-    _check_finite(values.reshape(n, -1), range(n))
     features = 1 if array.ndim == 2 else array.shape[2]
-    return Series(values.reshape(n * time, features), np.full(n, time, np.int64), time if array.ndim == 2 else None)
+    columns = time if array.ndim == 2 else None
+    series = Series(values.reshape(n * time, features), np.full(n, time, np.int64), columns, names)
+    _check_finite(series, padded=True)
+    return series
 
 
-def _from_list(X: Sequence[Any]) -> Series:
-    """A list of (time_i, D) or (time_i,)."""
+def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
+    """A list of (time_i, D) or (time_i,), and of each the names of its features."""
     rows = []
+    first = next((k for k, own in enumerate(names) if own is not None), None)
+    expected = None if first is None else names[first]
+    if expected is not None and None in names:
+        warnings.warn(
+            f"row {names.index(None)} of X has no names of features, row {first} has some: its features are taken to "
+            f"stand in the order {', '.join(map(repr, expected))}",
+            stacklevel=callers_level(),
+        )
     for k, row in enumerate(X):
         try:
             array = np.asarray(row)
         except ValueError:
             raise ValueError(f"row {k} of X is ragged inside: each must be (time, features) or (time,).") from None
+        own = names[k]
+        if own is not None and expected is not None and array.ndim == 2:
+            order = matched(own, expected, f"row {k} of X", f"row {first}")
+            array = array if order is None else array[:, order]
         if array.ndim not in (1, 2):
             raise ValueError(f"row {k} of X has shape {array.shape}: each must be (time, features) or (time,).")
         if 0 in array.shape:
@@ -240,11 +287,12 @@ def _from_list(X: Sequence[Any]) -> Series:
             raise ValueError(
                 f"row {k} of X has shape {array.shape}, but row 0 has {rows[0].shape}: all must have the same features."
             )
-        _check_finite(array.reshape(1, -1), [k])
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     equal = rows[0].ndim == 1 and bool((lengths == lengths[0]).all())
     values = np.concatenate([array.reshape(len(array), D) for array in rows])
-    return Series(values, lengths, int(lengths[0]) if equal else None)
+    series = Series(values, lengths, int(lengths[0]) if equal else None, expected)
+    _check_finite(series, padded=equal)
+    return series
 
 
 def _numbers(array: HostArray, row: int | None = None) -> HostArray:
@@ -259,18 +307,39 @@ def _numbers(array: HostArray, row: int | None = None) -> HostArray:
     try:
         with np.errstate(over="ignore"):  # infinity is refused later, with its row
             return array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{where} must hold numbers: argument must be a string or a real number ({error}).") from error
+    except (TypeError, ValueError, OverflowError):
+        value = next(value for value in array.flat if not _is_number(value))
+        raise TypeError(
+            f"{where} holds {value!r:.80} where a number is expected: argument must be a string or a real number. "
+            "Choose the columns that hold numbers."
+        ) from None
 
 
-def _check_finite(values: HostArray, rows: Sequence[int]) -> None:
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        row = rows[int(np.argmin(finite))]
-        raise ValueError(
-            f"row {row} of X holds NaN or infinity (inf): remove or replace it; where it pads short "
-            "sequences, pass a list of arrays of their own lengths instead."
-        )
+def _is_number(value: Any) -> bool:
+    try:
+        return float(value) is not None
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _check_finite(series: Series, padded: bool) -> None:
+    """Raise where a value is NaN or infinite; `padded` is whether the sequences may have been filled to one length."""
+    finite = np.isfinite(series.values).all(axis=1)
+    if finite.all():
+        return
+    place = int(np.argmin(finite))
+    ends = np.cumsum(series.lengths)
+    row = int(np.searchsorted(ends, place, side="right"))
+    step, feature = place - int(ends[row] - series.lengths[row]), int(np.argmin(np.isfinite(series.values[place])))
+    value = series.values[place, feature]
+    what = "NaN" if np.isnan(value) else "infinity (inf)" if value > 0 else "minus infinity (-inf)"
+    where = f"step {step}"
+    if series.columns is not None:
+        where += "" if series.names is None else f" ({series.names[step]!r})"
+    elif series.names is not None or series.values.shape[1] > 1:
+        where += f", feature {feature if series.names is None else repr(series.names[feature])}"
+    pads = "; where it pads short sequences, pass a list of arrays of their own lengths instead" if padded else ""
+    raise ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{pads}.")
 
 
 def take(data: Series | Texts, rows: HostArray) -> Series | Texts:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import sequences, train
+from . import encode, sequences, train
 from .fitted import Fitted
-from .sequences import HostArray
+from .host import HostArray, away_from_host
 
 
 class Stream:
@@ -38,9 +38,20 @@ class Stream:
             If the part is empty, or not of the kind that the model was trained on; it then counts as not fed.
         """
         fitted = self._fitted
-        if isinstance(part, np.ndarray) or not isinstance(part, (str, list, tuple)):
-            part = np.asarray(part)
+        advice = away_from_host("part", part)
+        if advice is not None:
+            raise TypeError(advice)
         data = sequences.read([part], *self._reading)
+        encode.check_kind(fitted.encoder, data)
+        D = fitted.encoder.size
+        if isinstance(data, sequences.Series) and data.columns is not None:
+            if D > 1:
+                raise ValueError(
+                    f"a part of shape ({data.columns},) has one feature a step, but this model was trained on {D}: one "
+                    f"step of a sequence is (1, {D}), step[None]."
+                )
+            data = data._replace(columns=None)  # a part has any number of steps
+        data = fitted.matched(data, quiet=self._state is not None)
         encoded = fitted.encoded(data)
         piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
         outputs, self._state = fitted.model.continued(piece, self._state)

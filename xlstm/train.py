@@ -14,8 +14,8 @@ from . import optim
 from .backends import Backend
 from .batch import Encoded
 from .encode import UNKNOWN
+from .host import HostArray
 from .model import Batch, Model
-from .sequences import HostArray
 from .tasks import Task
 
 UPDATE_BUDGET = 1000

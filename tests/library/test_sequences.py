@@ -279,12 +279,17 @@ def test_an_empty_sequence_of_integer_tokens():
 def test_not_a_number(value, kind):
     series = np.ones((4, 3, 2))
     series[2, 1, 0] = series[3, 0, 0] = value
-    forms = [series, series[:, :, 0], list(series), list(series[:, :, 0])]
-    for X in forms:
+    what = {"nan": "NaN", "inf": r"infinity \(inf\)", "-inf": r"minus infinity \(-inf\)"}[str(value)]
+    several, one = (
+        rf"^row 2 of X holds {what} in step 1, feature 0: remove",
+        rf"^row 2 of X holds {what} in step 1: remove",
+    )
+    forms = [(series, several), (series[:, :, 0], one), (list(series), several), (list(series[:, :, 0]), one)]
+    for X, message in forms:
         X = X.astype(kind) if isinstance(X, np.ndarray) else [row.astype(kind) for row in X]
-        with pytest.raises(ValueError, match=r"row 2 of X holds NaN or infinity"):
+        with pytest.raises(ValueError, match=message):
             read(X)
-    with pytest.raises(ValueError, match=r"row 2 of X holds NaN or infinity"):
+    with pytest.raises(ValueError, match=several):
         read(series.tolist())
 
 

@@ -18,13 +18,13 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, optim, sequences, train
+from .. import backends, columns, encode, guesses, optim, sequences, train
 from ..batch import size_for
 from ..fitted import Fitted
+from ..host import HostArray
 from ..labels import mean_one, weights_of
 from ..model import Architecture, Model
 from ..seeds import own_generator
-from ..sequences import HostArray
 from ..stream import Prepared, Stream
 from ..tasks import Task
 from . import state
@@ -199,9 +199,10 @@ class SequenceEstimator(Configured):
         if old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
+            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets))
         else:
             targets = old.task.read(y, rows)
-            old.check(data, X)
+            data = old.matched(data)
             self._check_same_model(old)
             fitted = copy.deepcopy(old)
             task = fitted.task
@@ -215,7 +216,7 @@ class SequenceEstimator(Configured):
         if fitted is None:
             task.measure(task.take(targets, kept))
             encoder = encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
-            fitted = self._build(encoder, task, data, X, len(kept), rng)
+            fitted = self._build(encoder, task, data, len(kept), rng)
         self._follow_settings(fitted)
         encoded, dtype = fitted.encoded(data), fitted.model.architecture.dtype
 
@@ -237,16 +238,15 @@ class SequenceEstimator(Configured):
         """A new task for such y, and y as its targets."""
         return self.tasks[0].learn(y, rows, declared)
 
-    def _build(
-        self, encoder: encode.Encoder, task: Task, data: Any, X: Any, rows: int, rng: np.random.Generator
-    ) -> Fitted:
+    def _build(self, encoder: encode.Encoder, task: Task, data: Any, rows: int, rng: np.random.Generator) -> Fitted:
         """A new model for such data, of which `rows` train it."""
         architecture = self._architecture(encoder, task)
         flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
         model = Model(architecture, backends.select(self.device, "auto", flops), self.kernels, rng)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        width = data.columns if isinstance(data, sequences.Series) else None
-        return Fitted(trainer, encoder, width, columns.names_of(X), type(self).__name__)
+        series = isinstance(data, sequences.Series)
+        width, names = (data.columns, columns.kept(data.names)) if series else (None, None)
+        return Fitted(trainer, encoder, width, names, type(self).__name__)
 
     def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
         """A new optimiser of a model's parameters, which goes by the settings."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..host import HostArray
 from ..registry import ESTIMATORS
-from ..sequences import HostArray
 from ..tasks import Classes
 from .base import SequenceEstimator
 
@@ -20,6 +20,10 @@ class SequenceClassifier(SequenceEstimator):
 
     Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
     may differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
+
+    Features that have names, as the columns of data frames and the fields of arrays, are matched by name: within X, and
+    with those of the training ever after. A missing or unknown name is an error. Data that may have been meant in
+    another way than they are understood are trained on with an `xlstm.AmbiguousDataWarning`.
 
     Parameters
     ----------
@@ -42,7 +46,9 @@ class SequenceClassifier(SequenceEstimator):
     encoding : {"auto", "tokens"}
         "auto": numbers are series. "tokens": integers are tokens.
     fold_case : bool
-        Whether upper and lower case of tokens are one.
+        Whether upper and lower case of tokens are one (`str.casefold`). They are by default: in a sentence case says
+        where a word stands rather than what it is, and what people type differs from what was trained on. Set it to
+        False where case means something, as in formulas, codes or programs.
     standardize : bool
         Whether numeric features are brought to mean 0 and standard deviation 1, as measured on the training part.
     init : {"orthogonal", "pytorch"}

@@ -16,9 +16,9 @@ import numpy as np
 from .. import backends, checkpoint, encode, optim, train
 from ..checkpoint import named, understanding
 from ..fitted import Fitted
+from ..host import HostArray
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
-from ..sequences import HostArray
 from ..tasks import Task
 
 SequenceEstimator = Any
@@ -251,8 +251,9 @@ def _fitted(
     columns = None if header["columns"] is None else _count(header["columns"])
     if columns is not None and (tokens or encoder.size != 1 or columns < 1):
         raise ValueError(f"it has {columns} columns, which do not go with its encoder")
-    if names is not None and len(names) != columns:
-        raise ValueError(f"it has {len(names)} names for {columns} columns")
+    named_parts = encoder.size if columns is None and not tokens else columns
+    if names is not None and len(names) != named_parts:
+        raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
     named = None if names is None else np.array(names, dtype=object)
     return Fitted(trainer, encoder, columns, named, type(estimator).__name__)
 

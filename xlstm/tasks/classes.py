@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import batch, losses
+from .. import batch, guesses, losses
+from ..host import HostArray
 from ..labels import classes_of, known, row_weights
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
-from ..sequences import HostArray
+from ..sequences import Series, Texts
 from .task import Task
 
 
@@ -94,6 +95,11 @@ class Classes(Task):
 
     def read(self, y: Any, rows: int) -> HostArray:
         return known(y, self.classes, rows)
+
+    def doubts(self, data: Series | Texts, targets: HostArray) -> Iterable[str | None]:
+        yield guesses.steps_as_rows(data, targets, len(self.classes))
+        yield guesses.numbers_as_classes(targets, self.classes)
+        yield guesses.tags_as_classes(data, targets, self.classes)
 
     def check_enough(self, targets: HostArray, whole: bool) -> None:
         if whole and (targets == targets[0]).all():

@@ -9,15 +9,16 @@ Shapes: n all rows, N the rows of a batch, K outputs of the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..backends import Backend
+from ..host import HostArray
 from ..labels import weights_of
 from ..namespace import Array
-from ..sequences import HostArray
+from ..sequences import Series, Texts
 
 Targets = Any
 
@@ -61,6 +62,10 @@ class Task:
     def read(self, y: Any, rows: int) -> Targets:
         """The targets of a later y, which has to be like the first."""
         raise NotImplementedError
+
+    def doubts(self, data: Series | Texts, targets: Targets) -> Iterable[str | None]:
+        """What there is to say of a first y that was understood in one way, and may have been meant in another."""
+        return ()
 
     def check_enough(self, targets: Targets, whole: bool) -> None:
         """Raise where nothing can be learned of these targets: all there are (`whole`), or a first part of them."""

@@ -1,0 +1,135 @@
+"""Data that may be read in two ways: warnings that say how they were understood, and what was probably meant.
+
+Nothing here changes what is done. Each function returns what there is to say of a fit, or None.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+
+from .host import HostArray
+from .labels import callers_level
+from .sequences import Series, Texts
+
+LOOKED_AT = 1000
+"""The number of tokens or texts that are looked at: they are alike, or the warning would be wrong."""
+
+
+class AmbiguousDataWarning(UserWarning):
+    """The data were understood in one way, and probably meant in another.
+
+    To silence it: `warnings.filterwarnings("ignore", category=xlstm.AmbiguousDataWarning)`.
+    """
+
+
+def warn(*doubts: str | None) -> None:
+    """Say what there is to say, naming the line from which this library was called."""
+    for doubt in doubts:
+        if doubt is not None:
+            warnings.warn(doubt, AmbiguousDataWarning, stacklevel=callers_level())
+
+
+def numbers_as_text(data: Series | Texts) -> str | None:
+    """Tokens that are all numbers written as text, or texts that are rows of such."""
+    if not isinstance(data, Texts) or data.kind == "integers":
+        return None
+    if data.kind == "words":
+        if not all(map(_is_number, _some(data.tokens))):
+            return None
+        example, taken = repr(data.tokens[0]), "each is taken for a word of its own, with no size or order"
+    else:
+        ends = np.cumsum(data.lengths)[:LOOKED_AT].tolist()
+        rows = [data.tokens[end - length : end] for end, length in zip(ends, data.lengths.tolist(), strict=False)]
+        parts = [str(row).replace(",", " ").replace(";", " ").split() for row in rows]
+        # A text like "0110" may well be one of characters: there has to be a point, or something between two numbers.
+        if not all(all(map(_is_number, row)) and row for row in parts):
+            return None
+        if max(map(len, parts)) == 1 and not any("." in row[0] for row in parts):
+            return None
+        example, taken = repr(rows[0][:40]), "each character is taken for a token"
+    return (
+        f"X holds numbers written as text, such as {example}: {taken}. For series pass numbers, such as "
+        "[[1.0, 2.0], [0.5, 1.5, 2.5]] or a list of arrays; for tokens, integers with encoding='tokens'."
+    )
+
+
+def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str | None:
+    """A table in long form, one time step a row: its labels stand in runs, or each row follows from the one before."""
+    if not isinstance(data, Series) or data.columns is None:
+        return None
+    n, columns = len(data.lengths), data.columns
+    if n < 20 or columns > 64 or n < 2 * columns:
+        return None
+    runs = 1 + int(np.count_nonzero(targets[1:] != targets[:-1]))
+    if not (classes < runs <= n / 4 or _is_smooth(data.values.reshape(n, columns), targets, classes)):
+        return None
+    names = "" if data.names is None else f" ({', '.join(data.names[:5])}{', …' if columns > 5 else ''})"
+    return (
+        f"each of the {n} rows of X was taken for a sequence of {columns} steps with one feature: its columns{names} "
+        "are the steps. If a row is one step of a longer sequence, and its columns are features, pass a list with one "
+        "array (time, features) for each sequence, X = [group[features] for _, group in table.groupby('id')], and one "
+        "label for each."
+    )
+
+
+def _is_smooth(table: HostArray, targets: HostArray, classes: int) -> bool:
+    """Whether consecutive rows are far more alike than any two of their class: as time steps are, not sequences."""
+    counts = np.maximum(np.bincount(targets, minlength=classes), 1)[:, None]
+    means = np.zeros((classes, table.shape[1]))
+    np.add.at(means, targets, table)
+    within = table - (means / counts)[targets]
+    variance = within.var(axis=0)
+    changing = variance > 1e-12 * np.square(table).max(axis=0)
+    if not changing.any():
+        return False
+    steps = np.square(np.diff(within[:, changing], axis=0)).mean(axis=0)
+    return bool((steps / (2 * variance[changing])).mean() < 0.25)  # about 1 for rows in random order
+
+
+def one_sequence_as_many(data: Series | Texts, trained_columns: int | None) -> str | None:
+    """An array (time, 1) for a model of sequences of one feature: many sequences of one step, or one of many?"""
+    if not isinstance(data, Series) or data.columns != 1 or trained_columns == 1 or len(data.lengths) < 2:
+        return None
+    n = len(data.lengths)
+    return f"X of shape ({n}, 1) was taken for {n} sequences of one step. If it is one sequence of {n} steps, pass [X]."
+
+
+def numbers_as_classes(labels: HostArray, classes: HostArray) -> str | None:
+    """Integers of which nearly every row has its own."""
+    if classes.dtype.kind not in "iuf" or len(labels) <= 20 or len(classes) <= len(labels) / 2:
+        return None
+    return (
+        f"y holds {len(classes)} different numbers in {len(labels)} rows: each was taken for a class. If they are "
+        "numbers to be predicted, a classifier is not what learns them; np.digitize(y, bins) makes classes of ranges."
+    )
+
+
+def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray) -> str | None:
+    """Strings as long as their sequences, such as "NVN" for three words."""
+    if classes.dtype.kind != "U":
+        return None
+    lengths = np.char.str_len(classes)[targets]
+    if not np.array_equal(lengths, data.lengths) or lengths.max() < 2:
+        return None
+    if (lengths == lengths[0]).all() and len(classes) <= len(targets) / 2:
+        return None  # such as "up" and "no" for sequences of two steps
+    return (
+        f"each label is as long as its sequence, such as {classes[targets[0]].item()!r}: it was taken for one class of "
+        "the whole sequence. If its characters are labels of the steps, a classifier of sequences does not learn them."
+    )
+
+
+def _some(tokens: Iterable[str]) -> Iterable[str]:
+    return islice(tokens, LOOKED_AT)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return any(character.isdigit() for character in text)  # "nan" and "inf" are words too
