@@ -324,10 +324,10 @@ def _is_number(value: Any) -> bool:
 
 def _check_finite(series: Series, padded: bool) -> None:
     """Raise where a value is NaN or infinite; `padded` is whether the sequences may have been filled to one length."""
-    finite = np.isfinite(series.values).all(axis=1)
+    finite = np.isfinite(series.values)
     if finite.all():
         return
-    place = int(np.argmin(finite))
+    place = int(np.argmin(finite.all(axis=1)))
     ends = np.cumsum(series.lengths)
     row = int(np.searchsorted(ends, place, side="right"))
     step, feature = place - int(ends[row] - series.lengths[row]), int(np.argmin(np.isfinite(series.values[place])))
