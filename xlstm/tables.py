@@ -75,6 +75,8 @@ class Lines:
             stream: Any = self._closing.enter_context(open(source, "rb"))  # noqa: SIM115
         elif hasattr(sys.stdin, "buffer"):
             stream = sys.stdin.buffer
+            if not hasattr(stream, "peek"):
+                stream = io.BufferedReader(stream)
         else:  # there is none, or what stands for it gives text alone
             text = sys.stdin.read() if sys.stdin is not None else ""
             stream = io.BufferedReader(io.BytesIO(text.encode(self._encoding)))  # type: ignore[arg-type]

@@ -11,6 +11,8 @@ from .. import data, tables
 from ..fitted import Table
 from .common import Failure, is_empty, listed
 
+SHOWN_LABELS = 10
+
 
 class Labelled(NamedTuple):
     """Rows with a text and a label, in their order."""
@@ -85,7 +87,7 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
             elif known is not None and table.value(row, label) not in known:
                 problems.append(
                     f"{table.where(row)} has the label {table.value(row, label)!r}, which the model does not know: "
-                    f"{', '.join(known)}"
+                    f"{', '.join([*known][:SHOWN_LABELS])}{', ...' if len(known) > SHOWN_LABELS else ''}"
                 )
             else:
                 rows.append(row)

@@ -155,6 +155,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--class-weight",
+        type=_class_weight,
         action=_ClassWeight,
         metavar="balanced|LABEL=X,...",
         help="weigh classes by the inverse of their frequency, or by numbers, as male=1.5,female=1; may be given "
@@ -279,7 +280,7 @@ class _ClassWeight(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
     ) -> None:
-        before, new = getattr(namespace, self.dest), _class_weight(values)
+        before, new = getattr(namespace, self.dest), values
         if before is None:
             setattr(namespace, self.dest, new)
             return
