@@ -96,9 +96,17 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
     if not rows:
         left_out = f"; {skipped} without a text or a label were skipped" if skipped else ""
         raise Failure(f"{table.name} has a header but no rows{left_out}")
-    texts, labels = ([table.value(row, column) for row in rows] for column in (text, label))
-    fields = [row.fields for row in rows]
-    return Labelled(table.name, table.columns, table.delimiter, text, label, fields, texts, labels, skipped)
+    return Labelled(
+        table.name,
+        table.columns,
+        table.delimiter,
+        text,
+        label,
+        [row.fields for row in rows],
+        [table.value(row, text) for row in rows],
+        [table.value(row, label) for row in rows],
+        skipped,
+    )
 
 
 def told_of(skipped: int, options: Any) -> str:
