@@ -20,7 +20,7 @@ class Table(NamedTuple):
     text: str  # the name of the column of the texts
     label: str  # and of the labels
     delimiter: str  # what separates the columns, one character
-    held_out: str | None  # SHA-256 of the file of held-out rows that was written with the model; None: there is none
+    held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
 
 
 class Fitted:

@@ -101,6 +101,13 @@ class Lines:
         self.count += 1
         return self._whole.popleft()
 
+    def _not_text(self, why: str) -> ValueError:
+        what = "UTF-8" if self._encoding == "utf-8" else self._encoding
+        return ValueError(
+            f"{self.name} is not {what} text: {why}: save the file as UTF-8, or name its encoding by --encoding (for "
+            "example cp1252 or utf-16)"
+        )
+
     def ready(self) -> bool:
         """Whether the next line, or the end, is here already: asking for it then waits for nobody."""
         return bool(self._whole) or self._ended
@@ -117,10 +124,9 @@ class Lines:
             text = self._rest + self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             line = self.count + 1 + error.object.count(b"\n", 0, error.start)
-            byte = error.object[error.start]
-            what = "UTF-8" if self._encoding == "utf-8" else self._encoding
-            other = "save the file as UTF-8, or name its encoding by --encoding (for example cp1252 or utf-16)"
-            raise ValueError(f"{self.name} is not {what} text: byte 0x{byte:02x} in line {line}: {other}") from None
+            raise self._not_text(f"byte 0x{error.object[error.start]:02x} in line {line}") from None
+        except UnicodeError as error:
+            raise self._not_text(str(error)) from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
         self._ended = not data

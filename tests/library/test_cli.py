@@ -762,6 +762,10 @@ def test_training_again_needs_no_flags(run):
         write("data.csv", table(n))
         values = run("train", "data.csv", *QUICK, *options, "--json").json
         assert len(rows_of("data.held-out.csv")) == 1 + values["n_test"]
+    assert run("train", "data.csv", *QUICK, "--test-fraction", 0).code == 0
+    assert len(rows_of("data.held-out.csv")) == 1 + values["n_test"]
+    assert run("train", "data.csv", *QUICK, "--seed", 4).code == 0
+    assert run("train", "data.csv", *QUICK, "--seed", 3).code == 0
     Path("data.xlstm").unlink()  # nothing is known of the file then; but the rows are the same
     assert run("train", "data.csv", *QUICK, "--seed", 3, "--json").code == 0
     assert run("train", *QUICK).code == 0
@@ -869,6 +873,7 @@ def test_other_encodings(run):
     assert (
         run("evaluate", "data.xlstm", "-", "--encoding", "utf-16", "--json", stdin=text.encode("utf-16")).json == whole
     )
+    one_error(run("train", "data.csv", "--encoding", "utf-16"), "data.csv is not utf-16", "BOM", "--encoding")
     predicted = run("predict", "data.xlstm", "é", "--json").json
     assert run("predict", "data.xlstm", "--encoding", "latin-1", "--json", stdin=b"\xe9\n").json == predicted
     one_error(run("predict", "data.xlstm", stdin=b"\xe9\n"), "standard input is not UTF-8", "line 1", "--encoding")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,11 @@ def run(options: Any) -> int:
     kept, aside = _split(rows, options)
     held_out = None if not len(aside) else _held_out(model, rows, options)
     content = tables.content([rows.columns, *(rows.rows[k] for k in aside)], rows.delimiter)
-    digest = hashlib.sha256(content).hexdigest()
-    if held_out is not None:
-        _keep_what_is_not_ours(held_out, digest, model, options)
+    before = table_of(model)
+    # Without held-out rows an older file of them stays, and stays ours.
+    digest = (before and before.held_out) if held_out is None else hashlib.sha256(content).hexdigest()
+    if held_out is not None and not options.force:
+        _keep_what_is_not_ours(held_out, (digest, before and before.held_out), model)
 
     begin = time.perf_counter()
     with ProgressBar() as progress:
@@ -82,8 +84,7 @@ def run(options: Any) -> int:
     if held_out is not None:
         scores = labelled.scores([rows.labels[k] for k in aside], classifier.predict([rows.texts[k] for k in aside]))
 
-    remembered = Table(rows.text, rows.label, rows.delimiter, None if held_out is None else digest)
-    classifier.fitted_state().table = remembered
+    classifier.fitted_state().table = Table(rows.text, rows.label, rows.delimiter, digest)
     classifier.save(model)
     if held_out is not None:
         write_whole(held_out, [content])
@@ -174,16 +175,11 @@ def _keep_the_data(path: Path, options: Any) -> None:
         )
 
 
-def _keep_what_is_not_ours(held_out: Path, digest: str, model: Path, options: Any) -> None:
-    """Raise where the file to be replaced was not written with the model to be replaced, or was changed since.
-
-    Where the new content is the same as the old, nothing is lost.
+def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: Path) -> None:
+    """Raise where the file to be replaced has none of these digests: of what is to be written (nothing is lost then), and
+    of what was written with the model that is to be replaced.
     """
-    if options.force or not held_out.exists():
-        return
-    there = hashlib.sha256(held_out.read_bytes()).hexdigest()
-    remembered = table_of(model)
-    if there != digest and (remembered is None or there != remembered.held_out):
+    if held_out.exists() and hashlib.sha256(held_out.read_bytes()).hexdigest() not in ours:
         raise Failure(
             f"{held_out} is there already, and is not as xlstm wrote it with {model}: name another file for the "
             "held-out rows by --held-out FILE, or have this one replaced by --force"
