@@ -961,6 +961,7 @@ def test_texts_of_which_nothing_is_known_are_marked(run):
 def piped(*arguments: str) -> Any:
     """A process whose lines are written and read one by one."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("PYTHONUNBUFFERED", None)  # it would hide answers that are held back
     command = [sys.executable, "-m", "xlstm", *arguments]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:

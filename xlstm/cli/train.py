@@ -176,8 +176,9 @@ def _keep_the_data(path: Path, options: Any) -> None:
 
 
 def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: Path) -> None:
-    """Raise where the file to be replaced has none of these digests: of what is to be written (nothing is lost then), and
-    of what was written with the model that is to be replaced.
+    """Raise where the file to be replaced has none of these digests.
+
+    They are that of what is to be written, which loses nothing, and that of what was written with the older model.
     """
     if held_out.exists() and hashlib.sha256(held_out.read_bytes()).hexdigest() not in ours:
         raise Failure(
