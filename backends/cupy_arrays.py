@@ -8,7 +8,10 @@ from typing import Any
 
 from .fast import Fast
 
-_INSTALL = "pip install 'cupy-cuda12x[ctk]' for a driver of CUDA 12, 'cupy-cuda13x[ctk]' for one of CUDA 13 (nvidia-smi shows it)"
+_INSTALL = (
+    "pip install 'cupy-cuda12x[ctk]' for a driver of CUDA 12, 'cupy-cuda13x[ctk]' for one of CUDA 13 "
+    "(nvidia-smi shows it)"
+)
 
 
 def installed() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,15 @@ from .batch import Encoded
 from .host import HostArray
 from .model import Model
 from .tasks import Task
+
+
+class Table(NamedTuple):
+    """The table that the command line trained a model on: so that it reads others like it without being told how."""
+
+    text: str  # the name of the column of the texts
+    label: str  # and of the labels
+    delimiter: str  # what separates the columns, one character
+    held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
 
 
 class Fitted:
@@ -24,9 +33,11 @@ class Fitted:
         columns: int | None,  # of a two-dimensional X
         feature_names: HostArray | None,
         owner: str,  # the name of the estimator's class, for messages
+        table: Table | None = None,  # where the command line trained it on a table; of no effect in Python
     ) -> None:
         self.trainer, self.encoder = trainer, encoder
         self.columns, self.feature_names, self.owner = columns, feature_names, owner
+        self.table = table
 
     @property
     def model(self) -> Model:
@@ -76,4 +87,5 @@ class Fitted:
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
-        return Fitted(self.trainer.to(backend), self.encoder, self.columns, self.feature_names, self.owner)
+        trainer = self.trainer.to(backend)
+        return Fitted(trainer, self.encoder, self.columns, self.feature_names, self.owner, self.table)

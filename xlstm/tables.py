@@ -1,62 +1,275 @@
-"""Tables of texts and labels: CSV and TSV files in and out."""
+"""Tables of texts and labels: CSV and TSV in and out, from files and pipes, as they come.
+
+A source is the path of a file, or `-` for standard input; what gzip compressed is unpacked, whatever its name.
+"""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
+import gzip
 import io
+import sys
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from .files import write_whole
+Item = TypeVar("Item")
+
+STANDARD_INPUT = "-"
+DELIMITERS = (",", "\t", ";", "|")
+"""What usually separates columns: what to name where another fails."""
+_CHUNK = 65536
+_GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 
 
-def read(path: Path, text: str, label: str) -> tuple[list[str], list[str]]:
-    """The two columns of a CSV or TSV file; tabs separate where the name ends in .tsv or .tab.
+class Row(NamedTuple):
+    """One row of a table."""
+
+    number: int  # from 1 on; neither the header nor blank lines are counted
+    line: int  # of the file, in which the row ends
+    fields: list[str]  # as they stand there: may be more or fewer than the columns
+
+
+class Lines:
+    """The lines of a source, decoded, each with its end as it stands there.
+
+    Parameters
+    ----------
+    source
+        A path, or `-` for standard input.
+    encoding
+        As Python names it. A byte order mark of UTF-8 is left out.
+
+    Attributes
+    ----------
+    name : str
+        The source, for messages.
+    count : int
+        The lines that were given so far: the number of the last of them.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        While reading, where a byte is no text in this encoding, or gzip's data is damaged.
+    """
+
+    def __init__(self, source: str, encoding: str = "utf-8") -> None:
+        self.name, self.count = ("standard input" if source == STANDARD_INPUT else source), 0
+        self._encoding = codecs.lookup(encoding).name
+        decoder = codecs.getincrementaldecoder("utf-8-sig" if self._encoding == "utf-8" else self._encoding)()
+        # It holds a \r back until it is known whether a \n follows.
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=False)
+        self._whole: deque[str] = deque()
+        self._rest, self._ended = "", False
+        self._closing = contextlib.ExitStack()
+        self._stream = self._opened(source)
+
+    def _opened(self, source: str) -> Any:
+        if source != STANDARD_INPUT:
+            stream: Any = self._closing.enter_context(open(source, "rb"))  # noqa: SIM115
+        elif hasattr(sys.stdin, "buffer"):
+            stream = sys.stdin.buffer
+            if not hasattr(stream, "peek"):
+                stream = io.BufferedReader(stream)
+        else:  # there is none, or what stands for it gives text alone
+            text = sys.stdin.read() if sys.stdin is not None else ""
+            stream = io.BufferedReader(io.BytesIO(text.encode(self._encoding)))  # type: ignore[arg-type]
+        if stream.peek(len(_GZIP)).startswith(_GZIP):
+            return self._closing.enter_context(gzip.GzipFile(fileobj=stream))
+        return stream
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._closing.close()
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> str:
+        while not self.ready():
+            self._read()
+        if not self._whole:
+            raise StopIteration
+        self.count += 1
+        return self._whole.popleft()
+
+    def _not_text(self, why: str) -> ValueError:
+        what = "UTF-8" if self._encoding == "utf-8" else self._encoding
+        return ValueError(
+            f"{self.name} is not {what} text: {why}: save the file as UTF-8, or name its encoding by --encoding (for "
+            "example cp1252 or utf-16)"
+        )
+
+    def ready(self) -> bool:
+        """Whether the next line, or the end, is here already: asking for it then waits for nobody."""
+        return bool(self._whole) or self._ended
+
+    def put_back(self, lines: list[str]) -> None:
+        """The last lines that were given are to be given again."""
+        self._whole.extendleft(reversed(lines))
+        self.count -= len(lines)
+
+    def _read(self) -> None:
+        """What has come, and where nothing has, what comes next."""
+        try:
+            data = self._stream.read1(_CHUNK)
+            text = self._rest + self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            line = self.count + 1 + error.object.count(b"\n", 0, error.start)
+            raise self._not_text(f"byte 0x{error.object[error.start]:02x} in line {line}") from None
+        except UnicodeError as error:
+            raise self._not_text(str(error)) from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
+        self._ended = not data
+        lines = list(io.StringIO(text, newline=""))
+        self._rest = lines.pop() if lines and not (self._ended or lines[-1].endswith(("\n", "\r"))) else ""
+        self._whole.extend(lines)
+
+
+def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterator[list[Item]]:
+    """What is here together, None left out: a list ends where the next item would have to be waited for."""
+    here: list[Item] = []
+    for item in items:
+        if item is not None:
+            here.append(item)
+        if here and not ready():
+            yield here
+            here = []
+    if here:
+        yield here
+
+
+class Table:
+    """A table whose first line names the columns.
+
+    Parameters
+    ----------
+    lines
+        Where it comes from. The header is read at once, the rows when they are asked for.
+    wanted
+        Columns that it has to have, by the flag that names each.
+    delimiter
+        What separates the columns. None is a tab where the name ends in .tsv or .tab, else a comma.
+    likely
+        What separates them where the header does not have the wanted columns by that.
+
+    Attributes
+    ----------
+    name : str
+        The source, for messages.
+    columns : list of str
+        The header.
+    delimiter : str
+        What separates them.
 
     Raises
     ------
     ValueError
-        If it is no such file, lacks a column, or a row lacks a value: the row is named.
+        If it has no header, or the header lacks a wanted column, or has two of it.
     """
-    delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from None
-    reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
-    csv.field_size_limit(2**31 - 1)  # long documents are texts too
-    texts, labels = [], []
-    try:
-        columns = list(reader.fieldnames or [])
-        if not columns:
-            raise ValueError(f"{path} is empty: the first line has to name the columns")
-        for column in (text, label):
-            if column not in columns:
+
+    def __init__(
+        self, lines: Lines, wanted: dict[str, str], delimiter: str | None = None, likely: Sequence[str] = ()
+    ) -> None:
+        csv.field_size_limit(2**31 - 1)  # long documents are texts too
+        self.name, self._lines = lines.name, lines
+        tabs = Path(self.name.removesuffix(".gz")).suffix.lower() in (".tsv", ".tab")
+        usual = "\t" if tabs else ","
+        tried = [delimiter] if delimiter is not None else [usual, *likely]
+        found = self._fitting(tried, wanted)
+        self.delimiter = tried[0] if found is None else found
+        self.columns, header = self._header(self.delimiter)
+        if not self.columns:
+            raise ValueError(f"{self.name} is empty: the first line has to name the columns")
+        for flag, column in wanted.items():
+            if column not in self.columns:
+                lines.put_back(header)
+                raise ValueError(self._lacking(flag, column, self._fitting(DELIMITERS, wanted)))
+            if self.columns.count(column) > 1:
                 raise ValueError(
-                    f"{path} has no column {column!r}; its first line names: {', '.join(columns)}. Name the columns by "
-                    "--text and --label; they are separated by commas in CSV, by tabs in .tsv"
+                    f"{self.name} has {self.columns.count(column)} columns {column!r}: name them differently"
                 )
-            if columns.count(column) > 1:
-                raise ValueError(f"{path} has {columns.count(column)} columns {column!r}: name them differently")
-        for row, values in enumerate(reader, start=1):
-            where = f"row {row} of {path} (it ends in line {reader.line_num})"
-            if None in values:
-                fields = len(columns) + len(values[None])
-                raise ValueError(
-                    f"{where} has {fields} fields, the header {len(columns)}: quote texts that hold a {delimiter!r}"
-                )
-            if not values[text] or not values[label]:
-                raise ValueError(f"{where} has no {text if not values[text] else label}")
-            texts.append(values[text])
-            labels.append(values[label])
-    except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as a table, line {reader.line_num}: {error}") from None
-    if not texts:
-        raise ValueError(f"{path} has a header but no rows")
-    return texts, labels
+
+    def _fitting(self, delimiters: Sequence[str], wanted: dict[str, str]) -> str | None:
+        """The first by which the header has the wanted columns; the header is put back."""
+        for delimiter in delimiters:
+            columns, lines = self._header(delimiter)
+            self._lines.put_back(lines)
+            if set(wanted.values()) <= set(columns):
+                return delimiter
+        return None
+
+    def _lacking(self, flag: str, column: str, fitting: str | None) -> str:
+        """What to say of a header without a wanted column, and of a delimiter by which it has all of them."""
+        first = f"{self.name} has no column {column!r}; its first line names: {', '.join(self.columns)}. "
+        if fitting is not None:
+            return (
+                f"{first}Tabs separate them: say --delimiter tab"
+                if fitting == "\t"
+                else (f"{first}What separates them is {fitting!r}: say --delimiter {fitting!r}")
+            )
+        return f"{first}Name the column by {flag}, or what separates the columns by --delimiter"
+
+    def _header(self, delimiter: str) -> tuple[list[str], list[str]]:
+        """The columns if this separates them, and the lines that they stand in: one, but for a line end in quotes."""
+        taken = []
+
+        def noted() -> Iterator[str]:
+            for line in self._lines:
+                taken.append(line)
+                yield line
+
+        try:
+            return next(csv.reader(noted(), delimiter=delimiter), []), taken
+        except csv.Error as error:
+            raise ValueError(f"{self.name} cannot be read as a table, line 1: {error}") from None
+
+    def rows(self) -> Iterator[Row | None]:
+        """One after another, as they come; None for a blank line.
+
+        Raises
+        ------
+        ValueError
+            Where the source is no table.
+        """
+        number = 0
+        try:
+            for fields in csv.reader(self._lines, delimiter=self.delimiter):
+                number += bool(fields)
+                yield Row(number, self._lines.count, fields) if fields else None
+        except csv.Error as error:
+            raise ValueError(f"{self.name} cannot be read as a table, line {self._lines.count}: {error}") from None
+
+    def value(self, row: Row, column: str) -> str:
+        """Of one column; empty where the row ends before it."""
+        place = self.columns.index(column)
+        return row.fields[place] if place < len(row.fields) else ""
+
+    def where(self, row: Row) -> str:
+        """How messages name a row."""
+        return f"row {row.number} of {self.name} (it ends in line {row.line})"
+
+    def excess(self, row: Row) -> str | None:
+        """What is wrong with a row that has more fields than there are columns; None where it has not."""
+        if len(row.fields) <= len(self.columns):
+            return None
+        return (
+            f"{self.where(row)} has {len(row.fields)} fields, the header {len(self.columns)}: quote texts that hold a "
+            f"{self.delimiter!r}"
+        )
 
 
-def write(path: Path, rows: list[tuple[str, str]]) -> None:
-    """Write rows as CSV, whole or not at all."""
+def content(rows: Iterable[Sequence[str]], delimiter: str) -> bytes:
+    """Such rows as a file: UTF-8, fields quoted where that is needed."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    write_whole(path, [text.getvalue().encode()])
+    csv.writer(text, delimiter=delimiter).writerows(rows)
+    return text.getvalue().encode()

@@ -407,9 +407,16 @@ def put(*keys: Any) -> Callable[[Any], None]:
 
 
 ENCODER = {"fold_case": True, "kind": "characters", "vocabulary": ["a", "b"]}
+TABLE = {"text": "review", "label": "liked", "delimiter": ";", "held_out": None}
 WRONG: dict[str, Callable[[Any], None]] = {
     "another kind": put("kind", "Regressor"),
     "an unknown key": put("more", 1),
+    "a table that is none": put("table", 3),
+    "a table of one column": put("table", {"text": "text"}),
+    "a table with more": put("table", {**TABLE, "more": 1}),
+    "a column that is no text": put("table", {**TABLE, "label": 1}),
+    "a delimiter of two": put("table", {**TABLE, "delimiter": ";;"}),
+    "a digest that is a number": put("table", {**TABLE, "held_out": 1}),
     "a missing key": lambda header: header.pop("updates"),
     "an unknown setting": put("settings", "depth", 3),
     "settings that are none": put("settings", 3),

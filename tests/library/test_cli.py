@@ -1,13 +1,19 @@
 # Longer than 500 lines: the tests of one source file stand in one file.
 """The command line: what each command prints, where, and with which exit code; errors in one line, no traceback."""
 
+import contextlib
 import csv
+import gzip
 import io
 import json
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -50,8 +56,9 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
 
-    def command(*arguments: Any, stdin: str = "") -> Done:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+    def command(*arguments: Any, stdin: str | bytes = "") -> Done:
+        content = stdin if isinstance(stdin, bytes) else stdin.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding="utf-8"))
         capsys.readouterr()
         try:
             code = cli.main([str(argument) for argument in arguments])
@@ -183,10 +190,11 @@ def test_columns_tabs_and_words(run):
     clf = xlstm.load(values["model"])
     assert clf.classes_.tolist() == ["no", "yes"]
     np.testing.assert_array_equal(clf.predict_proba([["unheard"]]), clf.predict_proba([["unseen"]]))
-    assert {text for text, _ in rows_of("reviews.held-out.csv")[1:]} <= set(words)
-    again = run("evaluate", values["model"], "reviews.held-out.csv", "--json").json
+    assert values["held_out"] == "reviews.held-out.tsv"
+    again = run("evaluate", values["model"], "reviews.held-out.tsv", "--json").json
     assert again["accuracy"] == values["accuracy"]
     whole = run("evaluate", values["model"], "reviews.tsv", "--text", "review", "--label", "liked", "--json").json
+    assert whole == run("evaluate", values["model"], "reviews.tsv", "--json").json
     assert whole["n_test"] == 80
     predicted = run("predict", values["model"], "very good", "a bad film", "--json").json["predictions"]
     expected = clf.predict_proba([["very", "good"], ["a", "bad", "film"]])
@@ -237,7 +245,7 @@ def test_training_again_replaces_the_files_whole(run):
     write("data.csv", table())
     Path("data.xlstm").write_text("older")
     Path("data.held-out.csv").write_text("older")
-    assert run("train", "data.csv", *QUICK, "--json").json
+    assert run("train", "data.csv", *QUICK, "--force", "--json").json
     assert xlstm.load("data.xlstm").classes_.tolist() == ["a", "b", "c"]
     assert rows_of("data.held-out.csv")[0] == ["text", "label"]
 
@@ -294,7 +302,7 @@ def model(run):
 
 
 def test_predict(run, model):
-    texts = ["abc", "ca", "ü"]
+    texts = ["abc", "ca", "b"]
     done = run("predict", model, *texts)
     clf = xlstm.load(model)
     p = clf.predict_proba(texts)
@@ -335,8 +343,7 @@ def test_predict_reads_the_lines_of_stdin(run, model, lines):
 
 def test_predict_needs_texts(run, model):
     one_error(run("predict", model, stdin=""), "nothing to classify")
-    one_error(run("predict", model, "ab", ""), "empty")
-    one_error(run("predict", model, "--json", stdin="ab\n\nb\n"), "empty")
+    one_error(run("predict", model, ""), "text 1 is empty")
 
 
 def test_evaluate(run, model):
@@ -375,10 +382,12 @@ def test_bad_data_is_named(run, model):
         for content, part in (
             ("", "is empty"),
             ("text,label\n", "no rows"),
-            ("text,label\nab,x\n,y\n", "row 2"),
+            ("text,label\nab,a\n,b\n", "row 2"),
             ("text,label\nab,a\nb\n", "row 2"),
             ("text,label\nab,a\nb,\n", "row 2"),
             ("text;label\nab;a\n", "'text'"),
+            ("text;label\nab;a\n", "--delimiter ';'"),
+            ("text\tlabel\nab\ta\n", "--delimiter tab"),
             ("x" * 200_000, "bad.csv"),
             ('text,label\n"ab,a\n', "bad.csv"),
         ):
@@ -396,7 +405,11 @@ def test_training_needs_two_classes_and_enough_rows(run):
     write("data.csv", [("ab", "x"), ("b", "y")])
     one_error(run("train", "data.csv", *QUICK), "2 rows")
     write("data.csv", [("ab", "x"), ("   ", "y")] * 5)
-    one_error(run("train", "data.csv", "--words", *QUICK), "row 2", "empty")
+    done = run("train", "data.csv", "--words", *QUICK)
+    assert (done.code, done.out) == (1, "")
+    assert [line.split(" of ")[0] for line in done.err.splitlines()] == [
+        f"xlstm: error: row {row}" for row in (2, 4, 6, 8, 10)
+    ]
     assert [file.name for file in Path().iterdir()] == ["data.csv"]
 
 
@@ -404,7 +417,13 @@ def test_bad_options_are_named(run):
     write("data.csv", table())
     for option, value, part, code in (
         ("--out", "missing/model.xlstm", "missing", 1),
-        ("--test-fraction", 0, "--test-fraction", 2),
+        ("--test-fraction", -0.1, "--test-fraction", 2),
+        ("--test-fraction", "nan", "--test-fraction", 2),
+        ("--delimiter", "", "--delimiter", 2),
+        ("--delimiter", ";;", "--delimiter", 2),
+        ("--delimiter", '"', "--delimiter", 2),
+        ("--encoding", "klingon", "klingon", 2),
+        ("--encoding", "hex", "hex", 2),
         ("--test-fraction", 1.5, "--test-fraction", 2),
         ("--hidden-size", 0, "--hidden-size", 2),
         ("--epochs", 0, "--epochs", 2),
@@ -527,6 +546,571 @@ def test_the_environment_says_where(run, model, monkeypatch):
     assert run("predict", model, "ab", "--device", "cpu").code == 0
 
 
+# ---------------------------------------------------------------- words, case, models of older versions
+
+
+def reviews(n: int = 80) -> list[tuple[str, str]]:
+    """Texts of words, and whether the last is good."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["Good", "bad", "film", "very"], 4)) for _ in range(n)]
+    return [(text, "yes" if text.endswith("Good") else "no") for text in texts]
+
+
+def test_a_model_of_words_takes_strings_in_python(run):
+    write("data.csv", reviews())
+    assert run("train", "data.csv", "--words", *QUICK, "--json").json
+    clf = xlstm.load("data.xlstm")
+    assert (clf.split, clf.fold_case) == ("words", True)
+    texts = ["a Good  film", "very\tbad", "film"]
+    expected = xlstm.load("data.xlstm").predict_proba([text.split() for text in texts])
+    np.testing.assert_array_equal(clf.predict_proba(texts), expected)
+    predicted = run("predict", "data.xlstm", *texts, "--json").json["predictions"]
+    assert [list(row["probabilities"].values()) for row in predicted] == expected.tolist()
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_case_is_kept_where_it_is_asked_for(run, words):
+    write("data.csv", reviews())
+    options = [*QUICK, "--json", *(["--words"] if words else [])]
+    for more, folded in (([], True), (["--keep-case"], False)):
+        assert run("train", "data.csv", *options, *more).json
+        clf = xlstm.load("data.xlstm")
+        assert clf.fold_case is folded
+        upper, lower = clf.predict_proba(["Good film", "good film"])
+        assert (upper == lower).all() == folded
+
+
+@pytest.mark.parametrize("name", ["text", "text-cased-rnn-float64", "words-both-directions"])
+def test_models_of_older_versions_predict_and_evaluate(run, name):
+    """Of words too, though nothing in the file says that strings are cut into words."""
+    folder = Path(__file__).parents[1] / "files" / "v1"
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))[name]
+    texts = [text if isinstance(text, str) else " ".join(text) for text in expected["X"]]
+    labels = [str(label) for label in expected["predicted"]]
+    predicted = run("predict", folder / f"{name}.xlstm", "--json", "--", *texts).json["predictions"]
+    assert [row["label"] for row in predicted] == labels
+    p = [[float.fromhex(value) for value in row] for row in expected["probabilities"]["reference"]]
+    found = [list(row["probabilities"].values()) for row in predicted]
+    np.testing.assert_allclose(found, p, rtol=1e-4)
+    write("data.csv", zip(texts, labels, strict=True))
+    assert run("evaluate", folder / f"{name}.xlstm", "data.csv", "--json").json["accuracy"] == 1
+
+
+# ---------------------------------------------------------------- bad rows
+
+
+BAD = 'text,label\nab,a\n,b\nb,\nc,a,b\n\n"x\ny"\n,,,\nca,c\n'
+"""Rows 2 to 6 are bad: in lines 3, 4, 5, 8 (it begins in 7, after a blank line), 9."""
+
+
+def test_all_bad_rows_are_listed(run, model):
+    Path("bad.csv").write_text(BAD)
+    for command in (("train",), ("evaluate", model)):
+        done = run(*command, "bad.csv", "--json")
+        assert (done.code, done.out) == (1, "")
+        lines = done.err.splitlines()
+        assert len(lines) == 5
+        for line, start, part in zip(
+            lines,
+            ("row 2", "row 3", "row 4", "row 5", "row 6"),
+            ("line 3) has an empty 'text'", "line 4) has an empty 'label'", "line 5) has 3 fields, the header 2",
+             "line 8) has an empty 'label': it has 1 fields", "line 9) has 4 fields"),
+            strict=True,
+        ):  # fmt: skip
+            assert line.startswith(f"xlstm: error: {start} of bad.csv")
+            assert part in line
+        assert lines[-1].endswith("--skip-empty leaves rows without a text or a label out")
+    assert not Path("bad.xlstm").exists()
+
+
+@pytest.mark.parametrize("bad", [9, 10, 11, 25])
+def test_ten_bad_rows_are_shown_and_the_rest_counted(run, model, bad):
+    write("bad.csv", [*table(20), *[("zebra", "zoo")] * bad])
+    lines = run("evaluate", model, "bad.csv").err.splitlines()
+    assert len(lines) == min(bad, 10) + (bad > 10)
+    assert all(
+        f"row {row} of bad.csv" in line and "'zoo'" in line for row, line in zip(range(21, 31), lines, strict=False)
+    )
+    if bad > 10:
+        assert lines[-1] == f"xlstm: error: and {bad - 10} more"
+
+
+def test_empty_rows_are_skipped_and_counted(run):
+    good = table()
+    write("data.csv", [*good[:50], ("", "a"), ("ab", ""), ("ab", " "), *good[50:], ("", "")])
+    write("good.csv", good)
+    values = run("train", "data.csv", *QUICK, "--skip-empty", "--json").json
+    expected = run("train", "good.csv", *QUICK, "--json").json
+    assert (values["skipped"], expected["skipped"]) == (4, 0)
+    for name in ("accuracy", "balanced_accuracy", "n_test"):
+        assert values[name] == expected[name]
+    assert Path("data.xlstm").read_bytes() == Path("good.xlstm").read_bytes()
+    assert Path("data.held-out.csv").read_bytes() == Path("good.held-out.csv").read_bytes()
+    assert "skipped 4 rows" in run("train", "data.csv", *QUICK, "--skip-empty").out
+    assert "skipped" not in run("train", "good.csv", *QUICK).out
+
+    values = run("evaluate", "data.xlstm", "data.csv", "--skip-empty", "--json").json
+    expected = run("evaluate", "data.xlstm", "good.csv", "--json").json
+    assert (values.pop("skipped"), expected.pop("skipped")) == (4, 0)
+    assert values == expected
+    assert "skipped 4 rows" in run("evaluate", "data.xlstm", "data.csv", "--skip-empty").out
+
+
+def test_rows_with_too_many_fields_are_never_skipped(run):
+    Path("data.csv").write_text("text,label\n,b\nc,a,b\n")
+    one_error(run("train", "data.csv", "--skip-empty"), "row 2", "3 fields")
+    write("data.csv", [("", "a")] * 3)
+    one_error(run("train", "data.csv", "--skip-empty"), "no rows", "3 without a text or a label")
+
+
+def test_blank_texts_have_no_words(run):
+    write("data.csv", [*reviews(), ("  ", "yes")])
+    one_error(run("train", "data.csv", "--words", *QUICK), "row 81", "empty 'text'")
+    assert run("train", "data.csv", "--words", "--skip-empty", *QUICK, "--json").json["skipped"] == 1
+    assert run("train", "data.csv", "--force", *QUICK, "--json").json["skipped"] == 0  # two spaces are two characters
+
+
+def test_predict_names_empty_texts_and_goes_on(run, model):
+    good = run("predict", model, "ab", "b", "--json").json["predictions"]
+    done = run("predict", model, "--json", stdin="ab\n\nb\n\n")
+    assert done.code == 1
+    assert done.err.splitlines() == [f"xlstm: error: line {k} of standard input is empty" for k in (2, 4)]
+    values = json.loads(done.out)
+    assert values["predictions"] == good
+    assert values["errors"] == [{"row": k, "text": "", "error": f"line {k} of standard input is empty"} for k in (2, 4)]
+    assert run("predict", model, "ab", "--json").json["errors"] == []
+
+    done = run("predict", model, "ab", "", "b")
+    assert (done.code, done.err) == (1, "xlstm: error: text 2 is empty\n")
+    assert [line.split()[:2] for line in done.out.splitlines()] == [[row["text"], row["label"]] for row in good]
+
+    done = run("predict", model, "--format", "jsonl", stdin="ab\n\nb\n")
+    assert done.code == 1
+    first, second, third = map(json.loads, done.out.splitlines())
+    assert [first, third] == good
+    assert second == {"row": 2, "text": "", "error": "line 2 of standard input is empty"}
+
+    done = run("predict", model, "--format", "tsv", stdin="ab\n\nb\n")
+    assert done.code == 1
+    rows = list(csv.reader(io.StringIO(done.out), delimiter="\t"))
+    assert rows[2] == ["", "", "", "line 2 of standard input is empty"]
+    assert [row[:2] for row in rows[1::2]] == [[row["text"], row["label"]] for row in good]
+
+
+# ---------------------------------------------------------------- the held-out file
+
+
+def wide(n: int = 120) -> list[list[str]]:
+    """Rows of four columns, with all that makes CSV hard."""
+    hard = ["", "a;b,c\td", 'say "x"', "two\nlines", "two\r\nlines", " padded ", "ünï", "'"]
+    return [[str(k), label, hard[k % len(hard)], text] for k, (text, label) in enumerate(table(n))]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "flag", "data", "held_out"),
+    [
+        (",", [], "data.csv", "data.held-out.csv"),
+        (";", ["--delimiter", ";"], "data.csv", "data.held-out.csv"),
+        ("|", ["--delimiter", "|"], "data.txt", "data.held-out.csv"),
+        ("\t", [], "data.tsv", "data.held-out.tsv"),
+        ("\t", ["--delimiter", "tab"], "data.csv", "data.held-out.tsv"),
+        ("\t", ["--delimiter", "\\t"], "data.txt", "data.held-out.tsv"),
+    ],
+)
+def test_the_held_out_file_is_rows_of_the_data(run, delimiter, flag, data, held_out):
+    header = ("id", "the label", "more", "the text")
+    write(data, wide(), header, delimiter)
+    columns = ("--text", "the text", "--label", "the label")
+    values = run("train", data, *columns, *flag, *QUICK, "--json").json
+    assert values["held_out"] == held_out
+    with open(held_out, encoding="utf-8", newline="") as file:
+        found, *rows = csv.reader(file, delimiter=delimiter)
+    assert tuple(found) == header
+    assert len(rows) == 24
+    numbers = [int(row[0]) for row in rows]
+    assert numbers == sorted(numbers)  # in the order of the data
+    assert rows == [wide()[k] for k in numbers]
+    # Without flags it is read as the data was; so are other files like it.
+    again = run("evaluate", values["model"], held_out, "--json").json
+    for name in ("accuracy", "balanced_accuracy", "recall", "n_test"):
+        assert again[name] == values[name]
+    assert run("evaluate", values["model"], data, "--json").json["n_test"] == 120
+    predicted = run("predict", values["model"], "--data", data, "--json").json["predictions"]
+    assert [row["text"] for row in predicted] == [row[3] for row in wide()]
+    # What is named counts more than what is remembered.
+    one_error(run("evaluate", values["model"], data, "--text", "other"), "'other'")
+
+
+def test_a_model_that_remembers_other_columns_says_so(run, model):
+    write("other.csv", table(), ("review", "liked"))
+    one_error(run("evaluate", model, "other.csv"), "'text'", "review, liked", "--text")
+    assert run("evaluate", model, "other.csv", "--text", "review", "--label", "liked", "--json").json["n_test"] == 120
+
+
+def test_a_model_remembers_its_table_on_every_road(run, model, tmp_path):
+    clf = xlstm.load(model)
+    expected = clf.fitted_state().table
+    assert expected[:3] == ("text", "label", ",")
+    clf.partial_fit(["ab"], ["b"]).to("cpu").save("again.xlstm")
+    assert xlstm.load("again.xlstm").fitted_state().table == expected
+    assert xlstm.SequenceClassifier(max_iter=1).fit(["a", "b"], ["x", "y"]).fitted_state().table is None
+
+
+def test_training_again_needs_no_flags(run):
+    """With other settings, another seed, more data: it replaces what it wrote itself."""
+    for n, *options in ((120,), (120,), (120, "--seed", 1), (90, "--test-fraction", 0.5), (90, "--seed", 3)):
+        write("data.csv", table(n))
+        values = run("train", "data.csv", *QUICK, *options, "--json").json
+        assert len(rows_of("data.held-out.csv")) == 1 + values["n_test"]
+    assert run("train", "data.csv", *QUICK, "--test-fraction", 0).code == 0
+    assert len(rows_of("data.held-out.csv")) == 1 + values["n_test"]
+    assert run("train", "data.csv", *QUICK, "--seed", 4).code == 0
+    assert run("train", "data.csv", *QUICK, "--seed", 3).code == 0
+    Path("data.xlstm").unlink()  # nothing is known of the file then; but the rows are the same
+    assert run("train", "data.csv", *QUICK, "--seed", 3, "--json").code == 0
+    assert run("train", *QUICK).code == 0
+    assert run("train", *QUICK, "--seed", 1).code == 0
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_held_out_file_of_the_users_is_never_replaced(run, changed):
+    write("data.csv", table())
+    if changed:  # by the user, since xlstm wrote it
+        assert run("train", "data.csv", *QUICK).code == 0
+        with open("data.held-out.csv", "a") as file:
+            file.write("mine,a\n")
+    else:
+        Path("data.held-out.csv").write_text("mine")
+    before = {file.name: file.read_bytes() for file in Path().iterdir()}
+    done = run("train", "data.csv", *QUICK, "--seed", 1)
+    one_error(done, "data.held-out.csv", "--held-out FILE", "--force")
+    assert {file.name: file.read_bytes() for file in Path().iterdir()} == before
+
+    values = run("train", "data.csv", *QUICK, "--held-out", "other.csv", "--json").json
+    assert values["held_out"] == "other.csv"
+    assert Path("data.held-out.csv").read_bytes() == before["data.held-out.csv"]
+    assert run("evaluate", "data.xlstm", "other.csv", "--json").json["accuracy"] == values["accuracy"]
+    assert run("train", "data.csv", *QUICK, "--held-out", "other.csv", "--seed", 1).code == 0
+    one_error(run("train", "data.csv", *QUICK), "data.held-out.csv")
+    assert run("train", "data.csv", *QUICK, "--force").code == 0
+    assert rows_of("data.held-out.csv")[0] == ["text", "label"]
+    assert run("train", "data.csv", *QUICK, "--seed", 4).code == 0
+
+
+def test_the_held_out_file_is_none_of_the_others(run):
+    write("data.csv", table())
+    before = Path("data.csv").read_bytes()
+    for held_out, part in (
+        ("data.csv", "overwrite the data"), ("data.xlstm", "two files"), ("missing/held-out.csv", "missing"),
+        (".", "'"),
+    ):  # fmt: skip
+        one_error(run("train", "data.csv", *QUICK, "--held-out", held_out, "--force"), part)
+    assert [file.name for file in Path().iterdir()] == ["data.csv"]
+    assert Path("data.csv").read_bytes() == before
+
+
+def test_training_on_all_rows(run):
+    write("data.csv", table())
+    done = run("train", "data.csv", *QUICK, "--test-fraction", 0, "--json")
+    values = done.json
+    assert (values["n_test"], values["held_out"], values["accuracy"], values["recall"]) == (0, None, None, None)
+    assert sorted(file.name for file in Path().iterdir()) == ["data.csv", "data.xlstm"]
+    texts, labels = zip(*table(), strict=True)
+    clf = xlstm.SequenceClassifier(hidden_size=8, max_iter=3, random_state=0).fit(list(texts), list(labels))
+    np.testing.assert_array_equal(xlstm.load("data.xlstm").predict_proba(list(texts)), clf.predict_proba(list(texts)))
+    done = run("train", "data.csv", *QUICK, "--test-fraction", 0)
+    assert "all rows" in done.out
+    assert "accuracy" not in done.out
+    assert "on 120 texts" in done.out
+    one_error(run("train", "data.csv", "--test-fraction", 0, "--held-out", "x.csv"), "--held-out", code=2)
+
+
+# ---------------------------------------------------------------- where texts come from
+
+
+def test_the_data_may_come_from_standard_input(run):
+    write("data.csv", table())
+    content = Path("data.csv").read_bytes()
+    expected = run("train", "data.csv", *QUICK, "--json").json
+    values = run("train", "-", *QUICK, "--json", stdin=content).json
+    assert (values["model"], values["held_out"]) == ("stdin.xlstm", "stdin.held-out.csv")
+    assert Path("stdin.held-out.csv").read_bytes() == Path("data.held-out.csv").read_bytes()
+    assert values["accuracy"] == expected["accuracy"]
+    whole = run("evaluate", "data.xlstm", "data.csv", "--json").json
+    assert run("evaluate", "stdin.xlstm", "-", "--json", stdin=gzip.compress(content)).json == whole
+    one_error(run("train", "-", stdin=b"text,label\nab\n"), "row 1 of standard input")
+    one_error(run("train", "-"), "standard input is empty")
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("data.csv.gz", ","), ("data.tsv.gz", "\t")])
+def test_packed_data(run, name, delimiter):
+    suffix = name.split(".")[1]
+    write("plain", table(), delimiter=delimiter)
+    Path(name).write_bytes(gzip.compress(Path("plain").read_bytes()))
+    values = run("train", name, *QUICK, "--json").json
+    assert (values["model"], values["held_out"]) == ("data.xlstm", f"data.held-out.{suffix}")
+    assert run("evaluate", "data.xlstm", name, "--json").json["n_test"] == 120
+    assert run("evaluate", "data.xlstm", values["held_out"], "--json").json["accuracy"] == values["accuracy"]
+    Path(name).write_bytes(Path(name).read_bytes()[:-9])
+    one_error(run("train", name, *QUICK), name, "damaged")
+
+
+def test_other_encodings(run):
+    rows = [(text.replace("a", "é"), label) for text, label in table() if text.isascii()]
+    write("utf8.csv", rows)
+    text = Path("utf8.csv").read_bytes().decode()
+    Path("data.csv").write_bytes(text.encode("latin-1"))
+    one_error(
+        run("train", "data.csv", *QUICK), "data.csv is not UTF-8", "line ", "save the file as UTF-8", "--encoding"
+    )
+    expected = run("train", "utf8.csv", *QUICK, "--json").json
+    values = run("train", "data.csv", "--encoding", "latin-1", *QUICK, "--json").json
+    assert values["accuracy"] == expected["accuracy"]
+    assert Path("data.xlstm").read_bytes() == Path("utf8.xlstm").read_bytes()
+    assert run("evaluate", "data.xlstm", "data.held-out.csv", "--json").json["accuracy"] == values["accuracy"]
+    whole = run("evaluate", "data.xlstm", "utf8.csv", "--json").json
+    assert run("evaluate", "data.xlstm", "data.csv", "--encoding", "ISO-8859-1", "--json").json == whole
+    assert (
+        run("evaluate", "data.xlstm", "-", "--encoding", "utf-16", "--json", stdin=text.encode("utf-16")).json == whole
+    )
+    one_error(run("train", "data.csv", "--encoding", "utf-16"), "data.csv is not utf-16", "BOM", "--encoding")
+    predicted = run("predict", "data.xlstm", "é", "--json").json
+    assert run("predict", "data.xlstm", "--encoding", "latin-1", "--json", stdin=b"\xe9\n").json == predicted
+    one_error(run("predict", "data.xlstm", stdin=b"\xe9\n"), "standard input is not UTF-8", "line 1", "--encoding")
+    assert run("predict", "data.xlstm", "--json", stdin="\ufeffé\n").json == predicted  # a byte order mark is no text
+
+
+def test_a_column_may_be_predicted(run, model):
+    texts = ["ab", "two\nlinesc", "", "b", 'say "a"']
+    expected = run("predict", model, *[text for text in texts if text], "--json").json["predictions"]
+    write("new.csv", [(k, text) for k, text in enumerate(texts)], ("id", "text"))
+    done = run("predict", model, "--data", "new.csv", "--json")
+    assert (done.code, done.err) == (1, "xlstm: error: row 3 of new.csv (it ends in line 5) is empty\n")
+    values = json.loads(done.out)
+    assert values["predictions"] == expected
+    assert values["errors"] == [{"row": 3, "text": "", "error": "row 3 of new.csv (it ends in line 5) is empty"}]
+    write("other.tsv", [(text, k) for k, text in enumerate(texts) if text], ("review", "id"), "\t")
+    assert run("predict", model, "--data", "other.tsv", "--text", "review", "--json").json["predictions"] == expected
+    piped = run("predict", model, "--data", "-", "--text", "review", "--delimiter", "tab", "--json",
+                stdin=Path("other.tsv").read_bytes())  # fmt: skip
+    assert piped.json["predictions"] == expected
+    assert "two\\nlinesc" in run("predict", model, "--data", "other.tsv", "--text", "review").out
+    one_error(run("predict", model, "--data", "other.tsv"), "no column 'text'", "review, id", "--text")
+    one_error(run("predict", model, "--data", "missing.csv"), "missing.csv")
+    Path("bad.csv").write_text("text,label\nab\nb,a,c\nca,x\n")
+    done = run("predict", model, "--data", "bad.csv")
+    assert done.code == 1
+    assert "row 2 of bad.csv (it ends in line 3) has 3 fields" in done.err
+    assert [line.split()[0] for line in done.out.splitlines()] == ["ab", "ca"]
+
+
+def test_wrong_ways_to_say_what_is_predicted(run, model):
+    for arguments, part in (
+        (("ab", "--data", "data.csv"), "not in both"),
+        (("ab", "--text", "review"), "--data"),
+        (("--delimiter", ";"), "--data"),
+        (("ab", "--json", "--format", "jsonl"), "--format"),
+        (("ab", "--format", "xml"), "xml"),
+    ):
+        one_error(run("predict", model, *arguments), part, code=2)
+    one_error(run("train", "--text", "review"), "--text", code=2)
+    one_error(run("train", "--skip-empty"), "--skip-empty", code=2)
+
+
+def test_the_forms_of_answers(run, model):
+    texts = ["ab", "bc", 'c "x"\tb']
+    p = xlstm.load(model).predict_proba(texts)
+    done = run("predict", model, *texts, "--format", "jsonl")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert rows == run("predict", model, *texts, "--json").json["predictions"]
+    assert [list(row["probabilities"].values()) for row in rows] == p.tolist()
+    done = run("predict", model, *texts, "--format", "tsv")
+    header, *rows = csv.reader(io.StringIO(done.out, newline=""), delimiter="\t")
+    assert header == ["text", "label", "probability", "note"]
+    assert [row[0] for row in rows] == texts
+    assert [row[1] for row in rows] == xlstm.load(model).predict(texts).tolist()
+    assert [float(row[2]) for row in rows] == pytest.approx(p.max(axis=1).tolist(), rel=1e-5)
+    assert run("predict", model, *texts, "--format", "text").out == run("predict", model, *texts).out
+    # It is a table that xlstm reads.
+    Path("answers.tsv").write_text(done.out)
+    assert run("evaluate", model, "answers.tsv", "--json").json["accuracy"] == 1
+
+
+def test_texts_of_which_nothing_is_known_are_marked(run):
+    write("data.csv", reviews())
+    assert run("train", "data.csv", "--words", *QUICK, "--json").json
+    texts = ["GOOD film", "nothing of it", "an unknown film", "quite"]
+    unknown = [False, True, False, True]
+    values = run("predict", "data.xlstm", *texts, "--json").json
+    assert [row["unknown"] for row in values["predictions"]] == unknown
+    lines = run("predict", "data.xlstm", *texts).out.splitlines()
+    assert [line.endswith("(no token of it is known)") for line in lines] == unknown
+    rows = run("predict", "data.xlstm", *texts, "--format", "jsonl").out.splitlines()
+    assert [json.loads(row)["unknown"] for row in rows] == unknown
+    rows = run("predict", "data.xlstm", *texts, "--format", "tsv").out.splitlines()[1:]
+    assert [bool(row.split("\t")[3]) for row in rows] == unknown
+    assert run("train", "data.csv", "--words", "--keep-case", *QUICK, "--json").json
+    predicted = run("predict", "data.xlstm", "Good", "GOOD", "--json").json["predictions"]
+    assert [row["unknown"] for row in predicted] == [False, True]
+
+
+# ---------------------------------------------------------------- pipes
+
+
+@contextlib.contextmanager
+def piped(*arguments: str) -> Any:
+    """A process whose lines are written and read one by one."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("PYTHONUNBUFFERED", None)  # it would hide answers that are held back
+    command = [sys.executable, "-m", "xlstm", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
+        watch = threading.Timer(60, process.kill)
+        watch.start()
+        try:
+            yield process
+        finally:
+            watch.cancel()
+            process.kill()
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "tsv"])
+@pytest.mark.parametrize("table_too", [False, True])
+def test_a_line_is_answered_before_the_next_one_comes(run, model, form, table_too):
+    expected = {
+        row["text"]: row["label"] for row in run("predict", model, "ab", "bc", "cü", "--json").json["predictions"]
+    }
+    with piped(
+        "predict", model, "--format", form, "--device", "cpu", *(["--data", "-"] if table_too else [])
+    ) as process:
+        if table_too:
+            process.stdin.write(b"id,text\n")
+            process.stdin.flush()
+        for k, (text, label) in enumerate(expected.items()):
+            process.stdin.write(f"{k},{text}\n".encode() if table_too else f"{text}\n".encode())
+            process.stdin.flush()
+            if form == "tsv" and k == 0:
+                assert process.stdout.readline().split() == [b"text", b"label", b"probability", b"note"]
+            line = process.stdout.readline().decode()
+            if form == "jsonl":
+                assert (json.loads(line)["text"], json.loads(line)["label"]) == (text, label)
+            else:
+                assert line.split()[:2] == [text, label]
+        process.stdin.write(b'3,""\n' if table_too else b"\n")
+        process.stdin.flush()
+        where = "row 4 of standard input (it ends in line 5)" if table_too else "line 4 of standard input"
+        assert process.stderr.readline().decode().rstrip() == f"xlstm: error: {where} is empty"
+        process.stdin.close()
+        assert process.wait(30) == 1
+
+
+def test_many_lines_are_answered_in_their_order(run, model):
+    """More than are read at a time."""
+    texts = [f"{'abc' * (k % 5)}{'abc'[k % 3]}" for k in range(20_000)]
+    lines = run("predict", model, "--format", "jsonl", stdin="\n".join(texts)).out.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
+    labels = xlstm.load(model).predict(texts).tolist()
+    assert [json.loads(line)["label"] for line in lines] == labels
+    values = run("predict", model, "--json", stdin="\n".join(texts)).json
+    assert [row["label"] for row in values["predictions"]] == labels
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+def test_a_broken_pipe_and_ctrl_c_end_a_prediction_without_a_traceback(run, model):
+    with piped("predict", model, "--device", "cpu") as process:
+        process.stdin.write(b"ab\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"ab")
+        process.stdout.close()
+        process.stdin.write(b"ab\n")
+        process.stdin.flush()
+        assert process.wait(30) == 1
+        assert process.stderr.read() == b""
+    with piped("predict", model, "--device", "cpu") as process:
+        process.stdin.write(b"ab\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"ab")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 1
+        assert process.stderr.read() == b"xlstm: interrupted\n"
+
+
+# ---------------------------------------------------------------- early stopping and weights of classes
+
+
+def test_early_stopping(run):
+    write("data.csv", table())
+    values = run("train", "data.csv", "--hidden-size", 4, "--epochs", 60, "--early-stopping", "--json").json
+    clf = xlstm.load(values["model"])
+    assert clf.early_stopping is True
+    assert clf.n_iter_ == len(clf.validation_scores_) <= 60
+    assert xlstm.load(run("train", "data.csv", *QUICK, "--json").json["model"]).early_stopping is False
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["balanced"], "balanced"),
+        (["a=1.5"], {"a": 1.5}),
+        (["a=1.5,b=0,c=1e-3"], {"a": 1.5, "b": 0.0, "c": 1e-3}),
+        (["a=2", "c=3,b=1"], {"a": 2.0, "c": 3.0, "b": 1.0}),
+    ],
+)
+def test_class_weights_reach_the_classifier(run, given, expected):
+    write("data.csv", table())
+    flags = [part for weight in given for part in ("--class-weight", weight)]
+    assert run("train", "data.csv", *QUICK, *flags, "--json").json
+    assert xlstm.load("data.xlstm").class_weight == expected
+    texts, labels = zip(*table(), strict=True)
+    run("train", "data.csv", *QUICK, *flags, "--test-fraction", 0)
+    clf = xlstm.SequenceClassifier(hidden_size=8, max_iter=3, random_state=0, class_weight=expected)
+    clf.fit(list(texts), list(labels))
+    np.testing.assert_array_equal(xlstm.load("data.xlstm").predict_proba(list(texts)), clf.predict_proba(list(texts)))
+
+
+def test_labels_with_commas_and_equals_signs_have_weights(run):
+    labels = {"a": "x,y", "b": "1=2", "c": "c=d,e"}
+    write("data.csv", [(text, labels[label]) for text, label in table()])
+    assert run("train", "data.csv", *QUICK, "--class-weight", "x,y=2,1=2=3,c=d,e=4", "--json").json
+    assert xlstm.load("data.xlstm").class_weight == {"x,y": 2.0, "1=2": 3.0, "c=d,e": 4.0}
+
+
+def test_wrong_class_weights_are_named(run):
+    write("data.csv", table())
+    for given, part in (
+        (["a"], "'a'"), (["a="], "'a='"), (["=1"], "'=1'"), (["a=-1"], "'a=-1'"), (["a=nan"], "nan"),
+        (["a=inf"], "inf"), (["a=1,b"], "'a=1,b'"), (["a=1,a=2"], "two weights"),
+        (["a=1", "a=2"], "two weights"), ([""], "LABEL=WEIGHT"),
+        (["balanced", "a=1"], "alone"), (["a=1", "balanced"], "alone"), (["Balanced"], "LABEL=WEIGHT"),
+    ):  # fmt: skip
+        flags = [part for weight in given for part in ("--class-weight", weight)]
+        one_error(run("train", "data.csv", *flags), "--class-weight", part, code=2)
+    one_error(run("train", "data.csv", "--class-weight", "z=1"), "'z'", "'a', 'b', 'c'")  # no class of the data
+    assert [file.name for file in Path().iterdir()] == ["data.csv"]
+
+
+# ---------------------------------------------------------------- warnings
+
+
+def test_warnings_of_the_library_are_one_line(run, monkeypatch):
+    right = xlstm.SequenceClassifier.fit
+
+    def fit(self: Any, *arguments: Any) -> Any:
+        for _ in range(2):
+            warnings.warn("the training did not\nconverge: more epochs", stacklevel=1)
+        return right(self, *arguments)
+
+    monkeypatch.setattr(xlstm.SequenceClassifier, "fit", fit)
+    write("data.csv", table())
+    shown = warnings.showwarning
+    done = run("train", "data.csv", *QUICK, "--json")
+    assert done.json
+    lines = [line for line in done.err.splitlines() if "converge" in line]
+    assert lines == ["xlstm: warning: the training did not converge: more epochs"]
+    assert "UserWarning" not in done.err
+    assert warnings.showwarning is shown
+
+
 # ---------------------------------------------------------------- devices, check, bench
 
 
@@ -635,6 +1219,24 @@ def test_help(run, command):
         assert option in done.out
     if command in ("train", "check"):
         assert "--seed" in done.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_the_defaults_of_all_flags(run, command):
+    _, *flags = re.split(r"\n  (?=-)", run(command, "--help").out.partition("\n\n")[2].partition("options:")[2])
+    assert len(flags) >= 3
+    for flag in flags:
+        assert "(default: " in " ".join(flag.split()) or flag.startswith("-h"), flag
+
+
+def test_help_says_what_is_read(run):
+    for command in ("train", "predict", "evaluate"):
+        assert "reads texts only" in " ".join(run(command, "--help").out.split())
+    about = run("train", "--help").out.replace("-\n", "-")
+    assert "Upper and lower case are one unless" in " ".join(about.split())
+    usual = xlstm.SequenceClassifier()
+    for default in (usual.hidden_size, usual.num_layers, usual.learning_rate_init, usual.dropout, usual.cell):
+        assert f"(default: {default})" in " ".join(about.split())
 
 
 def test_help_names_every_command(run):

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import backends, checkpoint, encode, optim, train
 from ..checkpoint import named, understanding
-from ..fitted import Fitted
+from ..fitted import Fitted, Table
 from ..host import HostArray
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
@@ -25,9 +25,9 @@ SequenceEstimator = Any
 """`xlstm.estimators.base.SequenceEstimator`, which imports this file."""
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
-         "solver", "generator")  # fmt: skip
+         "solver", "generator", "table")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
-PARTS_BEFORE: dict[str, Any] = {}
+PARTS_BEFORE: dict[str, Any] = {"table": None}
 """Of each part that came after version 2, what a file without it stands for. They never change."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
@@ -73,6 +73,19 @@ def load(path: Any, device: str | None = None) -> Any:
         raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
 
 
+def table_of(path: Any) -> Table | None:
+    """What a file remembers of the table that its model was trained on; None where that is nothing, or it is no model.
+
+    No model is built, and no device asked for.
+    """
+    try:
+        _, header, _ = checkpoint.read_file(path)
+        with understanding():
+            return _table(header.get("table"))
+    except (ValueError, OSError):
+        return None
+
+
 # ---------------------------------------------------------------- to a file
 
 
@@ -101,6 +114,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "updates": trainer.optimizer.updates,
         "solver": trainer.optimizer.solver,
         "generator": dict(trainer.rng.bit_generator.state),
+        "table": None if fitted.table is None else fitted.table._asdict(),
     }
     return header, arrays
 
@@ -255,7 +269,19 @@ def _fitted(
     if names is not None and len(names) != named_parts:
         raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
     named = None if names is None else np.array(names, dtype=object)
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__)
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, _table(header["table"]))
+
+
+def _table(found: Any) -> Table | None:
+    if found is None:
+        return None
+    _same_names(found, Table._fields, "part of the table")
+    table = Table(**found)
+    if any(type(value) is not str for value in (table.text, table.label, table.delimiter)) or len(table.delimiter) != 1:
+        raise ValueError(f"its table is {found!r:.200}")
+    if type(table.held_out) not in (str, type(None)):
+        raise ValueError(f"the digest of the held-out rows is {table.held_out!r:.80}")
+    return table
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:

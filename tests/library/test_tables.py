@@ -1,0 +1,145 @@
+"""Lines and tables, as they come: the same as Python's own readers give, however the bytes are cut."""
+
+import csv
+import gzip
+import io
+import os
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xlstm import tables
+
+TEXT = 'text,label,id\r\n"a, ""b""\r\nc",x,1\nü€𝄞,y,2\r\r\n\n"",z\n  spaced ,"w",4,5\nlast,v,6'
+
+
+class Drops(io.RawIOBase):
+    """A pipe that gives so many bytes at a time."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        self.content, self.size = content, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(self.size, len(buffer))
+        part, self.content = self.content[:size], self.content[size:]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    def put(content: bytes, size: int = 1 << 16) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Drops(content, size), 16)))
+
+    return put
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 16])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-8-sig"])
+def test_lines_are_those_of_open(tmp_path, stdin, encoding, size):
+    file = tmp_path / "file"
+    file.write_bytes(TEXT.encode(encoding))
+    with open(file, encoding=encoding, newline="") as right:
+        expected = list(right)
+    stdin(TEXT.encode(encoding), size)
+    given = "utf-8" if encoding == "utf-8-sig" else encoding  # a byte order mark is left out without being told
+    for source in ("-", str(file)):
+        with tables.Lines(source, given) as lines:
+            assert [(line, lines.count) for line in lines] == [(line, k) for k, line in enumerate(expected, start=1)]
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 16])
+def test_rows_are_those_of_csv(stdin, size):
+    header, *expected = [row for row in csv.reader(io.StringIO(TEXT, newline="")) if row]
+    stdin(TEXT.encode(), size)
+    with tables.Lines("-") as lines:
+        table = tables.Table(lines, {"--text": "text"})
+        rows = [row for row in table.rows() if row is not None]
+    assert table.columns == header
+    assert [row.fields for row in rows] == expected
+    assert [row.number for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.line for row in rows] == [3, 4, 7, 8, 9]
+    assert [table.value(row, "id") for row in rows] == ["1", "2", "", "4", "6"]
+    assert [table.excess(row) is None for row in rows] == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_header_may_stand_in_two_lines(stdin, ends):
+    stdin(f'"te{ends}xt";"a;b"{ends}x;y{ends}'.encode())
+    with tables.Lines("-") as lines:
+        table = tables.Table(lines, {"--text": f"te{ends}xt"}, None, [";"])
+        assert (table.columns, table.delimiter) == ([f"te{ends}xt", "a;b"], ";")
+        assert list(table.rows()) == [tables.Row(1, 3, ["x", "y"])]
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.csv.gz"])
+@pytest.mark.parametrize("members", [1, 3])
+def test_gzip_is_known_by_its_first_bytes(tmp_path, stdin, name, members):
+    packed = gzip.compress(TEXT.encode()) + b"".join(gzip.compress(b"\nmore") for _ in range(members - 1))
+    expected = TEXT + "\nmore" * (members - 1)
+    (tmp_path / name).write_bytes(packed)
+    stdin(packed, 10)
+    for source in (str(tmp_path / name), "-"):
+        with tables.Lines(source) as lines:
+            assert "".join(lines) == expected
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[:-4], lambda c: c[:40], lambda c: c[:-8] + bytes(8), lambda c: c + b"x"]
+)
+def test_damaged_gzip_is_a_value_error(tmp_path, damage):
+    (tmp_path / "data.gz").write_bytes(damage(gzip.compress(os.urandom(100).hex().encode() + b"\n")))
+    with pytest.raises(ValueError, match="damaged"), tables.Lines(str(tmp_path / "data.gz")) as lines:
+        list(lines)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1 << 16])
+@pytest.mark.parametrize(("before", "line"), [("", 1), ("a\n", 2), ("a\r\nü\n\nb", 4)])
+def test_the_line_of_a_wrong_byte_is_named(stdin, size, before, line):
+    stdin(before.encode() + b"caf\xe9 au lait\nmore\n", size)
+    with pytest.raises(ValueError, match=rf"standard input is not UTF-8 text: byte 0xe9 in line {line}:.*--encoding"):
+        list(tables.Lines("-"))
+
+
+def test_lines_are_ready_when_they_are_here(monkeypatch):
+    """A reader never waits for more than it needs."""
+    get, put = os.pipe()
+    with open(get, "rb") as reader, open(put, "wb", buffering=0) as writer:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=reader))
+        writer.write(b"one\ntwo\nthr")
+        lines = tables.Lines("-")
+        assert not lines.ready()
+        assert (next(lines), lines.ready(), next(lines), lines.ready()) == ("one\n", True, "two\n", False)
+        threading.Timer(0.05, lambda: (writer.write(b"ee\n"), writer.close())).start()
+        assert (next(lines), lines.ready()) == ("three\n", False)
+        assert next(lines, None) is None
+        assert lines.ready()
+
+
+def test_what_is_here_together_comes_together():
+    ready = iter([True, False, True, False, True, True])
+    items = [None, 1, 2, 3, None, 4, 5]
+    assert list(tables.together(items, lambda: next(ready))) == [[1, 2], [3], [4, 5]]
+    assert list(tables.together([], lambda: True)) == []
+
+
+def test_there_may_be_no_standard_input(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert list(tables.Lines("-")) == []
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ü\nb"))  # without bytes
+    assert list(tables.Lines("-")) == ["ü\n", "b"]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_what_is_written_is_read_again(tmp_path, delimiter):
+    rows = [["te xt", "label", ""], ['a"b', "c,d;e\tf", "g\r\nh\ri\n"], ["", "ü", " "], ["short"]]
+    (tmp_path / "file.csv").write_bytes(tables.content(rows, delimiter))
+    with tables.Lines(str(tmp_path / "file.csv")) as lines:
+        table = tables.Table(lines, {"--text": "te xt"}, delimiter)
+        assert [table.columns, *(row.fields for row in table.rows())] == rows
