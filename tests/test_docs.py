@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import os
 import re
 import subprocess
 import sys
@@ -106,3 +108,20 @@ def test_an_untrue_output_block_fails() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_place_is_left_to_fill_in(page: Path) -> None:
     assert "@@" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the commands are those of a POSIX shell")
+def test_the_readme_commands_for_texts_run(tmp_path: Path) -> None:
+    """The block that makes a small file, trains on it, measures and predicts: all of it, in an empty folder."""
+    (block,) = [b for b in blocks_of((ROOT / "README.md").read_text(encoding="utf-8")) if "reviews.csv" in b.text]
+    script = "set -eu\n" + re.sub(r"^\$ ", "", block.text, flags=re.MULTILINE)
+    # `python` and `xlstm` are those of this interpreter, whether its scripts are on the path or not.
+    prelude = f'python() {{ "{sys.executable}" "$@"; }}\nxlstm() {{ python -m xlstm "$@"; }}\n'
+    run = subprocess.run(
+        ["sh", "-c", prelude + script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("accuracy 1.0000, balanced 1.0000, on 10 held-out texts (reviews.held-out.csv)")
+    assert "accuracy 1.0000, balanced 1.0000, on 10 texts" in lines
+    assert [json.loads(line)["label"] for line in lines[-2:]] == ["yes", "no"]
