@@ -21,6 +21,7 @@ if _typing.TYPE_CHECKING:
     from .estimators.classifier import SequenceClassifier
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
+    from .interrupts import InterruptedFit
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "GradientReport",
+    "InterruptedFit",
     "SequenceClassifier",
     "check_gradients",
     "devices",
@@ -40,6 +42,7 @@ __all__ = [
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "GradientReport": "gradcheck",
+    "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
     "check_gradients": "gradcheck",
     "load": "estimators.state",

@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .encode import TokenEncoder
 from .estimators.classifier import SequenceClassifier
 from .estimators.state import load
 from .files import check_target
+from .interrupts import InterruptedFit
 from .layers import layer_of
 from .progress import ProgressBar
 
@@ -63,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger = logging.getLogger("xlstm")
     logger.addHandler(notices)
     try:
-        text, values = options.run(options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", InterruptedFit)
+            warnings.showwarning = lambda message, *_: logger.warning("%s", message)
+            text, values = options.run(options)
         print(json.dumps(values) if options.json else text, flush=True)
         return int(values.get("exit_code", 0)) if isinstance(values, dict) else 0
     except BrokenPipeError:

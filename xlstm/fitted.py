@@ -9,8 +9,10 @@ import numpy as np
 from . import batch, columns, encode, sequences, train
 from .backends import Backend
 from .batch import Encoded
+from .labels import weights_of
 from .model import Model
 from .sequences import HostArray
+from .sides import Sides
 from .tasks import Task
 
 
@@ -24,8 +26,9 @@ class Fitted:
         columns: int | None,  # of a two-dimensional X
         feature_names: HostArray | None,
         owner: str,  # the name of the estimator's class, for messages
+        sides: Sides | None = None,  # where rows were ever set aside: which they were
     ) -> None:
-        self.trainer, self.encoder = trainer, encoder
+        self.trainer, self.encoder, self.sides = trainer, encoder, sides
         self.columns, self.feature_names, self.owner = columns, feature_names, owner
 
     @property
@@ -68,6 +71,17 @@ class Fitted:
                 outputs[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
         return outputs
 
+    def predict(self, X: Any, reading: sequences.Reading) -> HostArray:
+        """The answer for each sequence, (n,)."""
+        return self.task.answers(self.outputs(X, reading))
+
+    def score(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> float:
+        """How good the answers for X are beside y, weighted by `sample_weight`."""
+        outputs = self.outputs(X, reading)
+        targets = self.task.read(y, len(outputs))
+        return self.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
+
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
-        return Fitted(self.trainer.to(backend), self.encoder, self.columns, self.feature_names, self.owner)
+        trainer = self.trainer.to(backend)
+        return Fitted(trainer, self.encoder, self.columns, self.feature_names, self.owner, self.sides)

@@ -18,13 +18,14 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, optim, sequences, train
+from .. import backends, columns, encode, interrupts, optim, sequences, train
 from ..batch import size_for
 from ..fitted import Fitted
-from ..labels import mean_one, weights_of
+from ..labels import mean_one
 from ..model import Architecture, Model
 from ..seeds import own_generator
 from ..sequences import HostArray
+from ..sides import Sides, fingerprints
 from ..stream import Prepared, Stream
 from ..tasks import Task
 from . import state
@@ -209,28 +210,38 @@ class SequenceEstimator(Configured):
         task.check_enough(targets, whole)
         weights = task.weights(targets, sample_weight)
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
-        kept, aside = np.arange(rows), None
-        if whole and self.early_stopping:
-            kept, aside = task.split(targets, self.validation_fraction, rng)
+        sides = None if fitted is None else fitted.sides
+        if sides is None and self.early_stopping:
+            sides = Sides()
+        known = np.zeros(0) if sides is None else fingerprints(data, task.marks(targets, rows))
+        kept, aside = np.arange(rows), np.arange(0)
+        if sides is not None and whole and self.early_stopping:
+            kept, aside = sides.parts(
+                known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
+            )
         if fitted is None:
             task.measure(task.take(targets, kept))
             encoder = encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
             fitted = self._build(encoder, task, data, X, len(kept), rng)
         self._follow_settings(fitted)
+        if sides is not None:
+            fitted.sides = sides.after(known[kept], known[aside])
         encoded, dtype = fitted.encoded(data), fitted.model.architecture.dtype
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
             return train.Labelled(encoded.rows(part), task.take(targets, part), mean_one(own).astype(dtype))
 
         training, validation = labelled(kept, weights[kept]), None
-        if aside is not None:
+        if len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
             validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
         if whole:
             fitted.trainer.history = train.History()
         progress = self.progress or (train.print_progress if self.verbose else None)
-        fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
+        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
         self.take_over(fitted)
+        if interrupted:  # told at last, so that the model is kept where warnings are errors
+            interrupts.warn(self.n_iter_)
         return self
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
@@ -312,8 +323,7 @@ class SequenceEstimator(Configured):
 
     def predict(self, X: Any) -> HostArray:
         """The answer for each sequence, (n,): for a classifier its most probable class."""
-        fitted = self.fitted_state()
-        return fitted.task.answers(fitted.outputs(X, self.reading()))
+        return self.fitted_state().predict(X, self.reading())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`: for a classifier, accuracy.
@@ -323,10 +333,7 @@ class SequenceEstimator(Configured):
         ValueError
             If y is not like that of the training, a label not one of `classes_`: the row is named.
         """
-        fitted = self.fitted_state()
-        outputs = fitted.outputs(X, self.reading())
-        targets = fitted.task.read(y, len(outputs))
-        return fitted.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
+        return self.fitted_state().score(X, y, sample_weight, self.reading())
 
     # ------------------------------------------------------------ elsewhere
 

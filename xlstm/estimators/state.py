@@ -19,15 +19,16 @@ from ..fitted import Fitted
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sequences import HostArray
+from ..sides import Sides
 from ..tasks import Task
 
 SequenceEstimator = Any
 """`xlstm.estimators.base.SequenceEstimator`, which imports this file."""
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
-         "solver", "generator")  # fmt: skip
+         "solver", "generator", "sides")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
-PARTS_BEFORE: dict[str, Any] = {}
+PARTS_BEFORE: dict[str, Any] = {"sides": None}
 """Of each part that came after version 2, what a file without it stands for. They never change."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
@@ -101,6 +102,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "updates": trainer.optimizer.updates,
         "solver": trainer.optimizer.solver,
         "generator": dict(trainer.rng.bit_generator.state),
+        "sides": None if fitted.sides is None else fitted.sides.state(),
     }
     return header, arrays
 
@@ -254,7 +256,8 @@ def _fitted(
     if names is not None and len(names) != columns:
         raise ValueError(f"it has {len(names)} names for {columns} columns")
     named = None if names is None else np.array(names, dtype=object)
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__)
+    sides = None if header["sides"] is None else Sides.from_state(header["sides"])
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, sides)
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:

@@ -2,7 +2,7 @@
 
 An estimator learns a task from its first y, keeps it with its model, and asks it ever after. `Targets` are what a task
 makes of y, on the host: an array (n, …) for most; a task that needs more (a target for each step, say) keeps what it
-likes and overrides `take` and `batch`, the only ones that index it.
+likes and overrides `take`, `batch` and `marks`, the only ones that look into it.
 
 Shapes: n all rows, N the rows of a batch, K outputs of the model.
 """
@@ -71,6 +71,11 @@ class Task:
     def take(self, targets: Targets, rows: HostArray) -> Targets:
         """The targets of some rows, on the host."""
         return targets[rows]
+
+    def marks(self, targets: Targets, n: int) -> list[bytes]:
+        """Of each of the n rows, what tells its target from others, the same in every fit: see `xlstm.sides`."""
+        rows = (np.asarray(self.take(targets, np.array([row]))) for row in range(n))
+        return [ascii(row.tolist()).encode() for row in rows]
 
     def weights(self, targets: Targets, sample_weight: Any) -> HostArray:
         """(n,) float64: the weight of each row, as the user gave it or 1; not yet of mean 1."""
