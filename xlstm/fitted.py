@@ -39,6 +39,12 @@ class Fitted:
     def task(self) -> Task:
         return self.trainer.task
 
+    @property
+    def summary(self) -> str:
+        """Whose model it is, and its cell: for those that are made of it to say what they are."""
+        part = self.model.architecture
+        return f"{self.owner}(cell={part.cell!r}, hidden_size={part.hidden_size}, num_layers={part.num_layers})"
+
     def check(self, data: sequences.Series | sequences.Texts, X: Any) -> None:
         """Raise where X, read as `data`, is not like what the model was trained on."""
         encode.check_kind(self.encoder, data)

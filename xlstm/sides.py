@@ -1,7 +1,7 @@
 """Which rows a model was trained on and which were set aside to validate it: so that both stay apart over warm starts.
 
-A row is known by a fingerprint of 8 bytes: of its sequence as read, of its target, and of a number that tells rows apart
-which are alike in both. So rows are known again in whatever order they come, and beside whatever others.
+A row is known by a fingerprint of 8 bytes: of its sequence as read, of its target, and of a number that tells rows
+apart which are alike in both. So rows are known again in whatever order they come, and beside whatever others.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ that names its tasks, registered under its name:
     class SequenceCounter(SequenceEstimator):
         tasks = (Counts,)
 
-It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags.
+It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags, or a user for
+what only scikit-learn has (`manners.py`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..sides import Sides, fingerprints
 from ..stream import Prepared, Stream
 from ..tasks import Task
 from . import state
+from .manners import Mannered
 from .settings import Configured
 
 Self = TypeVar("Self", bound="SequenceEstimator")
@@ -39,7 +41,7 @@ OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
 
-class SequenceEstimator(Configured):
+class SequenceEstimator(Mannered, Configured):
     """The base of the estimators. For the parameters and attributes see `SequenceClassifier`, which has them all.
 
     Attributes
@@ -56,17 +58,6 @@ class SequenceEstimator(Configured):
     kind: ClassVar[str] = ""
     tasks: ClassVar[tuple[type[Task], ...]] = ()
     progress: train.Progress | None = None
-
-    # ------------------------------------------------------------ scikit-learn's manners
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=True),
-            input_tags=InputTags(two_d_array=True, three_d_array=True, string=True),
-        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -155,8 +146,15 @@ class SequenceEstimator(Configured):
             If X is of a type that cannot be read.
         FloatingPointError
             If training diverges.
+        KeyboardInterrupt
+            By Ctrl-C before the first epoch has ended, or by the second one in the same run of a script, cell or line.
 
         None of these changes the estimator.
+
+        Warns
+        -----
+        xlstm.InterruptedFit
+            If Ctrl-C ended the training early: the model of the last whole epoch is kept, or of the best validated one.
         """
         old = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
         return self._train_on(X, y, sample_weight, old, whole=True)

@@ -10,7 +10,7 @@ Shapes: n all rows, N the rows of a batch, K outputs of the model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,12 +36,16 @@ class Task:
         Of the first score.
     settings : tuple of str
         Settings of the estimator that the task goes by: before each training they become its attributes.
+    offers : dict of str to str
+        What there is to ask beyond `predict` and `score`, by the name that estimators, prepared models and streams have
+        for it: the name of the task's own attribute, or of its method of outputs (n, K).
     """
 
     kind = ""
     score_names: tuple[str, ...] = ()
     higher_is_better = True
     settings: tuple[str, ...] = ()
+    offers: ClassVar[dict[str, str]] = {}
 
     # ------------------------------------------------------------ y
 
@@ -165,6 +169,19 @@ class Task:
         """Go by the estimator's settings of today, which are its attributes."""
         for name in self.settings:
             setattr(self, name, getattr(estimator, name))
+
+    def offered(self, name: str) -> Any:
+        """What stands in `offers` under this name.
+
+        Raises
+        ------
+        AttributeError
+            If the task does not offer it.
+        """
+        if name not in self.offers:
+            others = ", ".join(["predict", "score", *self.offers])
+            raise AttributeError(f"there is no {name} for answers of the kind {self.kind!r}, which have {others}.")
+        return getattr(self, self.offers[name])
 
     @property
     def first_score(self) -> str:
