@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from types import CodeType
+from types import CodeType, FrameType
 
 from .labels import callers_level
 
@@ -32,7 +32,7 @@ def ends_training_alone() -> bool:
     line at the prompt. What has none, as in a thread, is of one run, which lasts as long as the process.
     """
     global _kept_in
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # a function's code has that flag
         frame = frame.f_back
     run = None if frame is None else frame.f_code
