@@ -23,7 +23,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host arrays checks registry seeds labels names sequences columns guesses data files tables
+namespace host arrays checks registry seeds labels names sequences columns guesses interrupts sides data files tables
 cells
 params encode losses head optim readout
 stack

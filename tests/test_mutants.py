@@ -98,7 +98,11 @@ MUTANTS = [
     Mutant("an optimiser's moment not corrected", "xlstm/optim.py", "mean_seen = 1 - self.beta_1**self.updates", "mean_seen = 1", "tests/library/test_optim.py"),
     Mutant("the second moment not corrected", "xlstm/optim.py", "square_seen = 1 - self.beta_2**self.updates", "square_seen = 1", "tests/library/test_optim.py"),
     Mutant("a clip that never clips", "xlstm/optim.py", "too_long = norm > max_norm", "too_long = norm < 0", "tests/library/test_optim.py"),
-    Mutant("a softmax that overflows", "xlstm/losses.py", "shifted = logits - xp.max(logits, axis=1, keepdims=True)", "shifted = logits", "tests/library/test_losses.py"),
+    Mutant("a softmax that overflows", "xlstm/losses.py", "shifted = logits - xp.max(logits, axis=1, keepdims=True)\n    log_sum", "shifted = logits\n    log_sum", "tests/library/test_losses.py"),
+    Mutant("the logarithm of a sum beside which the others are lost", "xlstm/losses.py", "return shifted - xp.log1p(others)", "return shifted - xp.log(1 + others)", "tests/library/test_losses.py"),
+    Mutant("rows that validated may train in a warm start", "xlstm/estimators/base.py", "sides = None if fitted is None else fitted.sides", "sides = None", "tests/library/test_train.py"),
+    Mutant("rows that are alike are one", "xlstm/sides.py", "seen[row] += 1", "pass", "tests/library/test_sides.py"),
+    Mutant("a second Ctrl-C that is the first again", "xlstm/interrupts.py", "first = run is not _kept_in", "first = True", "tests/library/test_train.py"),
     Mutant("scaling fitted on the validation part too", "xlstm/estimators/base.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
     # Tasks, and the training that asks them.
     Mutant("class weights not asked for", CLASSES, "row_weights(sample_weight, self.class_weight,", "row_weights(sample_weight, None,", TASKS_TEST),

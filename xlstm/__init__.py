@@ -21,6 +21,7 @@ if _typing.TYPE_CHECKING:
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
+    from .interrupts import InterruptedFit
     from .sequences import from_channels_first
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "RNN",
     "AmbiguousDataWarning",
     "GradientReport",
+    "InterruptedFit",
     "SequenceClassifier",
     "check_gradients",
     "devices",
@@ -43,6 +45,7 @@ __all__ = [
 _LATER = {
     "AmbiguousDataWarning": "guesses",
     "GradientReport": "gradcheck",
+    "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",

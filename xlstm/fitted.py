@@ -10,7 +10,9 @@ from . import batch, columns, encode, guesses, sequences, train
 from .backends import Backend
 from .batch import Encoded
 from .host import HostArray
+from .labels import weights_of
 from .model import Model
+from .sides import Sides
 from .tasks import Task
 
 
@@ -34,8 +36,9 @@ class Fitted:
         feature_names: HostArray | None,
         owner: str,  # the name of the estimator's class, for messages
         table: Table | None = None,  # where the command line trained it on a table; of no effect in Python
+        sides: Sides | None = None,  # where rows were ever set aside: which they were
     ) -> None:
-        self.trainer, self.encoder = trainer, encoder
+        self.trainer, self.encoder, self.sides = trainer, encoder, sides
         self.columns, self.feature_names, self.owner = columns, feature_names, owner
         self.table = table
 
@@ -46,6 +49,12 @@ class Fitted:
     @property
     def task(self) -> Task:
         return self.trainer.task
+
+    @property
+    def summary(self) -> str:
+        """Whose model it is, and its cell: for those that are made of it to say what they are."""
+        part = self.model.architecture
+        return f"{self.owner}(cell={part.cell!r}, hidden_size={part.hidden_size}, num_layers={part.num_layers})"
 
     def matched(
         self, data: sequences.Series | sequences.Texts, quiet: bool = False
@@ -85,7 +94,17 @@ class Fitted:
                 outputs[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
         return outputs
 
+    def predict(self, X: Any, reading: sequences.Reading) -> HostArray:
+        """The answer for each sequence, (n,)."""
+        return self.task.answers(self.outputs(X, reading))
+
+    def score(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> float:
+        """How good the answers for X are beside y, weighted by `sample_weight`."""
+        outputs = self.outputs(X, reading)
+        targets = self.task.read(y, len(outputs))
+        return self.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
+
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
         trainer = self.trainer.to(backend)
-        return Fitted(trainer, self.encoder, self.columns, self.feature_names, self.owner, self.table)
+        return Fitted(trainer, self.encoder, self.columns, self.feature_names, self.owner, self.table, self.sides)

@@ -17,6 +17,17 @@ def softmax(logits: Array) -> Array:
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
+def log_softmax(logits: Array) -> Array:
+    """The logarithms of the probabilities, (N, K): right where these are next to 0, and where they are next to 1."""
+    xp = array_namespace(logits)
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    places = xp.arange(logits.shape[1], dtype=xp.int64, device=logits.device)
+    largest = xp.argmax(logits, axis=1)[:, None] == places[None, :]  # (N, K), true once in each row
+    # The largest adds exactly 1 to the sum, which stays out of it: what the others add would be lost beside it.
+    others = xp.sum(xp.where(largest, xp.zeros_like(shifted), xp.exp(shifted)), axis=1, keepdims=True)
+    return shifted - xp.log1p(others)
+
+
 def softmax_cross_entropy(logits: Array, labels: Array, weights: Array) -> tuple[Array, Array]:
     """The loss of `labels` (N,), integers from 0 to K - 1, weighted by `weights` (N,).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ class Stream:
         self._fitted = fitted  # a later fit puts another in its place: this one stays as it is
         self._reading = reading
         self._state: Any = None
+        self._outputs: HostArray | None = None  # (1, K) after all that was fed
+        self._steps = 0
 
     def feed(self, part: Any) -> HostArray:
         """The next steps: a string, a list of tokens, or an array (time, D) or (time,).
@@ -55,8 +58,31 @@ class Stream:
         encoded = fitted.encoded(data)
         piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
         outputs, self._state = fitted.model.continued(piece, self._state)
-        details: HostArray = fitted.task.details(fitted.model.backend.to_host(outputs))[0]
+        self._outputs = fitted.model.backend.to_host(outputs)
+        self._steps += int(data.lengths[0])
+        details: HostArray = fitted.task.details(self._outputs)[0]
         return details
+
+    def predict(self) -> Any:
+        """The answer, given all that was fed: what the estimator's `predict` gives for it, a classifier's label.
+
+        Raises
+        ------
+        ValueError
+            If nothing was fed yet.
+        """
+        if self._outputs is None:
+            raise ValueError("this stream was fed nothing yet: there is no answer before the first feed.")
+        return self._fitted.task.answers(self._outputs)[0]
+
+    @property
+    def classes_(self) -> HostArray:
+        """Of a classifier the labels (K,), in the order of the probabilities; others have none: AttributeError."""
+        classes: HostArray = self._fitted.task.offered("classes_")
+        return classes
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self._fitted.summary}: {self._steps} step{'' if self._steps == 1 else 's'} fed>"
 
 
 class Prepared:
@@ -64,6 +90,9 @@ class Prepared:
 
     Its parameters are packed once, in the order in which the kernels read them: each call, and each part of a stream,
     then costs little more than its arithmetic. Without compiled kernels it is a plain copy.
+
+    It answers as the estimator does. What only a classifier has – `predict_proba`, `predict_log_proba`,
+    `decision_function`, `classes_` – is an AttributeError where the answers are no classes.
     """
 
     def __init__(self, fitted: Fitted, reading: sequences.Reading) -> None:
@@ -76,8 +105,52 @@ class Prepared:
 
     def predict(self, X: Any) -> HostArray:
         """The answer for each sequence, (n,), as the estimator's `predict` gives it."""
-        return self._fitted.task.answers(self._fitted.outputs(X, self._reading))
+        return self._fitted.predict(X, self._reading)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """How good the answers for X are beside y, as the estimator's `score` gives it: for a classifier, accuracy.
+
+        Raises
+        ------
+        ValueError
+            If y is not like that of the training, a label not one of `classes_`: the row is named.
+        """
+        return self._fitted.score(X, y, sample_weight, self._reading)
+
+    @property
+    def predict_proba(self) -> Callable[[Any], HostArray]:
+        """Of sequences X, the probability of each class, (n, K)."""
+        return self._made("predict_proba")
+
+    @property
+    def predict_log_proba(self) -> Callable[[Any], HostArray]:
+        """Of sequences X, the logarithm of the probability of each class, (n, K)."""
+        return self._made("predict_log_proba")
+
+    @property
+    def decision_function(self) -> Callable[[Any], HostArray]:
+        """Of sequences X, logits: (n, K), or for two classes (n,), above 0 where the second is more probable."""
+        return self._made("decision_function")
+
+    @property
+    def classes_(self) -> HostArray:
+        """The labels, (K,), sorted."""
+        classes: HostArray = self._fitted.task.offered("classes_")
+        return classes
+
+    def _made(self, name: str) -> Callable[[Any], HostArray]:
+        """The function of X for which the task has this name."""
+        make = self._fitted.task.offered(name)
+
+        def of(X: Any) -> HostArray:
+            made: HostArray = make(self._fitted.outputs(X, self._reading))
+            return made
+
+        return of
 
     def stream(self) -> Stream:
         """As the estimator's `stream`."""
         return Stream(self._fitted, self._reading)
+
+    def __repr__(self) -> str:
+        return f"<Prepared {self._fitted.summary} on {self._fitted.model.backend.device}>"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import batch as batching
-from . import optim
+from . import interrupts, optim
 from .backends import Backend
 from .batch import Encoded
 from .encode import UNKNOWN
@@ -117,11 +117,17 @@ class Trainer:
         validation: Labelled | None,
         settings: Settings,
         progress: Progress | None = None,
-    ) -> None:
+    ) -> bool:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
         Ctrl-C ends the training: the best validated weights are restored, or else those of the last whole epoch. Before
-        the first epoch has ended, it is raised again. The optimiser and the generator stay where they were stopped.
+        the first epoch has ended, and where it is the second in one run (`xlstm.interrupts`), it is raised again. The
+        optimiser and the generator stay where they were stopped.
+
+        Returns
+        -------
+        bool
+            Whether it was interrupted.
 
         Raises
         ------
@@ -132,7 +138,7 @@ class Trainer:
         first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
         best, best_score, since_best = None, (-np.inf, -np.inf), 0
         whole: Any = None  # the weights after the last whole epoch
-        start = self.model.read()
+        start, interrupted = self.model.read(), False
         try:
             for epoch in range(settings.epochs):
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
@@ -163,14 +169,12 @@ class Trainer:
                 self.model.write(start)
                 raise
             self.model.write(whole)
-            import logging  # not at the top: it would be a good part of the time of `import xlstm`
-
-            epochs = len(self.history.loss)
-            logging.getLogger("xlstm").warning(
-                "training interrupted after %d whole epochs: their model is kept", epochs
-            )
+            if not interrupts.ends_training_alone():
+                raise
+            interrupted = True
         if best is not None:
             self.model.write(best)
+        return interrupted
 
     def _epoch(
         self, training: Labelled, settings: Settings, first_update: int, total: int

@@ -5,6 +5,7 @@ The format is written down here once more, independently of the library, to make
 their checksum fits.
 """
 
+import base64
 import copy
 import hashlib
 import io
@@ -406,6 +407,10 @@ def put(*keys: Any) -> Callable[[Any], None]:
     return change
 
 
+def side(*prints: int) -> str:
+    return base64.b64encode(struct.pack(f"<{len(prints)}Q", *prints)).decode()
+
+
 ENCODER = {"fold_case": True, "kind": "characters", "vocabulary": ["a", "b"]}
 TABLE = {"text": "review", "label": "liked", "delimiter": ";", "held_out": None}
 WRONG: dict[str, Callable[[Any], None]] = {
@@ -508,6 +513,16 @@ WRONG: dict[str, Callable[[Any], None]] = {
     "a generator with texts": put("generator", "state", "state", "x"),
     "a negative generator": put("generator", "state", "state", -1),
     "an enormous generator": put("generator", "state", "state", 2**200),
+    "sides that are none": put("sides", 3),
+    "sides without one": put("sides", {"trained": ""}),
+    "sides with more": put("sides", {"trained": "", "aside": "", "more": ""}),
+    "a side that is a list": put("sides", {"trained": [1, 2], "aside": ""}),
+    "a side that is no base64": put("sides", {"trained": "ä", "aside": ""}),
+    "a side with characters between": put("sides", {"trained": "AAAA AAAAAAA=", "aside": ""}),
+    "half a fingerprint": put("sides", {"trained": side(1)[:4], "aside": ""}),
+    "a side out of order": put("sides", {"trained": side(2, 1), "aside": ""}),
+    "a side that repeats": put("sides", {"trained": side(2, 2), "aside": ""}),
+    "a row on both sides": put("sides", {"trained": side(1, 3), "aside": side(2, 3)}),
     "no arrays": put("arrays", []),
     "arrays that are none": put("arrays", [3, 4, 5]),
     "an array of another shape": lambda header: header["arrays"][0].update(shape=[header["arrays"][0]["shape"][0], 1]),
@@ -646,6 +661,20 @@ def test_a_setting_that_came_later_is_what_it_stood_for_before(model, version, m
     loaded = xlstm.load(model, "cpu")
     assert loaded.n_iter_no_change == 77
     assert loaded.tol == 1e-4  # this one the file has
+
+
+def test_a_file_without_sides_is_of_one_that_remembers_none(model):
+    """Those that were written before rows were remembered; and what a file of one that does remembers."""
+    file = File(model)
+    assert file.header["sides"] is None
+    del file.header["sides"]
+    file.write()
+    assert xlstm.load(model, "cpu").fitted_state().sides is None
+    file.header["sides"] = {"trained": side(1, 2**64 - 1), "aside": side(7)}
+    file.write()
+    again = xlstm.load(model, "cpu")
+    again.save(model)
+    assert File(model).header["sides"] == file.header["sides"]
 
 
 def test_a_part_of_the_architecture_that_came_later_is_what_it_stood_for_before(model, monkeypatch):

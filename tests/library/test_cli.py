@@ -533,6 +533,11 @@ def test_ctrl_c_saves_what_whole_epochs_there_were(run, monkeypatch, whole_epoch
     assert "interrupted" in done.err
     if whole_epochs:
         assert xlstm.load("data.xlstm").n_iter_ == 1
+        told = [line for line in done.err.splitlines() if "interrupted" in line]
+        assert len(told) == 1
+        assert (
+            "xlstm: warning: training interrupted after 1 whole epoch, whose model is kept" in told[0]
+        )  # perhaps after a bar
     else:
         assert done.code == 1
         assert [file.name for file in Path().iterdir()] == ["data.csv"]

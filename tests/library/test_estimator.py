@@ -2,11 +2,14 @@
 """The classifier as users meet it: what it reads, what it refuses, scikit-learn's manners, streams, copies."""
 
 import copy
+import html
+import inspect
 import pickle
 import subprocess
 import sys
 import textwrap
 import warnings
+import xml.etree.ElementTree
 from typing import Any
 
 import numpy as np
@@ -197,6 +200,21 @@ def test_probabilities_are_in_the_order_of_the_classes():
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(clf.classes_[p.argmax(axis=1)], clf.predict(X))
     np.testing.assert_allclose(p, np.exp(z) / np.exp(z).sum(axis=1, keepdims=True), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("labels", [["x", "y", "x"], ["x", "y", "z"]])
+def test_the_logarithms_of_probabilities_are_right_where_these_underflow(labels):
+    clf = make(dtype="float32").fit(TEXTS, labels)
+    clf.fitted_state().model.parameters["head.weight"][...] *= 5000
+    z = clf.decision_function(TEXTS).astype(np.float64)
+    z = np.stack([np.zeros(3), z], axis=1) if z.ndim == 1 else z
+    assert np.ptp(z, axis=1).max() > 110  # exp(-104) is 0 in float32
+    assert (clf.predict_proba(TEXTS) == 0).any()
+    shifted = z - z.max(axis=1, keepdims=True)
+    expected = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_p = clf.predict_log_proba(TEXTS)
+    assert log_p.dtype == np.float32
+    np.testing.assert_allclose(log_p, expected, rtol=1e-6, atol=1e-12)
 
 
 def test_two_classes_have_one_number_and_two_probabilities():
@@ -465,6 +483,42 @@ def test_settings_are_scikit_learns():
     assert xlstm.SequenceClassifier(**clf.get_params()).get_params() == clf.get_params()
 
 
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("not shown")
+
+
+def test_notebooks_show_a_table_or_scikit_learns_diagram(monkeypatch):
+    clf = make(class_weight={"<b>": 2.0, "a&b": 1.0})
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, "sklearn", raising=False)
+        text = clf._repr_html_()
+        assert "sklearn" not in sys.modules
+        assert make(class_weight=Unshowable())._repr_html_() is None
+        assert "<td>all settings are the defaults</td>" in xlstm.SequenceClassifier()._repr_html_()
+    assert text.startswith(
+        "<table><caption>SequenceClassifier</caption><tr><th>hidden_size</th><td><code>4</code></td>"
+    )
+    assert "&lt;b&gt;" in text
+    assert "a&amp;b" in text
+    assert "<b>" not in text
+    assert "cell" not in text
+    root = xml.etree.ElementTree.fromstring(text)
+    shown = {row[0].text: row[1][0].text for row in root.iter("tr")}
+    assert shown == {"hidden_size": "4", "max_iter": "2", "device": "'cpu'", "random_state": "0",
+                     "class_weight": repr(clf.class_weight)}  # fmt: skip
+
+    sklearn = peer("sklearn")
+    for estimator in (clf, make().fit(TEXTS, [0, 1, 0])):
+        assert "sk-estimator" in estimator._repr_html_()
+        assert html.escape(repr(estimator)) in estimator._repr_html_()
+    with sklearn.config_context(display="text"):
+        assert clf._repr_html_() is None
+    monkeypatch.setattr("sklearn.utils.estimator_html_repr", Unshowable().__repr__)
+    assert clf._repr_html_() == text
+    assert make(class_weight=Unshowable())._repr_html_() is None
+
+
 def test_init_keeps_what_it_is_given():
     weights = {0: 1.0}
     clf = xlstm.SequenceClassifier(class_weight=weights, hidden_size=-1, cell="anything")
@@ -649,6 +703,52 @@ def test_a_prepared_classifier_is_the_classifier_frozen(embedding_size):
     clf.partial_fit(texts, labels)
     assert not np.array_equal(clf.predict_proba(texts), p)
     np.testing.assert_allclose(prepared(texts), p, rtol=1e-6)
+    np.testing.assert_array_equal(prepared.predict(texts), predicted)
+
+
+@pytest.mark.parametrize("labels", [["yes", "no"], [3, 7, 5]])
+def test_a_prepared_classifier_answers_all_that_the_classifier_does(labels):
+    X = truth.random_texts(30)
+    y = np.array(labels)[[len(text) % len(labels) for text in X]]
+    clf = make(max_iter=3).fit(X, y)
+    prepared, weights = clf.prepare(), np.linspace(0, 1, 30)
+    for name in ("predict_proba", "predict_log_proba", "decision_function"):
+        np.testing.assert_allclose(getattr(prepared, name)(X), getattr(clf, name)(X), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(prepared.predict(X), clf.predict(X))
+    assert prepared.score(X, y) == clf.score(X, y) == np.mean(clf.predict(X) == y)
+    assert prepared.score(X, y, sample_weight=weights) == pytest.approx(
+        np.average(clf.predict(X) == y, weights=weights)
+    )
+    np.testing.assert_array_equal(prepared.classes_, sorted(labels))
+    with pytest.raises(ValueError, match="row 0 has the label"):
+        prepared.score(X, [{"yes": "maybe", 3: 99}[labels[0]], *y[1:]])
+    assert repr(prepared) == "<Prepared SequenceClassifier(cell='lstm', hidden_size=4, num_layers=1) on cpu>"
+    before = prepared.predict_proba(X)
+    clf.partial_fit(X, y)
+    np.testing.assert_array_equal(prepared.predict_proba(X), before)
+
+
+@pytest.mark.parametrize("labels", [["yes", "no"], [3, 7, 5]])
+def test_a_stream_says_its_answer_and_what_it_is(labels):
+    X = truth.random_texts(30, longest=7)
+    y = np.array(labels)[[len(text) % len(labels) for text in X]]
+    clf = make(max_iter=20, hidden_size=5, learning_rate_init=0.1).fit(X, y)
+    assert len(set(clf.predict(X))) > 1
+    for source in (clf, clf.prepare()):
+        stream = source.stream()
+        np.testing.assert_array_equal(stream.classes_, sorted(labels))
+        about = "<Stream of SequenceClassifier(cell='lstm', hidden_size=5, num_layers=1): "
+        assert repr(stream) == f"{about}0 steps fed>"
+        with pytest.raises(ValueError, match="fed nothing yet"):
+            stream.predict()
+        for n in range(1, 8):
+            stream.feed("abcabca"[n - 1])
+            assert stream.predict() == clf.predict(["abcabca"[:n]])[0]
+            assert repr(stream) == f"{about}{n} step{'s' * (n > 1)} fed>"
+        answer = stream.predict()
+        with pytest.raises(ValueError, match="empty"):
+            stream.feed("")
+        assert (stream.predict(), repr(stream)) == (answer, f"{about}7 steps fed>")
 
 
 def test_a_prepared_classifier_of_series():
@@ -718,6 +818,9 @@ def test_it_works_without_scikit_learn():
         assert repr(clf.set_params(hidden_size=5)).startswith("SequenceClassifier(hidden_size=5")
         assert xlstm.SequenceClassifier(**clf.get_params()).get_params() == clf.get_params()
         clf.stream().feed("ab")
+        assert clf._repr_html_().startswith("<table>")
+        assert callable(clf.set_fit_request)
+        np.testing.assert_allclose(np.exp(clf.prepare().predict_log_proba(X)), clf.predict_proba(X), rtol=1e-5)
         print("fine")
     """
     done = subprocess.run(
@@ -764,6 +867,99 @@ def test_tags_and_clone():
     assert tags.two_d_array
     assert tags.three_d_array
     assert not utils.get_tags(clf).no_validation
+
+
+@pytest.fixture
+def routing():
+    """Metadata routing enabled, for the time of a test."""
+    sklearn = peer("sklearn")
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield sklearn
+
+
+def scikit_learns() -> Any:
+    """One of its own classifiers whose methods take what ours take."""
+    return peer("sklearn.naive_bayes").GaussianNB()
+
+
+def test_requests_are_those_of_scikit_learns_own_classifiers(routing):
+    clone = peer("sklearn.base").clone
+    kinds = [make(), scikit_learns()]
+
+    def requests(estimator: Any) -> Any:
+        return [repr(each.get_metadata_routing()) for each in (estimator, clone(estimator), copy.deepcopy(estimator))]
+
+    assert requests(kinds[0]) == requests(kinds[1])
+    for change in (
+        lambda estimator: estimator.set_fit_request(sample_weight=True),
+        lambda estimator: estimator.set_score_request(sample_weight="weights"),
+        lambda estimator: estimator.set_partial_fit_request(classes=True),
+        lambda estimator: estimator.set_partial_fit_request(sample_weight=False),
+        lambda estimator: estimator.set_fit_request(),
+        lambda estimator: type(estimator).set_fit_request(estimator, sample_weight=None),
+    ):
+        for estimator in kinds:
+            assert change(estimator) is estimator
+        assert requests(kinds[0]) == requests(kinds[1])
+    assert requests(pickle.loads(pickle.dumps(kinds[0]))) == requests(kinds[1])
+    twin = clone(kinds[0]).set_fit_request(sample_weight=True)
+    assert requests(twin) != requests(kinds[0]) == requests(kinds[1])  # of each its own
+    for estimator in kinds:
+        for wrong, error in (({"weight": True}, TypeError), ({"sample_weight": "no name"}, ValueError)):
+            with pytest.raises(error):
+                estimator.set_fit_request(**wrong)
+        with pytest.raises(TypeError):
+            estimator.set_fit_request(True)
+    assert requests(kinds[0]) == requests(kinds[1])
+    for name in ("fit", "partial_fit", "score"):
+        ours, theirs = (inspect.signature(getattr(each, f"set_{name}_request")).parameters for each in kinds)
+        assert [(p.name, p.kind, p.default) for p in ours.values()] == [
+            (p.name, p.kind, p.default) for p in theirs.values() if p.name != "self"
+        ]
+
+
+def test_requests_need_routing():
+    peer("sklearn")
+    for estimator in (make(), scikit_learns()):
+        with pytest.raises(RuntimeError, match="only available when metadata routing is enabled"):
+            estimator.set_fit_request(sample_weight=True)
+        assert repr(estimator.get_metadata_routing()) == repr(scikit_learns().get_metadata_routing())
+
+
+def test_weights_go_through_searches_and_cross_validation(routing):
+    """Each fit is given the weights of its rows, each score too; without a request there is an error."""
+    selection, exceptions = peer("sklearn.model_selection"), peer("sklearn.exceptions")
+    X, y = truth.raised_channel(30)
+    weights = np.arange(1.0, 31.0)
+    seen: list[tuple[str, Any]] = []
+
+    class Watched(xlstm.SequenceClassifier):
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            seen.append(("fit", sample_weight))
+            return super().fit(X, y, sample_weight)
+
+        def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+            seen.append(("score", sample_weight))
+            return super().score(X, y, sample_weight)
+
+    folds = selection.KFold(3)
+    clf = Watched(**QUICK).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    found = selection.cross_validate(clf, X, y, cv=folds, params={"sample_weight": weights})["test_score"]
+    asked, plain = seen.copy(), make()
+    for k, (kept, aside) in enumerate(folds.split(X)):
+        for (name, given), (expected, part) in zip(asked[2 * k :], (("fit", kept), ("score", aside)), strict=False):
+            assert name == expected
+            np.testing.assert_array_equal(given, weights[part])
+        plain.fit(X[kept], y[kept], weights[kept])
+        assert found[k] == plain.score(X[aside], y[aside], weights[aside])
+    search = selection.GridSearchCV(clf, {"hidden_size": [2, 3]}, cv=folds)
+    seen.clear()
+    search.fit(X, y, sample_weight=weights)
+    assert [name for name, _ in seen] == ["fit", "score"] * 6 + ["fit"]
+    assert all(given is not None for _, given in seen)
+    np.testing.assert_array_equal(seen[-1][1], weights)
+    with pytest.raises(exceptions.UnsetMetadataPassedError, match="sample_weight"):
+        selection.cross_validate(Watched(**QUICK), X, y, cv=folds, params={"sample_weight": weights})
 
 
 PROBLEMS = {

@@ -53,6 +53,28 @@ def run(xp, logits, labels, weights):
     return xp.to_host(loss), xp.to_host(d_logits)
 
 
+@pytest.mark.parametrize("K", [1, 2, 5])
+def test_the_logarithm_of_the_softmax(xp, dtype, K):
+    """In wide numbers by its definition, also where probabilities are too small for a number, or next to 1."""
+    logits, _, _ = example(dtype, N=20, K=K, scale=5.0)
+    logits[0], logits[1] = 0.0, np.arange(K)  # all alike
+    logits[2:, 0] *= 300  # the others underflow, or the first
+    logits[3, 0] = 20.0  # next to 1
+    given = xp.asarray(logits)
+    log_p = losses.log_softmax(given)
+    assert log_p.dtype == given.dtype
+    wide = logits.astype(np.longdouble)
+    top = wide.max(axis=1, keepdims=True)
+    others = np.sort(np.exp(wide - top), axis=1)[:, :-1].sum(axis=1, keepdims=True)
+    expected = (wide - top - np.log1p(others)).astype(float)
+    # Of what is next to 0, exp(-d) for a difference d, the rounding of d is felt d times.
+    smallest = np.finfo(dtype)
+    felt = 1 + np.abs(np.log(np.maximum(np.abs(expected), 1e-300)))
+    wrong = np.abs(xp.to_host(log_p) - expected)
+    assert (wrong <= 4 * float(smallest.eps) * felt * np.abs(expected) + 4 * float(smallest.tiny)).all()
+    assert (expected < -700).any() == (K > 1)
+
+
 # ---------------------------------------------------------------- value and gradient
 
 

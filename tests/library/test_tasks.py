@@ -73,6 +73,12 @@ def test_scores_answers_and_probabilities(classes):
     assert task.answers(outputs).tolist() == [classes[k] for k in best]
     e = np.exp(logits)
     np.testing.assert_allclose(task.details(outputs), e / e.sum(axis=1, keepdims=True), rtol=1e-12)
+    log_p = logits - np.log(e.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(task.log_probabilities(outputs), log_p, rtol=1e-12, atol=1e-14)
+    assert task.offered("classes_") is task.classes
+    for name, made in (("predict_proba", "details"), ("predict_log_proba", "log_probabilities")):
+        np.testing.assert_array_equal(task.offered(name)(outputs), getattr(task, made)(outputs))
+    np.testing.assert_array_equal(task.offered("decision_function")(outputs), task.decision(outputs))
     np.testing.assert_array_equal(task.decision(outputs), outputs[:, 0] if task.outputs == 1 else outputs)
     assert (task.score_names, task.goodness({"accuracy": 0.2}), task.best([0.2, 0.7, 0.5])) == (("accuracy",), 0.2, 0.7)
 
@@ -158,6 +164,20 @@ def test_the_split_is_at_random():
     assert kept.tolist() != other.tolist()
     with pytest.raises(ValueError, match="2 rows are too few to set 2 of them aside"):
         Plain().split(np.zeros(2), 0.9, np.random.default_rng(0))
+
+
+def test_what_a_task_does_not_offer_is_missed_in_a_sentence():
+    with pytest.raises(AttributeError, match=r"there is no classes_ for .* kind '', which have predict, score\."):
+        Plain().offered("classes_")
+    with pytest.raises(AttributeError, match=r"there is no transform .* 'classes', which have .*predict_proba"):
+        Classes(TWO).offered("transform")
+
+
+def test_what_tells_targets_apart():
+    marks = Plain().marks(np.array([1.0, 2.0, 1.0]), 3)
+    assert marks[0] == marks[2] != marks[1]
+    assert Plain().marks(np.array([1, 2], dtype=np.float32), 2) == marks[:2]
+    assert len(set(Plain().marks(np.array([[1, 2], [2, 1], [1, 1]]), 3))) == 3
 
 
 def test_plain_weights_details_and_the_best_score():

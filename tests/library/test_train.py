@@ -5,18 +5,28 @@ By hand means: gradients of plain loops, the papers' formulas for the solvers, o
 whole data there, so that no order of the rows matters.
 """
 
+import copy
+import gc
 import io
+import os
+import pickle
+import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import xlstm
-from xlstm import optim
+from xlstm import batch, optim, train
 
 from .. import classifier as truth
+from ..peers import peer
 
 TEXTS = ["ab", "b", "cab", "ba", "aac", "c", "bb"]
 LABELS = ["x", "y", "x", "x", "z", "y", "x"]
@@ -493,15 +503,27 @@ def interrupt_update(monkeypatch: Any, number: int) -> None:
 SHORT = {"hidden_size": 4, "batch_size": 10, "random_state": 0, "learning_rate_init": 0.02}
 
 
+def cell(code: str, **names: Any) -> dict[str, Any]:
+    """Run code as a cell of a notebook does: each time a run of its own. Gives the names that it has then."""
+    exec(compile(code, "<cell>", "exec"), names)
+    return names
+
+
+INTERRUPTED = r"training interrupted after (1 whole epoch|\d whole epochs), whose model is kept.*Ctrl-C once more"
+
+
 def test_ctrl_c_leaves_the_model_of_the_last_whole_epoch(monkeypatch):
     X, y = truth.last_letter(30)
     expected = {epochs: make(**SHORT, max_iter=epochs).fit(X, y) for epochs in (2, 3)}
 
+    after_an_epoch, within_an_epoch = make(**SHORT, max_iter=9, verbose=True), make(**SHORT, max_iter=9)
     monkeypatch.setattr(sys, "stderr", CtrlC(epoch=3))
-    after_an_epoch = make(**SHORT, max_iter=9, verbose=True).fit(X, y)
+    with pytest.warns(xlstm.InterruptedFit, match="after 3 whole epochs"):
+        cell("clf.fit(X, y)", clf=after_an_epoch, X=X, y=y)
     monkeypatch.undo()
     interrupt_update(monkeypatch, 8)  # of the third epoch's three, the second
-    within_an_epoch = make(**SHORT, max_iter=9).fit(X, y)
+    with pytest.warns(xlstm.InterruptedFit, match="after 2 whole epochs"):
+        cell("clf.fit(X, y)", clf=within_an_epoch, X=X, y=y)
     monkeypatch.undo()
 
     for clf, epochs in ((after_an_epoch, 3), (within_an_epoch, 2)):
@@ -519,7 +541,9 @@ def test_ctrl_c_leaves_the_best_validated_model(monkeypatch, split, rising, epoc
     X, y = truth.last_letter(80) if rising else NOISY
     monkeypatch.setattr(sys, "stderr", CtrlC(epoch))
     settings = {**STOPPING, "learning_rate_init": 0.01} if rising else STOPPING
-    clf = make(**settings, max_iter=40, n_iter_no_change=40, verbose=True).fit(X, y)
+    clf = make(**settings, max_iter=40, n_iter_no_change=40, verbose=True)
+    with pytest.warns(xlstm.InterruptedFit, match=INTERRUPTED):
+        cell("clf.fit(X, y)", clf=clf, X=X, y=y)
     assert clf.n_iter_ == len(clf.validation_scores_) == epoch
     assert clf.best_validation_score_ == max(clf.validation_scores_)
     assert clf.score(part(X, split.aside), part(y, split.aside)) == pytest.approx(max(clf.validation_scores_))
@@ -539,6 +563,291 @@ def test_ctrl_c_before_the_first_epoch_ended_is_raised_again(monkeypatch):
         old.partial_fit(X, y)
     assert not hasattr(new, "classes_")
     assert truth.whole_state(old) == before
+
+
+def ctrl_c_after(epoch: int) -> Callable[..., None]:
+    """A `progress` that is interrupted when it is told of that epoch."""
+
+    def progress(number: int, *_: Any) -> None:
+        if number == epoch:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_second_ctrl_c_ends_the_run_and_changes_nothing():
+    """One after the other in a loop; what was trained before the second stays as it was."""
+    X, y = truth.last_letter(30)
+    models = [make(**SHORT, max_iter=5, warm_start=True) for _ in range(3)]
+    for clf in models:
+        clf.progress = ctrl_c_after(2)
+    code = """
+for clf in models:
+    clf.fit(X, y)
+"""
+    with pytest.warns(xlstm.InterruptedFit) as caught, pytest.raises(KeyboardInterrupt):
+        cell(code, models=models, X=X, y=y)
+    assert [(warning.filename, warning.lineno) for warning in caught] == [("<cell>", 3)]
+    assert models[0].n_iter_ == 2
+    assert [hasattr(clf, "classes_") for clf in models] == [True, False, False]
+    before = truth.whole_state(models[0])
+    with pytest.warns(xlstm.InterruptedFit), pytest.raises(KeyboardInterrupt):
+        cell(code, models=[models[1], models[0]], X=X, y=y)
+    assert truth.whole_state(models[0]) == before
+    assert models[1].n_iter_ == 2
+
+
+def test_each_cell_has_a_ctrl_c_of_its_own():
+    """The same code once more is another cell; a function of another cell belongs to the one that calls it."""
+    X, y = truth.last_letter(30)
+    names = cell(
+        """
+def train(X, y):
+    return [make().fit(X, y) for _ in range(2)][0]
+""",
+        make=lambda: interrupted_in_its_second_epoch(),
+    )
+    made: list[xlstm.SequenceClassifier] = []
+
+    def interrupted_in_its_second_epoch() -> xlstm.SequenceClassifier:
+        made.append(make(**SHORT, max_iter=5))
+        if len(made) % 2:
+            made[-1].progress = ctrl_c_after(2)
+        return made[-1]
+
+    for _ in range(3):
+        with pytest.warns(xlstm.InterruptedFit):
+            cell("train(X, y)", train=names["train"], X=X, y=y)
+    assert [clf.n_iter_ for clf in made] == [2, 5] * 3
+
+
+def test_where_warnings_are_errors_the_model_is_kept_all_the_same():
+    X, y = truth.last_letter(30)
+    clf = make(**SHORT, max_iter=5)
+    clf.progress = ctrl_c_after(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(xlstm.InterruptedFit, match="after 1 whole epoch"):
+            cell("clf.fit(X, y)", clf=clf, X=X, y=y)
+    assert clf.n_iter_ == 1
+    assert clf.predict(X).shape == (30,)
+
+
+def test_an_interrupted_run_keeps_no_data_alive():
+    X, y = truth.raised_channel(30)
+    clf = make(**SHORT, max_iter=5)
+    clf.progress = ctrl_c_after(1)
+    alive = weakref.ref(X)
+    with pytest.warns(xlstm.InterruptedFit):
+        cell("clf.fit(X, y)", clf=clf, X=X, y=y)
+    del X
+    gc.collect()
+    assert alive() is None
+
+
+PROGRAM = """
+import os, signal, sys, warnings
+import numpy as np
+import xlstm
+{prelude}
+
+trained = []
+
+class Watched(xlstm.SequenceClassifier):
+    def fit(self, X, y):
+        trained.append(self)
+        self.progress = lambda epoch, *_: epoch == 2 and len(trained) <= {times} and os.kill(os.getpid(), signal.SIGINT)
+        return super().fit(X, y)
+
+X, y = ["ab", "b", "ba", "aa"] * 10, ["b", "b", "a", "a"] * 10
+clf = Watched(hidden_size=2, max_iter=4, random_state=0, device="cpu")
+try:
+    {body}
+except KeyboardInterrupt:
+    print("stopped", end=" ")
+print(len(trained), [getattr(clf, "n_iter_", None) for clf in trained])
+"""
+
+
+def program(body: str, times: int, prelude: str = "") -> tuple[str, str]:
+    """What a program in which Ctrl-C comes `times` times, once in each fit, writes to stdout and to stderr."""
+    code = PROGRAM.format(body=body, times=times, prelude=prelude)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    return done.stdout.strip(), done.stderr
+
+
+SEARCH = {
+    "a loop": ("[Watched(hidden_size=2, max_iter=4).fit(X, y) for _ in range(4)]", ""),
+    "a grid search": (
+        "GridSearchCV(clf, {'hidden_size': [2, 3]}, cv=2, refit=False).fit(X, y)",
+        "from sklearn.model_selection import GridSearchCV",
+    ),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("loop", SEARCH)
+def test_a_loop_of_trainings_ends_at_the_second_ctrl_c(loop):
+    body, prelude = SEARCH[loop]
+    if prelude:
+        peer("sklearn")
+    out, err = program(body, 0, prelude)
+    assert (out, err) == ("4 [4, 4, 4, 4]", "")
+    out, err = program(body, 1, prelude)
+    assert out == "4 [2, 4, 4, 4]"
+    assert err.count("InterruptedFit: training interrupted after 2 whole epochs") == 1
+    out, err = program(body, 2, prelude)
+    assert out == "stopped 2 [2, None]"
+    assert err.count("InterruptedFit: training interrupted after 2 whole epochs") == 1
+
+
+# ---------------------------------------------------------------- early stopping over warm starts
+
+
+class Sides:
+    """Watches which rows train and which validate: of each fit, two lists of the first numbers of series."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.trained: list[list[float]] = []
+        self.aside: list[list[float]] = []
+        right = train.Trainer.fit
+
+        def fit(trainer: Any, training: Any, validation: Any, *more: Any) -> bool:
+            for side, rows in ((self.trained, training), (self.aside, validation)):
+                side.append([] if rows is None else rows.data.steps[rows.data.starts, 0].tolist())
+            return right(trainer, training, validation, *more)
+
+        monkeypatch.setattr(train.Trainer, "fit", fit)
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    return Sides(monkeypatch)
+
+
+def numbered(n: int, first: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Series that begin with their number, and two classes."""
+    rng = np.random.default_rng(first)
+    numbers = np.arange(first, first + n)
+    return [np.array([k, *rng.standard_normal(1 + k % 3)]) for k in numbers], numbers % 2
+
+
+WARM = {
+    "hidden_size": 2, "early_stopping": True, "validation_fraction": 0.25, "warm_start": True, "max_iter": 2,
+    "standardize": False, "random_state": 0,
+}  # fmt: skip
+
+
+def saved_and_loaded(clf: xlstm.SequenceClassifier) -> xlstm.SequenceClassifier:
+    with tempfile.TemporaryDirectory() as folder:
+        clf.save(Path(folder) / "model")
+        return xlstm.load(Path(folder) / "model", "cpu")
+
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "itself": lambda clf: clf,
+    "saved and loaded": saved_and_loaded,
+    "to": lambda clf: clf.to("cpu"),
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda clf: pickle.loads(pickle.dumps(clf)),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_what_validated_never_trains_over_warm_starts(sides, kind):
+    """Rows in other orders, more of them, fewer of them."""
+    X, y = numbered(40)
+    clf = make(**WARM).fit(X, y)
+    for seed in range(3):
+        clf = COPIES[kind](clf)
+        order = np.random.default_rng(seed).permutation(40)
+        clf.fit(part(X, order), y[order])
+        assert sorted(sides.aside[-1]) == sides.aside[0]
+        assert sorted(sides.trained[-1]) == sides.trained[0]
+    more, labels = numbered(8, first=40)
+    clf = COPIES[kind](clf).fit([*more, *X], np.concatenate([labels, y]))
+    assert len(sides.aside[-1]) == 10 + 2  # of the new ones, the same part
+    assert sum(number >= 40 for number in sides.aside[-1]) == 2
+    some = [*X[::2], *more[1:]]
+    COPIES[kind](clf).fit(some, np.concatenate([y[::2], labels[1:]]))
+    trained, aside = (set().union(*side) for side in (sides.trained, sides.aside))
+    assert not trained & aside
+    assert trained | aside == set(range(48))
+
+
+def test_the_first_part_is_drawn_as_ever(sides):
+    """The seed's first draws: before the weights, and none more than before rows were remembered."""
+    X, y = numbered(40)
+    make(**WARM).fit(X, y)
+    kept, aside = batch.stratified_split(y, 0.25, np.random.default_rng(0))
+    assert sides.trained == [kept.tolist()]
+    assert sides.aside == [aside.tolist()]
+
+
+def test_the_same_row_twice_is_two_rows(sides):
+    X, y = numbered(8)
+    twice = [x for x in X for _ in range(3)]
+    clf = make(**WARM).fit(twice, np.repeat(y, 3))
+    order = np.random.default_rng(0).permutation(24)
+    clf.fit(part(twice, order), np.repeat(y, 3)[order])
+    assert len(sides.aside[0]) == 6
+    for side in (sides.trained, sides.aside):
+        assert sorted(side[1]) == side[0]
+
+
+def test_a_row_with_another_answer_is_another_row(sides):
+    X, y = numbered(40)
+    clf = make(**WARM).fit(X, y)
+    clf.fit([*X, *X], np.concatenate([y, 1 - y]))
+    assert len(sides.aside[1]) == 20
+    assert set(sides.aside[0]) <= set(sides.aside[1])
+
+
+def test_parts_are_remembered_as_trained_on(sides):
+    X, y = numbered(40)
+    clf = make(**WARM)
+    clf.partial_fit(X[:20], y[:20])
+    clf.partial_fit(X[10:24], y[10:24])
+    clf.fit(X, y)
+    assert len(sides.aside[-1]) == 4  # of the sixteen that are new
+    assert min(sides.aside[-1]) >= 24
+    # What validated and is trained on now, by a part or without early stopping, validates no more.
+    moved = [int(number) for number in sides.aside[-1][:2]]
+    clf.set_params(early_stopping=False).partial_fit(part(X, moved), y[moved])
+    clf.set_params(early_stopping=True).fit(X, y)
+    assert sides.aside[-1] == sides.aside[-3][2:]
+    assert set(moved) <= set(sides.trained[-1])
+
+
+def test_where_nothing_is_left_to_validate_a_new_part_is_drawn(sides):
+    X, y = numbered(40)
+    clf = make(**{**WARM, "early_stopping": False}).fit(X, y)
+    clf.set_params(early_stopping=True).fit(X, y)  # nothing was remembered
+    assert len(sides.aside[-1]) == 10
+    again = [int(number) for number in sides.trained[-1]]
+    clf.fit(part(X, again), y[again])  # all of it trained
+    assert len(sides.aside[-1]) == 8
+    assert not set(sides.aside[-1]) & set(sides.trained[-1])
+    rest = [int(number) for number in sides.aside[-1]]
+    clf.fit(part(X, rest), y[rest])  # all of it validated
+    assert len(sides.aside[-1]) == 2
+    assert len(sides.trained[-1]) == 6
+
+
+def test_new_rows_that_are_too_few_to_split_train(sides):
+    X, y = numbered(41)
+    clf = make(**WARM).fit(X[:40], y[:40])
+    clf.fit(X, y)
+    assert sides.aside[1] == sides.aside[0]
+    assert 40 in sides.trained[1]
+
+
+def test_a_cold_start_forgets(sides):
+    X, y = numbered(40)
+    clf = make(**{**WARM, "random_state": np.random.RandomState(0), "warm_start": False}).fit(X, y)
+    clf.fit(X, y)
+    assert len(sides.aside[1]) == 10
+    assert sides.aside[1] != sides.aside[0]
 
 
 # ---------------------------------------------------------------- divergence

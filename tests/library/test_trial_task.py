@@ -3,6 +3,7 @@ an estimator of a few lines. What works for it works for every other: training, 
 """
 
 import copy
+import itertools
 import json
 import pickle
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from xlstm.estimators.constraints import OneOf
 from xlstm.estimators.settings import Configured
 from xlstm.namespace import array_namespace
 from xlstm.registry import ESTIMATORS, TASKS
-from xlstm.tasks import Task
+from xlstm.tasks import Classes, Task
 
 
 class Counts(Task):
@@ -303,7 +304,7 @@ def test_a_setting_that_its_task_needs_is_missed_by_name():
         WithoutLink(max_iter=1).fit(*data(20))
 
 
-def test_parts_streams_copies_and_warm_starts():
+def test_parts_streams_copies_and_warm_starts(monkeypatch):
     X, y = data(60)
     parts = SequenceCounter()
     for _ in range(30):
@@ -316,11 +317,30 @@ def test_parts_streams_copies_and_warm_starts():
     prepared = parts.prepare()
     np.testing.assert_allclose(prepared.predict(X), parts.predict(X), rtol=1e-5)
     np.testing.assert_allclose(prepared(X), parts.predict(X), rtol=1e-5)
+    assert prepared.score(X, y) == pytest.approx(parts.score(X, y), rel=1e-5)
+    assert stream.predict() == pytest.approx(parts.predict(X[:1])[0], rel=1e-5)
+    for one, name in itertools.product((prepared, stream, prepared.stream()), Classes.offers):
+        assert not hasattr(one, name)
+    for one in (prepared, stream):
+        with pytest.raises(AttributeError, match="there is no classes_ for answers of the kind 'counts'"):
+            one.classes_  # noqa: B018
+    with pytest.raises(AttributeError, match="there is no predict_proba for answers of the kind 'counts'"):
+        prepared.predict_proba(X)
+    assert repr(stream).startswith("<Stream of SequenceCounter(")
     for other in (copy.deepcopy(parts), pickle.loads(pickle.dumps(parts)), parts.to("cpu")):
         np.testing.assert_array_equal(other.predict(X), parts.predict(X))
     warm = SequenceCounter(warm_start=True, max_iter=5).fit(X, y)
     first = warm.loss_
     assert warm.fit(X, y).loss_ < first
+    split = []
+    monkeypatch.setattr(Counts, "split", lambda *given: (split.append(Task.split(*given)), split[-1])[1])
+    stopping = SequenceCounter(warm_start=True, early_stopping=True, max_iter=2).fit(X, y)
+    best = stopping.best_validation_score_
+    order = np.random.default_rng(0).permutation(60)
+    stopping.set_params(max_iter=1).fit([X[k] for k in order], y[order])
+    (aside,) = (aside for _, aside in split)
+    assert stopping.best_validation_score_ == pytest.approx(stopping.score([X[k] for k in aside], y[aside]), rel=1e-5)
+    assert stopping.best_validation_score_ != best
 
 
 def test_bad_input_changes_nothing():

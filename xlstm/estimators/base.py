@@ -7,7 +7,8 @@ that names its tasks, registered under its name:
     class SequenceCounter(SequenceEstimator):
         tasks = (Counts,)
 
-It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags.
+It works the same without scikit-learn, and imports it only when scikit-learn itself asks for its tags, or a user for
+what only scikit-learn has (`manners.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, guesses, optim, sequences, train
+from .. import backends, columns, encode, guesses, interrupts, optim, sequences, train
 from ..batch import size_for
 from ..fitted import Fitted
 from ..host import HostArray
-from ..labels import mean_one, weights_of
+from ..labels import mean_one
 from ..model import Architecture, Model
 from ..seeds import own_generator
+from ..sides import Sides, fingerprints
 from ..stream import Prepared, Stream
 from ..tasks import Task
 from . import state
+from .manners import Mannered
 from .settings import Configured
 
 Self = TypeVar("Self", bound="SequenceEstimator")
@@ -38,7 +41,7 @@ OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
 
-class SequenceEstimator(Configured):
+class SequenceEstimator(Mannered, Configured):
     """The base of the estimators. For the parameters and attributes see `SequenceClassifier`, which has them all.
 
     Attributes
@@ -55,17 +58,6 @@ class SequenceEstimator(Configured):
     kind: ClassVar[str] = ""
     tasks: ClassVar[tuple[type[Task], ...]] = ()
     progress: train.Progress | None = None
-
-    # ------------------------------------------------------------ scikit-learn's manners
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type=None,
-            target_tags=TargetTags(required=True),
-            input_tags=InputTags(two_d_array=True, three_d_array=True, string=True),
-        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -154,8 +146,15 @@ class SequenceEstimator(Configured):
             If X is of a type that cannot be read.
         FloatingPointError
             If training diverges.
+        KeyboardInterrupt
+            By Ctrl-C before the first epoch has ended, or by the second one in the same run of a script, cell or line.
 
         None of these changes the estimator.
+
+        Warns
+        -----
+        xlstm.InterruptedFit
+            If Ctrl-C ended the training early: the model of the last whole epoch is kept, or of the best validated one.
         """
         old = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
         return self._train_on(X, y, sample_weight, old, whole=True)
@@ -210,28 +209,38 @@ class SequenceEstimator(Configured):
         task.check_enough(targets, whole)
         weights = task.weights(targets, sample_weight)
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
-        kept, aside = np.arange(rows), None
-        if whole and self.early_stopping:
-            kept, aside = task.split(targets, self.validation_fraction, rng)
+        sides = None if fitted is None else fitted.sides
+        if sides is None and self.early_stopping:
+            sides = Sides()
+        known = np.zeros(0) if sides is None else fingerprints(data, task.marks(targets, rows))
+        kept, aside = np.arange(rows), np.arange(0)
+        if sides is not None and whole and self.early_stopping:
+            kept, aside = sides.parts(
+                known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
+            )
         if fitted is None:
             task.measure(task.take(targets, kept))
             encoder = encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
             fitted = self._build(encoder, task, data, len(kept), rng)
         self._follow_settings(fitted)
+        if sides is not None:
+            fitted.sides = sides.after(known[kept], known[aside])
         encoded, dtype = fitted.encoded(data), fitted.model.architecture.dtype
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
             return train.Labelled(encoded.rows(part), task.take(targets, part), mean_one(own).astype(dtype))
 
         training, validation = labelled(kept, weights[kept]), None
-        if aside is not None:
+        if len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
             validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
         if whole:
             fitted.trainer.history = train.History()
         progress = self.progress or (train.print_progress if self.verbose else None)
-        fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
+        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
         self.take_over(fitted)
+        if interrupted:  # told at last, so that the model is kept where warnings are errors
+            interrupts.warn(self.n_iter_)
         return self
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
@@ -312,8 +321,7 @@ class SequenceEstimator(Configured):
 
     def predict(self, X: Any) -> HostArray:
         """The answer for each sequence, (n,): for a classifier its most probable class."""
-        fitted = self.fitted_state()
-        return fitted.task.answers(fitted.outputs(X, self.reading()))
+        return self.fitted_state().predict(X, self.reading())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`: for a classifier, accuracy.
@@ -323,10 +331,7 @@ class SequenceEstimator(Configured):
         ValueError
             If y is not like that of the training, a label not one of `classes_`: the row is named.
         """
-        fitted = self.fitted_state()
-        outputs = fitted.outputs(X, self.reading())
-        targets = fitted.task.read(y, len(outputs))
-        return fitted.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
+        return self.fitted_state().score(X, y, sample_weight, self.reading())
 
     # ------------------------------------------------------------ elsewhere
 

@@ -70,9 +70,13 @@ class SequenceClassifier(SequenceEstimator):
         The norm of all gradients together is clipped to it; None never clips.
     early_stopping : bool
         Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has
-        not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights.
+        not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights. The rows are remembered, over
+        `partial_fit`, files and copies too, by fingerprints of 8 bytes.
     warm_start : bool
         Whether `fit` goes on from the weights of the last one. Only settings of the training may change in between.
+        With early stopping both parts stay apart: rows that were set aside are set aside again, rows that were trained
+        on train again, in whatever order they come, and new rows are split (too few to split, they train). A new part
+        is drawn of all rows where none was set aside before, or where nothing would be left to validate or to train on.
     dtype : {"float32", "float64"}
         Of all computation.
     device : str or None
@@ -113,6 +117,13 @@ class SequenceClassifier(SequenceEstimator):
     progress : callable or None
         Called after each epoch with its number, the number of epochs and the history, in place of the lines of
         `verbose`. No parameter: copies by scikit-learn and files have none.
+
+    Notes
+    -----
+    Ctrl-C ends a `fit` early: the model of its last whole epoch is kept, with early stopping that of the best one, and
+    the warning `xlstm.InterruptedFit` says so. A second one in the same run – of a script, of a cell of a notebook, of
+    a line at the prompt – is raised as KeyboardInterrupt and leaves the estimator as it was: so a grid search, which
+    goes on after the first, can be stopped. Before the first epoch has ended, the first is raised too.
 
     Examples
     --------
@@ -171,12 +182,18 @@ class SequenceClassifier(SequenceEstimator):
 
     def decision_function(self, X: Any) -> HostArray:
         """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
-        fitted = self.fitted_state()
-        task: Any = fitted.task
-        decision: HostArray = task.decision(fitted.outputs(X, self.reading()))
-        return decision
+        return self._made("decision_function", X)
 
     def predict_proba(self, X: Any) -> HostArray:
         """The probability of each class, (n, K), in the order of `classes_`."""
+        return self._made("predict_proba", X)
+
+    def predict_log_proba(self, X: Any) -> HostArray:
+        """Its logarithm, (n, K), also where the probability is too small for a number: computed from the logits."""
+        return self._made("predict_log_proba", X)
+
+    def _made(self, name: str, X: Any) -> HostArray:
+        """What the task makes of the outputs for X under this name."""
         fitted = self.fitted_state()
-        return fitted.task.details(fitted.outputs(X, self.reading()))
+        made: HostArray = fitted.task.offered(name)(fitted.outputs(X, self.reading()))
+        return made

@@ -15,6 +15,7 @@ import numpy as np
 from .. import backends, cells, optim, sequences
 from ..checks import INITS
 from ..readout import READOUTS
+from . import display
 from .constraints import Constraint, Device, Flag, FloatType, Integer, Number, OneOf
 
 Self = TypeVar("Self", bound="Configured")
@@ -134,11 +135,10 @@ class Configured:
         return self
 
     def __repr__(self) -> str:
-        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
-        changed = (
-            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
-        )
-        return f"{type(self).__name__}({', '.join(changed)})"
+        return display.as_text(self)
+
+    def _repr_html_(self) -> str | None:
+        return display.as_html(self)
 
     def check_parameters(self) -> None:
         """Raise where a setting is out of its range: all but those that are checked where they are used.

@@ -19,15 +19,17 @@ from ..fitted import Fitted, Table
 from ..host import HostArray
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
+from ..sides import Sides
 from ..tasks import Task
 
 SequenceEstimator = Any
 """`xlstm.estimators.base.SequenceEstimator`, which imports this file."""
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
-         "solver", "generator", "table")  # fmt: skip
+         "solver", "generator", "table",
+         "sides")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
-PARTS_BEFORE: dict[str, Any] = {"table": None}
+PARTS_BEFORE: dict[str, Any] = {"table": None, "sides": None}
 """Of each part that came after version 2, what a file without it stands for. They never change."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
@@ -115,6 +117,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "solver": trainer.optimizer.solver,
         "generator": dict(trainer.rng.bit_generator.state),
         "table": None if fitted.table is None else fitted.table._asdict(),
+        "sides": None if fitted.sides is None else fitted.sides.state(),
     }
     return header, arrays
 
@@ -269,7 +272,8 @@ def _fitted(
     if names is not None and len(names) != named_parts:
         raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
     named = None if names is None else np.array(names, dtype=object)
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, _table(header["table"]))
+    table, sides = _table(header["table"]), None if header["sides"] is None else Sides.from_state(header["sides"])
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides)
 
 
 def _table(found: Any) -> Table | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,8 +32,16 @@ class Binary:
 
     def probabilities(self, outputs: Array) -> Array:
         """The probability of each class, (N, 2)."""
+        return losses.softmax(self._of_both(outputs))
+
+    def log_probabilities(self, outputs: Array) -> Array:
+        """The logarithm of the probability of each class, (N, 2)."""
+        return losses.log_softmax(self._of_both(outputs))
+
+    def _of_both(self, outputs: Array) -> Array:
+        """A logit for each class, (N, 2)."""
         xp = array_namespace(outputs)
-        return losses.softmax(xp.concat([xp.zeros_like(outputs), outputs], axis=1))
+        return xp.concat([xp.zeros_like(outputs), outputs], axis=1)
 
     def decision(self, outputs: Array) -> Array:
         """(N,), above 0 where the second class is more probable."""
@@ -57,6 +65,10 @@ class MultiClass:
         """The probability of each class, (N, K)."""
         return losses.softmax(outputs)
 
+    def log_probabilities(self, outputs: Array) -> Array:
+        """The logarithm of the probability of each class, (N, K)."""
+        return losses.log_softmax(outputs)
+
     def decision(self, outputs: Array) -> Array:
         """(N, K), the highest where the class is most probable."""
         return outputs
@@ -79,6 +91,12 @@ class Classes(Task):
 
     score_names = ("accuracy",)
     settings = ("class_weight",)
+    offers: ClassVar[dict[str, str]] = {
+        "classes_": "classes",
+        "predict_proba": "details",
+        "predict_log_proba": "log_probabilities",
+        "decision_function": "decision",
+    }
 
     def __init__(self, classes: HostArray) -> None:
         self.classes = classes
@@ -143,6 +161,11 @@ class Classes(Task):
         """The probability of each class, (n, C)."""
         p: HostArray = self.form.probabilities(outputs)
         return p
+
+    def log_probabilities(self, outputs: HostArray) -> HostArray:
+        """The logarithm of the probability of each class, (n, C), also where that is too small for a number."""
+        log_p: HostArray = self.form.log_probabilities(outputs)
+        return log_p
 
     def decision(self, outputs: HostArray) -> HostArray:
         """The logits (n, C), or for two classes (n,), above 0 where the second class is more probable."""

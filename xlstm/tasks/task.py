@@ -2,7 +2,7 @@
 
 An estimator learns a task from its first y, keeps it with its model, and asks it ever after. `Targets` are what a task
 makes of y, on the host: an array (n, …) for most; a task that needs more (a target for each step, say) keeps what it
-likes and overrides `take` and `batch`, the only ones that index it.
+likes and overrides `take`, `batch` and `marks`, the only ones that look into it.
 
 Shapes: n all rows, N the rows of a batch, K outputs of the model.
 """
@@ -10,7 +10,7 @@ Shapes: n all rows, N the rows of a batch, K outputs of the model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,12 +37,16 @@ class Task:
         Of the first score.
     settings : tuple of str
         Settings of the estimator that the task goes by: before each training they become its attributes.
+    offers : dict of str to str
+        What there is to ask beyond `predict` and `score`, by the name that estimators, prepared models and streams have
+        for it: the name of the task's own attribute, or of its method of outputs (n, K).
     """
 
     kind = ""
     score_names: tuple[str, ...] = ()
     higher_is_better = True
     settings: tuple[str, ...] = ()
+    offers: ClassVar[dict[str, str]] = {}
 
     # ------------------------------------------------------------ y
 
@@ -76,6 +80,11 @@ class Task:
     def take(self, targets: Targets, rows: HostArray) -> Targets:
         """The targets of some rows, on the host."""
         return targets[rows]
+
+    def marks(self, targets: Targets, n: int) -> list[bytes]:
+        """Of each of the n rows, what tells its target from others, the same in every fit: see `xlstm.sides`."""
+        rows = (np.asarray(self.take(targets, np.array([row]))) for row in range(n))
+        return [ascii(row.tolist()).encode() for row in rows]
 
     def weights(self, targets: Targets, sample_weight: Any) -> HostArray:
         """(n,) float64: the weight of each row, as the user gave it or 1; not yet of mean 1."""
@@ -165,6 +174,19 @@ class Task:
         """Go by the estimator's settings of today, which are its attributes."""
         for name in self.settings:
             setattr(self, name, getattr(estimator, name))
+
+    def offered(self, name: str) -> Any:
+        """What stands in `offers` under this name.
+
+        Raises
+        ------
+        AttributeError
+            If the task does not offer it.
+        """
+        if name not in self.offers:
+            others = ", ".join(["predict", "score", *self.offers])
+            raise AttributeError(f"there is no {name} for answers of the kind {self.kind!r}, which have {others}.")
+        return getattr(self, self.offers[name])
 
     @property
     def first_score(self) -> str:

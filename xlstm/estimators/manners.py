@@ -1,0 +1,110 @@
+"""scikit-learn's manners: tags, and metadata routing, which is what of sample_weight and its kin a method asks for.
+
+With `sklearn.set_config(enable_metadata_routing=True)` a search or a cross-validation hands on what its estimators
+asked for. scikit-learn is imported only when one of the methods here is called: who calls them has it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import MethodType
+from typing import Any, TypeVar
+
+Self = TypeVar("Self", bound="Mannered")
+
+UNCHANGED = "$UNCHANGED$"
+"""`sklearn.utils.metadata_routing.UNCHANGED`: the default of each argument of `set_fit_request`."""
+METHODS = ("fit", "partial_fit", "score")
+"""The methods that take more than X and y."""
+
+
+def _asked(owner: type, method: str) -> list[str]:
+    """What the method of this class takes beyond X and y."""
+    parameters = list(inspect.signature(getattr(owner, method)).parameters.values())[1:]
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return sorted(p.name for p in parameters if p.name not in ("X", "y") and p.kind not in many)
+
+
+class Request:
+    """A method like scikit-learn's `set_fit_request`: its arguments are those of the class's `fit` beyond X and y."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        method, names = self.method, _asked(owner, self.method)
+
+        def ask(estimator: Any, **requests: Any) -> Any:
+            return estimator._ask(method, requests)
+
+        ask.__name__ = f"set_{method}_request"
+        ask.__qualname__ = f"{owner.__name__}.{ask.__name__}"
+        ask.__doc__ = f"""Ask scikit-learn's searches and cross-validations for what they are to hand to `{method}`.
+
+        For each of its arguments beyond X and y: True asks for it, False does without it, None makes it an error to be
+        given it, and a string asks for it under that name.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        RuntimeError
+            If routing is not enabled: `sklearn.set_config(enable_metadata_routing=True)`.
+        TypeError
+            If `{method}` takes no such argument.
+        """
+        own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        keys = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=UNCHANGED) for name in names]
+        ask.__signature__ = inspect.Signature([own, *keys])  # type: ignore[attr-defined]
+        return ask if instance is None else MethodType(ask, instance)
+
+
+class Mannered:
+    """What scikit-learn asks of an estimator, which does not inherit from it."""
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=True),
+            input_tags=InputTags(two_d_array=True, three_d_array=True, string=True),
+        )
+
+    set_fit_request = Request("fit")
+    set_partial_fit_request = Request("partial_fit")
+    set_score_request = Request("score")
+
+    def get_metadata_routing(self) -> Any:
+        """What each method asks for, as scikit-learn's MetadataRequest: a copy."""
+        from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
+
+        if hasattr(self, "_metadata_request"):  # the name that scikit-learn's `clone` knows
+            return get_routing_for_object(self._metadata_request)
+        routing = MetadataRequest(owner=type(self).__name__)
+        for method in METHODS:
+            for name in _asked(type(self), method):
+                getattr(routing, method).add_request(param=name, alias=None)
+        return routing
+
+    def _ask(self: Self, method: str, requests: dict[str, Any]) -> Self:
+        """Set some of a method's requests: what `set_fit_request` and its kin do."""
+        from sklearn import get_config
+
+        if not get_config().get("enable_metadata_routing", False):
+            raise RuntimeError(
+                "This method is only available when metadata routing is enabled. You can enable it using "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        names = _asked(type(self), method)
+        unknown = sorted(set(requests) - set(names))
+        if unknown:
+            raise TypeError(f"{method} of {type(self).__name__} takes no {', '.join(unknown)}, but {', '.join(names)}.")
+        routing = self.get_metadata_routing()
+        for name, alias in requests.items():
+            if not (isinstance(alias, str) and alias == UNCHANGED):
+                getattr(routing, method).add_request(param=name, alias=alias)
+        self._metadata_request = routing
+        return self

@@ -1,0 +1,131 @@
+"""Which rows a model was trained on and which were set aside to validate it: so that both stay apart over warm starts.
+
+A row is known by a fingerprint of 8 bytes: of its sequence as read, of its target, and of a number that tells rows
+apart which are alike in both. So rows are known again in whatever order they come, and beside whatever others.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from .host import HostArray
+from .sequences import Series, Texts
+
+Parts = tuple[HostArray, HostArray]
+"""Row numbers, in order, of the training part and of the validation part."""
+
+
+def fingerprints(data: Series | Texts, targets: list[bytes]) -> HostArray:
+    """(n,) uint64, each another: of the rows of `data` with what tells the target of each."""
+    ends = np.cumsum(data.lengths)
+    starts = ends - data.lengths
+    seen: Counter[bytes] = Counter()
+    prints = []
+    for start, end, target in zip(starts.tolist(), ends.tolist(), targets, strict=True):
+        steps = data.values[start:end] if isinstance(data, Series) else data.tokens[start:end]
+        row = _digest(_digest(_content(steps)) + target)
+        prints.append(row if not seen[row] else _digest(row + seen[row].to_bytes(8, "little")))
+        seen[row] += 1
+    return np.frombuffer(b"".join(prints), dtype="<u8").astype(np.uint64)
+
+
+def _content(steps: Any) -> bytes:
+    """The same for the same steps, whatever the machine, and whether numbers came as float32 or float64."""
+    if isinstance(steps, str):
+        return steps.encode("utf-8", "surrogatepass")
+    if isinstance(steps, list):
+        return ascii(steps).encode()
+    if steps.dtype.kind == "f":
+        return np.ascontiguousarray(
+            steps + 0.0, dtype="<f8"
+        ).tobytes()  # + 0.0: there are two zeros, equal to each other
+    return np.ascontiguousarray(steps, dtype="<i8").tobytes()
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=8).digest()
+
+
+class Sides:
+    """The rows that a model has met since it was new. It is never changed: `after` gives another.
+
+    Parameters
+    ----------
+    trained, aside
+        Fingerprints (n,) uint64, each sorted: none is in both.
+    """
+
+    def __init__(self, trained: HostArray | None = None, aside: HostArray | None = None) -> None:
+        none = np.zeros(0, dtype=np.uint64)
+        self.trained = none if trained is None else trained
+        self.aside = none if aside is None else aside
+
+    def parts(self, rows: HostArray, divide: Callable[[HostArray], Parts]) -> Parts:
+        """The two parts of rows with these fingerprints (n,).
+
+        What was set aside is set aside again, what was trained on trains again, and of the rest `divide` says what is
+        set aside; where it is too few for that, it trains. Where nothing is left to validate or to train on, and where
+        all rows are new, `divide` decides on all of them.
+
+        Parameters
+        ----------
+        divide
+            Given row numbers, gives the two parts of them, as places among them; ValueError where they are too few.
+        """
+        aside = np.isin(rows, self.aside)
+        new = np.flatnonzero(~aside & ~np.isin(rows, self.trained))
+        if 0 < len(new) < len(rows):
+            with suppress(ValueError):  # too few: all of them train
+                aside[new[divide(new)[1]]] = True
+        if not aside.any() or aside.all():
+            return divide(np.arange(len(rows)))
+        return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+    def after(self, trained: HostArray, aside: HostArray) -> Sides:
+        """After a training on rows with the fingerprints `trained`, validated on those with `aside`."""
+        return Sides(
+            np.union1d(np.setdiff1d(self.trained, aside), trained),
+            np.union1d(np.setdiff1d(self.aside, trained), aside),
+        )
+
+    def state(self) -> dict[str, str]:
+        """What a file keeps: of each side its fingerprints, little-endian, as base64."""
+        return {
+            name: base64.b64encode(getattr(self, name).astype("<u8").tobytes()).decode()
+            for name in ("trained", "aside")
+        }
+
+    @classmethod
+    def from_state(cls, state: Any) -> Sides:
+        """The sides of a file's `state`.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a state.
+        """
+        if not isinstance(state, dict) or state.keys() != {"trained", "aside"}:
+            raise ValueError("the rows that were set aside must be two lists of fingerprints, trained and aside.")
+        sides = cls(_read(state["trained"]), _read(state["aside"]))
+        if np.intersect1d(sides.trained, sides.aside).size:
+            raise ValueError("a row was both trained on and set aside.")
+        return sides
+
+
+def _read(text: Any) -> HostArray:
+    if not isinstance(text, str):
+        raise ValueError("the fingerprints of rows must be text.")
+    content = base64.b64decode(text, validate=True)
+    if len(content) % 8:
+        raise ValueError(f"the fingerprints of rows are {len(content)} bytes, expected 8 for each.")
+    prints = np.frombuffer(content, dtype="<u8").astype(np.uint64)
+    if (prints[1:] <= prints[:-1]).any():
+        raise ValueError("the fingerprints of rows must be sorted, without repetition.")
+    return prints
