@@ -93,6 +93,11 @@ MUTANTS = [
     # Around the cells.
     Mutant("the wrong layer's final state", MODEL, "in finals[-self.stack.sizes.directions :]]", "in finals[: self.stack.sizes.directions]]", MODEL_TEST),
     Mutant("the unknown token trained away", MODEL, "            self.silence_unknown(self.gradients)", "            pass", MODEL_TEST),
+    Mutant("features of a later X by place", "xlstm/columns.py", "data._replace(values=data.values[:, order], names=expected)", "data", "tests/library/test_names.py"),
+    Mutant("features of later rows by place", "xlstm/sequences.py", "array if order is None else array[:, order]", "array", "tests/library/test_names.py"),
+    Mutant("the contrary of the order of names", "xlstm/names.py", "[place[name] for name in expected]", "[expected.index(name) for name in names]", "tests/library/test_names.py"),
+    Mutant("a table in long form trained on without a word", "xlstm/guesses.py", "classes < runs <= n / 4", "n < runs <= n / 4", "tests/library/test_guesses.py"),
+    Mutant("strings always cut into characters", "xlstm/sequences.py", 'if split == "characters" else', 'if True else', "tests/library/test_estimator.py"),
     Mutant("class weights ignored", "xlstm/labels.py", "weights * factors[labels]", "weights", "tests/library/test_labels.py"),
     Mutant("sample weights ignored", "xlstm/losses.py", "scale = weights[:, None] / N", "scale = 0 * weights[:, None] + 1 / N", "tests/library/test_losses.py"),
     Mutant("an optimiser's moment not corrected", "xlstm/optim.py", "mean_seen = 1 - self.beta_1**self.updates", "mean_seen = 1", "tests/library/test_optim.py"),
