@@ -18,6 +18,10 @@ from .layers import GRU, LSTM, RNN
 from .sequences import from_channels_first
 
 if _typing.TYPE_CHECKING:
+    from . import convert as convert
+    from . import head as head
+    from . import losses as losses
+    from . import optim as optim
     from .estimators.classifier import SequenceClassifier
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
@@ -31,9 +35,13 @@ __all__ = [
     "GradientReport",
     "SequenceClassifier",
     "check_gradients",
+    "convert",
     "devices",
     "from_channels_first",
+    "head",
     "load",
+    "losses",
+    "optim",
     "set_threads",
 ]
 
@@ -46,11 +54,17 @@ _LATER = {
 }
 
 
+_MODULES = ("convert", "head", "losses", "optim")
+"""Modules for users, imported in the same way: `xlstm.optim`."""
+
+
 def __getattr__(name: str) -> _typing.Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)
 
 
