@@ -23,11 +23,12 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace arrays checks registry seeds sequences labels columns data files tables
+namespace arrays checks registry seeds sequences labels columns data files foreign tables
 cells
 params encode losses head optim readout
 stack
 prepared convert checkpoint
+layerfile
 recurrent
 layers batch
 model tasks
@@ -35,6 +36,7 @@ train progress
 fitted
 stream
 estimators
+gradpair
 gradcheck
 __init__
 bench cli
@@ -47,6 +49,7 @@ LATE_INSIDE = {
     ("gradcheck", "xlstm.encode"): "only the check of an estimator needs the road of the data",
     ("gradcheck", "xlstm.model"): "the same",
     ("gradcheck", "xlstm.sequences"): "the same",
+    ("layerfile", "xlstm.checkpoint"): "only saving and loading ask it",
     ("layers", "xlstm.convert"): "only layers made of other layouts ask it",
 }
 """What a part of the library may import inside a function, and why it does not at the top."""

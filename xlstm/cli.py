@@ -260,7 +260,7 @@ def _example(texts: list[str], rows: Iterable[int]) -> str:
 
 
 def _predict(options: Any) -> tuple[str, dict[str, Any]]:
-    classifier = load(options.model, options.device)
+    classifier = _classifier(options)
     texts = options.texts or [line.rstrip("\r\n") for line in sys.stdin or ()]
     if not texts:
         raise Failure("there is nothing to classify: give texts as arguments, or lines on standard input")
@@ -282,7 +282,7 @@ def _predict(options: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _evaluate(options: Any) -> tuple[str, dict[str, Any]]:
-    classifier = load(options.model, options.device)
+    classifier = _classifier(options)
     texts, labels = tables.read(Path(options.data), options.text, options.label)
     known = [str(label) for label in classifier.classes_]
     for row, label in enumerate(labels):
@@ -298,6 +298,16 @@ def _evaluate(options: Any) -> tuple[str, dict[str, Any]]:
         + f"\ndevice: {classifier.device_}, kernels: {classifier.kernels_}"
     )
     return text, {**scores, "n_test": len(texts), "device": classifier.device_, "kernels": classifier.kernels_}
+
+
+def _classifier(options: Any) -> SequenceClassifier:
+    """The model that was named."""
+    loaded = load(options.model, options.device)
+    if not isinstance(loaded, SequenceClassifier):
+        raise Failure(
+            f"{options.model} holds no classifier, but {type(loaded).__name__}: load it in Python, xlstm.load"
+        )
+    return loaded
 
 
 def _tokens(classifier: SequenceClassifier, texts: list[str]) -> list[Any]:

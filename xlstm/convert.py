@@ -138,7 +138,7 @@ def _of_torch(G: int, H: int) -> Cell:
 
 
 def _floats(given: Mapping[str, Any]) -> dict[str, HostArray]:
-    arrays = {name: on_host(name, value) for name, value in given.items()}
+    arrays = {name: value if isinstance(value, np.ndarray) else on_host(name, value) for name, value in given.items()}
     kinds = {name: str(array.dtype) for name, array in arrays.items()}
     if set(kinds.values()) not in ({"float32"}, {"float64"}):
         told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
