@@ -266,6 +266,27 @@ def test_what_users_type_is_in_all():
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"
 
 
+def test_the_modules_for_users_are_there_and_come_late():
+    code = (
+        "import sys, xlstm; print([name for name in ('convert', 'losses') if f'xlstm.{name}' in sys.modules]);"
+        "print([getattr(xlstm, name).__name__ for name in ('convert', 'head', 'losses', 'optim')])"
+    )
+    done = python("-c", code, folder=ROOT)
+    assert done.stdout.splitlines() == ["[]", str([f"xlstm.{name}" for name in ("convert", "head", "losses", "optim")])]
+    assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
+
+
+USERS_MODULES = ("convert", "head", "losses", "optim")
+
+
+@pytest.mark.parametrize("name", USERS_MODULES)
+def test_every_public_function_of_the_modules_for_users_has_a_docstring(name):
+    module = getattr(xlstm, name)
+    for each, thing in vars(module).items():
+        if not each.startswith("_") and getattr(thing, "__module__", "") == module.__name__ and callable(thing):
+            assert len((inspect.getdoc(thing) or "").split()) >= 3, each
+
+
 def documented() -> Iterator[tuple[str, str]]:
     """Every public function and class with its docstring, and the public methods and properties of the classes."""
     for module in (xlstm, backends):

@@ -117,8 +117,8 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     AssertionError
         If a gradient is wrong, NaN included; the message is the report.
     ValueError, TypeError
-        If `target` is none of these; if a pair of functions does not take or return what is said above, if a gradient is
-        missing, too many or of another shape than its array: the message says what it did instead.
+        If `target` is none of these; if a pair of functions does not take or return what is said above; if a gradient
+        is missing, too many or of another shape than its array: the message says what it did instead.
     """
     rng = generator(seed)
     if isinstance(target, RecurrentLayer):
@@ -158,6 +158,7 @@ def _told(target: Any) -> str:
 def _entries(
     forward: Callable[..., Any], backward: Callable[..., Any], params: dict[str, Any], inputs: list[Any], rng: Any
 ) -> tuple[list[Entry], list[str]]:
+    gradpair.check_order(forward, backward)
     told = " and ".join(["the params", *([f"{len(inputs)} inputs"] if inputs else [])])
     outputs, tape = gradpair.pair(
         gradpair.called(forward, "forward", (params, *inputs), told), gradpair.FORWARD, forward

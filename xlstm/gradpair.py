@@ -16,6 +16,15 @@ FORWARD = "forward(params, *inputs) must return a pair (outputs, tape)"
 BACKWARD = "backward(tape, d_outputs) must return a pair (d_params, d_inputs)"
 
 
+def check_order(forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
+    """Raise where the names of the two say that they are swapped."""
+    first, second = _name(forward).lower(), _name(backward).lower()
+    if ("backward" in first or "bwd" in first) and not ("backward" in second or "bwd" in second):
+        raise TypeError(
+            f"the pair is (forward, backward), got ({_name(forward)}, {_name(backward)}): are they swapped?"
+        )
+
+
 def called(function: Callable[..., Any], what: str, arguments: Sequence[Any], told: str) -> Any:
     """What a function returns for these arguments; TypeError where it does not take as many.
 
@@ -70,8 +79,8 @@ def outputs_of(outputs: Any, function: Callable[..., Any]) -> tuple[list[Any], b
             )
         if not np.isfinite(np.asarray(output, dtype=np.float64)).all():
             raise ValueError(
-                f"the {which} of {_name(function)} holds NaN or infinity: nothing can be measured there. Give params and "
-                "inputs for which the outputs are finite."
+                f"the {which} of {_name(function)} holds NaN or infinity: nothing can be measured there. Give params "
+                "and inputs for which the outputs are finite."
             )
     return found, several
 
@@ -97,8 +106,8 @@ def gradients_of_params(given: Any, params: Mapping[str, Any]) -> Mapping[str, A
         )
     if more:
         raise ValueError(
-            f"backward returned gradients for {', '.join(more)}, which params do not have (they have {names}): pass these "
-            "arrays in params=, or leave their gradients out."
+            f"backward returned gradients for {', '.join(more)}, which params do not have (they have {names}): pass "
+            "these arrays in params=, or leave their gradients out."
         )
     return given
 
@@ -116,8 +125,8 @@ def gradients_of_inputs(given: Any, inputs: Sequence[Any]) -> list[Any]:
         return [given]
     if not isinstance(given, (list, tuple)):
         raise TypeError(
-            f"d_inputs, the second that backward returns, must be a sequence of {len(inputs)} gradients, one for each of "
-            f"the inputs (None where there is none); got {type(given).__name__}."
+            f"d_inputs, the second that backward returns, must be a sequence of {len(inputs)} gradients, one for each "
+            f"of the inputs (None where there is none); got {type(given).__name__}."
         )
     if len(given) != len(inputs):
         raise ValueError(
@@ -131,7 +140,8 @@ def gradient_like(name: str, array: Any, gradient: Any) -> np.ndarray[Any, Any]:
     """A gradient as a float64 copy, of the shape of its array."""
     if gradient is None:
         raise ValueError(
-            f"the gradient of {name} is None: return an array of shape {array.shape}, zeros where nothing depends on it."
+            f"the gradient of {name} is None: return an array of shape {array.shape}, zeros where the outputs do not "
+            "depend on it."
         )
     try:
         values = np.array(gradient, dtype=np.float64)  # a copy: it may be a view of a workspace
