@@ -47,13 +47,13 @@ def parameters(
     """
     F, K = positive("features", features), positive("outputs", outputs)
     checked(0.0, init)
-    like = like.flat if isinstance(like, params.Parameters) else like
-    xp, rng = array_namespace(like), generator(seed)
-    backend = backends.owner(like)
+    array: Any = like.flat if isinstance(like, params.Parameters) else like
+    xp, rng = array_namespace(array), generator(seed)
+    backend = backends.owner(array)
     with nullcontext() if backend is None else backend.current():
-        made = params.zeros({"weight": (K, F), "bias": (K,)}, like)
+        made = params.zeros({"weight": (K, F), "bias": (K,)}, array)
         for name, values in start(made.shapes["weight"], init, rng).items():
-            made[name] = xp.asarray(values, dtype=like.dtype, device=like.device)
+            made[name] = xp.asarray(values, dtype=array.dtype, device=array.device)
     return made
 
 

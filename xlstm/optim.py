@@ -230,16 +230,12 @@ class Optimizer:
         """
         like = self.moments[0]
         if type(parameters) is type(like) and type(gradients) is type(like):
-            if parameters.shape != like.shape or gradients.shape != like.shape:
-                raise ValueError(
-                    f"this optimiser was made for a buffer of {like.shape[0]} parameters, got parameters of shape "
-                    f"{tuple(parameters.shape)} and gradients of shape {tuple(gradients.shape)}."
-                )
-            self._step(parameters, gradients, learning_rate, max_norm)
+            self._step_flat(parameters, gradients, learning_rate, max_norm)
             return
         sets = _joined("parameters", parameters)
         if sets is None:
-            sets = Joined([Parameters({"the buffer": tuple(parameters.shape)}, parameters)])
+            buffer: Any = parameters
+            sets = Joined([Parameters({"the buffer": tuple(buffer.shape)}, buffer)])
         if sets.size != like.shape[0]:
             raise ValueError(
                 f"this optimiser was made for {like.shape[0]} parameters, got {sets.size}: {sets}. Pass the same "
@@ -248,11 +244,16 @@ class Optimizer:
         _check_step(learning_rate, max_norm)
         with self._current():
             flat = sets.flat()
-            self._step(flat, sets.gathered("gradients", gradients), learning_rate, max_norm)
+            self._step_flat(flat, sets.gathered("gradients", gradients), learning_rate, max_norm)
             sets.write(flat)
 
-    def _step(self, parameters: Array, gradients: Array, learning_rate: float, max_norm: float | None) -> None:
-        """Of flat buffers."""
+    def _step_flat(self, parameters: Any, gradients: Any, learning_rate: float, max_norm: float | None) -> None:
+        shape = self.moments[0].shape
+        if parameters.shape != shape or gradients.shape != shape:
+            raise ValueError(
+                f"this optimiser was made for a buffer of {shape[0]} parameters, got parameters of shape "
+                f"{tuple(parameters.shape)} and gradients of shape {tuple(gradients.shape)}."
+            )
         self.updates += 1
         if self.fast is not None:
             self.fast(self, parameters, gradients, learning_rate, max_norm)
