@@ -236,6 +236,7 @@ class Optimizer:
         if sets is None:
             buffer: Any = parameters
             sets = Joined([Parameters({"the buffer": tuple(buffer.shape)}, buffer)])
+            gradients = gradients.flat if isinstance(gradients, Parameters) else gradients
         if sets.size != like.shape[0]:
             raise ValueError(
                 f"this optimiser was made for {like.shape[0]} parameters, got {sets.size}: {sets}. Pass the same "

@@ -491,6 +491,9 @@ def test_one_set_is_its_own_buffer(solver, dtype):
     optimizer.step(layer.parameters, dict(list(layer.gradients.items())[::-1]), 0.1)
     flat.step(other.parameters, layer.gradients, 0.1)
     np.testing.assert_array_equal(layer.parameters.flat, other.parameters.flat)
+    optimizer.step(layer.parameters.flat, layer.gradients, 0.1)
+    flat.step(other.parameters, layer.gradients.flat, 0.1)
+    np.testing.assert_array_equal(layer.parameters.flat, other.parameters.flat)
 
 
 def test_other_libraries_parameters(xp, dtype):
