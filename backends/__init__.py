@@ -33,6 +33,7 @@ __all__ = [
     "find",
     "find_step",
     "is_device",
+    "owner",
     "portable",
     "report",
     "select",
@@ -162,6 +163,11 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
     if is_device(device):
         return cupy_arrays.backend(int(device.partition(":")[2] or 0))
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
+
+
+def owner(array: object) -> Backend | None:
+    """The backend on whose device an array lies; None where it is of another library than theirs."""
+    return numpy_arrays.BACKEND if numpy_arrays.BACKEND.owns(array) else cupy_arrays.owner(array)
 
 
 def is_device(name: object) -> bool:

@@ -17,6 +17,10 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import convert as convert
+    from . import head as head
+    from . import losses as losses
+    from . import optim as optim
     from .estimators.classifier import SequenceClassifier
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
@@ -35,9 +39,13 @@ __all__ = [
     "InterruptedFit",
     "SequenceClassifier",
     "check_gradients",
+    "convert",
     "devices",
     "from_channels_first",
+    "head",
     "load",
+    "losses",
+    "optim",
     "set_threads",
 ]
 
@@ -53,11 +61,17 @@ _LATER = {
 }
 
 
+_MODULES = ("convert", "head", "losses", "optim")
+"""Modules for users, imported in the same way: `xlstm.optim`."""
+
+
 def __getattr__(name: str) -> _typing.Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)
 
 

@@ -115,6 +115,22 @@ def test_it_trains_streams_saves_and_loads(cell, problem, tmp_path):
         assert parameters_of(clf)["recurrent.peephole_l0"].all()  # they start at zero
 
 
+@pytest.mark.parametrize("kind", [Peephole, lambda *sizes, **options: Decay(*sizes, **options)])
+def test_its_layer_saves_and_loads(kind, tmp_path):
+    layer = kind(3, 4, num_layers=2, seed=0, device="cpu")
+    layer.save(tmp_path / "layer")
+    x = np.random.default_rng(0).standard_normal((2, 5, 3))
+    for again in (xlstm.load(tmp_path / "layer"), type(layer).load(tmp_path / "layer")):
+        np.testing.assert_array_equal(again(x, lengths=[5, 2])[0], layer(x, lengths=[5, 2])[0])
+        assert again.cell == layer.cell
+    assert type(again) is type(layer)
+    with pytest.raises(ValueError, match=f"a layer of the cell '{layer.cell}', and LSTM.load reads 'lstm' alone"):
+        xlstm.LSTM.load(tmp_path / "layer")
+    del cells.CELLS[layer.cell]
+    with pytest.raises(ValueError, match=f"the cell '{layer.cell}', which is not known here.*register it first"):
+        xlstm.load(tmp_path / "layer")
+
+
 def test_a_name_is_given_once():
     with pytest.raises(ValueError, match="there is a cell 'peephole' already"):
         cells.register(PEEPHOLE)
