@@ -5,6 +5,7 @@ What several threads, a fork or the environment decide is tried in processes of 
 section, which the tests run there.
 """
 
+import functools
 import gc
 import os
 import re
@@ -22,7 +23,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xlstm.backends import cpu, numpy_arrays
+from xlstm.backends.cpu import missing
 
+import xlstm
 from xlstm import backends, cells, check_gradients
 from xlstm.layers import LAYERS
 
@@ -671,7 +674,7 @@ def test_the_best_comes_first(monkeypatch):
     found = cpu.targets()
     assert list(found) == [name for name in ORDER if name in found] or set(found) == {"generic"}
     monkeypatch.delenv("XLSTM_CPU_TARGET", raising=False)
-    assert cpu._choose() == next(name for name, runs in found.items() if runs)
+    assert cpu._choose() == (next(name for name, runs in found.items() if runs), None)
     if Path("/proc/cpuinfo").exists() and "generic" not in found:
         flags = set(Path("/proc/cpuinfo").read_text().split())
         assert found == {name: ORDER[name] <= flags for name in found}
@@ -685,24 +688,55 @@ def test_the_environment_forces_a_target(target):
 
 
 @pytest.mark.parametrize("wanted", ["avx1024", "AVX2", "reference"])
-def test_an_unknown_target_is_an_error(wanted):
+def test_an_unknown_target_is_an_error_once_kernels_are_wanted(wanted):
+    """One sentence; importing the package, asking for its devices and array code go on."""
     usable = [name for name, runs in cpu.targets().items() if runs]
     usable_target((usable or TARGETS)[0])
-    done = process("import xlstm", XLSTM_CPU_TARGET=wanted)
-    assert done.returncode != 0
-    assert f"ImportError: the environment variable XLSTM_CPU_TARGET is {wanted!r}: expected one of" in done.stderr
-    assert all(name in done.stderr for name in usable)
+    done = process("from tests.backends import test_cpu; test_cpu.use_array_code()", XLSTM_CPU_TARGET=wanted)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    message = (
+        f"the environment variable XLSTM_CPU_TARGET is {wanted!r}: expected one of {', '.join(usable)}, the "
+        "instruction sets that were compiled and that this CPU has. Set it to one of them, or unset it."
+    )
+    for use in (
+        "xlstm.LSTM(2, 3)",
+        "xlstm.RNN(2, 3, kernels='compiled')",
+        "xlstm.SequenceClassifier(max_iter=1, device='cpu').fit(['a', 'b'], [0, 1])",
+        "xlstm.SequenceClassifier(max_iter=1, device='cpu', cell='gru').fit(['a', 'b'], [0, 1])",  # the optimiser
+    ):
+        done = process(f"import xlstm; {use}", XLSTM_CPU_TARGET=wanted)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == f"ValueError: {message}"
+    done = process("from xlstm.cli import main; main(['devices'])", XLSTM_CPU_TARGET=wanted)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kernels: reference  <- used" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[1] == f"    {message} Until then only kernels='reference' works."
+    done = process("import sys; from xlstm.cli import main; sys.exit(main(['bench']))", XLSTM_CPU_TARGET=wanted)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"xlstm: error: {message}\n")
+
+
+def use_array_code() -> None:
+    layer = xlstm.LSTM(2, 3, kernels="reference")
+    outputs, _, tape = layer.forward(np.ones((2, 4, 2), np.float32))
+    layer.backward(tape, outputs)
+    clf = xlstm.SequenceClassifier(max_iter=1, device="cpu", kernels="reference").fit(["a", "b"], [0, 1])
+    assert (layer.kernels, clf.kernels_, xlstm.GRU(2, 3).kernels) == ("reference",) * 3  # a GRU has no others
+    xlstm.set_threads(1)
+    print("done")
 
 
 def test_a_target_that_this_cpu_lacks_is_an_error(monkeypatch):
     monkeypatch.setattr(cpu, "targets", lambda: {"best": False, "fair": True, "poor": True})
     monkeypatch.setenv("XLSTM_CPU_TARGET", "")
-    assert cpu._choose() == "fair"
+    assert cpu._choose() == ("fair", None)
     monkeypatch.setenv("XLSTM_CPU_TARGET", "poor")
-    assert cpu._choose() == "poor"
+    assert cpu._choose() == ("poor", None)
     monkeypatch.setenv("XLSTM_CPU_TARGET", "best")
-    with pytest.raises(ImportError, match="XLSTM_CPU_TARGET is 'best': expected one of fair, poor"):
-        cpu._choose()
+    chosen, refusal = cpu._choose()
+    assert chosen is None
+    assert "XLSTM_CPU_TARGET is 'best': expected one of fair, poor," in refusal
+    monkeypatch.setattr(cpu, "targets", dict)  # where there are no kernels at all, that is what is said
+    assert cpu._choose() == (None, None)
 
 
 def test_the_report_names_the_target(target, cell, dtype):
@@ -734,12 +768,15 @@ def test_a_cell_without_kernels_runs_on_the_reference(target):
     assert cpu.find_step("float16") is None
 
 
-MISSING = r"not built.*install .*GCC.*pip install"  # what is wrong, and what would change it
+MISSING = r"the compiled kernels are missing in .*, the reference path runs: .*install it: pip install"
 
 
-def test_without_the_extension(monkeypatch, cell, dtype):
-    """The reference runs, and it is said why; demanding the kernels says what to install."""
+def test_without_the_extension(monkeypatch, tmp_path, cell, dtype):
+    """The reference runs, and it is said why; demanding the kernels says what to install. More: test_missing.py."""
     monkeypatch.setattr(cpu, "target", None)
+    monkeypatch.setattr(cpu, "_explained", None)
+    monkeypatch.setattr(missing, "explain", functools.partial(missing.explain, folder=tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
     choice = backends.find(cell, numpy_arrays.BACKEND, dtype, "auto")
     assert (choice.implementation, choice.kernels) == (None, "reference")
     assert re.search(MISSING, choice.reason)
@@ -749,6 +786,14 @@ def test_without_the_extension(monkeypatch, cell, dtype):
     with pytest.raises(RuntimeError, match=MISSING):
         LAYERS[cell](2, 3, dtype=dtype, device="cpu", kernels="compiled")
     assert {entry.kernels for entry in backends.report() if entry.device == "cpu"} == {"reference"}
+
+
+def test_a_system_that_has_no_kernels_is_not_told_to_install_any(monkeypatch):
+    monkeypatch.setattr(cpu, "target", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    choice = backends.find("lstm", numpy_arrays.BACKEND, "float32", "auto")
+    assert choice.reason == "this version has no compiled kernels for this system, the reference path runs"
+    assert not choice.mendable
 
 
 # ---------------------------------------------------------------- threads and processes
