@@ -796,6 +796,29 @@ def test_a_system_that_has_no_kernels_is_not_told_to_install_any(monkeypatch):
     assert not choice.mendable
 
 
+# ---------------------------------------------------------------- where memory ends
+
+
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or SANITIZED, reason="memory is limited as Linux does it")
+@pytest.mark.parametrize("kernels", ["compiled", "reference"])
+def test_a_call_that_runs_out_of_memory_changes_nothing(cell, kernels):
+    """Wherever it happens: a MemoryError, the parameters as they were, and the next call is right."""
+    usable_target(TARGETS[0])
+    # Blocks of 64 KiB and more come from the system, and go back to it, so that they count against the limit.
+    assert printed_by(limit_memory, cell, kernels, MALLOC_MMAP_THRESHOLD_="65536") == "right after each\n"
+
+
+@pytest.mark.parametrize("what", ["call", "forward", "backward", "strided", "prepared", "order"])
+def test_an_allocation_that_fails_is_a_memory_error(cell, what):
+    """Each single one that the kernels' module asks Python for, in turn."""
+    pytest.importorskip("_testcapi", reason="this Python has no allocations that fail")
+    usable_target(TARGETS[0])
+    assert int(printed_by(fail_each_allocation, cell, what)) >= 1
+
+
 # ---------------------------------------------------------------- threads and processes
 
 
@@ -976,3 +999,101 @@ def threaded_cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield cell, dtype, {"shape": shape}
         yield cell, dtype, {"shape": (70, 6, 130, 130), "vocabulary": 130, "one_hot": True}
         yield cell, dtype, {"shape": (70, 6, 33, 130), "vocabulary": 90}
+
+
+def limit_memory(cell: str, kernels: str) -> None:
+    """Calls of a layer, each in a child process that may have so much more memory, from none to enough."""
+    import resource
+
+    N, T, D, H = 32, 50, 40, 48
+    rng = np.random.default_rng(15)
+    layer, reference = (LAYERS[cell](D, H, 2, True, seed=0, device="cpu", kernels=k) for k in (kernels, "reference"))
+    x, d_outputs = (rng.standard_normal((N, T, width)).astype(np.float32) for width in (D, 2 * H))
+    lengths = rng.integers(1, T + 1, N).tolist()
+    expected, _, tape = reference.forward(x, None, lengths)
+    dx, _ = reference.backward(tape, d_outputs)
+    expected_gradients = {"dx": dx, **reference.gradients}
+    parameters, gradients = layer.parameters.flat.copy(), layer.gradients.flat.copy()
+
+    def gradients_are_right(tape: Any) -> None:
+        dx, _ = layer.backward(tape, d_outputs)
+        for name, values in {"dx": dx, **layer.gradients}.items():
+            assert relative_error(values, wide(expected_gradients[name], "float64")) <= GRADIENTS["float32"], name
+
+    def ends(what: str, more: int) -> bool:
+        tape = layer.forward(x, None, lengths)[2] if what == "backward" else None
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[0])
+        ended = False
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, resource.RLIM_INFINITY))
+        try:
+            if what == "backward":
+                layer.backward(tape, d_outputs)
+            else:
+                (layer if what == "call" else layer.forward)(x, None, lengths)
+        except MemoryError:
+            ended = True
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        np.testing.assert_array_equal(layer.parameters.flat, parameters)
+        if what != "backward":
+            np.testing.assert_array_equal(layer.gradients.flat, gradients)
+            outputs, _, tape = layer.forward(x, None, lengths)
+            assert relative_error(outputs, wide(expected, "float64")) <= FORWARD["float32"]
+        gradients_are_right(tape)
+        return ended
+
+    def in_a_child(what: str, more: int) -> bool:
+        child = os.fork()
+        if child == 0:
+            code = 2
+            try:
+                code = int(ends(what, more))
+            except BaseException as error:
+                print(what, more, repr(error), file=sys.stderr, flush=True)
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, 1), (what, more, code)
+        return code == 1
+
+    amounts = [0, *(int(2 ** (k / 2)) for k in range(32, 54))]  # from 64 KiB to 64 MiB
+    for what in ("call", "forward", "backward"):
+        ended = [in_a_child(what, more) for more in amounts]
+        assert ended[:5] == [True] * 5, (what, ended)
+        assert not ended[-1], (what, ended)
+    print("right after each")
+
+
+def fail_each_allocation(cell: str, what: str) -> None:
+    import _testcapi
+
+    layer = LAYERS[cell](4, 5, *((1, False) if what == "prepared" else (2, True)), seed=0, device="cpu")
+    rng = np.random.default_rng(16)
+    x = rng.standard_normal((3, 6, 4)).astype(np.float32)
+    lengths = None if what == "prepared" else [6, 3, 1]
+    expected, _ = layer(x, None, lengths)
+    _, _, tape = layer.forward(x, None, lengths)
+    d_outputs = rng.standard_normal(expected.shape).astype(np.float32)
+    layer.backward(tape, d_outputs)
+    parameters, gradients, prepared = layer.parameters.flat.copy(), layer.gradients.flat.copy(), layer.prepare()
+    call = {
+        "call": lambda: layer(x, None, lengths),
+        "forward": lambda: layer.forward(x, None, lengths),
+        "backward": lambda: layer.backward(tape, d_outputs),
+        "strided": lambda: layer(x[:, ::-1], None, lengths),
+        "prepared": lambda: prepared(x),
+        "order": lambda: layer.stack.cell.order(np, lengths, 3, 6, "cpu"),
+    }[what]
+    failed = 0
+    for number in range(250):
+        try:
+            _testcapi.set_nomemory(number, number + 1)
+            call()
+        except MemoryError:
+            failed += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+        np.testing.assert_array_equal(layer.parameters.flat, parameters)
+        np.testing.assert_array_equal(layer(x, None, lengths)[0], expected)
+        layer.backward(tape, d_outputs)
+        np.testing.assert_array_equal(layer.gradients.flat, gradients)
+    print(failed)
