@@ -811,6 +811,12 @@ def test_a_call_that_runs_out_of_memory_changes_nothing(cell, kernels):
     assert printed_by(limit_memory, cell, kernels, MALLOC_MMAP_THRESHOLD_="65536") == "right after each\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux" or SANITIZED, reason="memory is limited as Linux does it")
+def test_memory_that_is_kept_for_later_calls_is_there_for_this_one(cell):
+    usable_target(TARGETS[0])
+    assert printed_by(need_what_is_kept, cell) == "enough\n"
+
+
 @pytest.mark.parametrize("what", ["call", "forward", "backward", "strided", "prepared", "order"])
 def test_an_allocation_that_fails_is_a_memory_error(cell, what):
     """Each single one that the kernels' module asks Python for, in turn."""
@@ -1061,6 +1067,28 @@ def limit_memory(cell: str, kernels: str) -> None:
         assert ended[:5] == [True] * 5, (what, ended)
         assert not ended[-1], (what, ended)
     print("right after each")
+
+
+def need_what_is_kept(cell: str) -> None:
+    """Blocks of several sizes are kept. Then one is needed that fits none of them, and little else is left."""
+    import resource
+
+    N, D, H = 64, 8, 64
+    layer = LAYERS[cell](D, H, seed=0, device="cpu", kernels="compiled")
+    numbers = N * (D + H * (6 if cell == "lstm" else 2))  # about as many as a tape keeps of a step
+
+    def inputs(megabytes: int) -> Any:
+        return np.zeros((N, megabytes * 2**20 // (4 * numbers), D), np.float32)
+
+    tapes = [layer.forward(inputs(megabytes))[2] for megabytes in (24, 20, 16, 12)]
+    del tapes
+    x = inputs(60)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    more = 4 * N * x.shape[1] * H + 30 * 2**20  # the outputs, and half of the tape
+    resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
+    layer.forward(x)
+    print("enough")
 
 
 def fail_each_allocation(cell: str, what: str) -> None:
