@@ -220,7 +220,8 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     Raises
     ------
     ValueError
-        If `kernels` is none of these.
+        If `kernels` is none of these; or, unless it is `"reference"`, if the environment variable XLSTM_CPU_TARGET
+        names an instruction set that is not there.
     RuntimeError
         If compiled kernels were demanded and there are none for this cell, device and dtype.
     """
@@ -288,7 +289,10 @@ def report() -> list[DeviceReport]:
 
 
 def _entry(backend: Backend, library: str, detail: str) -> DeviceReport:
-    choice = find("lstm", backend, "float32", "auto")
+    try:
+        choice = find("lstm", backend, "float32", "auto")
+    except ValueError as error:  # of XLSTM_CPU_TARGET
+        choice = Choice(None, "reference", f"{error} Until then only kernels='reference' works.", False)
     return DeviceReport(backend.device, True, False, library, choice.kernels, detail, choice.reason)
 
 

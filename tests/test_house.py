@@ -47,6 +47,7 @@ MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
 LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
+    ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
     ("gradcheck", "xlstm.encode"): "only the check of an estimator needs the road of the data",
     ("gradcheck", "xlstm.model"): "the same",
     ("gradcheck", "xlstm.sequences"): "the same",
@@ -346,6 +347,18 @@ def test_not_installed_it_says_how_to_install(folders, tmp_path):
         done.stderr.rstrip().splitlines()[-1].startswith("ImportError: xlstm is not installed: run 'pip install -e .'")
     )
     assert "circular" not in done.stderr
+
+
+def test_half_of_an_installation_is_not_called_a_checkout(tmp_path):
+    """As it lies there while pip replaces one version by another."""
+    folder = tmp_path / "site-packages"
+    shutil.copytree(ROOT / "xlstm", folder / "xlstm", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import xlstm"
+    done = python("-c", code, folder=tmp_path, isolated=True)
+    assert done.stderr.rstrip().splitlines()[-1] == (
+        f"ImportError: the installation in {folder / 'xlstm'} is not whole, its package backends is missing: if pip is "
+        "installing it at this moment, start again when it is done; else pip install --force-reinstall xp-lstm."
+    )
 
 
 def test_a_missing_numpy_is_not_called_a_missing_installation(tmp_path):

@@ -6,10 +6,16 @@ try:
     from . import backends as backends
 except ImportError:
     from importlib.util import find_spec as _find_spec
+    from pathlib import Path as _Path
 
     if _find_spec(f"{__name__}.backends") is not None:
         raise  # it is there, but broken: its own message says how
     message = "xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml."
+    if _Path(__file__).parents[1].name in ("site-packages", "dist-packages"):
+        message = (
+            f"the installation in {_Path(__file__).parent} is not whole, its package backends is missing: if pip is "
+            "installing it at this moment, start again when it is done; else pip install --force-reinstall xp-lstm."
+        )
     raise ImportError(message) from None
 
 from .backends import report as devices

@@ -267,6 +267,14 @@ class RecurrentLayer(SavedLayer):
             Zero after a row's length.
         d_state
             The gradient of the initial state, in its form.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `forward`; or if the tape is not of this layer.
+        MemoryError
+            If memory ends. `gradients` may then be those of no call; the parameters and the tape are as they were, and
+            the call may be made again.
         """
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be what forward returned, got {type(tape).__name__}.")
