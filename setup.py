@@ -44,13 +44,17 @@ FLAGS = [
 class BuildKernels(build_ext):
     """Compiles kernels/kernels.cpp for each target, then the module around them."""
 
+    built = False
+
     def run(self):
-        # An editable installation runs the extension in the checkout: one of an earlier version must not stay there
-        # where building this one fails.
-        stale = os.path.join(FOLDER, "_kernels" + sysconfig.get_config_var("EXT_SUFFIX"))
-        if (self.inplace or self.editable_mode) and os.path.exists(stale):
-            os.remove(stale)
-        super().run()
+        # An editable installation runs the extension in the checkout. One of an earlier version goes on serving there
+        # while this one is built, and must not stay where that fails.
+        try:
+            super().run()
+        finally:
+            stale = os.path.join(FOLDER, "_kernels" + sysconfig.get_config_var("EXT_SUFFIX"))
+            if (self.inplace or self.editable_mode) and not self.built and os.path.exists(stale):
+                os.remove(stale)
 
     def build_extension(self, extension):
         if self.compiler.compiler_type == "msvc":
@@ -85,6 +89,7 @@ class BuildKernels(build_ext):
                 extension.extra_objects += objects.result()
         extension.extra_compile_args += flags
         super().build_extension(extension)
+        self.built = True
 
     def compiles(self, flags, program="int main() { return 0; }\n"):
         """Whether the compiler takes these flags and links with them."""
@@ -108,4 +113,10 @@ kernels = Extension(
     depends=[*sorted(headers), f"{FOLDER}/kernels/kernels.cpp"],  # and so in the source distribution
     optional=True,  # without a compiler the package installs without it
 )
-setup(ext_modules=[] if sys.platform == "win32" else [kernels], cmdclass={"build_ext": BuildKernels})
+# A folder that is new for each build: from one that stays, wheels would take files that are no longer in the sources.
+with tempfile.TemporaryDirectory() as build:
+    setup(
+        ext_modules=[] if sys.platform == "win32" else [kernels],
+        cmdclass={"build_ext": BuildKernels},
+        options={"build": {"build_base": build}},
+    )

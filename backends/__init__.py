@@ -33,6 +33,7 @@ __all__ = [
     "find",
     "find_step",
     "is_device",
+    "owner",
     "portable",
     "report",
     "select",
@@ -164,6 +165,11 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
 
 
+def owner(array: object) -> Backend | None:
+    """The backend on whose device an array lies; None where it is of another library than theirs."""
+    return numpy_arrays.BACKEND if numpy_arrays.BACKEND.owns(array) else cupy_arrays.owner(array)
+
+
 def is_device(name: object) -> bool:
     """Whether it is one of `"auto"`, `"cpu"`, `"cuda"` and `"cuda:N"`; not whether the machine has it."""
     return isinstance(name, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is not None
@@ -214,7 +220,8 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     Raises
     ------
     ValueError
-        If `kernels` is none of these.
+        If `kernels` is none of these; or, unless it is `"reference"`, if the environment variable XLSTM_CPU_TARGET
+        names an instruction set that is not there.
     RuntimeError
         If compiled kernels were demanded and there are none for this cell, device and dtype.
     """
@@ -282,7 +289,10 @@ def report() -> list[DeviceReport]:
 
 
 def _entry(backend: Backend, library: str, detail: str) -> DeviceReport:
-    choice = find("lstm", backend, "float32", "auto")
+    try:
+        choice = find("lstm", backend, "float32", "auto")
+    except ValueError as error:  # of XLSTM_CPU_TARGET
+        choice = Choice(None, "reference", f"{error} Until then only kernels='reference' works.", False)
     return DeviceReport(backend.device, True, False, library, choice.kernels, detail, choice.reason)
 
 

@@ -156,6 +156,13 @@ def backend(number: int) -> CuPyBackend:
     return _backends.setdefault(number, candidate)
 
 
+def owner(array: Any) -> CuPyBackend | None:
+    """The backend of the device on which a CuPy array lies; None for anything else. It imports nothing."""
+    if not any(kind.__module__.partition(".")[0] == "cupy" for kind in type(array).__mro__):
+        return None
+    return backend(array.device.id) if hasattr(array, "device") else None
+
+
 def version() -> str:
     return f"cupy {_import().__version__}"
 

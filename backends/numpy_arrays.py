@@ -45,13 +45,13 @@ class NumPyBackend:
         implementation = cpu.find_cell(cell, dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
-        return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.target is None and cell in cpu.CELLS)
+        return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.mendable() and cell in cpu.CELLS)
 
     def fast_step(self, dtype: str) -> Fast:
         implementation = cpu.find_step(dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
-        return Fast(None, "", cpu.why_not(), mendable=cpu.target is None)
+        return Fast(None, "", cpu.why_not(), mendable=cpu.mendable())
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

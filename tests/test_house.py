@@ -23,11 +23,13 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host arrays checks registry seeds labels names sequences columns guesses interrupts sides data files tables
+namespace host arrays checks registry seeds labels names sequences columns guesses
+interrupts sides data files foreign tables
 cells
 params encode losses head optim readout
 stack
 prepared convert checkpoint
+layerfile
 recurrent
 layers batch
 model tasks
@@ -35,6 +37,7 @@ train progress
 fitted
 stream
 estimators
+gradpair
 gradcheck
 __init__
 bench cli
@@ -44,9 +47,11 @@ MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
 LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
+    ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
     ("gradcheck", "xlstm.encode"): "only the check of an estimator needs the road of the data",
     ("gradcheck", "xlstm.model"): "the same",
     ("gradcheck", "xlstm.sequences"): "the same",
+    ("layerfile", "xlstm.checkpoint"): "only saving and loading ask it",
     ("layers", "xlstm.convert"): "only layers made of other layouts ask it",
 }
 """What a part of the library may import inside a function, and why it does not at the top."""
@@ -263,6 +268,27 @@ def test_what_users_type_is_in_all():
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"
 
 
+def test_the_modules_for_users_are_there_and_come_late():
+    code = (
+        "import sys, xlstm; print([name for name in ('convert', 'losses') if f'xlstm.{name}' in sys.modules]);"
+        "print([getattr(xlstm, name).__name__ for name in ('convert', 'head', 'losses', 'optim')])"
+    )
+    done = python("-c", code, folder=ROOT)
+    assert done.stdout.splitlines() == ["[]", str([f"xlstm.{name}" for name in ("convert", "head", "losses", "optim")])]
+    assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
+
+
+USERS_MODULES = ("convert", "head", "losses", "optim")
+
+
+@pytest.mark.parametrize("name", USERS_MODULES)
+def test_every_public_function_of_the_modules_for_users_has_a_docstring(name):
+    module = getattr(xlstm, name)
+    for each, thing in vars(module).items():
+        if not each.startswith("_") and getattr(thing, "__module__", "") == module.__name__ and callable(thing):
+            assert len((inspect.getdoc(thing) or "").split()) >= 3, each
+
+
 def documented() -> Iterator[tuple[str, str]]:
     """Every public function and class with its docstring, and the public methods and properties of the classes."""
     for module in (xlstm, backends):
@@ -321,6 +347,18 @@ def test_not_installed_it_says_how_to_install(folders, tmp_path):
         done.stderr.rstrip().splitlines()[-1].startswith("ImportError: xlstm is not installed: run 'pip install -e .'")
     )
     assert "circular" not in done.stderr
+
+
+def test_half_of_an_installation_is_not_called_a_checkout(tmp_path):
+    """As it lies there while pip replaces one version by another."""
+    folder = tmp_path / "site-packages"
+    shutil.copytree(ROOT / "xlstm", folder / "xlstm", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import xlstm"
+    done = python("-c", code, folder=tmp_path, isolated=True)
+    assert done.stderr.rstrip().splitlines()[-1] == (
+        f"ImportError: the installation in {folder / 'xlstm'} is not whole, its package backends is missing: if pip is "
+        "installing it at this moment, start again when it is done; else pip install --force-reinstall xp-lstm."
+    )
 
 
 def test_a_missing_numpy_is_not_called_a_missing_installation(tmp_path):

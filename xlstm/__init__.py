@@ -6,10 +6,16 @@ try:
     from . import backends as backends
 except ImportError:
     from importlib.util import find_spec as _find_spec
+    from pathlib import Path as _Path
 
     if _find_spec(f"{__name__}.backends") is not None:
         raise  # it is there, but broken: its own message says how
     message = "xlstm is not installed: run 'pip install -e .' in the folder that holds pyproject.toml."
+    if _Path(__file__).parents[1].name in ("site-packages", "dist-packages"):
+        message = (
+            f"the installation in {_Path(__file__).parent} is not whole, its package backends is missing: if pip is "
+            "installing it at this moment, start again when it is done; else pip install --force-reinstall xp-lstm."
+        )
     raise ImportError(message) from None
 
 from .backends import report as devices
@@ -17,6 +23,10 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import convert as convert
+    from . import head as head
+    from . import losses as losses
+    from . import optim as optim
     from .estimators.classifier import SequenceClassifier
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
@@ -35,9 +45,13 @@ __all__ = [
     "InterruptedFit",
     "SequenceClassifier",
     "check_gradients",
+    "convert",
     "devices",
     "from_channels_first",
+    "head",
     "load",
+    "losses",
+    "optim",
     "set_threads",
 ]
 
@@ -53,11 +67,17 @@ _LATER = {
 }
 
 
+_MODULES = ("convert", "head", "losses", "optim")
+"""Modules for users, imported in the same way: `xlstm.optim`."""
+
+
 def __getattr__(name: str) -> _typing.Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_LATER[name]}", __name__), name)
 
 

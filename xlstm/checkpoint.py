@@ -13,12 +13,14 @@ Layout, all integers little-endian:
 The header names the arrays with dtype and shape; nothing in it is executed. A reader compares the lengths with the
 file's size before it takes memory for them, and the checksum before it believes a word of it.
 
-What the header says of an estimator is the matter of `estimators/state.py`: this file knows the format, and what older
-versions wrote. Files live for ever:
+What the header says of an estimator is the matter of `estimators/state.py`, of a layer that of `layerfile.py`; its
+`kind` says which it is, and `state.load` asks it. This file knows the format, and what older versions wrote. Files live
+for ever:
 
 - A change of the header's form is a new version; `READERS` makes of an older header one of today.
 - A setting that came later stands in its estimator's `settings_before`, a part of the header in `state.PARTS_BEFORE`, a
-  part of an architecture has a default in `Architecture`: what a file without it stands for. They never change.
+  part of an architecture has a default in `Architecture`, layers have `layerfile.SETTINGS_BEFORE`: what a file without
+  it stands for. They never change.
 - What a file names and this version does not know is refused by name: a newer version wrote it.
 """
 
@@ -31,11 +33,12 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from . import foreign
 from .files import write_whole
 from .host import HostArray
 from .registry import Registry
@@ -48,7 +51,7 @@ _DTYPES = {"float32": "<f4", "float64": "<f8"}
 
 
 class NotUnderstood(ValueError):
-    """What a file holds is not the state of an estimator of this version."""
+    """What a file holds is not the state of an estimator or a layer of this version."""
 
 
 # ---------------------------------------------------------------- the file
@@ -88,7 +91,8 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(_PREFIX.size)
         if prefix[: len(MAGIC)] != MAGIC[: len(prefix)] or not prefix:
-            raise ValueError(f"{path} is not a model file of xlstm: it begins with {prefix[:8]!r}.")
+            told = foreign.told(path, file)
+            raise ValueError(f"{path} is not a model file of xlstm: it begins with {prefix[:8]!r}.{told}")
         if len(prefix) < _PREFIX.size:
             raise ValueError(f"{path} is truncated: it has {len(prefix)} bytes.")
         _, version, header_size, arrays_size = _PREFIX.unpack(prefix)
@@ -129,7 +133,37 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
     return version, header, arrays
 
 
+def write_header(path: Any, header: dict[str, Any], arrays: list[HostArray]) -> None:
+    """`write_file`, with what the header has to say of the arrays."""
+    entries = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
+    write_file(path, {**header, "arrays": entries}, arrays)
+
+
+def read_state(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
+    """The header of a file of any version as one of today, without what describes the arrays, and the arrays.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `read_file`; a ValueError too if the header cannot be made one of today.
+    """
+    version, header, arrays = read_file(path)
+    with understood(path), understanding():
+        header = READERS[version](header)
+        del header["arrays"]  # the arrays themselves have been read
+    return header, arrays
+
+
 # ---------------------------------------------------------------- what a header may hold
+
+
+@contextlib.contextmanager
+def understood(path: Any) -> Iterator[None]:
+    """What is a `NotUnderstood` inside is a ValueError that names the file."""
+    try:
+        yield
+    except NotUnderstood as error:
+        raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
 
 
 @contextlib.contextmanager
@@ -141,6 +175,21 @@ def understanding() -> Iterator[None]:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise NotUnderstood(str(error)) from error
+
+
+def same_names(found: Any, known: Collection[str], what: str, before: Mapping[str, Any] | None = None) -> None:
+    """Raise where a name is not known, or one that has no value from `before` is missing."""
+    if not isinstance(found, dict):
+        raise ValueError(f"its {what}s are {found!r:.80}")
+    for name in found:
+        if name not in known:
+            raise ValueError(
+                f"it holds the {what} {name!r}, which this version of xlstm does not know: it was written by a newer "
+                "xlstm (upgrade xp-lstm), or is damaged"
+            )
+    for name in known:
+        if name not in found and name not in (before or {}):
+            raise ValueError(f"it lacks the {what} {name!r}")
 
 
 def named(registry: Registry, name: object) -> Any:

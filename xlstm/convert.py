@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import on_host
 from .cells import CELLS, Cell
 
 HostArray = np.ndarray[Any, Any]
+_THEIRS = ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")
 
 
 def from_gate_matrices(matrices: Mapping[str, Any], biases: Mapping[str, Any]) -> dict[str, HostArray]:
@@ -39,24 +41,28 @@ def from_elman_matrices(U: Any, V: Any, b_h: Any) -> dict[str, HostArray]:
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
-    """Our parameters from the `state_dict()` of a torch.nn.LSTM, GRU or RNN.
+    """Our parameters, host arrays, from the `state_dict()` of a torch.nn.LSTM, GRU or RNN.
 
-    PyTorch's two biases are added, but for the candidate of a GRU, where the reset gate comes between them.
+    Its values may be tensors or arrays of any supported library, on any device. PyTorch's two biases are added, but for
+    the candidate of a GRU, where the reset gate comes between them.
 
     Raises
     ------
     ValueError
         If there are names that we have no place for (a projection, `weight_hr_…`), or one of two biases is missing.
+    TypeError
+        If it is no mapping, or a value is no array of real numbers.
     """
-    theirs = {
-        name: np.array(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
-        for name, tensor in state_dict.items()
-    }
-    for name in theirs:
-        if not name.startswith(("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l")):
+    if not isinstance(state_dict, Mapping):
+        hint = ": pass its state_dict()" if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(f"a state_dict maps names to arrays, got {type(state_dict).__name__}{hint}.")
+    for name in state_dict:
+        if not str(name).startswith(_THEIRS):
             raise ValueError(
                 f"{name} is no parameter of a plain LSTM, GRU or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
+                f"{_of_a_part(state_dict)}"
             )
+    theirs = {name: on_host(name, tensor) for name, tensor in state_dict.items()}
     ours: dict[str, HostArray] = {}
     biased = any(name.startswith("bias_") for name in theirs)
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if biased else ("weight_ih", "weight_hh")
@@ -80,7 +86,7 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
 
 
 def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
-    """The names and values of a PyTorch `state_dict` from ours, as NumPy arrays.
+    """The names and values of a PyTorch `state_dict` from ours, as NumPy arrays, wherever ours live.
 
     The first of PyTorch's biases is ours, the second zero, but for the candidate of a GRU: there it is `bias_hn`.
 
@@ -94,20 +100,33 @@ def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
     cell = None if weight_hh is None else _of_torch(*weight_hh.shape)
     if cell is None or set(kinds) != set(cell.parameter_names):
         raise ValueError(f"PyTorch has no recurrent layer with the parameters {', '.join(kinds)}.")
+    ours = {name: on_host(name, values) for name, values in parameters.items()}
     theirs: dict[str, HostArray] = {}
-    for name, values in parameters.items():
+    for name, values in ours.items():
         kind, _, suffix = name.rpartition("_l")
         if kind == "bias":
-            theirs[f"bias_ih_l{suffix}"] = np.array(values)
+            theirs[f"bias_ih_l{suffix}"] = values
             theirs[f"bias_hh_l{suffix}"] = np.zeros_like(values)
         elif kind != cell.second_bias:
-            theirs[name] = np.array(values)
+            theirs[name] = values
     if cell.second_bias is not None:
-        for name, values in parameters.items():
+        for name, values in ours.items():
             kind, _, suffix = name.rpartition("_l")
             if kind == cell.second_bias:
                 theirs[f"bias_hh_l{suffix}"][-len(values) :] = values
     return theirs
+
+
+def _of_a_part(state_dict: Mapping[str, Any]) -> str:
+    """What to type where the layer is a part of a larger module."""
+    for name in map(str, state_dict):
+        part, dot, rest = name.rpartition(".")
+        if dot and rest.startswith(_THEIRS):
+            return (
+                f" Of a larger module take the layer's part: {{name.removeprefix('{part}.'): value for name, value in "
+                f"state_dict.items() if name.startswith('{part}.')}}."
+            )
+    return ""
 
 
 def _of_torch(G: int, H: int) -> Cell:
@@ -119,7 +138,7 @@ def _of_torch(G: int, H: int) -> Cell:
 
 
 def _floats(given: Mapping[str, Any]) -> dict[str, HostArray]:
-    arrays = {name: np.asarray(value) for name, value in given.items()}
+    arrays = {name: value if isinstance(value, np.ndarray) else on_host(name, value) for name, value in given.items()}
     kinds = {name: str(array.dtype) for name, array in arrays.items()}
     if set(kinds.values()) not in ({"float32"}, {"float64"}):
         told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, train
+from . import backends, gradpair, train
 from .batch import Encoded
 from .estimators.base import SequenceEstimator
 from .host import HostArray
@@ -117,14 +117,15 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     AssertionError
         If a gradient is wrong, NaN included; the message is the report.
     ValueError, TypeError
-        If `target` is none of these, or a gradient is missing or of another shape than its array.
+        If `target` is none of these; if a pair of functions does not take or return what is said above; if a gradient
+        is missing, too many or of another shape than its array: the message says what it did instead.
     """
     rng = generator(seed)
     if isinstance(target, RecurrentLayer):
         what, forward, backward, values, given = _of_layer(target, inputs, params, rng)
     elif isinstance(target, SequenceEstimator):
         what, forward, backward, values, given = _of_estimator(target, inputs, params, rng)
-    elif isinstance(target, (tuple, list)) and len(target) == 2 and all(callable(function) for function in target):
+    elif isinstance(target, (tuple, list)) and len(target) == 2 and all(map(callable, target)):
         forward, backward = target
         what = getattr(forward, "__name__", type(forward).__name__)
         if params is not None and not isinstance(params, Mapping):
@@ -139,7 +140,7 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     else:
         raise TypeError(
             "target must be a layer, a fitted SequenceClassifier or a pair (forward, backward) of functions, "
-            f"got {type(target).__name__}."
+            f"got {_told(target)}."
         )
     report = GradientReport(what, seed, *_entries(forward, backward, values, given, rng))
     if not report.passed:
@@ -147,17 +148,28 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     return report
 
 
+def _told(target: Any) -> str:
+    if callable(target) and not isinstance(target, type):
+        return f"{type(target).__name__} alone: pass (forward, backward)"
+    inside = f" of {', '.join(type(one).__name__ for one in target)}" if isinstance(target, (tuple, list)) else ""
+    return f"{type(target).__name__}{inside}"
+
+
 def _entries(
     forward: Callable[..., Any], backward: Callable[..., Any], params: dict[str, Any], inputs: list[Any], rng: Any
 ) -> tuple[list[Entry], list[str]]:
-    outputs, tape = _two(forward(params, *inputs), "forward must return a pair (outputs, tape)")
-    several = isinstance(outputs, (tuple, list))
-    outputs = list(outputs) if several else [outputs]
+    gradpair.check_order(forward, backward)
+    told = " and ".join(["the params", *([f"{len(inputs)} inputs"] if inputs else [])])
+    outputs, tape = gradpair.pair(
+        gradpair.called(forward, "forward", (params, *inputs), told), gradpair.FORWARD, forward
+    )
+    outputs, several = gradpair.outputs_of(outputs, forward)
     weights = [rng.standard_normal(np.shape(output)) for output in outputs]
     d_given = tuple(weights) if several else weights[0]
-    d_params, d_inputs = _two(backward(tape, d_given), "backward must return a pair (d_params, d_inputs)")
-    d_params = {} if d_params is None else d_params
-    d_inputs = [None] * len(inputs) if d_inputs is None else d_inputs
+    returned = gradpair.called(backward, "backward", (tape, d_given), "the tape and d_outputs")
+    d_params, d_inputs = gradpair.pair(returned, gradpair.BACKWARD, backward)
+    d_params = gradpair.gradients_of_params(d_params, params)
+    d_inputs = gradpair.gradients_of_inputs(d_inputs, inputs)
 
     def loss() -> float:
         again, _ = forward(params, *inputs)
@@ -165,14 +177,7 @@ def _entries(
         return float(sum(np.sum(w * np.asarray(output)) for w, output in zip(weights, again, strict=True)))
 
     pairs: list[tuple[str, HostArray, HostArray]] = []
-    missing = [name for name in params if name not in d_params]
-    if missing:
-        raise ValueError(f"backward returned no gradient for the parameters {', '.join(missing)}.")
     pairs += [(name, array, d_params[name]) for name, array in params.items() if array.size]
-    if len(inputs) == 1 and (hasattr(d_inputs, "shape") or d_inputs is None):
-        d_inputs = [d_inputs]
-    if len(d_inputs) != len(inputs):
-        raise ValueError(f"backward returned {len(d_inputs)} gradients for {len(inputs)} inputs.")
     names = getattr(forward, "input_names", None) or [f"input {k}" for k in range(len(inputs))]
     unchecked = []
     for name, array, gradient in zip(names, inputs, d_inputs, strict=True):
@@ -186,9 +191,7 @@ def _entries(
 
     measured = []
     for name, array, gradient in pairs:
-        gradient = np.array(gradient, dtype=np.float64)  # a copy: it may be a view of a workspace
-        if gradient.shape != array.shape:
-            raise ValueError(f"{name} has shape {array.shape}, but its gradient {gradient.shape}.")
+        gradient = gradpair.gradient_like(name, array, gradient)
         measured.append((name, array, *_measure(loss, array, gradient, rng)))
     # A gradient that is small by cancellation is measured against a tenth of the usual size.
     size = sum(len(numeric) for _, _, _, numeric, _ in measured)
@@ -208,12 +211,6 @@ def _entries(
         method = "each element" if elementwise else f"{DIRECTIONS} directions"
         entries.append(Entry(name, tuple(array.shape), method, error, norm, note))
     return entries, unchecked
-
-
-def _two(returned: Any, rule: str) -> tuple[Any, Any]:
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise TypeError(f"{rule}, got {type(returned).__name__}.")
-    return returned[0], returned[1]
 
 
 def _measure(

@@ -2,25 +2,123 @@
 
 Equation: logits = features · weightᵀ + bias. Shapes: N batch, F features, K outputs: weight (K, F), bias (K,). Features
 and logits may have a time T too: (N, T, F) and (N, T, K).
+
+In a training loop of one's own:
+
+    head = xlstm.head.parameters(F, K, like=layer.parameters, seed=0)
+    logits = xlstm.head.forward(head, features)
+    d_features, d_head = xlstm.head.backward(head, features, d_logits)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
 
+from . import backends, params
+from .checks import checked, positive
 from .namespace import Array, array_namespace
+from .seeds import generator
+
+
+def parameters(
+    features: int, outputs: int, like: Mapping[str, Array] | Array, seed: Any = None, init: str = "orthogonal"
+) -> params.Parameters:
+    """A new head's parameters: `weight` (K, F) and `bias` (K,), views of one buffer.
+
+    Parameters
+    ----------
+    features, outputs
+        F, for a layer its hidden size times its directions, and K.
+    like
+        The parameters of the layer whose outputs it is to read, or an array: the head is of their library, device and
+        dtype.
+    seed
+        None, an integer or a generator: where the weight is drawn from.
+    init
+        As for a layer: `"orthogonal"` (the weight uniform as Glorot and Bengio have it, the bias zero) or `"pytorch"`
+        (both uniform in ±1/√F).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not an integer of 1 or more, if `init` is neither, if `like` is no array.
+    """
+    F, K = positive("features", features), positive("outputs", outputs)
+    checked(0.0, init)
+    array: Any = like.flat if isinstance(like, params.Parameters) else like
+    xp, rng = array_namespace(array), generator(seed)
+    backend = backends.owner(array)
+    with nullcontext() if backend is None else backend.current():
+        made = params.zeros({"weight": (K, F), "bias": (K,)}, array)
+        for name, values in start(made.shapes["weight"], init, rng).items():
+            made[name] = xp.asarray(values, dtype=array.dtype, device=array.device)
+    return made
+
+
+def start(shape: tuple[int, ...], init: str, rng: Any) -> dict[str, Any]:
+    """Where training begins: host values of a weight of shape (K, F), and of a bias that is not zero."""
+    K, F = shape
+    limit = (6 / (F + K)) ** 0.5 if init == "orthogonal" else F**-0.5
+    drawn = {"weight": rng.uniform(-limit, limit, (K, F))}
+    if init == "pytorch":
+        drawn["bias"] = rng.uniform(-limit, limit, (K,))
+    return drawn
 
 
 def forward(params: Mapping[str, Array], features: Array) -> Array:
-    """Logits (N, K) from features (N, F); with a time, one for each step."""
-    return features @ params["weight"].T + params["bias"]
+    """Logits (N, K) from features (N, F); with a time, one for each step.
+
+    Raises
+    ------
+    ValueError
+        If the last axis of the features is not F.
+    TypeError
+        If the arrays are of different libraries.
+    """
+    weight, bias = _of(params)
+    if type(features) is not type(weight):
+        array_namespace(features, weight)  # which says so, where they are of different libraries
+    if features.ndim < 1 or features.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"features must be (N, {weight.shape[1]}) or (N, T, {weight.shape[1]}) for a head with a weight of shape "
+            f"{tuple(weight.shape)}; got shape {tuple(features.shape)}."
+        )
+    return features @ weight.T + bias
 
 
 def backward(params: Mapping[str, Array], features: Array, d_logits: Array) -> tuple[Array, dict[str, Array]]:
-    """d_features like the features, and the gradients of the parameters, from d_logits like the logits."""
+    """d_features like the features, and the gradients of the parameters, from d_logits like the logits.
+
+    Raises
+    ------
+    ValueError
+        If d_logits are not as `forward` gives the logits of these features.
+    TypeError
+        If the arrays are of different libraries.
+    """
+    weight, _ = _of(params)
     xp = array_namespace(features, d_logits)
-    d_features = d_logits @ params["weight"]
+    if d_logits.shape != (*features.shape[:-1], weight.shape[0]):
+        raise ValueError(
+            f"d_logits must be {(*features.shape[:-1], weight.shape[0])}, like the logits of features "
+            f"{tuple(features.shape)}; got shape {tuple(d_logits.shape)}."
+        )
+    d_features = d_logits @ weight
     features = xp.reshape(features, (-1, features.shape[-1]))  # (N, F) or (N·T, F)
     d_logits = xp.reshape(d_logits, (-1, d_logits.shape[-1]))
     d_params = {"weight": d_logits.T @ features, "bias": xp.sum(d_logits, axis=0)}
     return d_features, d_params
+
+
+def _of(params: Mapping[str, Array]) -> tuple[Array, Array]:
+    """The weight and the bias."""
+    try:
+        return params["weight"], params["bias"]
+    except (KeyError, TypeError, IndexError):
+        got = ", ".join(map(str, params)) if isinstance(params, Mapping) else type(params).__name__
+        raise TypeError(
+            "params must hold the weight (K, F) and the bias (K,) of a head, as xlstm.head.parameters makes them; "
+            f"got {got}."
+        ) from None

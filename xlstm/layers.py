@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import layerfile
 from .recurrent import RecurrentLayer
 
 
@@ -132,6 +133,10 @@ class GRU(RecurrentLayer):
             input_size, hidden_size, num_layers, bidirectional, dropout, dtype, device, seed, init, kernels
         )
 
+    @classmethod
+    def of_cells(cls) -> tuple[str, ...]:
+        return ("gru", "gru_reset_before")
+
     @property
     def reset_after(self) -> bool:
         """Whether the reset gate acts after the recurrent product."""
@@ -178,3 +183,10 @@ LAYERS: dict[str, type[RecurrentLayer]] = {kind.cell: kind for kind in (LSTM, RN
 def layer_of(cell: str) -> type[RecurrentLayer]:
     """The layer of a registered cell: one of `LAYERS`, or one without documentation of its own."""
     return LAYERS.get(cell) or type(cell, (RecurrentLayer,), {"cell": cell})
+
+
+def restored(header: dict[str, Any], arrays: list[Any], device: str | None) -> RecurrentLayer:
+    """The layer of a file's header and arrays, on a device: see `xlstm.layerfile.restored`."""
+    cell = layerfile.cell_of(header)
+    of_the_library = [kind for kind in LAYERS.values() if cell in kind.of_cells()]
+    return layerfile.restored(header, arrays, device, (of_the_library or [layer_of(cell)])[0])

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, head, params, stack
+from . import backends, head, optim, params, stack
 from .backends import Backend
 from .checks import checked
 from .encode import UNKNOWN
@@ -147,11 +147,8 @@ class Model:
         """Write the start of the parameters into host arrays."""
         a = self.architecture
         stack.start(a.sizes, a.init, rng, values.section("recurrent."))
-        K, F = values["head.weight"].shape
-        limit = (6 / (F + K)) ** 0.5 if a.init == "orthogonal" else F**-0.5
-        values["head.weight"] = rng.uniform(-limit, limit, (K, F))
-        if a.init == "pytorch":
-            values["head.bias"] = rng.uniform(-limit, limit, (K,))
+        for name, drawn in head.start(values["head.weight"].shape, a.init, rng).items():
+            values[f"head.{name}"] = drawn
         if a.embedding_size:
             values["embedding.weight"] = rng.standard_normal((a.input_size, a.embedding_size))
         self.silence_unknown(values)
@@ -193,7 +190,7 @@ class Model:
         """1 for each weight, 0 for each bias, like the buffer: what a penalty on large weights applies to."""
         host = params.zeros(self.parameters.shapes, np.zeros(0, self.architecture.dtype))
         for name in host:
-            host[name] = 0.0 if "bias" in name else 1.0
+            host[name] = float(optim.decays(name))
         return self.backend.from_host(host.flat)
 
     def silence_unknown(self, values: params.Parameters) -> None:

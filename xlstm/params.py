@@ -6,8 +6,10 @@ So an optimiser step, a norm, a checkpoint or a copy to another device is one ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+from .arrays import numbers_like
 from .namespace import Array, array_namespace
 
 
@@ -45,7 +47,13 @@ class Parameters(Mapping[str, Array]):
             start = end
 
     def __getitem__(self, name: str) -> Array:
-        return self._views[name]
+        try:
+            return self._views[name]
+        except (KeyError, TypeError):
+            raise self._unknown(name) from None
+
+    def _unknown(self, name: object) -> KeyError:
+        return KeyError(f"there is no parameter {name!r}; there are: {', '.join(self._views)}.")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
@@ -53,15 +61,9 @@ class Parameters(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._views)
 
-    def __setitem__(self, name: str, values: Array) -> None:
-        if name not in self._views:
-            raise KeyError(f"there is no parameter {name!r}; there are: {', '.join(self._views)}.")
-        view = self._views[name]
-        shape = None if isinstance(values, (list, tuple)) else tuple(getattr(values, "shape", ()))
-        if shape not in ((), tuple(view.shape)):
-            got = "a list" if shape is None else f"shape {shape}"
-            raise ValueError(f"{name} needs an array of shape {tuple(view.shape)}, or one number; got {got}.")
-        view[...] = values
+    def __setitem__(self, name: str, values: Any) -> None:
+        view = self[name]
+        view[...] = numbers_like(view, name, values)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name} {tuple(shape)}" for name, shape in self.shapes.items())
@@ -91,3 +93,115 @@ def zeros(shapes: Mapping[str, tuple[int, ...]], like: Array) -> Parameters:
     """Parameters of these shapes, all zero, of the library, device and dtype of `like`."""
     size = sum(math.prod(shape) for shape in shapes.values())
     return Parameters(shapes, array_namespace(like).zeros((size,), dtype=like.dtype, device=like.device))
+
+
+class Joined:
+    """Several sets of parameters as one buffer, one after the other: for an optimiser of a layer and its head.
+
+    Of a single set it is the set's own buffer; of more a copy, which `write` brings back.
+
+    Parameters
+    ----------
+    sets
+        At least one; all of one library, device and dtype.
+
+    Raises
+    ------
+    ValueError
+        If they are not alike, or two of them are the same.
+    """
+
+    def __init__(self, sets: Sequence[Parameters]) -> None:
+        self.sets = list(sets)
+        first = self.sets[0].flat
+        xp = array_namespace(*(one.flat for one in self.sets))
+        kinds = {(str(one.flat.dtype), str(one.flat.device)) for one in self.sets}
+        if len(kinds) > 1:
+            told = " and ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+            raise ValueError(f"parameters that are stepped together must be of one dtype and device, got {told}.")
+        if len({id(one.flat) for one in self.sets}) < len(self.sets):
+            raise ValueError("the same parameters are given twice: they would be stepped on twice.")
+        self.size = sum(one.flat.shape[0] for one in self.sets)
+        self._xp, self._like = xp, first
+
+    def flat(self) -> Array:
+        """One buffer with the values of all sets."""
+        return self._like if len(self.sets) == 1 else self._xp.concat([one.flat for one in self.sets])
+
+    def write(self, flat: Array) -> None:
+        """Bring the values of such a buffer back to the sets."""
+        if flat is self._like:
+            return
+        start = 0
+        for one in self.sets:
+            end = start + one.flat.shape[0]
+            one.flat[...] = flat[start:end]
+            start = end
+
+    def by_name(self, rule: Callable[[str], bool]) -> Array:
+        """A buffer with 1 for the parameters whose names the rule holds for, 0 for the others."""
+        made = [zeros(one.shapes, one.flat) for one in self.sets]
+        for one in made:
+            for name in one:
+                one[name] = float(rule(name))
+        return made[0].flat if len(made) == 1 else self._xp.concat([one.flat for one in made])
+
+    def gathered(self, what: str, given: Any) -> Array:
+        """`given` in the order of the buffer: a flat buffer, or for each set a mapping with its names and shapes.
+
+        Parameters
+        ----------
+        what
+            What messages call them: "gradients".
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they are of other names or shapes, of another form, or of another library.
+        """
+        if not isinstance(given, (Mapping, list, tuple)):
+            return self._part(what, given, None, (self.size,))
+        several = [given] if isinstance(given, Mapping) else list(given)
+        if len(several) != len(self.sets):
+            raise ValueError(
+                f"{what} of {len(several)} sets for the parameters of {len(self.sets)}: {self}. Pass one for each."
+            )
+        parts = []
+        for one, own in zip(self.sets, several, strict=True):
+            if isinstance(own, Parameters) and own.shapes == one.shapes and [*own] == [*one]:
+                parts.append(self._part(what, own.flat, None, one.flat.shape))
+                continue
+            if not isinstance(own, Mapping):
+                parts.append(self._part(what, own, None, one.flat.shape))
+                continue
+            if own.keys() != one.keys():
+                lacking, more = [name for name in one if name not in own], [name for name in own if name not in one]
+                told = [f"{', '.join(map(str, names))} {which}"
+                        for names, which in ((lacking, "missing"), (more, "unknown")) if names]  # fmt: skip
+                raise ValueError(f"these are {what} of other parameters ({'; '.join(told)}): expected those of {one}.")
+            values = [self._part(what, own[name], name, shape) for name, shape in one.shapes.items()]
+            parts.append(self._xp.concat([self._xp.reshape(array, (-1,)) for array in values]))
+        return parts[0] if len(parts) == 1 else self._xp.concat(parts)
+
+    def _part(self, what: str, array: Any, name: str | None, shape: tuple[int, ...]) -> Array:
+        """One array of what is given, checked, in the dtype of the parameters."""
+        called = what if name is None else f"{what} of {name}"
+        if isinstance(array, Mapping) or not hasattr(array, "shape"):
+            raise TypeError(
+                f"{called} must be an array of shape {tuple(shape)}, got {type(array).__name__}: pass layer.gradients, "
+                "or a mapping of names to arrays."
+            )
+        try:
+            xp = array_namespace(array, self._like)
+        except TypeError as error:
+            raise TypeError(f"{called}: {error}") from None
+        if tuple(array.shape) != tuple(shape):
+            raise ValueError(f"{called} must have the shape {tuple(shape)}, got {tuple(array.shape)}.")
+        if array.dtype == self._like.dtype:
+            return array
+        if not xp.isdtype(array.dtype, "real floating"):
+            raise TypeError(f"{called} must be of a floating type, got dtype {array.dtype}.")
+        return xp.astype(array, self._like.dtype)
+
+    def __repr__(self) -> str:
+        return " and ".join(map(repr, self.sets))

@@ -17,6 +17,7 @@ from . import backends, params
 from .arrays import accepted
 from .backends import Backend
 from .checks import checked, dtype_name, positive
+from .layerfile import SETTINGS, SavedLayer
 from .namespace import Array
 from .prepared import PreparedLayer
 from .seeds import generator
@@ -25,7 +26,7 @@ from .stack import Sizes, Stack, Tape, start
 Self = TypeVar("Self", bound="RecurrentLayer")
 
 
-class RecurrentLayer:
+class RecurrentLayer(SavedLayer):
     """What LSTM, GRU and RNN have in common; use one of these.
 
     A subclass for a cell of one's own needs the cell's name in the registry as `cell`: see `xlstm.cells.register`.
@@ -88,19 +89,32 @@ class RecurrentLayer:
         ValueError
             If a name is missing, or is not one of the cell's; if a shape does not fit.
         """
-        layer = object.__new__(cls)
         D, H = values["weight_ih"].shape[1], values["weight_hh"].shape[1]
-        layer._configure(D, H, 1, False, 0.0, str(values["weight_hh"].dtype), "orthogonal", kernels)
-        names = layer.sizes.record.parameter_names
+        sizes, dtype = Sizes(cls.cell, D, H), str(values["weight_hh"].dtype)
+        names = sizes.record.parameter_names
         if set(values) != set(names):
-            raise ValueError(f"the cell {layer.cell!r} has the parameters {', '.join(names)}; got {', '.join(values)}.")
-        layer._generator = generator(None)
-        backend = backends.select(device, default="cpu", flops_per_step=layer.sizes.flops_per_step())
-        host = params.zeros(layer.sizes.shapes(), np.zeros(0, layer.dtype))
+            raise ValueError(f"the cell {cls.cell!r} has the parameters {', '.join(names)}; got {', '.join(values)}.")
+        host = params.zeros(sizes.shapes(), np.zeros(0, dtype_name(dtype)))
         for name, value in values.items():
             host[f"{name}_l0"] = value
-        layer._place(backend, host.flat)
+        settings = {**sizes._asdict(), "dropout": 0.0, "dtype": dtype, "init": "orthogonal", "kernels": kernels}
+        return cls.of_settings(settings, host.flat, generator(None), device)
+
+    @classmethod
+    def of_settings(
+        cls: type[Self], settings: Mapping[str, Any], values: Any, generator: np.random.Generator, device: str | None
+    ) -> Self:
+        layer = object.__new__(cls)
+        arguments = dict(settings)
+        layer.cell = arguments.pop("cell")
+        layer._configure(**arguments)
+        layer._generator = generator
+        layer._place(backends.select(device, default="cpu", flops_per_step=layer.sizes.flops_per_step()), values)
         return layer
+
+    def settings(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in SETTINGS if name != "kernels"}
+        return {**own, "kernels": self.requested_kernels}
 
     # ------------------------------------------------------------ where it lives
 
@@ -253,6 +267,14 @@ class RecurrentLayer:
             Zero after a row's length.
         d_state
             The gradient of the initial state, in its form.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `forward`; or if the tape is not of this layer.
+        MemoryError
+            If memory ends. `gradients` may then be those of no call; the parameters and the tape are as they were, and
+            the call may be made again.
         """
         if not isinstance(tape, Tape):
             raise TypeError(f"tape must be what forward returned, got {type(tape).__name__}.")

@@ -9,25 +9,21 @@ from __future__ import annotations
 import importlib
 import math
 import os
+import sys
 from typing import Any
 
 from .cell import CompiledCell
 from .update import CompiledStep
 
-_reason = "were not built"
+_kernels: Any = None
+_error: ImportError | None = None
 try:
-    _kernels: Any = importlib.import_module("._kernels", __name__)
-except ModuleNotFoundError:  # installed without a compiler
-    _kernels = None
-except ImportError as error:  # built, but not for this system
-    _kernels, _reason = None, f"could not be loaded ({error})"
+    _kernels = importlib.import_module("._kernels", __name__)
+except ImportError as error:  # installed without a compiler, or not for this system
+    _error = error.with_traceback(None)
 
 CELLS = ("lstm", "rnn")
 """The cells that have kernels in this version, built or not: those of kernels/cells.h."""
-REMEDY = (
-    "install GCC or Clang with C++, then reinstall this package from its sources (pip install -v -e . in a checkout, "
-    "which also shows why a compiler that is there failed)"
-)
 
 
 def targets() -> dict[str, bool]:
@@ -35,21 +31,34 @@ def targets() -> dict[str, bool]:
     return {} if _kernels is None else dict(_kernels.targets())
 
 
-def _choose() -> str | None:
+def _choose() -> tuple[str | None, str | None]:
+    """The instruction set to use; or, where one that is not there was asked for, what to tell who wants kernels."""
     usable = [name for name, runs in targets().items() if runs]
     wanted = os.environ.get("XLSTM_CPU_TARGET")
     if not wanted or not usable:
-        return usable[0] if usable else None
-    if wanted not in usable:
-        raise ImportError(
-            f"the environment variable XLSTM_CPU_TARGET is {wanted!r}: expected one of {', '.join(usable)}, "
-            "the instruction sets that were compiled and that this CPU has."
-        )
-    return wanted
+        return (usable[0] if usable else None), None
+    if wanted in usable:
+        return wanted, None
+    return None, (
+        f"the environment variable XLSTM_CPU_TARGET is {wanted!r}: expected one of {', '.join(usable)}, the "
+        "instruction sets that were compiled and that this CPU has. Set it to one of them, or unset it."
+    )
 
 
-target = _choose()
-"""The instruction set in use; None where there are no kernels."""
+target, _refusal = _choose()
+"""The instruction set in use; None where there are no kernels, or XLSTM_CPU_TARGET names none of them."""
+
+
+def check_target() -> None:
+    """Refuse an instruction set that is not there, where compiled kernels are wanted: not when the module is loaded.
+
+    Raises
+    ------
+    ValueError
+        If XLSTM_CPU_TARGET names one that was not compiled or that this CPU lacks.
+    """
+    if target is None and _refusal is not None:
+        raise ValueError(_refusal)
 
 
 def compiled() -> list[tuple[str, str, str]]:
@@ -58,13 +67,22 @@ def compiled() -> list[tuple[str, str, str]]:
 
 
 def find_cell(cell: str, dtype: str) -> CompiledCell | None:
-    """The compiled kernels of a cell and dtype, or None where there are none: `why_not` says why."""
+    """The compiled kernels of a cell and dtype, or None where there are none: `why_not` says why.
+
+    Raises
+    ------
+    ValueError
+        As in `check_target`.
+    """
+    if cell in CELLS:
+        check_target()
     found = None if target is None else _kernels.find(target, dtype, cell)
     return None if found is None else CompiledCell(_kernels, found, dtype)
 
 
 def find_step(dtype: str) -> CompiledStep | None:
-    """The compiled step of an optimiser, or None where there is none."""
+    """The compiled step of an optimiser, or None where there is none. Raises as `find_cell`."""
+    check_target()
     found = None if target is None else _kernels.find_update(target, dtype)
     return None if found is None else CompiledStep(_kernels, found)
 
@@ -78,9 +96,24 @@ def about() -> str:
 
 def why_not(cell: str | None = None, dtype: str | None = None) -> str:
     """Why there are no kernels, of any cell or of this one, and what would change that."""
+    global _explained
     if cell is not None and (target is not None or cell not in CELLS):
         return f"no compiled kernels of the {cell} cell in {dtype} come with this version, the reference path runs"
-    return f"the compiled kernels {_reason}, the reference path runs: {REMEDY}"
+    if not mendable():
+        return "this version has no compiled kernels for this system, the reference path runs"
+    if _explained is None:
+        from .missing import explain
+
+        _explained = explain(_error or ModuleNotFoundError("no extension module"))
+    return _explained
+
+
+def mendable() -> bool:
+    """Whether there are no kernels for want of something that the user could install or build."""
+    return target is None and sys.platform != "win32"  # as in setup.py
+
+
+_explained: str | None = None
 
 
 # ---------------------------------------------------------------- threads

@@ -46,7 +46,10 @@ class Workspaces {
     } else {
       const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
       block.bytes = (bytes + unit - 1) / unit * unit;
-      if (posix_memalign(&block.memory, unit, block.bytes)) return {};
+      if (posix_memalign(&block.memory, unit, block.bytes)) {
+        release_all();  // what is kept may be what is missing
+        if (posix_memalign(&block.memory, unit, block.bytes)) return {};
+      }
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
       if (unit == HUGE_PAGE) madvise(block.memory, block.bytes, MADV_HUGEPAGE);
 #endif
@@ -78,6 +81,12 @@ class Workspaces {
   void forget(size_t place) {
     total_ -= kept_[place].bytes;
     kept_.erase(kept_.begin() + place);
+  }
+
+  void release_all() {
+    for (Block block : kept_) release(block);
+    kept_.clear();
+    total_ = 0;
   }
 
   static void release(Block block) {

@@ -5,6 +5,7 @@ What several threads, a fork or the environment decide is tried in processes of 
 section, which the tests run there.
 """
 
+import functools
 import gc
 import os
 import re
@@ -22,7 +23,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xlstm.backends import cpu, numpy_arrays
+from xlstm.backends.cpu import missing
 
+import xlstm
 from xlstm import backends, cells, check_gradients
 from xlstm.layers import LAYERS
 
@@ -671,7 +674,7 @@ def test_the_best_comes_first(monkeypatch):
     found = cpu.targets()
     assert list(found) == [name for name in ORDER if name in found] or set(found) == {"generic"}
     monkeypatch.delenv("XLSTM_CPU_TARGET", raising=False)
-    assert cpu._choose() == next(name for name, runs in found.items() if runs)
+    assert cpu._choose() == (next(name for name, runs in found.items() if runs), None)
     if Path("/proc/cpuinfo").exists() and "generic" not in found:
         flags = set(Path("/proc/cpuinfo").read_text().split())
         assert found == {name: ORDER[name] <= flags for name in found}
@@ -685,24 +688,55 @@ def test_the_environment_forces_a_target(target):
 
 
 @pytest.mark.parametrize("wanted", ["avx1024", "AVX2", "reference"])
-def test_an_unknown_target_is_an_error(wanted):
+def test_an_unknown_target_is_an_error_once_kernels_are_wanted(wanted):
+    """One sentence; importing the package, asking for its devices and array code go on."""
     usable = [name for name, runs in cpu.targets().items() if runs]
     usable_target((usable or TARGETS)[0])
-    done = process("import xlstm", XLSTM_CPU_TARGET=wanted)
-    assert done.returncode != 0
-    assert f"ImportError: the environment variable XLSTM_CPU_TARGET is {wanted!r}: expected one of" in done.stderr
-    assert all(name in done.stderr for name in usable)
+    done = process("from tests.backends import test_cpu; test_cpu.use_array_code()", XLSTM_CPU_TARGET=wanted)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    message = (
+        f"the environment variable XLSTM_CPU_TARGET is {wanted!r}: expected one of {', '.join(usable)}, the "
+        "instruction sets that were compiled and that this CPU has. Set it to one of them, or unset it."
+    )
+    for use in (
+        "xlstm.LSTM(2, 3)",
+        "xlstm.RNN(2, 3, kernels='compiled')",
+        "xlstm.SequenceClassifier(max_iter=1, device='cpu').fit(['a', 'b'], [0, 1])",
+        "xlstm.SequenceClassifier(max_iter=1, device='cpu', cell='gru').fit(['a', 'b'], [0, 1])",  # the optimiser
+    ):
+        done = process(f"import xlstm; {use}", XLSTM_CPU_TARGET=wanted)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == f"ValueError: {message}"
+    done = process("from xlstm.cli import main; main(['devices'])", XLSTM_CPU_TARGET=wanted)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kernels: reference  <- used" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[1] == f"    {message} Until then only kernels='reference' works."
+    done = process("import sys; from xlstm.cli import main; sys.exit(main(['bench']))", XLSTM_CPU_TARGET=wanted)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"xlstm: error: {message}\n")
+
+
+def use_array_code() -> None:
+    layer = xlstm.LSTM(2, 3, kernels="reference")
+    outputs, _, tape = layer.forward(np.ones((2, 4, 2), np.float32))
+    layer.backward(tape, outputs)
+    clf = xlstm.SequenceClassifier(max_iter=1, device="cpu", kernels="reference").fit(["a", "b"], [0, 1])
+    assert (layer.kernels, clf.kernels_, xlstm.GRU(2, 3).kernels) == ("reference",) * 3  # a GRU has no others
+    xlstm.set_threads(1)
+    print("done")
 
 
 def test_a_target_that_this_cpu_lacks_is_an_error(monkeypatch):
     monkeypatch.setattr(cpu, "targets", lambda: {"best": False, "fair": True, "poor": True})
     monkeypatch.setenv("XLSTM_CPU_TARGET", "")
-    assert cpu._choose() == "fair"
+    assert cpu._choose() == ("fair", None)
     monkeypatch.setenv("XLSTM_CPU_TARGET", "poor")
-    assert cpu._choose() == "poor"
+    assert cpu._choose() == ("poor", None)
     monkeypatch.setenv("XLSTM_CPU_TARGET", "best")
-    with pytest.raises(ImportError, match="XLSTM_CPU_TARGET is 'best': expected one of fair, poor"):
-        cpu._choose()
+    chosen, refusal = cpu._choose()
+    assert chosen is None
+    assert "XLSTM_CPU_TARGET is 'best': expected one of fair, poor," in refusal
+    monkeypatch.setattr(cpu, "targets", dict)  # where there are no kernels at all, that is what is said
+    assert cpu._choose() == (None, None)
 
 
 def test_the_report_names_the_target(target, cell, dtype):
@@ -734,12 +768,15 @@ def test_a_cell_without_kernels_runs_on_the_reference(target):
     assert cpu.find_step("float16") is None
 
 
-MISSING = r"not built.*install .*GCC.*pip install"  # what is wrong, and what would change it
+MISSING = r"the compiled kernels are missing in .*, the reference path runs: .*install it: pip install"
 
 
-def test_without_the_extension(monkeypatch, cell, dtype):
-    """The reference runs, and it is said why; demanding the kernels says what to install."""
+def test_without_the_extension(monkeypatch, tmp_path, cell, dtype):
+    """The reference runs, and it is said why; demanding the kernels says what to install. More: test_missing.py."""
     monkeypatch.setattr(cpu, "target", None)
+    monkeypatch.setattr(cpu, "_explained", None)
+    monkeypatch.setattr(missing, "explain", functools.partial(missing.explain, folder=tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
     choice = backends.find(cell, numpy_arrays.BACKEND, dtype, "auto")
     assert (choice.implementation, choice.kernels) == (None, "reference")
     assert re.search(MISSING, choice.reason)
@@ -749,6 +786,43 @@ def test_without_the_extension(monkeypatch, cell, dtype):
     with pytest.raises(RuntimeError, match=MISSING):
         LAYERS[cell](2, 3, dtype=dtype, device="cpu", kernels="compiled")
     assert {entry.kernels for entry in backends.report() if entry.device == "cpu"} == {"reference"}
+
+
+def test_a_system_that_has_no_kernels_is_not_told_to_install_any(monkeypatch):
+    monkeypatch.setattr(cpu, "target", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    choice = backends.find("lstm", numpy_arrays.BACKEND, "float32", "auto")
+    assert choice.reason == "this version has no compiled kernels for this system, the reference path runs"
+    assert not choice.mendable
+
+
+# ---------------------------------------------------------------- where memory ends
+
+
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or SANITIZED, reason="memory is limited as Linux does it")
+@pytest.mark.parametrize("kernels", ["compiled", "reference"])
+def test_a_call_that_runs_out_of_memory_changes_nothing(cell, kernels):
+    """Wherever it happens: a MemoryError, the parameters as they were, and the next call is right."""
+    usable_target(TARGETS[0])
+    # Blocks of 64 KiB and more come from the system, and go back to it, so that they count against the limit.
+    assert printed_by(limit_memory, cell, kernels, MALLOC_MMAP_THRESHOLD_="65536") == "right after each\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or SANITIZED, reason="memory is limited as Linux does it")
+def test_memory_that_is_kept_for_later_calls_is_there_for_this_one(cell):
+    usable_target(TARGETS[0])
+    assert printed_by(need_what_is_kept, cell) == "enough\n"
+
+
+@pytest.mark.parametrize("what", ["call", "forward", "backward", "strided", "prepared", "order"])
+def test_an_allocation_that_fails_is_a_memory_error(cell, what):
+    """Each single one that the kernels' module asks Python for, in turn."""
+    pytest.importorskip("_testcapi", reason="this Python has no allocations that fail")
+    usable_target(TARGETS[0])
+    assert int(printed_by(fail_each_allocation, cell, what)) >= 1
 
 
 # ---------------------------------------------------------------- threads and processes
@@ -931,3 +1005,123 @@ def threaded_cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield cell, dtype, {"shape": shape}
         yield cell, dtype, {"shape": (70, 6, 130, 130), "vocabulary": 130, "one_hot": True}
         yield cell, dtype, {"shape": (70, 6, 33, 130), "vocabulary": 90}
+
+
+def limit_memory(cell: str, kernels: str) -> None:
+    """Calls of a layer, each in a child process that may have so much more memory, from none to enough."""
+    import resource
+
+    N, T, D, H = 32, 50, 40, 48
+    rng = np.random.default_rng(15)
+    layer, reference = (LAYERS[cell](D, H, 2, True, seed=0, device="cpu", kernels=k) for k in (kernels, "reference"))
+    x, d_outputs = (rng.standard_normal((N, T, width)).astype(np.float32) for width in (D, 2 * H))
+    lengths = rng.integers(1, T + 1, N).tolist()
+    expected, _, tape = reference.forward(x, None, lengths)
+    dx, _ = reference.backward(tape, d_outputs)
+    expected_gradients = {"dx": dx, **reference.gradients}
+    parameters, gradients = layer.parameters.flat.copy(), layer.gradients.flat.copy()
+
+    def gradients_are_right(tape: Any) -> None:
+        dx, _ = layer.backward(tape, d_outputs)
+        for name, values in {"dx": dx, **layer.gradients}.items():
+            assert relative_error(values, wide(expected_gradients[name], "float64")) <= GRADIENTS["float32"], name
+
+    def ends(what: str, more: int) -> bool:
+        tape = layer.forward(x, None, lengths)[2] if what == "backward" else None
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[0])
+        ended = False
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, resource.RLIM_INFINITY))
+        try:
+            if what == "backward":
+                layer.backward(tape, d_outputs)
+            else:
+                (layer if what == "call" else layer.forward)(x, None, lengths)
+        except MemoryError:
+            ended = True
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        np.testing.assert_array_equal(layer.parameters.flat, parameters)
+        if what != "backward":
+            np.testing.assert_array_equal(layer.gradients.flat, gradients)
+            outputs, _, tape = layer.forward(x, None, lengths)
+            assert relative_error(outputs, wide(expected, "float64")) <= FORWARD["float32"]
+        gradients_are_right(tape)
+        return ended
+
+    def in_a_child(what: str, more: int) -> bool:
+        child = os.fork()
+        if child == 0:
+            code = 2
+            try:
+                code = int(ends(what, more))
+            except BaseException as error:
+                print(what, more, repr(error), file=sys.stderr, flush=True)
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, 1), (what, more, code)
+        return code == 1
+
+    amounts = [0, *(int(2 ** (k / 2)) for k in range(32, 54))]  # from 64 KiB to 64 MiB
+    for what in ("call", "forward", "backward"):
+        ended = [in_a_child(what, more) for more in amounts]
+        assert ended[:5] == [True] * 5, (what, ended)
+        assert not ended[-1], (what, ended)
+    print("right after each")
+
+
+def need_what_is_kept(cell: str) -> None:
+    """Blocks of several sizes are kept. Then one is needed that fits none of them, and little else is left."""
+    import resource
+
+    N, D, H = 64, 8, 64
+    layer = LAYERS[cell](D, H, seed=0, device="cpu", kernels="compiled")
+    numbers = N * (D + H * (6 if cell == "lstm" else 2))  # about as many as a tape keeps of a step
+
+    def inputs(megabytes: int) -> Any:
+        return np.zeros((N, megabytes * 2**20 // (4 * numbers), D), np.float32)
+
+    tapes = [layer.forward(inputs(megabytes))[2] for megabytes in (24, 20, 16, 12)]
+    del tapes
+    x = inputs(60)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    more = 4 * N * x.shape[1] * H + 30 * 2**20  # the outputs, and half of the tape
+    resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
+    layer.forward(x)
+    print("enough")
+
+
+def fail_each_allocation(cell: str, what: str) -> None:
+    import _testcapi
+
+    layer = LAYERS[cell](4, 5, *((1, False) if what == "prepared" else (2, True)), seed=0, device="cpu")
+    rng = np.random.default_rng(16)
+    x = rng.standard_normal((3, 6, 4)).astype(np.float32)
+    lengths = None if what == "prepared" else [6, 3, 1]
+    expected, _ = layer(x, None, lengths)
+    _, _, tape = layer.forward(x, None, lengths)
+    d_outputs = rng.standard_normal(expected.shape).astype(np.float32)
+    layer.backward(tape, d_outputs)
+    parameters, gradients, prepared = layer.parameters.flat.copy(), layer.gradients.flat.copy(), layer.prepare()
+    call = {
+        "call": lambda: layer(x, None, lengths),
+        "forward": lambda: layer.forward(x, None, lengths),
+        "backward": lambda: layer.backward(tape, d_outputs),
+        "strided": lambda: layer(x[:, ::-1], None, lengths),
+        "prepared": lambda: prepared(x),
+        "order": lambda: layer.stack.cell.order(np, lengths, 3, 6, "cpu"),
+    }[what]
+    failed = 0
+    for number in range(250):
+        try:
+            _testcapi.set_nomemory(number, number + 1)
+            call()
+        except MemoryError:
+            failed += 1
+        finally:
+            _testcapi.remove_mem_hooks()
+        np.testing.assert_array_equal(layer.parameters.flat, parameters)
+        np.testing.assert_array_equal(layer(x, None, lengths)[0], expected)
+        layer.backward(tape, d_outputs)
+        np.testing.assert_array_equal(layer.gradients.flat, gradients)
+    print(failed)

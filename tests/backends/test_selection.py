@@ -235,7 +235,8 @@ def test_auto_knows_the_size_of_a_layer(gpu: Machine):
 def test_auto_knows_the_size_of_a_classifier(gpu: Machine, caplog):
     X, y = np.random.default_rng(0).standard_normal((8, 3, 2)), [0, 1] * 4
     assert xlstm.SequenceClassifier(hidden_size=4, max_iter=1).fit(X, y).device_ == "cpu"
-    assert len(said(caplog)) == 1
+    small = [message for _, _, message in said(caplog) if "kernels" not in message]  # which may be missing, too
+    assert len(small) == 1
     wide = np.random.default_rng(0).standard_normal((8, 2, 20_000))  # 8 rows · 2·4H·(D + H) = 10.2 million
     assert xlstm.SequenceClassifier(hidden_size=8, max_iter=1, random_state=0).fit(wide, y).device_ == "cuda:0"
 
@@ -329,7 +330,8 @@ layer.backward(tape, outputs, state)
 clf = xlstm.SequenceClassifier(hidden_size=4, max_iter=2, device="cpu").fit(["ab", "ba", "aab"], [0, 1, 0])
 clf.predict(["ab"])
 """
-    assert python(code) == ""
+    said = [line for line in python(code).splitlines() if "the reference path runs" not in line]
+    assert not said
 
 
 def test_auto_says_on_stderr_that_small_work_stays_on_the_cpu(python):

@@ -668,6 +668,39 @@ def test_NaN_in_a_valid_step_is_seen_in_its_row_and_in_no_other(xp, cell):
     assert np.isnan(xp.to_host(d_params["bias"])).any()
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [[3, 5, 1, 4], None])
+def test_NaN_of_a_single_step_has_no_product_with_a_state_that_nobody_gave(xp, cell, lengths, reverse):
+    """Row 2 has one step, and weight_hh no part in it: what is NaN there is in no gradient of weight_hh."""
+    shape = (4, 6, 3, 2) if lengths else (4, 1, 3, 2)
+    others = [0, 1, 3]
+
+    def d_weight_hh(rows: list[int] | None, absent: str, zeros: bool = False) -> Any:
+        case = make(cell, shape=shape, lengths=lengths, absent=absent)
+        case.x[2, 0, :] = np.nan
+        if zeros:
+            case = case._replace(state={name: np.zeros_like(values) for name, values in case.state.items()})
+        if rows is not None:
+            case = case._replace(
+                x=case.x[rows],
+                lengths=None if lengths is None else [lengths[row] for row in rows],
+                state={name: None if v is None else v[rows] for name, v in case.state.items()},
+                d_outputs=case.d_outputs[rows],
+                d_state={name: values[rows] for name, values in case.d_state.items()},
+            )
+        arrays = hand_over(case, xp)
+        tape = forward(case, arrays, reverse=reverse)[2]
+        return xp.to_host(backward(case, arrays, tape)[2]["weight_hh"])
+
+    for absent in ["h c"] + ["h"] * (cell == "lstm"):
+        alone = d_weight_hh(others, absent)
+        assert np.isfinite(alone).all()
+        np.testing.assert_allclose(d_weight_hh(None, absent), alone, rtol=1e-12, atol=1e-14)
+        if lengths is None:
+            np.testing.assert_array_equal(alone, 0)
+    assert np.isnan(d_weight_hh(None, "", zeros=True)).all()  # a state that was given is multiplied, zero or not
+
+
 # ---------------------------------------------------------------- wrong arguments
 
 

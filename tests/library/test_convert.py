@@ -10,6 +10,7 @@ from xlstm.convert import from_torch, to_torch
 
 from ..measure import relative_error
 from ..peers import peer
+from ..standin import machine
 
 STACKS = [(1, False), (1, True), (3, False), (2, True)]
 
@@ -136,3 +137,43 @@ def test_what_pytorch_does_not_have_is_refused():
         to_torch(layer.parameters)
     with pytest.raises(ValueError, match=r"no recurrent layer with a weight_hh of shape \(10, 4\)"):
         from_torch({"weight_ih_l0": np.ones((10, 3)), "weight_hh_l0": np.ones((10, 4))})
+
+
+# ---------------------------------------------------------------- arrays elsewhere, and what is no state
+
+
+def test_parameters_on_a_gpu_come_and_go():
+    expected = to_torch(ours(xlstm.GRU, 2, True, "float32").parameters)
+    host = ours(xlstm.GRU, 2, True, "float32")
+    with machine():
+        import cupy
+
+        found = to_torch(host.to("cuda").parameters)
+        assert {name: values.tobytes() for name, values in found.items()} == {
+            name: values.tobytes() for name, values in expected.items()
+        }
+        back = from_torch({name: cupy.asarray(values) for name, values in expected.items()})
+        assert all(type(values) is np.ndarray for values in back.values())
+        for name, values in host.parameters.items():
+            np.testing.assert_array_equal(back[name], values)
+        m = {name: cupy.ones((2, 5)) for name in ("W_f", "W_i", "W_g", "W_o")}
+        b = {name: cupy.zeros(2) for name in ("b_f", "b_i", "b_g", "b_o")}
+        assert xlstm.LSTM.from_gate_matrices(**m, **b, device="cpu").input_size == 3
+
+
+def test_what_is_no_state_is_said():
+    torch = peer("torch")
+    module = torch.nn.LSTM(3, 4)
+    with pytest.raises(TypeError, match=r"a state_dict maps names to arrays, got LSTM: pass its state_dict\(\)"):
+        from_torch(module)
+    with pytest.raises(
+        TypeError, match=r"weight_ih_l0 is torch\.bfloat16, which NumPy does not have: pass tensor.float"
+    ):
+        from_torch(module.bfloat16().state_dict())
+    state = to_torch(ours(xlstm.LSTM, 1, False, "float32").parameters)
+    with pytest.raises(ValueError, match="weight_ih_l0 is a ragged list"):
+        from_torch({**state, "weight_ih_l0": [[1.0], [1.0, 2.0]]})
+    with pytest.raises(TypeError, match="weight_ih_l0 must be an array of real numbers, got str"):
+        from_torch({**state, "weight_ih_l0": "x"})
+    with pytest.raises(ValueError, match=r"Of a larger module take .*name.removeprefix\('net.lstm.'\)"):
+        from_torch({"head.weight": np.ones(2), **{f"net.lstm.{name}": values for name, values in state.items()}})

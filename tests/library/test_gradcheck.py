@@ -196,6 +196,100 @@ def test_another_number_of_input_gradients_is_refused(count):
         check_gradients((forward, wrong), **example())
 
 
+# ---------------------------------------------------------------- a pair that is none: said what it did instead
+
+
+def returning(d_params=None, d_inputs=None):
+    """The pair with a backward pass that returns this, each made from what is right."""
+
+    def wrong(tape, d_outputs):
+        grads, dxs = backward(tape, d_outputs)
+        return (grads if d_params is None else d_params(grads)), (dxs if d_inputs is None else d_inputs(dxs))
+
+    return forward, wrong
+
+
+def no_return(tape, d_outputs):
+    backward(tape, d_outputs)
+
+
+PAIRS = {
+    "swapped": ((backward, forward), "pair is .forward, backward., got .backward, forward.: are they swapped"),
+    "swapped, by their arguments": (
+        (lambda t, d: None, lambda p, x, h: None),
+        r"forward is called with the params and 2 inputs, 3 arguments, but <lambda>\(t, d\) .*swapped",
+    ),
+    "too few arguments of backward": (
+        (forward, lambda tape: None),
+        r"backward is called with the tape and d_outputs, 2 arguments, but <lambda>\(tape\)",
+    ),
+    "nothing returned": ((forward, no_return), "no_return returned NoneType. Is its return statement missing"),
+    "gradients alone": (
+        (forward, lambda tape, d: backward(tape, d)[0]),
+        r"returned dict. For a function without inputs of its own, return \(gradients, None\)",
+    ),
+    "inputs not in one": (
+        (forward, lambda tape, d: (backward(tape, d)[0], *backward(tape, d)[1])),
+        "returned tuple of 3. Several gradients of the inputs are one tuple inside the pair",
+    ),
+    "outputs not in one": (
+        (lambda p, x, h: (*forward(p, x, h)[0], None), backward),
+        "returned tuple of 3. Several outputs are one tuple inside the pair",
+    ),
+    "tape and outputs swapped": (
+        (lambda p, x, h: forward(p, x, h)[::-1], backward),
+        "the output 0 is dict. Are tape and outputs swapped",
+    ),
+    "outputs of NaN": (
+        (lambda p, x, h: (x * np.nan, None), backward),
+        "the outputs of <lambda> holds NaN or infinity: nothing can be measured",
+    ),
+    "the order of the gradients": (
+        (forward, lambda tape, d: backward(tape, d)[::-1]),
+        r"must be a mapping with the names of params \(W, U, b\); got list. Is the order \(d_inputs, d_params\)",
+    ),
+    "unknown gradients": (
+        returning(d_params=lambda g: {**g, "V": g["W"]}),
+        r"gradients for V, which params do not have \(they have W, U, b\): pass these arrays in params=",
+    ),
+    "names of one's own": (
+        returning(d_params=lambda g: {f"d{name}": value for name, value in g.items()}),
+        "no gradient for the parameters W, U, b. It returned others that are no parameters: dW, dU, db",
+    ),
+    "inputs by name": (
+        returning(d_inputs=lambda d: dict(zip("xh", d, strict=True))),
+        "must be a sequence in the order of the inputs, got a mapping",
+    ),
+    "one array for two inputs": (returning(d_inputs=lambda d: d[0]), "a sequence of 2 gradients.*got ndarray"),
+    "a transposed gradient": (
+        returning(d_inputs=lambda d: [d[0].T, d[1]]),
+        r"input 0 has shape \(4, 3\), but its gradient \(3, 4\). It is transposed: return gradient.T",
+    ),
+    "a sum that is missing": (
+        returning(d_params=lambda g: {**g, "b": np.ones((4, 3))}),
+        r"b has shape \(3,\), but its gradient \(4, 3\). It has an axis too many in front: sum over it",
+    ),
+    "another form": (returning(d_params=lambda g: {**g, "b": np.ones((3, 1))}), "as many elements: reshape it"),
+    "None": (
+        returning(d_params=lambda g: {**g, "U": None}),
+        "gradient of U is None: return an array of shape",
+    ),
+    "a ragged list": (
+        returning(d_params=lambda g: {**g, "U": [[1.0], [1.0, 2.0]]}),
+        r"the gradient of U must be an array of real numbers of shape \(3, 3\), got list",
+    ),
+    "one function": (forward, r"got function alone: pass \(forward, backward\)"),
+    "no functions": ((forward, None), "got tuple of function, NoneType"),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_what_is_wrong_with_a_pair_is_said(kind):
+    target, message = PAIRS[kind]
+    with pytest.raises((TypeError, ValueError), match=message):
+        check_gradients(target, **example())
+
+
 # ---------------------------------------------------------------- the forms of a pair
 
 

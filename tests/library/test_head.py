@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import xlstm
 from xlstm import head
 
 from ..measure import check_forward, check_gradients
+from ..standin import machine
 
 SHAPES = [(4, 3, 5), (1, 1, 1), (3, 4, 1), (1, 2, 6), (5, 1, 2)]
 
@@ -58,3 +60,66 @@ def test_backward(xp, dtype, shape):
         assert gradient.dtype == xp.asarray(features).dtype, name
         assert gradient.device == xp.asarray(features).device, name
     check_gradients({name: xp.to_host(gradient) for name, gradient in got.items()}, expected, dtype)
+
+
+def test_every_step_is_a_row(xp, dtype):
+    params, features, d_logits = example((6, 3, 2), dtype)
+    params = {name: xp.asarray(values) for name, values in params.items()}
+    logits = xp.to_host(head.forward(params, xp.asarray(features.reshape(2, 3, 3))))
+    np.testing.assert_allclose(logits.reshape(6, 2), xp.to_host(head.forward(params, xp.asarray(features))), rtol=1e-6)
+    d_features, d_params = head.backward(
+        params, xp.asarray(features.reshape(2, 3, 3)), xp.asarray(d_logits.reshape(2, 3, 2))
+    )
+    d_rows, d_expected = head.backward(params, xp.asarray(features), xp.asarray(d_logits))
+    np.testing.assert_allclose(xp.to_host(d_features).reshape(6, 3), xp.to_host(d_rows), rtol=1e-6)
+    for name, gradient in d_params.items():
+        np.testing.assert_array_equal(xp.to_host(gradient), xp.to_host(d_expected[name]))
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "pytorch"])
+def test_new_parameters_are_like_the_layers(xp, dtype, init):
+    like = xp.asarray(np.zeros(1, dtype))
+    made = head.parameters(200, 50, like, seed=0, init=init)
+    assert made.shapes == {"weight": (50, 200), "bias": (50,)}
+    assert made.flat.dtype == like.dtype
+    assert made.flat.device == like.device
+    weight, bias = xp.to_host(made["weight"]), xp.to_host(made["bias"])
+    limit = (6 / 250) ** 0.5 if init == "orthogonal" else 200**-0.5
+    assert 0.98 * limit < np.abs(weight).max() <= limit
+    assert abs(weight.std() - limit / 3**0.5) < 0.02 * limit
+    assert (np.abs(bias).max() > 0.8 * limit) if init == "pytorch" else not bias.any()
+    again = head.parameters(200, 50, like, seed=0, init=init)
+    np.testing.assert_array_equal(xp.to_host(again.flat), xp.to_host(made.flat))
+
+
+def test_new_parameters_on_the_second_gpu():
+    host = head.parameters(3, 2, np.zeros(1, "float32"), seed=0)
+    with machine(devices=2):
+        import cupy
+
+        layer = xlstm.LSTM(2, 3, device="cuda:1")
+        made = head.parameters(3, 2, like=layer.parameters, seed=0)
+        assert made.flat.device.id == 1
+        np.testing.assert_array_equal(cupy.asnumpy(made.flat), host.flat)
+
+
+def test_wrong_calls_say_what_to_pass():
+    layer = xlstm.LSTM(2, 3, device="cpu")
+    params = head.parameters(3, 2, like=layer.parameters)
+    features = np.zeros((4, 3), "float32")
+    with pytest.raises(ValueError, match=r"features must be \(N, 3\) or \(N, T, 3\) .*\(2, 3\); got shape \(4, 5\)"):
+        head.forward(params, np.zeros((4, 5), "float32"))
+    with pytest.raises(
+        TypeError, match=r"must hold the weight .* as xlstm.head.parameters makes them; got weight_ih_l0"
+    ):
+        head.forward(layer.parameters, features)
+    with pytest.raises(TypeError, match="got LSTM"):
+        head.forward(layer, features)
+    with pytest.raises(TypeError, match="list is not an array"):
+        head.forward(params, [[0.0] * 3])
+    with pytest.raises(ValueError, match=r"d_logits must be \(4, 2\), like the logits of features \(4, 3\); got shape"):
+        head.backward(params, features, np.zeros((4, 3), "float32"))
+    with pytest.raises(ValueError, match="outputs must be 1 or more, got 0"):
+        head.parameters(3, 0, like=layer.parameters)
+    with pytest.raises(ValueError, match="init must be one of"):
+        head.parameters(3, 2, like=layer.parameters, init="zeros")

@@ -256,3 +256,156 @@ def test_nothing_comes_to_the_host(K):
         assert seen.to_host == seen.to_device == 0
         np.testing.assert_allclose(cupy.asnumpy(loss), expected, rtol=1e-6)
         np.testing.assert_allclose(cupy.asnumpy(d_logits), d_expected, rtol=1e-6, atol=1e-8)
+
+
+# ---------------------------------------------------------------- a label for every step
+
+
+def steps(dtype, K, N=4, T=5, seed=0):
+    """Logits (N, T, K), labels and weights (N, T), lengths; the padding holds NaN and impossible labels."""
+    rng = np.random.default_rng([seed, K])
+    logits = rng.normal(0, 2, (N, T, K)).astype(dtype)
+    labels, weights = rng.integers(0, max(K, 2), (N, T)), rng.uniform(0.1, 2, (N, T)).astype(dtype)
+    lengths = [T, 2, 1, 4]
+    valid = np.arange(T) < np.array(lengths)[:, None]
+    logits[~valid], labels[~valid], weights[~valid] = np.nan, -7, np.nan
+    return logits, labels, weights, lengths, valid
+
+
+def of_steps(logits, labels, weights, valid):
+    """The mean over the valid steps, as if each were a row."""
+    return true_loss(logits[valid], labels[valid], weights[valid])
+
+
+@pytest.mark.parametrize("form", ["lengths", "mask"])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("K", [1, 2, 5])
+def test_every_step_has_a_label(xp, dtype, K, weighted, form):
+    logits, labels, weights, lengths, valid = steps(dtype, K)
+    given = {"lengths": lengths} if form == "lengths" else {"mask": xp.asarray(valid)}
+    own = xp.asarray(weights) if weighted else None
+    loss, d_logits = loss_of(K)(xp.asarray(logits), xp.asarray(labels), own, **given)
+    assert tuple(loss.shape) == ()
+    assert tuple(d_logits.shape) == logits.shape
+    assert loss.dtype == d_logits.dtype == xp.asarray(logits).dtype
+    loss, d_logits = xp.to_host(loss), xp.to_host(d_logits)
+    wide = weights.astype(float) if weighted else np.ones(valid.shape)
+    check_forward({"loss": loss}, {"loss": of_steps(logits.astype(float), labels, wide, valid)}, dtype)
+    expected = true_gradient(logits[valid].astype(float), labels[valid], wide[valid])
+    check_gradients({"d_logits": d_logits[valid]}, {"d_logits": expected}, dtype)
+    assert (d_logits[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_the_gradient_is_the_slope(K):
+    """Finite differences, in float64, at every logit of a padded batch."""
+    logits, labels, weights, lengths, _ = steps("float64", K)
+    _, d_logits = loss_of(K)(logits, labels, weights, lengths=lengths)
+    for index in np.ndindex(*logits.shape):
+        moved = [logits.copy(), logits.copy()]
+        moved[0][index] += 1e-6
+        moved[1][index] -= 1e-6
+        above, below = (float(loss_of(K)(z, labels, weights, lengths=lengths)[0]) for z in moved)
+        assert d_logits[index] == pytest.approx((above - below) / 2e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_a_weight_of_a_row_is_that_of_its_steps(dtype, K):
+    logits, labels, _, lengths, valid = steps(dtype, K)
+    rows = np.array([0.5, 2.0, 0.0, 1.0], dtype)
+    one = loss_of(K)(logits, labels, rows, lengths=lengths)
+    other = loss_of(K)(logits, labels, np.where(valid, rows[:, None], np.nan).astype(dtype), lengths=lengths)
+    np.testing.assert_allclose(one[0], other[0], rtol=1e-6)
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-6)
+
+
+def test_as_pytorchs_over_all_steps(dtype):
+    torch = peer("torch")
+    logits, labels, _, lengths, valid = steps(dtype, 4)
+    z = torch.tensor(np.where(valid[..., None], logits, 0).astype(float), requires_grad=True)
+    target = torch.tensor(np.where(valid, labels, -100))
+    expected = torch.nn.functional.cross_entropy(z.reshape(-1, 4), target.reshape(-1), ignore_index=-100)
+    expected.backward()
+    loss, d_logits = losses.softmax_cross_entropy(logits, labels, lengths=lengths)
+    check_forward({"loss": loss}, {"loss": expected.item()}, dtype)
+    check_gradients({"d_logits": d_logits}, {"d_logits": z.grad.numpy()}, dtype)
+
+
+def test_a_mask_of_nothing_gives_nothing():
+    loss, d_logits = losses.softmax_cross_entropy(
+        np.ones((2, 3, 4)), np.zeros((2, 3), int), mask=np.zeros((2, 3), bool)
+    )
+    assert loss == 0
+    assert not d_logits.any()
+
+
+def test_steps_on_a_gpu_stay_there():
+    logits, labels, weights, lengths, valid = steps("float32", 3)
+    expected, d_expected = losses.softmax_cross_entropy(logits, labels, weights, lengths=lengths)
+    with machine() as gpu:
+        import cupy
+
+        arguments = [cupy.asarray(values) for values in (logits, labels, weights)]
+        mask = cupy.asarray(valid)
+        with gpu.counting() as seen:
+            loss, d_logits = losses.softmax_cross_entropy(*arguments, mask=mask)
+        assert seen.to_host == seen.to_device == 0
+        np.testing.assert_allclose(cupy.asnumpy(loss), expected, rtol=1e-6)
+        np.testing.assert_allclose(cupy.asnumpy(d_logits), d_expected, rtol=1e-6, atol=1e-8)
+        by_lengths, _ = losses.softmax_cross_entropy(*arguments, lengths=lengths)
+        np.testing.assert_allclose(cupy.asnumpy(by_lengths), expected, rtol=1e-6)
+
+
+def test_softmax_of_every_step(xp, dtype):
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(dtype)
+    p = xp.to_host(losses.softmax(xp.asarray(logits)))
+    flat = xp.to_host(losses.softmax(xp.asarray(logits.reshape(6, 4))))
+    np.testing.assert_array_equal(p.reshape(6, 4), flat)
+
+
+def test_more_classes_than_the_labels_type_can_count():
+    logits, labels = np.random.default_rng(0).normal(size=(3, 300)), np.array([0, 255, 100], np.uint8)
+    loss, _ = losses.softmax_cross_entropy(logits, labels)
+    assert loss == pytest.approx(true_loss(logits, labels, np.ones(3)))
+
+
+Z2, Z3, Y2, Y3 = np.zeros((4, 3)), np.zeros((4, 5, 3)), np.zeros(4, int), np.zeros((4, 5), int)
+WRONG_CALLS = {
+    "one-hot labels": ((Z2, np.eye(3, dtype=int)[Y2]), {}, r"labels must be \(4,\).*pass xp.argmax"),
+    "labels of rows for steps": ((Z3, Y2), {}, r"labels must be \(4, 5\).*the logits of its last valid step"),
+    "real labels": ((Z2, Y2.astype(float)), {}, "labels must be integers, the numbers of the classes.*float64"),
+    "a class too high": ((Z2, np.array([0, 1, 3, 2])), {}, r"labels\[2\] is 3: expected 0 to 2: the logits have K = 3"),
+    "a negative class": ((Z3, np.full((4, 5), -1)), {"lengths": [5, 1, 1, 1]}, r"labels\[0, 0\] is -1: expected"),
+    "a list of labels": ((Z2, [0, 1, 2, 0]), {}, "labels must be a NumPy array like the logits, got list"),
+    "one logit": ((Z2[:, :1], Y2), {}, "there is logistic_cross_entropy"),
+    "logits (N,)": ((Z2[:, 0], Y2), {}, r"logits must be \(N, K\), or \(N, T, K\)"),
+    "whole logits": ((Z2.astype(int), Y2), {}, "logits must be real numbers of a floating type, got dtype int64"),
+    "weights of another batch": ((Z2, Y2, np.ones(3)), {}, r"weights must be \(4,\); got shape \(3,\)"),
+    "weights of other steps": ((Z3, Y3, np.ones((5, 4))), {}, r"\(4, 5\), of each step, or \(4,\), of rows; got"),
+    "a mask for weights": ((Z3, Y3, np.ones((4, 5), bool)), {}, "a mask of the valid steps goes as mask="),
+    "lengths of rows": ((Z2, Y2), {"lengths": [1, 1, 1, 1]}, r"lengths and mask go with logits \(N, T, K\)"),
+    "both": ((Z3, Y3), {"lengths": [1] * 4, "mask": Y3 == 0}, "give lengths or mask, not both"),
+    "a mask of numbers": ((Z3, Y3), {"mask": Y3}, r"mask must hold booleans.*\(mask != 0\); got dtype int64"),
+    "another mask": ((Z3, Y3), {"mask": Y2 == 0}, r"mask must be \(4, 5\).*got shape \(4,\)"),
+    "a length of 0": ((Z3, Y3), {"lengths": [1, 0, 1, 1]}, r"lengths\[1\] is 0: expected 1 to 5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG_CALLS)
+def test_wrong_calls_say_what_to_pass(kind):
+    arguments, options, message = WRONG_CALLS[kind]
+    with pytest.raises((ValueError, TypeError), match=message):
+        losses.softmax_cross_entropy(*arguments, **options)
+
+
+def test_wrong_calls_of_the_logistic_loss():
+    with pytest.raises(ValueError, match=r"labels\[1\] is 2: expected 0 or 1"):
+        losses.logistic_cross_entropy(Z2[:, :1], np.array([0, 2, 1, 1]))
+    with pytest.raises(ValueError, match="For a logit of each class there is softmax_cross_entropy"):
+        losses.logistic_cross_entropy(Z2, Y2)
+
+
+def test_arrays_of_another_library_are_named():
+    torch = peer("torch")
+    with pytest.raises(TypeError, match="labels is a PyTorch array, but the logits are a NumPy array: convert one"):
+        losses.softmax_cross_entropy(Z2, torch.zeros(4, dtype=torch.int64))

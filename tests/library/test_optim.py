@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xlstm import backends, optim
+import xlstm
+from xlstm import backends, head, optim
 from xlstm.optim import Optimizer, clip_by_global_norm, learning_rate_at
+from xlstm.params import Parameters
 
 from ..conftest import Library
 from ..measure import check_forward
@@ -441,3 +443,185 @@ def test_an_optimiser_without_a_backend_is_copied_too():
     for optimizer, buffer in ((one, parameters), (other, others)):
         optimizer.step(buffer, gradients[0].copy(), 0.1)
     np.testing.assert_array_equal(others, parameters)
+
+
+# ---------------------------------------------------------------- the parameters of layers and heads, as they are
+
+
+def layer_and_head(dtype="float64", device="cpu"):
+    """A layer and a head with gradients in their arrays: of the layer its own, of the head a dict."""
+    layer = xlstm.LSTM(2, 3, seed=0, dtype=dtype, device=device)
+    own = head.parameters(3, 2, like=layer.parameters, seed=1)
+    rng = np.random.default_rng(2)
+    layer.gradients.flat[...] = rng.normal(size=layer.gradients.flat.shape)
+    return layer, own, {name: rng.normal(size=shape).astype(dtype) for name, shape in own.shapes.items()}
+
+
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_several_sets_are_stepped_as_one_buffer(solver, max_norm, dtype, kernels):
+    layer, own, d_own = layer_and_head(dtype)
+    buffer = np.concatenate([layer.parameters.flat, own.flat])
+    decayed = np.array(
+        [float("bias" not in name) for one in (layer.parameters, own) for name, view in one.items() for _ in view.flat]
+    )
+    expected = Optimizer(buffer, decayed.astype(dtype), solver, alpha=0.1)
+    optimizer = Optimizer([layer.parameters, own], solver=solver, alpha=0.1, kernels=kernels)
+    assert (optimizer.fast is None) == (kernels == "reference")
+    np.testing.assert_array_equal(optimizer.decayed, decayed)
+    gradients = np.concatenate([layer.gradients.flat, *(d_own[name].ravel() for name in own)])
+    for rate in RATES[:3]:
+        expected.step(buffer, gradients.copy(), rate, max_norm)
+        optimizer.step([layer.parameters, own], [layer.gradients, d_own], rate, max_norm)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(np.concatenate([layer.parameters.flat, own.flat]), buffer, rtol=tolerance)
+    assert optimizer.updates == 3
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_one_set_is_its_own_buffer(solver, dtype):
+    layer, _, _ = layer_and_head(dtype)
+    other = copy.deepcopy(layer)
+    optimizer = Optimizer(layer.parameters, solver=solver)
+    flat = Optimizer(other.parameters.flat, solver=solver, backend=backends.select("cpu"))
+    optimizer.step(layer.parameters, layer.gradients, 0.1)
+    flat.step(other.parameters.flat, layer.gradients.flat, 0.1)
+    np.testing.assert_array_equal(layer.parameters.flat, other.parameters.flat)
+    # Gradients by name, and in another order, are the same.
+    optimizer.step(layer.parameters, dict(list(layer.gradients.items())[::-1]), 0.1)
+    flat.step(other.parameters, layer.gradients, 0.1)
+    np.testing.assert_array_equal(layer.parameters.flat, other.parameters.flat)
+    optimizer.step(layer.parameters.flat, layer.gradients, 0.1)
+    flat.step(other.parameters, layer.gradients.flat, 0.1)
+    np.testing.assert_array_equal(layer.parameters.flat, other.parameters.flat)
+
+
+def test_other_libraries_parameters(xp, dtype):
+    shapes = {"weight": (2, 3), "bias": (3,)}
+    parameters, gradients = start(dtype)
+    one = Parameters(shapes, writable(xp).asarray(parameters))
+    optimizer = Optimizer(one, solver="adamw", alpha=0.1)
+    by_hand, reference = run(xp, "adamw", parameters, gradients[:2], RATES[:2], alpha=0.1)
+    assert optimizer.alpha == reference.alpha
+    for gradient, rate in zip(gradients[:2], RATES, strict=False):
+        named = {"weight": xp.asarray(gradient[:6].reshape(2, 3)), "bias": xp.asarray(gradient[6:])}
+        optimizer.step(one, named, rate)
+    np.testing.assert_allclose(xp.to_host(one.flat), xp.to_host(by_hand), rtol=1e-5)
+
+
+def test_on_the_second_gpu():
+    layer, own, d_own = layer_and_head("float32")
+    optimizer = Optimizer([layer.parameters, own], alpha=0.1)
+    with machine(devices=2):
+        import cupy
+
+        there = layer.to("cuda:1")
+        there_own = head.parameters(3, 2, like=there.parameters, seed=1)
+        with cupy.cuda.Device(1):
+            there.gradients.flat[...] = cupy.asarray(layer.gradients.flat)
+            d_there = {name: cupy.asarray(values) for name, values in d_own.items()}
+        other = Optimizer([there.parameters, there_own], alpha=0.1)
+        for _ in range(2):
+            optimizer.step([layer.parameters, own], [layer.gradients, d_own], 0.1, 1.0)
+            other.step([there.parameters, there_own], [there.gradients, d_there], 0.1, 1.0)
+        with cupy.cuda.Device(1):
+            np.testing.assert_allclose(there.parameters.flat.get(), layer.parameters.flat, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(there_own.flat.get(), own.flat, rtol=1e-5, atol=1e-7)
+
+
+def test_it_stops_and_goes_on():
+    layer, own, d_own = layer_and_head("float32")
+    sets, gradients = [layer.parameters, own], [layer.gradients, d_own]
+    optimizer = Optimizer(sets)
+    optimizer.step(sets, gradients, 0.1)
+    before = [one.flat.copy() for one in sets]
+    other = Optimizer(sets)
+    other.resume(optimizer.updates, optimizer.host_moments())
+    optimizer.step(sets, gradients, 0.1)
+    after = [one.flat.copy() for one in sets]
+    for one, values in zip(sets, before, strict=True):
+        one.flat[...] = values
+    other.step(sets, gradients, 0.1)
+    for one, values in zip(sets, after, strict=True):
+        np.testing.assert_array_equal(one.flat, values)
+    with pytest.raises(ValueError, match=r"'adam' goes on with 2 moments of shape \(80,\), as host_moments gave them"):
+        other.resume(1, optimizer.host_moments()[:1])
+    with pytest.raises(ValueError, match="this optimiser only computes"):
+        Optimizer(np.zeros(3)).host_moments()
+
+
+def test_wrong_constructions_say_what_to_pass():
+    layer, own, _ = layer_and_head()
+    for given_, message in (
+        ((dict(layer.parameters),), "parameters is a dict, which has not the one buffer.*pass layer.parameters"),
+        (
+            (layer,),
+            r"parameters is a layer, LSTM: pass layer.parameters, a list of several \(\[layer.parameters, head\]",
+        ),
+        (([layer.parameters, dict(own)],), "parameters is a list of Parameters, dict: pass"),
+        (([layer.parameters["bias_l0"]],), "parameters is a list of ndarray: pass"),
+        (([],), "parameters is a list of nothing"),
+        ((None,), "parameters is of type NoneType: pass"),
+        ((np.zeros((2, 3)),), r"a flat buffer of parameters is \(P,\), got shape \(2, 3\)"),
+        ((layer.parameters, "adam"), "decayed, the second argument, is 'adam': name the solver, solver='adam'"),
+        (([own, own],), "the same parameters are given twice"),
+        (([own, layer_and_head("float32")[1]],), "of one dtype and device, got float32 on cpu and float64 on cpu"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            Optimizer(*given_)
+    for name, value in {"alpha": -1, "momentum": 2, "beta_1": 1, "beta_2": -0.1, "epsilon": 0}.items():
+        with pytest.raises(ValueError, match=f"{name} must be .*got {value}"):
+            Optimizer(own, **{name: value})
+
+
+def test_wrong_steps_say_what_to_pass_and_change_nothing():
+    layer, own, d_own = layer_and_head()
+    sets, right = [layer.parameters, own], [layer.gradients, d_own]
+    optimizer = Optimizer(sets, alpha=0.1)
+    torch = peer("torch")
+    before = [layer.parameters.flat.copy(), own.flat.copy()]
+    for arguments, message in (
+        ((layer.parameters, layer.gradients, 0.1), "made for 80 parameters, got 72: .*Pass the same parameters"),
+        ((sets, layer.gradients, 0.1), "gradients of 1 sets for the parameters of 2"),
+        ((sets, right[::-1], 0.1), r"gradients of other parameters \(weight_ih_l0, .* missing; weight, bias unknown\)"),
+        (
+            (sets, [layer.gradients, {"weight": d_own["weight"]}], 0.1),
+            r"other parameters \(bias missing\): expected those",
+        ),
+        (
+            (sets, [layer.gradients, {**d_own, "bias": np.ones(3)}], 0.1),
+            r"of bias must have the shape \(2,\), got \(3,\)",
+        ),
+        (
+            (sets, [layer.gradients, {**d_own, "bias": None}], 0.1),
+            r"of bias must be an array of shape \(2,\), got None",
+        ),
+        (
+            (sets, [layer.gradients, {**d_own, "bias": torch.ones(2)}], 0.1),
+            "of bias: all arrays must be of one library",
+        ),
+        ((sets, [layer.gradients, {**d_own, "bias": np.ones(2, int)}], 0.1), "of bias must be of a floating type, got"),
+        ((sets, 0.01, 0.1), r"gradients must be an array of shape \(80,\), got float: pass layer.gradients"),
+        ((sets, [layer.gradients, None], 0.1), r"gradients must be an array of shape \(8,\), got NoneType"),
+        ((sets, right, -1), "learning_rate must be a finite number of 0 or more, got -1"),
+        ((sets, right, float("nan")), "learning_rate must be a finite number"),
+        ((sets, right, "fast"), "learning_rate must be a finite number of 0 or more, got 'fast'"),
+        ((sets, right, 0.1, 0), "max_norm must be a number above 0, or None, got 0"),
+        ((dict(own), d_own, 0.1), "parameters is a dict"),
+        (
+            (layer.parameters.flat, layer.gradients.flat, 0.1),
+            r"a buffer of 80 parameters, got parameters of shape \(72,\)",
+        ),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            optimizer.step(*arguments)
+    assert optimizer.updates == 0
+    assert not any(moment.any() for moment in optimizer.moments)
+    for one, values in zip(sets, before, strict=True):
+        np.testing.assert_array_equal(one.flat, values)
+
+
+def test_a_layers_gradients_are_clipped_as_they_are():
+    layer, _, _ = layer_and_head()
+    assert float(clip_by_global_norm(layer.gradients, 0.5)) > 1
+    assert np.linalg.norm(layer.gradients.flat) == pytest.approx(0.5)

@@ -10,6 +10,8 @@ import pytest
 from xlstm.params import Parameters, zeros
 
 from ..conftest import Library
+from ..peers import peer
+from ..standin import machine
 
 SHAPES = {"weight": (3, 2), "bias": (3,), "scale": (), "head.weight": (2, 3), "head.bias": (2,)}
 SIZE = 6 + 3 + 1 + 6 + 2
@@ -67,11 +69,70 @@ def test_values_of_another_shape_are_refused_not_repeated(values):
     np.testing.assert_array_equal(parameters.flat, np.arange(SIZE))
 
 
+FOREIGN = {
+    "a torch tensor": (
+        lambda: peer("torch").zeros((3, 2)),
+        "given a PyTorch array on cpu.*NumPy arrays on cpu: pass its val",
+    ),
+    "text": (lambda: "ones", r"needs an array of shape \(3, 2\), or one number; got builtins.str"),
+    "None": (lambda: None, "got builtins.NoneType"),
+    "a dict": (lambda: {"weight": 1.0}, "got builtins.dict"),
+    "a ragged list": (lambda: [[1.0], [2.0, 3.0]], "got a list. Make it one array first"),
+    "a masked array": (lambda: np.ma.zeros((3, 2)), "MaskedArray"),
+    "complex numbers": (lambda: np.zeros((3, 2), complex), "of real numbers; got dtype complex128"),
+    "texts": (lambda: np.full((3, 2), "x"), "of real numbers; got dtype <U1"),
+    "a transposed array": (lambda: np.zeros((2, 3)), r"got shape \(2, 3\). It is transposed: pass values.T"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_cannot_be_assigned_is_said_in_a_sentence(kind):
+    make, message = FOREIGN[kind]
+    parameters = counted()
+    with pytest.raises((TypeError, ValueError), match=f"^weight.*{message}"):
+        parameters["weight"] = make()
+    np.testing.assert_array_equal(parameters.flat, np.arange(SIZE))
+
+
+def test_arrays_of_other_dtypes_are_assigned():
+    parameters = Parameters(SHAPES, np.zeros(SIZE, "float32"))
+    for values in (np.ones((3, 2)), np.ones((3, 2), int), np.ones((3, 2), bool), np.float64(1), 1, True, np.ones(())):
+        parameters["weight"] = values
+        assert (parameters["weight"] == 1).all()
+        parameters["weight"] = 0
+
+
+def test_arrays_of_the_other_side_are_refused():
+    with machine(devices=2):
+        import cupy
+
+        on_gpu = Parameters(SHAPES, cupy.zeros(SIZE))
+        with pytest.raises(
+            TypeError, match=r"weight was given a CuPy array on cuda:0, but .* NumPy arrays on cpu: pass its"
+        ):
+            counted()["weight"] = cupy.ones((3, 2))
+        with pytest.raises(
+            TypeError, match=r"weight was given a NumPy array on cpu, .*CuPy arrays on cuda:0: pass cupy.asarr"
+        ):
+            on_gpu["weight"] = np.ones((3, 2))
+        with cupy.cuda.Device(1):
+            other = cupy.ones((3, 2))
+        with pytest.raises(TypeError, match="a CuPy array on cuda:1, but the parameters are CuPy arrays on cuda:0"):
+            on_gpu["weight"] = other
+        with pytest.raises(
+            ValueError, match=r"weight needs an array of shape \(3, 2\), or one number; got shape \(2,\)"
+        ):
+            on_gpu["weight"] = cupy.ones(2)
+        on_gpu["weight"] = cupy.ones((3, 2))
+        on_gpu["bias"] = 2.0
+        np.testing.assert_array_equal(on_gpu.flat.get()[:9], [1] * 6 + [2] * 3)
+
+
 def test_names_are_neither_added_nor_removed():
     parameters = counted()
     with pytest.raises(KeyError, match="no parameter 'wieght'; there are: weight, bias"):
         parameters["wieght"] = np.zeros((3, 2))
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="no parameter 'wieght'; there are: weight, bias"):
         parameters["wieght"]
     with pytest.raises((TypeError, AttributeError)):
         del parameters["weight"]

@@ -42,11 +42,12 @@ def step_backward(xp: Any, p: Any, gates: Any, before: Any, after: Any, d_after:
     return None, dc * f + dz[:, :H] * p["peephole"][0, :] + dz[:, H : 2 * H] * p["peephole"][1, :]
 
 
-def own_gradients(xp: Any, p: Any, gates: Any, dz: Any, states: Any) -> Any:
-    H, cs = p["peephole"].shape[1], states[1]
-    seen = (cs[:-1, :, :], cs[:-1, :, :], cs[1:, :, :])
-    sums = [xp.sum(dz[:, :, k * H : (k + 1) * H] * c, axis=(0, 1)) for k, c in zip((0, 1, 3), seen, strict=True)]
-    return {"peephole": xp.stack(sums)}
+def own_gradients(xp: Any, p: Any, gates: Any, dz: Any, before: Any, after: Any, first: Any) -> Any:
+    H, start = p["peephole"].shape[1], first[1]
+    di, df, do = (dz[:, :, k * H : (k + 1) * H] for k in (0, 1, 3))
+    c, c_new = before[1][start:], after[1]
+    products = (di[start:] * c, df[start:] * c, do * c_new)
+    return {"peephole": xp.stack([xp.sum(product, axis=(0, 1)) for product in products])}
 
 
 PEEPHOLE = cells.Cell(
@@ -87,6 +88,26 @@ def test_its_gradients_are_right(options):
     assert any("peephole" in entry.name for entry in report.entries)
 
 
+@pytest.mark.parametrize("lengths", [[3, 1], None])
+def test_NaN_of_a_single_step_has_no_product_with_a_state_that_nobody_gave(lengths):
+    """The peepholes of i and f see the cell before the step, that of o the one after it."""
+    layer = Peephole(3, 4, seed=0, device="cpu")
+    x = np.ones((2, 3 if lengths else 1, 3), np.float32)
+    x[1, 0, 0] = np.nan
+
+    def gradient(state):
+        _, _, tape = layer.forward(x, state, lengths)
+        layer.backward(tape, np.ones((*x.shape[:2], 4)))
+        return layer.gradients["peephole_l0"]
+
+    h, c = np.zeros((2, 1, 2, 4), np.float32)
+    for state in (None, (h, None)):
+        assert np.isfinite(gradient(state)[:2]).all()
+        assert np.isnan(gradient(state)[2]).all()
+    for state in ((h, c), (None, c)):
+        assert np.isnan(gradient(state)).all()
+
+
 def test_without_peepholes_it_is_an_lstm():
     ours, plain = Peephole(3, 4, seed=0, device="cpu"), xlstm.LSTM(3, 4, seed=0, device="cpu", kernels="reference")
     x = np.random.default_rng(0).standard_normal((2, 5, 3))
@@ -113,6 +134,22 @@ def test_it_trains_streams_saves_and_loads(cell, problem, tmp_path):
     np.testing.assert_allclose(p, clf.predict_proba([X[long]])[0], rtol=1e-5)
     if cell == "peephole":
         assert parameters_of(clf)["recurrent.peephole_l0"].all()  # they start at zero
+
+
+@pytest.mark.parametrize("kind", [Peephole, lambda *sizes, **options: Decay(*sizes, **options)])
+def test_its_layer_saves_and_loads(kind, tmp_path):
+    layer = kind(3, 4, num_layers=2, seed=0, device="cpu")
+    layer.save(tmp_path / "layer")
+    x = np.random.default_rng(0).standard_normal((2, 5, 3))
+    for again in (xlstm.load(tmp_path / "layer"), type(layer).load(tmp_path / "layer")):
+        np.testing.assert_array_equal(again(x, lengths=[5, 2])[0], layer(x, lengths=[5, 2])[0])
+        assert again.cell == layer.cell
+    assert type(again) is type(layer)
+    with pytest.raises(ValueError, match=f"a layer of the cell '{layer.cell}', and LSTM.load reads 'lstm' alone"):
+        xlstm.LSTM.load(tmp_path / "layer")
+    del cells.CELLS[layer.cell]
+    with pytest.raises(ValueError, match=f"the cell '{layer.cell}', which is not known here.*register it first"):
+        xlstm.load(tmp_path / "layer")
 
 
 def test_a_name_is_given_once():

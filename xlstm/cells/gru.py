@@ -111,20 +111,23 @@ def _update_backward(gates: Array, h: Array, dh: Array, dz: Array) -> Pair:
     return u, r
 
 
-def own_gradients(xp: Namespace, params: Any, z: Pair, dz: Pair, states: list[Array]) -> dict[str, Array]:
+def own_gradients(
+    xp: Namespace, params: Any, z: Pair, dz: Pair, before: list[Array], after: list[Array], first: tuple[int, ...]
+) -> dict[str, Array]:
     """The gradient of bias_hn (H,), from all steps."""
     H = params["bias_hn"].shape[0]
     return {"bias_hn": xp.sum(dz[1][:, :, 2 * H :], axis=(0, 1))}
 
 
 def own_gradients_reset_before(
-    xp: Namespace, params: Any, gates: Array, dz: Array, states: list[Array]
+    xp: Namespace, params: Any, gates: Array, dz: Array, before: list[Array], after: list[Array], first: tuple[int, ...]
 ) -> dict[str, Array]:
-    """The gradient of R_n (H, H), the last block of weight_hh, from all steps."""
-    h = states[0][:-1, :, :]  # (T, N, H)
+    """The gradient of R_n (H, H), the last block of weight_hh, from the steps that had a state."""
+    h = before[0][first[0] :, :, :]  # (T, N, H)
     T, N, H = h.shape
-    reset_h = xp.reshape(gates[:, :, :H] * h, (T * N, H))
-    return {"weight_hh": xp.reshape(dz[:, :, 2 * H :], (T * N, H)).T @ reset_h}
+    reset_h = xp.reshape(gates[first[0] :, :, :H] * h, (T * N, H))
+    dn = xp.reshape(dz[first[0] :, :, 2 * H :], (T * N, H))
+    return {"weight_hh": dn.T @ reset_h}
 
 
 # ---------------------------------------------------------------- the records

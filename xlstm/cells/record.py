@@ -49,9 +49,11 @@ class Cell:
         `more_parameters(H) -> shapes` of parameters of its own beside the three. They start at zero, or are drawn like
         all others with `init="pytorch"`.
     own_gradients
-        `own_gradients(xp, params, z, dz, states) -> gradients` of those parameters, and of the rows of `weight_hh` of
-        the gates that are not fed by h. `z` and `dz` are those of all steps (T, N, G); `states` has for each state its
-        values before each step and after the last (T + 1, N, ·). `dz` is zero where a row has ended.
+        `own_gradients(xp, params, z, dz, before, after, first) -> gradients` of those parameters, and of the rows of
+        `weight_hh` of the gates that are not fed by h. All are of all steps: `z` and `dz` (T, N, G), and for each state
+        its values `before` and `after` each step (T, N, ·). What is of a row that has ended is zero in `dz` and in the
+        states. `first` has for each state the first step before which it may be other than zero: 0, or 1 where no
+        initial state was given. A product with a state takes the steps from there on, so that 0 · NaN is not in it.
     state_sizes
         `state_sizes(H)` gives the width of each state. None means H for all.
     in_torch

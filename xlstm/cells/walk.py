@@ -29,6 +29,7 @@ class Tape(NamedTuple):
     z: Array  # (T, N, G), as `step` left it
     z_h: Array | None  # (T, N, G_h) from h alone, where the cell keeps the two apart
     states: list[Array]  # each (T + 1, N, ·): before each step, and after the last
+    first: tuple[int, ...]  # of each state: 0, or 1 where no initial one was given, so that it is zero before step 0
 
 
 def forward(
@@ -129,7 +130,8 @@ def forward(
     # concat copies: what is handed out is the caller's, and the tape stays as it is.
     final = tuple([order.unsort(xp.concat(parts[::-1], axis=0)) for parts in zip(*ended, strict=True)])  # each (N, ·)
     all_h = order.batch_major(states[0][1:, :, :], reverse, out, column) if outputs else None  # (N, T, H)
-    tape = Tape(cell, order, reverse, saved_input, z, z_h, states) if keep else None
+    first = tuple([int(values is None) for values in initial])
+    tape = Tape(cell, order, reverse, saved_input, z, z_h, states, first) if keep else None
     return all_h, cell.join(final), tape
 
 
@@ -194,7 +196,7 @@ def backward(
     if not isinstance(tape, Tape) or tape.cell is not cell:
         told = f"one of the cell {tape.cell.name!r}" if isinstance(tape, Tape) else type(tape).__name__
         raise TypeError(f"tape must be what forward of the cell {cell.name!r} returned (with keep=True), got {told}.")
-    _, order, reverse, saved_input, z, z_h, states = tape
+    _, order, reverse, saved_input, z, z_h, states, _ = tape
     d_final = cell.split("d_state", d_state)
     xp = array_namespace(*params.values(), z, d_outputs, *d_final)
     weight_hh = params["weight_hh"]
@@ -232,7 +234,7 @@ def backward(
             dh = (dz_t if all_fed else dz_h[here]) @ fed  # (n, H): h's gradient through z of this step, ...
             d[0] = dh if d[0] is None else dh + d[0]  # ... and past it
 
-    d_params = _recurrent_gradients(xp, cell, params, (z, z_h), (dz, dz_h), states)
+    d_params = _recurrent_gradients(xp, params, tape, dz, dz_h)
     dx, d_params["weight_ih"], d_params["bias"] = projection.backward(
         xp, params, order, reverse, saved_input, dz, input_gradient, add_rows
     )
@@ -241,17 +243,26 @@ def backward(
 
 
 def _recurrent_gradients(
-    xp: Namespace, cell: Any, params: Mapping[str, Array], z: Any, dz: Any, states: list[Array]
+    xp: Namespace, params: Mapping[str, Array], tape: Tape, dz: Array, dz_h: Array
 ) -> dict[str, Array]:
-    """The gradients of `weight_hh` and of the cell's own parameters: whole sequences at once."""
-    h = states[0][:-1, :, :]  # (T, N, H), before each step
-    rows = h.shape[0] * h.shape[1]
-    dz_h = xp.reshape(dz[1], (rows, dz[1].shape[2]))  # (T·N, G_h)
-    d_weight_hh = dz_h.T @ xp.reshape(h, (rows, h.shape[2]))  # (G_h, H)
+    """The gradients of `weight_hh` and of the cell's own parameters: whole sequences at once.
+
+    Where a state is zero because nobody gave one, and where a row has ended, there is no product: 0 · NaN is NaN.
+    """
+    cell, order, first = tape.cell, tape.order, tape.first
+    h = order.without_padding(tape.states[0][:-1, :, :])  # (T, N, H), before each step
+    d_weight_hh = _flat(xp, dz_h[first[0] :, :, :]).T @ _flat(xp, h[first[0] :, :, :])  # (G_h, H)
     own: dict[str, Array] = {}
     if cell.own_gradients is not None:
-        pairs = (z, dz) if cell.apart else (z[0], dz[0])
-        own = dict(cell.own_gradients(xp, params, *pairs, states))
+        pairs = (tape.z, dz) if tape.z_h is None else ((tape.z, tape.z_h), (dz, dz_h))
+        before = [h, *(order.without_padding(s[:-1, :, :]) for s in tape.states[1:])]
+        after = [s[1:, :, :] for s in tape.states]
+        own = dict(cell.own_gradients(xp, params, *pairs, before, after, first))
     if "weight_hh" in own:
         d_weight_hh = xp.concat([d_weight_hh, own["weight_hh"]], axis=0)  # (G, H)
     return {**own, "weight_hh": d_weight_hh}
+
+
+def _flat(xp: Namespace, array: Array) -> Array:
+    """(T, N, ·) → (T·N, ·)"""
+    return xp.reshape(array, (array.shape[0] * array.shape[1], array.shape[2]))

@@ -1,5 +1,6 @@
 """What a file keeps of a fitted estimator, and the estimator of such a state: the header of `checkpoint`, part by part.
 
+`load` is also the one place that asks a file what it holds: a layer is the matter of `layerfile`.
 A state may hold anything: sizes are compared before anything of that size is made, and what does not fit together is a
 ValueError.
 """
@@ -7,14 +8,12 @@ ValueError.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import backends, checkpoint, encode, optim, train
-from ..checkpoint import named, understanding
+from .. import backends, checkpoint, encode, layerfile, layers, optim, train
+from ..checkpoint import named, same_names, understanding
 from ..fitted import Fitted, Table
 from ..host import HostArray
 from ..model import Architecture, Model
@@ -40,13 +39,11 @@ OF_THE_MACHINE = ("device",)
 
 def save(estimator: Any, path: Any) -> None:
     """Write a fitted estimator, with what exact resumption needs: see `SequenceClassifier.save`."""
-    header, arrays = of(estimator)
-    entries = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]
-    checkpoint.write_file(path, {**header, "arrays": entries}, arrays)
+    checkpoint.write_header(path, *of(estimator))
 
 
 def load(path: Any, device: str | None = None) -> Any:
-    """Read an estimator that its `save` wrote, on whatever device, by this version or an older one.
+    """Read an estimator or a layer that its `save` wrote, on whatever device, by this version or an older one.
 
     Parameters
     ----------
@@ -54,25 +51,29 @@ def load(path: Any, device: str | None = None) -> Any:
         The file.
     device
         Where it shall live: "auto", "cpu", "cuda", "cuda:N"; None is the environment variable XLSTM_DEVICE, else
-        "auto".
+        "auto" for an estimator and "cpu" for a layer, as where they are made.
+
+    Returns
+    -------
+    SequenceClassifier, LSTM, GRU or RNN
+        Whatever the file holds; a layer of a registered cell of one's own is a layer without a class of its own, unless
+        it is read by the `load` of that class.
 
     Raises
     ------
     ValueError
-        If the file is damaged, truncated, foreign, or of a newer version: the message says which.
+        If the file is damaged, truncated, of a newer version, or foreign: the message says which, and of files of
+        PyTorch and others what to do with them.
     OSError
         If it cannot be read.
     RuntimeError
         If a device was asked for that cannot be used.
     """
-    version, header, arrays = checkpoint.read_file(path)
-    try:
-        with understanding():
-            header = checkpoint.READERS[version](header)
-            del header["arrays"]  # the arrays themselves have been read
+    header, arrays = checkpoint.read_state(path)
+    with checkpoint.understood(path):
+        if header.get("kind") == layerfile.KIND:
+            return layers.restored(header, arrays, device)
         return restored(header, arrays, device)
-    except checkpoint.NotUnderstood as error:
-        raise ValueError(f"{os.fsdecode(path)} cannot be understood: {error}") from error
 
 
 def table_of(path: Any) -> Table | None:
@@ -170,7 +171,7 @@ def restored(header: dict[str, Any], arrays: list[HostArray], device: str | None
     """
     with understanding():
         kind: SequenceEstimator = named(ESTIMATORS, header.get("kind"))
-        _same_names(header, PARTS, "part", PARTS_BEFORE)
+        same_names(header, PARTS, "part", PARTS_BEFORE)
         header = {**PARTS_BEFORE, **header}
         estimator = kind(**_settings(kind, header["settings"]))
         estimator.check_parameters()
@@ -184,24 +185,9 @@ def restored(header: dict[str, Any], arrays: list[HostArray], device: str | None
     return estimator
 
 
-def _same_names(found: Any, known: Collection[str], what: str, before: Mapping[str, Any] | None = None) -> None:
-    """Raise where a name is not known, or one that has no value from `before` is missing."""
-    if not isinstance(found, dict):
-        raise ValueError(f"its {what}s are {found!r:.80}")
-    for name in found:
-        if name not in known:
-            raise ValueError(
-                f"it holds the {what} {name!r}, which this version of xlstm does not know: it was written by a newer "
-                "xlstm (upgrade xp-lstm), or is damaged"
-            )
-    for name in known:
-        if name not in found and name not in (before or {}):
-            raise ValueError(f"it lacks the {what} {name!r}")
-
-
 def _settings(kind: SequenceEstimator, found: Any) -> dict[str, Any]:
     known = [name for name in kind().get_params() if name not in OF_THE_MACHINE]
-    _same_names(found, known, "setting", kind.settings_before)
+    same_names(found, known, "setting", kind.settings_before)
     settings = {**{name: value for name, value in kind.settings_before.items() if name in known}, **found}
     weight = settings.get("class_weight")
     if isinstance(weight, list):
@@ -210,7 +196,7 @@ def _settings(kind: SequenceEstimator, found: Any) -> dict[str, Any]:
 
 
 def _architecture(estimator: SequenceEstimator, found: Any) -> Architecture:
-    _same_names(found, Architecture._fields, "part of the architecture", Architecture._field_defaults)
+    same_names(found, Architecture._fields, "part of the architecture", Architecture._field_defaults)
     architecture = Architecture(**{**Architecture._field_defaults, **found})
     expected = {"cell": str, "input_size": int, "tokens": bool, "hidden_size": int, "num_layers": int,
                 "bidirectional": bool, "outputs": int, "dtype": str, "init": str}  # fmt: skip
@@ -279,7 +265,7 @@ def _fitted(
 def _table(found: Any) -> Table | None:
     if found is None:
         return None
-    _same_names(found, Table._fields, "part of the table")
+    same_names(found, Table._fields, "part of the table")
     table = Table(**found)
     if any(type(value) is not str for value in (table.text, table.label, table.delimiter)) or len(table.delimiter) != 1:
         raise ValueError(f"its table is {found!r:.200}")
@@ -298,12 +284,12 @@ def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
 
 
 def _history(task: Task, found: dict[str, Any]) -> train.History:
-    _same_names(found, HISTORY, "history")
+    same_names(found, HISTORY, "history")
     parts: dict[str, Any] = {name: _numbers(found[name]) for name in ("loss", "validation_loss")}
     for name, of in (("scores", "loss"), ("validation_scores", "validation_loss")):
         scores = {score: _numbers(values) for score, values in found[name].items()}
         later = task.score_names[1:] if parts[of] else task.score_names
-        _same_names(scores, task.score_names, "score", dict.fromkeys(later))
+        same_names(scores, task.score_names, "score", dict.fromkeys(later))
         if any(len(values) != len(parts[of]) for values in scores.values()):
             raise ValueError(f"its history has {name} of other epochs than its {of}")
         parts[name] = scores

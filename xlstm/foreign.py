@@ -1,0 +1,92 @@
+"""What kind of file is this, if it is none of ours? Recognised by its content, for a message that helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+from typing import BinaryIO
+
+_LARGEST_HEADER = 10_000_000
+"""Bytes of a safetensors header that are read; longer ones are not looked at."""
+
+
+def told(path: str, file: BinaryIO) -> str:
+    """A sentence on what the open file is, and what to do with it; empty where it is not known.
+
+    Nothing in the file is executed, and little of it is read.
+    """
+    try:
+        kind = _kind(path, file)
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, RecursionError):
+        return ""
+    return _SAYS.get(kind, "").format(path=path)
+
+
+def _kind(path: str, file: BinaryIO) -> str:
+    file.seek(0)
+    start = file.read(64)
+    size = os.fstat(file.fileno()).st_size
+    if start.startswith(b"PK\x03\x04"):
+        return _of_zip(file)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "hdf5"
+    # PyTorch before 1.6: pickles, of which the first is a number that it knows them by.
+    if start.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
+        return "torch"
+    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
+        return "pickle"
+    if start.startswith(b"\x93NUMPY"):
+        return "numpy"
+    if start.startswith(b"GGUF"):
+        return "gguf"
+    if len(start) > 8 and start[8:9] == b"{":
+        (length,) = struct.unpack("<Q", start[:8])
+        if length <= min(size - 8, _LARGEST_HEADER):
+            file.seek(8)
+            header = json.loads(file.read(length))
+            if all("dtype" in entry for name, entry in header.items() if name != "__metadata__"):
+                return "safetensors"
+    # A protobuf message whose first field is the version of its format, and whose next are texts.
+    if start[:1] == b"\x08" and (start[2:3] in b"\x12\x1a\x22" or path.lower().endswith(".onnx")) and len(start) > 2:
+        return "onnx"
+    return ""
+
+
+def _of_zip(file: BinaryIO) -> str:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+    last = {name.rpartition("/")[2] for name in names}
+    if "data.pkl" in last:
+        return "torchscript" if "constants.pkl" in last else "torch"
+    if "config.json" in last and any(name.endswith(".weights.h5") for name in names):
+        return "keras"
+    if names and all(name.endswith(".npy") for name in names):
+        return "numpy"
+    return ""
+
+
+_LINES = """ xlstm takes the parameters of its LSTM, GRU or RNN to a layer of the same sizes:
+    values = xlstm.convert.from_torch({reader})
+    for name, value in values.items(): layer.parameters[name] = value
+Of a larger module, pass the part of its names that belongs to that layer, without its prefix."""
+_NOT_YET = (
+    " xlstm does not read this format yet: parameters that you read with {library} are written to a layer by name, "
+)
+_BY_NAME = "layer.parameters[name] = array."
+
+_SAYS = {
+    "torch": " It is a file of PyTorch (torch.save)."
+    + _LINES.format(reader="torch.load({path!r}, map_location='cpu', weights_only=True)"),
+    "torchscript": " It is a TorchScript file of PyTorch (torch.jit.save)."
+    + _LINES.format(reader="torch.jit.load({path!r}, map_location='cpu').state_dict()"),
+    "safetensors": " It is a safetensors file." + _LINES.format(reader="safetensors.numpy.load_file({path!r})"),
+    "keras": " It is a model file of Keras." + _NOT_YET.format(library="Keras") + _BY_NAME,
+    "hdf5": " It is an HDF5 file, as Keras and others write them." + _NOT_YET.format(library="h5py") + _BY_NAME,
+    "onnx": " It is an ONNX model." + _NOT_YET.format(library="onnx") + _BY_NAME,
+    "gguf": " It is a GGUF file." + _NOT_YET.format(library="gguf") + _BY_NAME,
+    "numpy": " It is a file of NumPy arrays: read it with numpy.load, and write them to a layer by name, " + _BY_NAME,
+    "pickle": " It is a pickle, which executes what it holds: open it with pickle.load, and only if you trust it."
+    " xlstm loads what its own save wrote.",
+}
