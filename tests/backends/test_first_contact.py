@@ -141,9 +141,8 @@ def test_every_attribute_of_arrays_is_there(modules: dict[str, Any]) -> None:
     for path in SOURCES:
         folder, name, *_ = (*path.relative_to(ROOT).with_suffix("").parts, "")
         if folder == "xlstm" and name in MATHEMATICS:
-            attributes = [
-                n.attr for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Attribute)
-            ]
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
             asked |= {name for name in attributes if hasattr(np.ndarray, name) and not name.startswith("__")}
     assert {"T", "shape", "dtype", "device", "ndim"} <= asked
     missing = {name for name in asked if not hasattr(modules["cupy"].ndarray, name)}
