@@ -677,7 +677,7 @@ def program(body: str, times: int, prelude: str = "") -> tuple[str, str]:
 
 
 SEARCH = {
-    "a loop": ("[Watched(hidden_size=2, max_iter=4).fit(X, y) for _ in range(4)]", ""),
+    "a loop": ("[Watched(hidden_size=2, max_iter=4, device='cpu').fit(X, y) for _ in range(4)]", ""),
     "a grid search": (
         "GridSearchCV(clf, {'hidden_size': [2, 3]}, cv=2, refit=False).fit(X, y)",
         "from sklearn.model_selection import GridSearchCV",
