@@ -8,7 +8,7 @@ import numpy as np
 
 from .host import HostArray
 from .labels import callers_level
-from .names import Names, matched
+from .names import Names, given, matched
 from .sequences import Series, Texts
 
 
@@ -42,16 +42,17 @@ def check(
         )
     if (columns is None) != (trained_columns is None):
         return data  # names of time steps on one side, of features on the other: there is nothing to compare
-    if not quiet and trained_names is None and names is not None:
+    expected: Names | None = None if trained_names is None else tuple(trained_names.tolist())
+    names, expected = given(names, expected or ()), given(expected, names or ())
+    if not quiet and expected is None and names is not None:
         warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=callers_level())
-    if not quiet and trained_names is not None and names is None:
+    if not quiet and expected is not None and names is None:
         warnings.warn(
             f"X does not have valid feature names, but {owner} was fitted with feature names",
             stacklevel=callers_level(),
         )
-    if names is None or trained_names is None:
+    if names is None or expected is None:
         return data
-    expected: Names = tuple(trained_names.tolist())
     if columns is None:
         order = matched(names, expected, "X", f"those of the training, {', '.join(map(repr, expected[:20]))}")
         return data if order is None else data._replace(values=data.values[:, order], names=expected)

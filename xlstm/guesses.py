@@ -19,6 +19,10 @@ LOOKED_AT = 1000
 """The number of tokens or texts that are looked at: they are alike, or the warning would be wrong."""
 
 
+ROWS_LOOKED_AT = 10_000
+"""The number of rows of a table that are looked at."""
+
+
 class AmbiguousDataWarning(UserWarning):
     """The data were understood in one way, and probably meant in another.
 
@@ -65,25 +69,31 @@ def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str
     if n < 20 or columns > 64 or n < 2 * columns:
         return None
     runs = 1 + int(np.count_nonzero(targets[1:] != targets[:-1]))
-    if not (classes < runs <= n / 4 or _is_smooth(data.values.reshape(n, columns), targets, classes)):
+    by_chance = n - np.square(np.bincount(targets, minlength=classes).astype(np.float64)).sum() / n
+    # Names without a number in them are those of things that are measured: columns of time steps count or date them.
+    of_things = data.names is not None and not any(character.isdigit() for name in data.names for character in name)
+    in_runs = classes < runs <= by_chance / 3 - 2  # less 2: in small tables chance makes few runs, too
+    if not (of_things or in_runs or _is_smooth(data.values[: ROWS_LOOKED_AT * columns].reshape(-1, columns), targets)):
         return None
     names = "" if data.names is None else f" ({', '.join(data.names[:5])}{', …' if columns > 5 else ''})"
     return (
         f"each of the {n} rows of X was taken for a sequence of {columns} steps with one feature: its columns{names} "
         "are the steps. If a row is one step of a longer sequence, and its columns are features, pass a list with one "
         "array (time, features) for each sequence, X = [group[features] for _, group in table.groupby('id')], and one "
-        "label for each."
+        "label for each in the same order, y = table.groupby('id').label.first()."
     )
 
 
-def _is_smooth(table: HostArray, targets: HostArray, classes: int) -> bool:
+def _is_smooth(table: HostArray, targets: HostArray) -> bool:
     """Whether consecutive rows are far more alike than any two of their class: as time steps are, not sequences."""
-    counts = np.maximum(np.bincount(targets, minlength=classes), 1)[:, None]
-    means = np.zeros((classes, table.shape[1]))
-    np.add.at(means, targets, table)
-    within = table - (means / counts)[targets]
+    largest = np.abs(table).max(axis=0).astype(np.float64)
+    table, targets = table / np.where(largest > 0, largest, 1), targets[: len(table)]  # so that no square overflows
+    order = np.argsort(targets, kind="stable")
+    present, first, counts = np.unique(targets[order], return_index=True, return_counts=True)
+    means = np.add.reduceat(table[order], first, axis=0) / counts[:, None]
+    within = table - means[np.searchsorted(present, targets)]
     variance = within.var(axis=0)
-    changing = variance > 1e-12 * np.square(table).max(axis=0)
+    changing = variance > 1e-12
     if not changing.any():
         return False
     steps = np.square(np.diff(within[:, changing], axis=0)).mean(axis=0)
@@ -106,6 +116,24 @@ def numbers_as_classes(labels: HostArray, classes: HostArray) -> str | None:
         f"y holds {len(classes)} different numbers in {len(labels)} rows: each was taken for a class. If they are "
         "numbers to be predicted, a classifier is not what learns them; np.digitize(y, bins) makes classes of ranges."
     )
+
+
+def case_that_matters(data: Series | Texts, targets: HostArray, fold_case: bool) -> str | None:
+    """Texts that are alike but for upper and lower case, and have other labels: to the model they are one."""
+    if not fold_case or not isinstance(data, Texts) or data.kind == "integers":
+        return None
+    seen: dict[str, tuple[str, int]] = {}
+    ends = np.cumsum(data.lengths).tolist()
+    for end, length, target in zip(ends, data.lengths.tolist(), targets.tolist(), strict=True):
+        tokens = data.tokens[end - length : end]
+        text = str(tokens) if isinstance(tokens, str) else " ".join(map(str, tokens))
+        other, label = seen.setdefault(text.casefold(), (text, target))
+        if other != text and label != target:
+            return (
+                f"{other!r} and {text!r} have different labels, but upper and lower case are one to the model: where "
+                "case means something, set fold_case=False."
+            )
+    return None
 
 
 def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray) -> str | None:

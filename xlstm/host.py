@@ -31,6 +31,9 @@ def on_host(name: str, values: Any, ragged: str = "make all its parts of one len
     advice = away_from_host(name, values)
     if advice is not None:
         raise TypeError(advice)
+    for column, dtype in getattr(values, "schema", {}).items() if _is_polars(values) else ():
+        if dtype.is_temporal():  # which NumPy would read as numbers of some unit
+            raise TypeError(f"the column {column!r} of {name} holds {dtype}: choose the columns that hold numbers.")
     try:
         return np.asarray(values)
     except ValueError:
@@ -40,6 +43,13 @@ def on_host(name: str, values: Any, ragged: str = "make all its parts of one len
         raise TypeError(
             f"{name} is of the type {kind}, of which NumPy makes no array ({_first_line(error)}): pass a NumPy array."
         ) from None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it stands for nothing: None, NaN, or what pandas and polars have for it."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
 
 
 def away_from_host(name: str, values: Any) -> str | None:
@@ -68,6 +78,10 @@ def tensor_steps(tensor: Any) -> str:
         + (".cpu()" if tensor.device.type != "cpu" else "")
         + (".float()" if str(tensor.dtype) == "torch.bfloat16" else "")
     )
+
+
+def _is_polars(values: Any) -> bool:
+    return type(values).__module__.partition(".")[0] == "polars"
 
 
 def _where(tensor: Any) -> str:

@@ -41,11 +41,12 @@ def ends_training_alone() -> bool:
     return first
 
 
-def warn(epochs: int) -> None:
-    """Say that a training was ended after so many epochs."""
+def warn(epochs: int, best: bool) -> None:
+    """Say that a training was ended after so many epochs, of which the best one's model is kept, or else the last's."""
     what = "epoch" if epochs == 1 else "epochs"
+    kept = "the model of the best of them" if best else "its model" if epochs == 1 else "the model of the last of them"
     warnings.warn(
-        f"training interrupted after {epochs} whole {what}, whose model is kept. Press Ctrl-C once more to stop all.",
+        f"training interrupted after {epochs} whole {what}; {kept} is kept. Press Ctrl-C once more to stop all.",
         InterruptedFit,
         stacklevel=callers_level(),
     )

@@ -44,10 +44,13 @@ def column(y: Any, rows: int | None) -> HostArray:
         )
         labels = labels.ravel()
     if labels.ndim != 1:
-        hint = " The class of each row of a one-hot y is y.argmax(axis=1)." if labels.ndim == 2 else ""
+        hint = _of_several(labels) if labels.ndim == 2 else ""
         raise ValueError(f"y should be a 1d array of labels (n,), got an array of shape {labels.shape} instead.{hint}")
     if rows is not None and len(labels) != rows:
-        raise ValueError(f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.")
+        hint = " One sequence is [X], its label [y]." if len(labels) == 1 else ""
+        raise ValueError(
+            f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.{hint}"
+        )
     if labels.dtype.kind in "OT":
         labels = _of_objects(labels.tolist())
     if labels.dtype.kind == "c":
@@ -64,6 +67,17 @@ def column(y: Any, rows: int | None) -> HostArray:
                 "classes, not numbers; np.digitize makes classes of ranges."
             )
     return labels
+
+
+def _of_several(labels: HostArray) -> str:
+    """What to do with labels (n, several)."""
+    flags = labels.astype(np.float64) if labels.dtype.kind in "biuf" else np.zeros(0)
+    if flags.size and np.isin(flags, (0, 1)).all() and (flags.sum(axis=1) == 1).all():
+        return " The class of each row of a one-hot y is y.argmax(axis=1)."
+    return (
+        " For several labels of each sequence, sklearn.multiclass.OneVsRestClassifier trains a classifier for each; "
+        "labels of the steps a classifier of sequences does not learn."
+    )
 
 
 def _of_objects(values: list[Any]) -> HostArray:
@@ -83,7 +97,7 @@ def _of_objects(values: list[Any]) -> HostArray:
         else:
             raise ValueError(
                 f"Unknown label type: y[{row}] is {type(label).__name__}; expected strings or numbers, one for each "
-                "whole sequence."
+                "whole sequence. For several labels of each there is sklearn.multiclass.OneVsRestClassifier."
             )
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from .host import HostArray
 
 Names = tuple[str, ...]
+
+
+def are_numbers(names: Iterable[str]) -> bool:
+    """Whether they are 0, 1, 2, … in their order: the names that a frame's columns have where nobody named them."""
+    return all(name == str(k) for k, name in enumerate(names))
+
+
+def given(names: Names | None, others: Iterable[str]) -> Names | None:
+    """Names, but None for numbers in their order where the others are no such numbers: then nobody gave them."""
+    return None if names is not None and are_numbers(names) and set(names) != set(others) else names
 
 
 def names_of(table: Any) -> Names | None:
@@ -20,20 +33,49 @@ def names_of(table: Any) -> Names | None:
 
 
 def features_of(table: Any) -> Names | None:
-    """The names of the features of one sequence: `names_of`, and numbers too where they are not just 0, 1, 2, ….
+    """The names of the features of one sequence: of a table all names, those of another type as text.
 
-    A frame whose columns are numbered 0, 1, 2 in their order has no names; one with the columns 1, 0 was reordered.
+    So a frame with the columns 1, 0 is known as one with 0, 1 that was reordered.
+
+    Raises
+    ------
+    ValueError
+        If two names are alike as text, such as 1 and "1".
     """
     columns = _columns(table)
-    if not columns or columns == tuple(range(len(columns))):
+    names = tuple(map(str, columns))
+    if len(set(names)) < len(set(columns)):
+        raise ValueError(f"two features have names that are alike as text: {columns!r:.200}. Rename one of them.")
+    return names or None
+
+
+def steps_names(k: int, row: Sequence[Any]) -> Names | None:
+    """The names of the features of a sequence whose steps have some: named tuples, or series with an index of names.
+
+    Raises
+    ------
+    ValueError
+        If the steps of row `k` have them in another order than its first.
+    """
+    first = _step_names(row[0]) if row else None
+    if first is not None and any(_step_names(step) != first for step in row):
+        raise ValueError(f"the steps of row {k} of X have other names, or the same in another order: make them alike.")
+    return first
+
+
+def _step_names(step: Any) -> Names | None:
+    names = getattr(step, "_fields", None)  # of a named tuple
+    if names is None and hasattr(step, "to_frame"):
+        names = getattr(step, "index", None)  # of a pandas series
+    if names is None or isinstance(step, np.ndarray) or not all(isinstance(name, str) for name in names):
         return None
-    return tuple(map(str, columns))
+    return tuple(names) or None
 
 
 def _columns(table: Any) -> tuple[Any, ...]:
+    if isinstance(table, np.ndarray):  # a field of a record array may be called columns
+        return table.dtype.names or ()
     columns = getattr(table, "columns", None)
-    if columns is None:
-        columns = getattr(getattr(table, "dtype", None), "names", None)
     try:
         return () if columns is None else tuple(columns)
     except TypeError:  # a method of that name
@@ -70,16 +112,17 @@ def matched(names: Names, expected: Names, where: str, seen: str) -> list[int] |
     """
     if names == expected:
         return None
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = [name for name, count in (Counter(names) | Counter(expected)).items() if count > 1]
     if twice:
         raise ValueError(f"{where} has more than one feature {_listed(twice)}: give each a name of its own.")
-    missing = [name for name in expected if name not in names]
-    extra = [name for name in names if name not in expected]
+    place = {name: k for k, name in enumerate(names)}
+    known = set(expected)
+    missing = [name for name in expected if name not in place]
+    extra = [name for name in names if name not in known]
     if missing or extra:
         parts = [f"lacks {_listed(missing)}"] if missing else []
         parts += [f"has {_listed(extra)} too many"] if extra else []
         raise ValueError(f"the features of {where} are matched by name with {seen}: it {' and '.join(parts)}.")
-    place = {name: k for k, name in enumerate(names)}
     return [place[name] for name in expected]
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .host import HostArray, on_host
+from .host import HostArray, is_missing, on_host
 from .labels import callers_level
-from .names import Names, features_of, matched, names_of, plain
+from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
 
 ENCODINGS = ("auto", "tokens")
 SPLITS = ("characters", "words")
@@ -113,13 +113,15 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
     if any(isinstance(row, (str, bytes)) for row in X):
         k = next(k for k, row in enumerate(X) if not isinstance(row, str))
         hint = ": decode it, row.decode()" if isinstance(X[k], bytes) else ""
+        if is_missing(X[k]):
+            hint = ", a missing value: fill it, or leave the row and its label out"
         raise TypeError(f"X holds strings, but row {k} is {type(X[k]).__name__}{hint}.")
     if all(isinstance(row, (int, float, complex, np.generic)) for row in X):
         raise ValueError(
             "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
             "numbers. One sequence is [X]. Reshape your data: X.reshape(-1, 1) for sequences of one step."
         )
-    names = [None if isinstance(row, (list, tuple)) else features_of(row) for row in X]
+    names = [steps_names(k, row) if isinstance(row, (list, tuple)) else features_of(row) for k, row in enumerate(X)]
     rows = [_row(k, row) for k, row in enumerate(X)]
     if any(len(row) > 0 and isinstance(row[0], str) for row in rows):
         return _from_words(rows)
@@ -128,22 +130,32 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
     return _from_list(rows, names)
 
 
+_FEATURES = ", where features is a list of the columns that are data, without the label"
+
+
 def _refuse_what_is_no_list(X: Any) -> None:
     """Raise where X is one sequence, a collection without order, or a table that is not yet one for each sequence."""
     kind = type(X)
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X must be a list of sequences or an array, got one {kind.__name__}: one sequence is [X].")
     if hasattr(X, "groups") and hasattr(X, "obj"):
-        raise TypeError(
-            f"X is a {kind.__name__}: pass its groups as a list, [group[features] for _, group in X], where features "
-            "is a list of the columns that are data."
+        advice = (
+            "[group for _, group in X]"
+            if getattr(X, "ndim", 2) == 1
+            else f"[group[features] for _, group in X]{_FEATURES}"
         )
+        raise TypeError(f"X is a {kind.__name__}: pass its groups as a list, {advice}.")
     if isinstance(X, dict):
-        raise TypeError("X must be a list of sequences or an array, got dict: pass list(X.values()).")
+        tables = any(hasattr(row, "columns") for row in X.values())
+        advice = f"[table[features] for table in X.values()]{_FEATURES}" if tables else "list(X.values())"
+        raise TypeError(f"X must be a list of sequences or an array, got dict: pass {advice}.")
+    if hasattr(X, "collect"):
+        raise TypeError(f"X is a {kind.__name__}, which is not computed yet: pass X.collect().")
     if isinstance(X, (set, frozenset)):
         raise TypeError(f"X must be a list of sequences or an array, got {kind.__name__}, which has no order.")
     if not (hasattr(X, "__len__") or hasattr(X, "__array__")):
-        raise TypeError(f"X must be a list of sequences or an array, got {kind.__name__}: pass list(X).")
+        advice = ": pass list(X)" if hasattr(X, "__iter__") else ""
+        raise TypeError(f"X must be a list of sequences or an array, got {kind.__name__}{advice}.")
 
 
 def _row(k: int, row: Any) -> Any:
@@ -151,7 +163,7 @@ def _row(k: int, row: Any) -> Any:
     if isinstance(row, tuple) and len(row) == 2 and hasattr(row[1], "columns"):
         raise TypeError(
             f"row {k} of X is a pair of a group's key and its table: pass the tables alone, "
-            "[table for _, table in groups]."
+            f"[table[features] for _, table in groups]{_FEATURES}."
         )
     if isinstance(row, (list, tuple)):
         return row
@@ -259,9 +271,12 @@ def _from_array(array: HostArray, encoding: str, names: Names | None) -> Series 
 def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
     """A list of (time_i, D) or (time_i,), and of each the names of its features."""
     rows = []
+    others = next((own for own in names if own is not None and not are_numbers(own)), None)
+    if others is not None:
+        names = [given(own, others) for own in names]
     first = next((k for k, own in enumerate(names) if own is not None), None)
     expected = None if first is None else names[first]
-    if expected is not None and None in names:
+    if expected is not None and None in names and not are_numbers(expected):
         warnings.warn(
             f"row {names.index(None)} of X has no names of features, row {first} has some: its features are taken to "
             f"stand in the order {', '.join(map(repr, expected))}",
@@ -280,7 +295,7 @@ def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
             raise ValueError(f"row {k} of X has shape {array.shape}: each must be (time, features) or (time,).")
         if 0 in array.shape:
             raise ValueError(f"row {k} of X is an empty sequence (shape {array.shape}): each needs at least one step.")
-        rows.append(_numbers(array, k))
+        rows.append(_numbers(array, k, own))
     D = 1 if rows[0].ndim == 1 else rows[0].shape[1]
     for k, array in enumerate(rows):
         if array.ndim != rows[0].ndim or (array.ndim == 2 and array.shape[1] != D):
@@ -295,8 +310,8 @@ def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
     return series
 
 
-def _numbers(array: HostArray, row: int | None = None) -> HostArray:
-    """Real numbers as float32 (if they are) or float64."""
+def _numbers(array: HostArray, row: int | None = None, names: Names | None = None) -> HostArray:
+    """Real numbers as float32 (if they are) or float64, missing ones as NaN."""
     where = "X" if row is None else f"row {row} of X"
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {where} has dtype {array.dtype}.")
@@ -308,11 +323,17 @@ def _numbers(array: HostArray, row: int | None = None) -> HostArray:
         with np.errstate(over="ignore"):  # infinity is refused later, with its row
             return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
-        value = next(value for value in array.flat if not _is_number(value))
-        raise TypeError(
-            f"{where} holds {value!r:.80} where a number is expected: argument must be a string or a real number. "
-            "Choose the columns that hold numbers."
-        ) from None
+        wrong = np.array([not _is_number(value) for value in array.flat]).reshape(array.shape)
+        missing = wrong & np.array([is_missing(value) for value in array.flat]).reshape(array.shape)
+        if (wrong == missing).all():
+            return _numbers(np.where(missing, np.nan, array), row, names)
+        place = tuple(int(index[0]) for index in np.nonzero(wrong & ~missing))
+        column = "" if names is None or len(place) < 2 else f" in the column {names[place[1]]!r}"
+        # scikit-learn asks for the latter words where the whole of X is one array.
+        reason = (
+            "choose the columns that hold numbers" if row is not None else "argument must be a string or a real number"
+        )
+        raise TypeError(f"{where} holds {array[place]!r:.80}{column} where a number is expected: {reason}.") from None
 
 
 def _is_number(value: Any) -> bool:

@@ -22,30 +22,34 @@ Parts = tuple[HostArray, HostArray]
 """Row numbers, in order, of the training part and of the validation part."""
 
 
-def fingerprints(data: Series | Texts, targets: list[bytes]) -> HostArray:
-    """(n,) uint64, each another: of the rows of `data` with what tells the target of each."""
+def fingerprints(data: Series | Texts, targets: list[bytes], fold_case: bool, dtype: str) -> HostArray:
+    """(n,) uint64, each another: of the rows of `data` with what tells the target of each.
+
+    Rows that a model cannot tell apart are alike: numbers that are the same in its `dtype`, and where `fold_case` is
+    set upper and lower case.
+    """
     ends = np.cumsum(data.lengths)
     starts = ends - data.lengths
     seen: Counter[bytes] = Counter()
     prints = []
     for start, end, target in zip(starts.tolist(), ends.tolist(), targets, strict=True):
         steps = data.values[start:end] if isinstance(data, Series) else data.tokens[start:end]
-        row = _digest(_digest(_content(steps)) + target)
+        row = _digest(_digest(_content(steps, fold_case, dtype)) + target)
         prints.append(row if not seen[row] else _digest(row + seen[row].to_bytes(8, "little")))
         seen[row] += 1
     return np.frombuffer(b"".join(prints), dtype="<u8").astype(np.uint64)
 
 
-def _content(steps: Any) -> bytes:
+def _content(steps: Any, fold_case: bool, dtype: str) -> bytes:
     """The same for the same steps, whatever the machine, and whether numbers came as float32 or float64."""
     if isinstance(steps, str):
-        return steps.encode("utf-8", "surrogatepass")
+        return (steps.casefold() if fold_case else steps).encode("utf-8", "surrogatepass")
     if isinstance(steps, list):
-        return ascii(steps).encode()
+        return ascii([step.casefold() for step in steps] if fold_case else steps).encode()
     if steps.dtype.kind == "f":
-        return np.ascontiguousarray(
-            steps + 0.0, dtype="<f8"
-        ).tobytes()  # + 0.0: there are two zeros, equal to each other
+        with np.errstate(over="ignore"):
+            numbers = steps.astype({"float32": "<f4", "float64": "<f8"}[dtype]) + 0  # + 0: there are two zeros
+        return np.ascontiguousarray(numbers).tobytes()
     return np.ascontiguousarray(steps, dtype="<i8").tobytes()
 
 

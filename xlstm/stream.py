@@ -30,6 +30,8 @@ class Stream:
     def feed(self, part: Any) -> HostArray:
         """The next steps: a string, a list of tokens, or an array (time, D) or (time,).
 
+        The end of a part is the end of a token: where strings are cut into words, a part holds whole words.
+
         Returns
         -------
         (K,)
@@ -49,9 +51,10 @@ class Stream:
         D = fitted.encoder.size
         if isinstance(data, sequences.Series) and data.columns is not None:
             if D > 1:
+                step = "step.to_frame().T" if hasattr(part, "to_frame") else "step[None]"
                 raise ValueError(
                     f"a part of shape ({data.columns},) has one feature a step, but this model was trained on {D}: one "
-                    f"step of a sequence is (1, {D}), step[None]."
+                    f"step of a sequence is (1, {D}), {step}."
                 )
             data = data._replace(columns=None)  # a part has any number of steps
         data = fitted.matched(data, quiet=self._state is not None)

@@ -32,6 +32,10 @@ def epochs_for(rows: int, batch_size: int) -> int:
     return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
 
+Measured = tuple[float, dict[str, float]]
+"""A mean loss, and the scores by name."""
+
+
 class History:
     """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted."""
 
@@ -45,17 +49,16 @@ class History:
         self.loss, self.scores = loss or [], scores or {}
         self.validation_loss, self.validation_scores = validation_loss or [], validation_scores or {}
 
-    def add(self, loss: float, scores: dict[str, float]) -> None:
-        """An epoch's, on the training part."""
-        self.loss.append(loss)
-        for name, score in scores.items():
-            self.scores.setdefault(name, []).append(score)
+    def after(self, epoch: Measured, validation: Measured | None) -> History:
+        """One that has another epoch. This one stays as it is: an interrupted training has whole epochs alone."""
 
-    def add_validation(self, loss: float, scores: dict[str, float]) -> None:
-        """The same epoch's, on the validation part."""
-        self.validation_loss.append(loss)
-        for name, score in scores.items():
-            self.validation_scores.setdefault(name, []).append(score)
+        def longer(scores: dict[str, list[float]], more: dict[str, float]) -> dict[str, list[float]]:
+            return {name: [*scores.get(name, ()), score] for name, score in more.items()}
+
+        trained = ([*self.loss, epoch[0]], longer(self.scores, epoch[1]))
+        if validation is None:
+            return History(*trained, self.validation_loss, self.validation_scores)
+        return History(*trained, [*self.validation_loss, validation[0]], longer(self.validation_scores, validation[1]))
 
 
 Progress = Callable[[int, int, History], None]
@@ -136,14 +139,15 @@ class Trainer:
         """
         per_epoch = -(-len(training.weights) // settings.batch_size)
         first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
-        best, best_score, since_best = None, (-np.inf, -np.inf), 0
+        best: Any = None
+        best_score, since_best = (-np.inf, -np.inf), 0
         whole: Any = None  # the weights after the last whole epoch
         start, interrupted = self.model.read(), False
         try:
             for epoch in range(settings.epochs):
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    loss, scores = self._epoch(training, settings, first_update, total)
-                reached = self.model.read()
+                    trained = self._epoch(training, settings, first_update, total)
+                reached, loss = self.model.read(), trained[0]
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
                     raise FloatingPointError(
@@ -151,15 +155,15 @@ class Trainer:
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
                 measured = None if validation is None else self.evaluate(validation)
-                whole = reached
-                self.history.add(loss, scores)
+                history, good, since = self.history.after(trained, measured), (best, best_score), since_best
                 if measured is not None:
-                    self.history.add_validation(*measured)
                     # The epoch with the better score is the better one; of two alike, the one with the lower loss.
                     score = (self.task.goodness(measured[1]), -measured[0])
-                    since_best = 0 if best is None or score[0] > best_score[0] + settings.tol else since_best + 1
+                    since = 0 if best is None or score[0] > best_score[0] + settings.tol else since + 1
                     if best is None or score > best_score:
-                        best, best_score = whole, score
+                        good = (reached, score)
+                # At once: Ctrl-C comes before the epoch counts, or after it.
+                whole, self.history, (best, best_score), since_best = reached, history, good, since
                 if progress is not None:
                     progress(epoch + 1, settings.epochs, self.history)
                 if settings.patience is not None and since_best >= settings.patience:

@@ -536,7 +536,7 @@ def test_ctrl_c_saves_what_whole_epochs_there_were(run, monkeypatch, whole_epoch
         told = [line for line in done.err.splitlines() if "interrupted" in line]
         assert len(told) == 1
         assert (
-            "xlstm: warning: training interrupted after 1 whole epoch, whose model is kept" in told[0]
+            "xlstm: warning: training interrupted after 1 whole epoch; its model is kept" in told[0]
         )  # perhaps after a bar
     else:
         assert done.code == 1

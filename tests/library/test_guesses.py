@@ -54,6 +54,39 @@ def test_a_table_in_long_form_whose_labels_are_sorted():
     assert "one step of a longer sequence" in message
 
 
+def test_a_table_in_long_form_of_noise():
+    """Nothing in the numbers tells it: the names of the columns do, which are no names of time steps."""
+    table = peer("pandas").DataFrame(RNG.standard_normal((200, 2)), columns=["x", "z"])
+    (message,) = said(table, np.repeat(["no", "yes"], 100))
+    assert "its columns (x, z) are the steps" in message
+    assert said(table.set_axis(["t0", "t1"], axis=1), np.repeat(["no", "yes"], 100)) == []
+
+
+@pytest.mark.parametrize("part", [0.02, 0.05, 0.1, 0.2, 0.5])
+def test_a_rare_class_is_no_sign_of_runs(part):
+    for _ in range(20):
+        y = RNG.random(300) < part
+        if y.any():
+            assert said(RNG.standard_normal((300, 20)), y.astype(int)) == []
+
+
+def test_numbers_of_any_size():
+    for X in (1e20 * RNG.standard_normal((40, 3)).astype("float32"), -1e308 * RNG.random((40, 3)), np.zeros((40, 3))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            make(standardize=True, dtype="float64").fit(X, np.arange(40) % 2)
+
+
+def test_case_that_matters():
+    (message,) = said(["US", "us", "it"] * 3, [1, 0, 0] * 3)
+    assert message.startswith("'US' and 'us' have different labels, but upper and lower case are one to the model")
+    assert "fold_case=False" in message
+    assert len(said([["Go", "x"], ["go", "x"]], [1, 0])) == 1
+    assert said(["US", "us"] * 3, [1, 0] * 3, fold_case=False) == []
+    assert said(["US", "us", "it"] * 3, [1, 1, 0] * 3) == []
+    assert said(["us", "us", "it"] * 3, [1, 0, 0] * 3) == []
+
+
 def test_what_it_advises_for_a_table_in_long_form_works():
     pandas = peer("pandas")
     values, labels, ids = long_form()

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - a case is a line
 """What people get told who pass something else than was expected: what it was, where it stood, and what to pass."""
 
+import datetime
 import re
 import warnings
 from typing import Any, ClassVar
@@ -84,7 +85,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "NaN in a frame": (lambda: make().fit([pandas().DataFrame({"a": [1.0, 2], "b": [1, None]})] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1, feature 'b': remove or replace it\."),
     "pandas.NA": (lambda: make().fit([pandas().array([1, None], dtype="Int64")] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1: .*"),
     "None": (lambda: make().fit([[1.0, 2.0], [None, 3.0]], [0, 1]), ValueError, r"row 1 of X holds NaN in step 0: .*"),
-    "a text among numbers": (lambda: make().fit([group for _, group in long_table().groupby("id")], [0, 1]), TypeError, r"row 0 of X holds 'x' where a number is expected: argument must be a string or a real number\. Choose the columns that hold numbers\."),
+    "a text among numbers": (lambda: make().fit([group for _, group in long_table().groupby("id")], [0, 1]), TypeError, r"row 0 of X holds 'x' in the column 's' where a number is expected: choose the columns that hold numbers\."),
     "complex numbers": (lambda: make().fit([[1j], [2j]], [0, 1]), ValueError, r"Complex data not supported: row 0 of X has dtype complex128\."),
     "dates": (lambda: make().fit([np.array(["2020-01-01"], "M8[D]")] * 2, [0, 1]), TypeError, r"row 0 of X must hold numbers or strings, got dtype datetime64\[D\]\."),
     "too large": (lambda: on_series().predict([np.full((3, 2), 1e300)]), ValueError, r"row 0 of X holds numbers too large for float32: rescale them, or use dtype='float64'\."),
@@ -99,7 +100,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "an empty part of a stream": (lambda: on_series().stream().feed(np.ones((0, 2))), ValueError, r"row 0 of X is an empty sequence \(shape \(0, 2\)\): each needs at least one step\."),
     # Tables and collections.
     "groups": (lambda: make().fit(long_table().groupby("id"), [0, 1]), TypeError, r"X is a DataFrameGroupBy: pass its groups as a list, \[group\[features\] for _, group in X\], where .*"),
-    "a list of groups": (lambda: make().fit(list(long_table().groupby("id")), [0, 1]), TypeError, r"row 0 of X is a pair of a group's key and its table: pass the tables alone, \[table for _, table in groups\]\."),
+    "a list of groups": (lambda: make().fit(list(long_table().groupby("id")), [0, 1]), TypeError, r"row 0 of X is a pair of a group's key and its table: pass the tables alone, \[table\[features\] for _, table in groups\], where features is a list of the columns that are data, without the label\."),
     "a nested table": (lambda: make().fit(nested_table(), [0, 1]), TypeError, r"the cells of X are sequences themselves \(a nested table\): make one array \(time, features\) of each row, \[np\.column_stack\(list\(row\)\) for row in np\.asarray\(X\)\]\."),
     "ragged inside": (lambda: make().fit([[[1, 2], [3]], [[1, 2]]], [0, 1]), ValueError, r"row 0 of X is ragged inside: each must be \(time, features\) or \(time,\)\."),
     "ragged deep inside": (lambda: make().fit([[[1, 2], [3, [4]]], [[1, 2]]], [0, 1]), ValueError, r"row 0 of X is ragged inside: .*"),
@@ -135,7 +136,15 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "too few labels": (lambda: make().fit(ROWS, [0, 1]), ValueError, r"X has 4 sequences, but y has 2 labels: inconsistent numbers of samples\."),
     "labels with fractions": (lambda: make().fit(ROWS, [0.5, 1, 0, 1]), ValueError, r"Unknown label type: continuous\. .*np\.digitize makes classes of ranges\."),
     "one-hot labels": (lambda: make().fit(ROWS, np.eye(4)), ValueError, r"y should be a 1d array of labels \(n,\), got an array of shape \(4, 4\) instead\. .*y\.argmax\(axis=1\)\."),
-    "lists of labels": (lambda: make().fit(ROWS, [["a"], ["b", "c"], ["a"], ["b"]]), ValueError, r"Unknown label type: y\[0\] is list; expected strings or numbers, one for each whole sequence\."),
+    "lists of labels": (lambda: make().fit(ROWS, [["a"], ["b", "c"], ["a"], ["b"]]), ValueError, r"Unknown label type: y\[0\] is list; expected strings or numbers, one for each whole sequence\. For several labels of each there is sklearn\.multiclass\.OneVsRestClassifier\."),
+    "several labels": (lambda: make().fit(ROWS, np.array([[1, 1], [0, 1], [0, 0], [1, 0]])), ValueError, r"y should be a 1d array of labels \(n,\), got an array of shape \(4, 2\) instead\. For several labels of each sequence, sklearn\.multiclass\.OneVsRestClassifier .*"),
+    "one sequence in fit": (lambda: make().fit(np.ones((6, 2)), [1]), ValueError, r"X has 6 sequences, but y has 1 labels: .*One sequence is \[X\], its label \[y\]\."),
+    "a missing text": (lambda: make().fit(["a", None, "b"], [0, 1, 0]), TypeError, r"X holds strings, but row 1 is NoneType, a missing value: fill it, or leave the row and its label out\."),
+    "NA in a column of floats": (lambda: make().fit([pandas().DataFrame({"a": pandas().array([1.0, None], dtype="Float64")})] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1, feature 'a': remove or replace it\."),
+    "dates of polars": (lambda: make().fit([peer("polars").DataFrame({"a": [1.0], "day": [datetime.date(2020, 1, 1)]})] * 2, [0, 1]), TypeError, r"the column 'day' of row 0 of X holds Date: choose the columns that hold numbers\."),
+    "a lazy frame": (lambda: make().fit(peer("polars").LazyFrame({"a": [1.0]}), [0]), TypeError, r"X is a LazyFrame, which is not computed yet: pass X\.collect\(\)\."),
+    "a dictionary of tables": (lambda: make().fit({0: long_table()}, [0]), TypeError, r"X must be a list of sequences or an array, got dict: pass \[table\[features\] for table in X\.values\(\)\], where features is .*"),
+    "groups of one column": (lambda: make().fit(long_table().groupby("id")["a"], [0, 1]), TypeError, r"X is a SeriesGroupBy: pass its groups as a list, \[group for _, group in X\]\."),
     "a missing label": (lambda: make().fit(ROWS, [0, 1, np.nan, 1]), ValueError, r"y\[2\] is nan: Input contains NaN or nothing, every row needs a label\."),
     "one class": (lambda: make().fit(ROWS, [1, 1, 1, 1]), ValueError, r"y holds a single class, 1: a classifier needs two or more \(1 class given\)\."),
     "an unknown label": (lambda: on_series().score(ROWS, [0, 1, 2, 1]), ValueError, r"row 2 has the label 2, which is none of the classes \[0, 1\]\."),

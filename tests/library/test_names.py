@@ -247,12 +247,68 @@ def test_columns_with_numbers_for_names():
     plain = [pandas.DataFrame(row) for row in ROWS]  # 0, 1, 2: these are no names
     clf = make().fit(plain, LABELS)
     assert not hasattr(clf, "feature_names_in_")
+    by_place = make().fit(ROWS, LABELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reordered = [row[[1, 0, 2]] for row in plain]  # known as what they are
+        assert np.array_equal(clf.predict_proba(reordered), by_place.predict_proba(ROWS))
+        assert np.array_equal(clf.predict_proba(ROWS), by_place.predict_proba(ROWS))
+        other_way = make().fit(reordered, LABELS)
+        assert np.array_equal(other_way.predict_proba(plain), other_way.predict_proba(reordered))
+        mixed = make().fit([plain[0], *reordered[1:]], LABELS)
+        assert np.array_equal(mixed.predict_proba(ROWS), by_place.predict_proba(ROWS))
     with pytest.warns(UserWarning, match="X has feature names, but"):
-        clf.predict([row[[1, 0, 2]] for row in plain])  # these have been reordered
+        clf.predict([frame(row) for row in ROWS])
     numbered = make().fit([table.rename(columns={0: 7, 1: 8, 2: 9}) for table in plain], LABELS)
     assert numbered.feature_names_in_.tolist() == ["7", "8", "9"]
     found = numbered.predict_proba([table.rename(columns={0: 7, 1: 8, 2: 9})[[9, 7, 8]] for table in plain])
     assert np.array_equal(found, clf.predict_proba(plain))
+
+
+def test_names_that_are_alike_as_text():
+    pandas = peer("pandas")
+    table = pandas.DataFrame(ROWS[0][:, :2], columns=[1, "1"])
+    with pytest.raises(ValueError, match="two features have names that are alike as text"):
+        make().fit([table, table[["1", 1]]], [0, 1])
+
+
+def test_a_repeated_name_in_training_stands_for_nothing_later():
+    pandas = peer("pandas")
+    clf = make().fit([pandas.DataFrame(row[:, :2], columns=["a", "a"]) for row in ROWS], LABELS)
+    for table in (
+        pandas.DataFrame(ROWS[0][:, :1], columns=["a"]),
+        pandas.DataFrame(ROWS[0][:, :2], columns=["a", "b"]),
+    ):
+        for call in (clf.predict, clf.prepare(), lambda X: clf.stream().feed(X[0])):
+            with pytest.raises(ValueError, match="more than one feature 'a'"):
+                call([table])
+
+
+def test_fields_may_have_the_names_of_attributes():
+    rows = [row[:, :2].copy().view([("columns", float), ("x", float)])[:, 0].view(np.recarray) for row in ROWS]
+    clf = make().fit(rows, LABELS)
+    assert clf.feature_names_in_.tolist() == ["columns", "x"]
+    assert np.array_equal(
+        clf.predict_proba(rows), make().fit([r[:, :2] for r in ROWS], LABELS).predict_proba([r[:, :2] for r in ROWS])
+    )
+
+
+def test_steps_with_names(trained):
+    """Series of pandas and named tuples as steps: their names are those of the features."""
+    table = frame(ROWS[0], "cab")
+    as_series, as_tuples = [step for _, step in table.iterrows()], list(table.itertuples(index=False))
+    clf = make().fit([frame(row) for row in ROWS], LABELS)
+    for row in (as_series, as_tuples):
+        assert np.allclose(clf.predict_proba([row]), trained.predict_proba([ROWS[0]]), atol=1e-6)
+        stream = clf.stream()
+        for step in row:
+            found = stream.feed([step])
+        assert np.allclose(found, trained.predict_proba([ROWS[0]])[0], atol=1e-6)
+    with pytest.raises(ValueError, match="the steps of row 0 of X have other names"):
+        clf.predict([[as_series[0], as_series[1][["a", "b", "c"]]]])
+    with pytest.raises(ValueError, match=r"step\.to_frame\(\)\.T"):
+        clf.stream().feed(as_series[0])
+    assert np.allclose(clf.stream().feed(as_series[0].to_frame().T), trained.predict_proba([ROWS[0][:1]])[0], atol=1e-6)
 
 
 def test_names_of_tables():

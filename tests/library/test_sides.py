@@ -8,10 +8,11 @@ from xlstm.sides import Sides, fingerprints
 from xlstm.tasks import Task
 
 
-def prints(X, y=None, **reading):
+def prints(X, y=None, fold_case=False, dtype="float64", **reading):
     data = sequences.read(X, **reading)
     n = len(data.lengths)
-    return fingerprints(data, Task().marks(np.zeros(n, dtype=int) if y is None else np.asarray(y), n)).tolist()
+    marks = Task().marks(np.zeros(n, dtype=int) if y is None else np.asarray(y), n)
+    return fingerprints(data, marks, fold_case, dtype).tolist()
 
 
 DIFFERENT = {
@@ -93,3 +94,13 @@ def test_after_a_training_no_row_is_on_both_sides():
     assert (sides.trained.tolist(), sides.aside.tolist()) == ([1, 5], [7, 9])
     again = Sides.from_state(later.state())
     assert (again.trained.tolist(), again.aside.tolist()) == (later.trained.tolist(), later.aside.tolist())
+
+
+def test_what_a_model_cannot_tell_apart_is_alike():
+    numbers = [np.array([[0.1, 1 / 3]]), np.array([[0.2, 0.7]])]
+    narrow = [row.astype(np.float32) for row in numbers]
+    assert prints(numbers, dtype="float32") == prints(narrow, dtype="float32")
+    assert prints(numbers) != prints(narrow)
+    assert prints(["AB", "ab"], fold_case=True) == prints(["ab", "aB"], fold_case=True)
+    assert prints([["AB"], ["c"]], fold_case=True) == prints([["ab"], ["C"]], fold_case=True)
+    assert len(set(prints(["AB", "ab"], fold_case=True))) == 2  # alike, and yet two rows

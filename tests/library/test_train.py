@@ -509,7 +509,10 @@ def cell(code: str, **names: Any) -> dict[str, Any]:
     return names
 
 
-INTERRUPTED = r"training interrupted after (1 whole epoch|\d whole epochs), whose model is kept.*Ctrl-C once more"
+INTERRUPTED = (
+    r"training interrupted after (1 whole epoch|\d whole epochs); the model of the best of them is kept.*"
+    "Ctrl-C once more"
+)
 
 
 def test_ctrl_c_leaves_the_model_of_the_last_whole_epoch(monkeypatch):

@@ -25,6 +25,7 @@ from ..fitted import Fitted
 from ..host import HostArray
 from ..labels import mean_one
 from ..model import Architecture, Model
+from ..names import are_numbers
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints
 from ..stream import Prepared, Stream
@@ -37,6 +38,8 @@ Self = TypeVar("Self", bound="SequenceEstimator")
 
 OF_THE_DATA = ("input_size", "tokens", "outputs")
 """The parts of an architecture that follow from the data: no setting asks for them."""
+OF_SOME_TRAININGS = ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_")
+"""The attributes that an estimator has after some trainings, and loses with another."""
 OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
@@ -198,7 +201,7 @@ class SequenceEstimator(Mannered, Configured):
         if old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
-            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets))
+            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets, bool(self.fold_case)))
         else:
             targets = old.task.read(y, rows)
             data = old.matched(data)
@@ -212,7 +215,7 @@ class SequenceEstimator(Mannered, Configured):
         sides = None if fitted is None else fitted.sides
         if sides is None and self.early_stopping:
             sides = Sides()
-        known = np.zeros(0) if sides is None else fingerprints(data, task.marks(targets, rows))
+        known = np.zeros(0) if sides is None else self._fingerprints(data, task.marks(targets, rows))
         kept, aside = np.arange(rows), np.arange(0)
         if sides is not None and whole and self.early_stopping:
             kept, aside = sides.parts(
@@ -240,8 +243,11 @@ class SequenceEstimator(Mannered, Configured):
         interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
         self.take_over(fitted)
         if interrupted:  # told at last, so that the model is kept where warnings are errors
-            interrupts.warn(self.n_iter_)
+            interrupts.warn(self.n_iter_, best=validation is not None)
         return self
+
+    def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
+        return fingerprints(data, marks, bool(self.fold_case), self.plain_setting("dtype"))
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
         """A new task for such y, and y as its targets."""
@@ -278,25 +284,29 @@ class SequenceEstimator(Mannered, Configured):
             setattr(optimizer, name, value)
 
     def take_over(self, fitted: Fitted) -> None:
-        """Make this the estimator's state, all of it at once."""
-        self._fitted = fitted
+        """Make this the estimator's state, all of it in one statement: Ctrl-C comes before it or after it."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in OF_SOME_TRAININGS}
+        self.__dict__ = {**kept, "_fitted": fitted, **self.attributes_of(fitted)}
+
+    def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
+        """The attributes that say what a training was: those whose names end in an underscore."""
         history, model, task = fitted.trainer.history, fitted.model, fitted.task
-        self.n_iter_ = len(history.loss)
-        self.loss_curve_ = list(history.loss)
-        self.loss_ = history.loss[-1] if history.loss else float("nan")
-        for name in task.score_names:
-            setattr(self, f"{name}_curve_", list(history.scores.get(name, ())))
-        self.n_features_in_ = fitted.columns if fitted.columns is not None else fitted.encoder.size
-        self.device_, self.kernels_ = model.backend.device, model.kernels
-        for name in ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_"):
-            if hasattr(self, name):
-                delattr(self, name)
+        found: dict[str, Any] = {
+            "n_iter_": len(history.loss),
+            "loss_curve_": list(history.loss),
+            "loss_": history.loss[-1] if history.loss else float("nan"),
+            "n_features_in_": fitted.columns if fitted.columns is not None else fitted.encoder.size,
+            "device_": model.backend.device,
+            "kernels_": model.kernels,
+        }
+        found |= {f"{name}_curve_": list(history.scores.get(name, ())) for name in task.score_names}
         if history.validation_loss:
-            self.validation_loss_curve_ = list(history.validation_loss)
-            self.validation_scores_ = list(history.validation_scores[task.first_score])
-            self.best_validation_score_ = task.best(self.validation_scores_)
-        if fitted.feature_names is not None:
-            self.feature_names_in_ = fitted.feature_names
+            found["validation_loss_curve_"] = list(history.validation_loss)
+            found["validation_scores_"] = list(history.validation_scores[task.first_score])
+            found["best_validation_score_"] = task.best(found["validation_scores_"])
+        if fitted.feature_names is not None and not are_numbers(fitted.feature_names):
+            found["feature_names_in_"] = fitted.feature_names
+        return found
 
     # ------------------------------------------------------------ predict
 

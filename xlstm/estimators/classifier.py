@@ -175,10 +175,9 @@ class SequenceClassifier(SequenceEstimator):
             raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
         return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
-    def take_over(self, fitted: Any) -> None:
+    def attributes_of(self, fitted: Any) -> dict[str, Any]:
         """See the base."""
-        super().take_over(fitted)
-        self.classes_ = fitted.task.classes
+        return {**super().attributes_of(fitted), "classes_": fitted.task.classes}
 
     def decision_function(self, X: Any) -> HostArray:
         """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""

@@ -114,9 +114,10 @@ class Classes(Task):
     def read(self, y: Any, rows: int) -> HostArray:
         return known(y, self.classes, rows)
 
-    def doubts(self, data: Series | Texts, targets: HostArray) -> Iterable[str | None]:
+    def doubts(self, data: Series | Texts, targets: HostArray, fold_case: bool) -> Iterable[str | None]:
         yield guesses.steps_as_rows(data, targets, len(self.classes))
         yield guesses.numbers_as_classes(targets, self.classes)
+        yield guesses.case_that_matters(data, targets, fold_case)
         yield guesses.tags_as_classes(data, targets, self.classes)
 
     def check_enough(self, targets: HostArray, whole: bool) -> None:

@@ -67,7 +67,7 @@ class Task:
         """The targets of a later y, which has to be like the first."""
         raise NotImplementedError
 
-    def doubts(self, data: Series | Texts, targets: Targets) -> Iterable[str | None]:
+    def doubts(self, data: Series | Texts, targets: Targets, fold_case: bool) -> Iterable[str | None]:
         """What there is to say of a first y that was understood in one way, and may have been meant in another."""
         return ()
 
