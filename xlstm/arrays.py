@@ -107,7 +107,7 @@ def numbers_like(like: Array, name: str, values: Any) -> Any:
     return values
 
 
-def on_host(name: str, values: Any) -> np.ndarray[Any, Any]:
+def brought_to_host(name: str, values: Any) -> np.ndarray[Any, Any]:
     """A copy of an array of any library, on any device, as a NumPy array; of a list, too.
 
     Raises

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import on_host
+from .arrays import brought_to_host
 from .cells import CELLS, Cell
 
 HostArray = np.ndarray[Any, Any]
@@ -62,7 +62,7 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
                 f"{name} is no parameter of a plain LSTM, GRU or RNN; expected weight_ih_l0, bias_ih_l0 and so on."
                 f"{_of_a_part(state_dict)}"
             )
-    theirs = {name: on_host(name, tensor) for name, tensor in state_dict.items()}
+    theirs = {name: brought_to_host(name, tensor) for name, tensor in state_dict.items()}
     ours: dict[str, HostArray] = {}
     biased = any(name.startswith("bias_") for name in theirs)
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if biased else ("weight_ih", "weight_hh")
@@ -100,7 +100,7 @@ def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
     cell = None if weight_hh is None else _of_torch(*weight_hh.shape)
     if cell is None or set(kinds) != set(cell.parameter_names):
         raise ValueError(f"PyTorch has no recurrent layer with the parameters {', '.join(kinds)}.")
-    ours = {name: on_host(name, values) for name, values in parameters.items()}
+    ours = {name: brought_to_host(name, values) for name, values in parameters.items()}
     theirs: dict[str, HostArray] = {}
     for name, values in ours.items():
         kind, _, suffix = name.rpartition("_l")
@@ -138,7 +138,9 @@ def _of_torch(G: int, H: int) -> Cell:
 
 
 def _floats(given: Mapping[str, Any]) -> dict[str, HostArray]:
-    arrays = {name: value if isinstance(value, np.ndarray) else on_host(name, value) for name, value in given.items()}
+    arrays = {
+        name: value if isinstance(value, np.ndarray) else brought_to_host(name, value) for name, value in given.items()
+    }
     kinds = {name: str(array.dtype) for name, array in arrays.items()}
     if set(kinds.values()) not in ({"float32"}, {"float64"}):
         told = ", ".join(f"{name} {kind}" for name, kind in kinds.items())

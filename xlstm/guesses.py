@@ -63,7 +63,7 @@ def numbers_as_text(data: Series | Texts) -> str | None:
 
 def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str | None:
     """A table in long form, one time step a row: its labels stand in runs, or each row follows from the one before."""
-    if not isinstance(data, Series) or data.columns is None:
+    if not isinstance(data, Series) or data.columns is None or not data.table:
         return None
     n, columns = len(data.lengths), data.columns
     if n < 20 or columns > 64 or n < 2 * columns:
@@ -102,7 +102,13 @@ def _is_smooth(table: HostArray, targets: HostArray) -> bool:
 
 def one_sequence_as_many(data: Series | Texts, trained_columns: int | None) -> str | None:
     """An array (time, 1) for a model of sequences of one feature: many sequences of one step, or one of many?"""
-    if not isinstance(data, Series) or data.columns != 1 or trained_columns == 1 or len(data.lengths) < 2:
+    if (
+        not isinstance(data, Series)
+        or not data.table
+        or data.columns != 1
+        or trained_columns == 1
+        or len(data.lengths) < 2
+    ):
         return None
     n = len(data.lengths)
     return f"X of shape ({n}, 1) was taken for {n} sequences of one step. If it is one sequence of {n} steps, pass [X]."

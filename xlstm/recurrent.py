@@ -135,7 +135,7 @@ class RecurrentLayer(SavedLayer):
         self._record = self.stack.record
         self._cells, self._output_size = len(self.stack.of_cells), sizes.output_size
         self._several_states = len(self._record.states) > 1
-        self._no_states = [None] * self._cells
+        self._no_states: list[Any] = [None] * self._cells  # read only
         # What messages call each part of a state and of its gradient, and its width.
         parts = list(zip(self._record.states, self._record.state_sizes(self.hidden_size), strict=True))
         self._state_parts = {

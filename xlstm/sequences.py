@@ -35,6 +35,7 @@ class Series(NamedTuple):
     lengths: HostArray  # (n,), int64
     columns: int | None  # the number of columns, where X was a two-dimensional (n, time): else None
     names: Names | None = None  # of those columns, or else of the features
+    table: bool = False  # whether X was one array or data frame, (n, time)
 
 
 class Texts(NamedTuple):
@@ -263,7 +264,8 @@ def _from_array(array: HostArray, encoding: str, names: Names | None) -> Series 
     values = _numbers(array)
     features = 1 if array.ndim == 2 else array.shape[2]
     columns = time if array.ndim == 2 else None
-    series = Series(values.reshape(n * time, features), np.full(n, time, np.int64), columns, names)
+    lengths = np.full(n, time, np.int64)
+    series = Series(values.reshape(n * time, features), lengths, columns, names, table=columns is not None)
     _check_finite(series, padded=True)
     return series
 
@@ -338,9 +340,10 @@ def _numbers(array: HostArray, row: int | None = None, names: Names | None = Non
 
 def _is_number(value: Any) -> bool:
     try:
-        return float(value) is not None
+        float(value)
     except (TypeError, ValueError, OverflowError):
         return False
+    return True
 
 
 def _check_finite(series: Series, padded: bool) -> None:

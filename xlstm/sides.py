@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .host import HostArray
+from .labels import callers_level
 from .sequences import Series, Texts
 
 Parts = tuple[HostArray, HostArray]
@@ -121,6 +123,15 @@ class Sides:
         if np.intersect1d(sides.trained, sides.aside).size:
             raise ValueError("a row was both trained on and set aside.")
         return sides
+
+
+def warn_of_rows_trained_on() -> None:
+    """Say that the validation part is one that says little."""
+    warnings.warn(
+        "rows that were trained on before are set aside to validate, since no others are left, or since it is not "
+        "known which they were: scores on them are too good.",
+        stacklevel=callers_level(),
+    )
 
 
 def _read(text: Any) -> HostArray:

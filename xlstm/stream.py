@@ -47,10 +47,9 @@ class Stream:
         if advice is not None:
             raise TypeError(advice)
         data = sequences.read([part], *self._reading)
-        encode.check_kind(fitted.encoder, data)
-        D = fitted.encoder.size
         if isinstance(data, sequences.Series) and data.columns is not None:
-            if D > 1:
+            D = fitted.encoder.size
+            if D > 1 and isinstance(fitted.encoder, encode.Scaler):
                 step = "step.to_frame().T" if hasattr(part, "to_frame") else "step[None]"
                 raise ValueError(
                     f"a part of shape ({data.columns},) has one feature a step, but this model was trained on {D}: one "
@@ -60,10 +59,10 @@ class Stream:
         data = fitted.matched(data, quiet=self._state is not None)
         encoded = fitted.encoded(data)
         piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
-        outputs, self._state = fitted.model.continued(piece, self._state)
-        self._outputs = fitted.model.backend.to_host(outputs)
-        self._steps += int(data.lengths[0])
-        details: HostArray = fitted.task.details(self._outputs)[0]
+        outputs, state = fitted.model.continued(piece, self._state)
+        outputs, steps = fitted.model.backend.to_host(outputs), self._steps + int(data.lengths[0])
+        details: HostArray = fitted.task.details(outputs)[0]
+        self._state, self._outputs, self._steps = state, outputs, steps  # at once: Ctrl-C comes before it or after it
         return details
 
     def predict(self) -> Any:

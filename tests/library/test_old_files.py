@@ -164,3 +164,57 @@ def test_loading_is_the_first_thing_that_a_process_may_do(imported):
     program = f"{imported}; print(type(load({str(FILES / 'text.xlstm')!r}, 'cpu')).__name__)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "SequenceClassifier", done.stderr
+
+
+# ---------------------------------------------------------------- version 2
+
+V2 = FILES.parent / "v2"
+SECOND: dict[str, dict[str, Any]] = json.loads((V2 / "expected.json").read_text(encoding="utf-8"))
+
+
+def hexed(values: Any) -> np.ndarray[Any, Any]:
+    return np.array([[float.fromhex(value) for value in row] for row in values])
+
+
+def test_all_files_of_version_2_are_looked_at():
+    names = {f"{name}.xlstm" for name in SECOND["estimators"]} | {f"{name}.layer.xlstm" for name in SECOND["layers"]}
+    assert {file.name for file in V2.glob("*.xlstm")} == names
+    assert len(names) == 6
+
+
+@pytest.mark.parametrize("name", SECOND["estimators"])
+def test_a_classifier_of_version_2(name, path):
+    expected = SECOND["estimators"][name]
+    clf = xlstm.load(V2 / f"{name}.xlstm", "cpu")
+    fitted = clf.fitted_state()
+    assert digest([fitted.model.read()]) == expected["parameters"]
+    assert clf.classes_.tolist() == expected["classes"]
+    assert {setting: clf.get_params()[setting] for setting in expected["settings"]} == expected["settings"]
+    assert (None if fitted.feature_names is None else fitted.feature_names.tolist()) == expected["feature_names"]
+    assert (None if fitted.table is None else list(fitted.table)) == expected["table"]
+    sides = fitted.sides
+    found = (
+        None
+        if sides is None
+        else [digest([sides.trained]), digest([sides.aside]), len(sides.trained), len(sides.aside)]
+    )
+    assert found == expected["sides"]
+    X = expected["X"]
+    if expected["kind"] == "fields":
+        X = [np.array([tuple(step) for step in x], [(field, float) for field in expected["feature_names"]]) for x in X]
+    np.testing.assert_allclose(clf.predict_proba(X), hexed(expected["probabilities"]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SECOND["layers"])
+def test_a_layer_of_version_2(name, path):
+    expected = SECOND["layers"][name]
+    layer = xlstm.load(V2 / f"{name}.layer.xlstm", "cpu")
+    assert (type(layer).__name__, layer.cell) == (expected["type"], expected["cell"])
+    assert [layer.input_size, layer.hidden_size, layer.num_layers, layer.bidirectional] == expected["size"]
+    assert (layer.dropout, layer.dtype) == (expected["dropout"], expected["dtype"])
+    assert digest([layer.parameters.flat]) == expected["parameters"]
+    state = json.dumps(layer._generator.bit_generator.state, sort_keys=True).encode()
+    assert hashlib.sha256(state).hexdigest() == expected["generator"]
+    outputs, _ = layer(np.arange(8.0).reshape(1, 4, 2) / 8)
+    rounding = {"float32": 2e-6, "float64": 1e-13}[layer.dtype]
+    np.testing.assert_allclose(outputs[0], hexed(expected["outputs"]), rtol=rounding, atol=rounding)

@@ -825,10 +825,12 @@ def test_parts_are_remembered_as_trained_on(sides):
 def test_where_nothing_is_left_to_validate_a_new_part_is_drawn(sides):
     X, y = numbered(40)
     clf = make(**{**WARM, "early_stopping": False}).fit(X, y)
-    clf.set_params(early_stopping=True).fit(X, y)  # nothing was remembered
+    with pytest.warns(UserWarning, match="rows that were trained on before are set aside to validate"):
+        clf.set_params(early_stopping=True).fit(X, y)  # nothing was remembered
     assert len(sides.aside[-1]) == 10
     again = [int(number) for number in sides.trained[-1]]
-    clf.fit(part(X, again), y[again])  # all of it trained
+    with pytest.warns(UserWarning, match="rows that were trained on before"):
+        clf.fit(part(X, again), y[again])  # all of it trained
     assert len(sides.aside[-1]) == 8
     assert not set(sides.aside[-1]) & set(sides.trained[-1])
     rest = [int(number) for number in sides.aside[-1]]

@@ -27,7 +27,7 @@ from ..labels import mean_one
 from ..model import Architecture, Model
 from ..names import are_numbers
 from ..seeds import own_generator
-from ..sides import Sides, fingerprints
+from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..stream import Prepared, Stream
 from ..tasks import Task
 from . import state
@@ -221,6 +221,8 @@ class SequenceEstimator(Mannered, Configured):
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
+            if old is not None and (old.sides is None or np.isin(known[aside], old.sides.trained).any()):
+                warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
             encoder = encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
@@ -376,6 +378,10 @@ class SequenceEstimator(Mannered, Configured):
 
     def save(self, path: Any) -> None:
         """Write the estimator to one file, whole or not at all: `xlstm.load` reads it.
+
+        It holds the vocabulary or scaling, the classes and the names of features, but no row of the training. After a
+        training with early stopping it also holds a hash of 8 bytes of each row, so that parts stay apart in a warm
+        start: whoever has a row can tell from it whether it was trained on. `early_stopping=False` keeps none.
 
         Parameters
         ----------
