@@ -5,11 +5,13 @@ By hand means: gradients of plain loops, the papers' formulas for the solvers, o
 whole data there, so that no order of the rows matters.
 """
 
+import contextlib
 import copy
 import gc
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import batch, optim, train
+from xlstm import batch, interrupts, optim, train
 
 from .. import classifier as truth
 from ..peers import peer
@@ -919,3 +921,97 @@ def test_verbose_writes_a_line_an_epoch_to_stderr(capsys):
     assert [line.split(":")[0] for line in err.splitlines()] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     make(hidden_size=2, max_iter=3, random_state=0).fit(X, y)
     assert capsys.readouterr() == ("", "")
+
+
+# ---------------------------------------------------------------- Ctrl-C at any line
+
+
+class Interrupting:
+    """Raises KeyboardInterrupt at the k-th line that these modules run; with none, counts them."""
+
+    def __init__(self, k: int | None, *modules: Any) -> None:
+        self.k, self.files, self.lines = k, {module.__file__ for module in modules}, 0
+
+    def __enter__(self) -> "Interrupting":
+        self.before = sys.gettrace()
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        sys.settrace(self.before)
+
+    def _call(self, frame: Any, event: str, _: Any) -> Any:
+        return self._line if frame.f_code.co_filename in self.files else None
+
+    def _line(self, frame: Any, event: str, _: Any) -> Any:
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.k:
+                raise KeyboardInterrupt
+        return self._line
+
+
+def assert_whole(clf: xlstm.SequenceClassifier, X: Any, path: Any) -> None:
+    """All that the estimator says of its training belongs together, and it can be saved and loaded."""
+    n = clf.n_iter_
+    assert n == len(clf.loss_curve_) == len(clf.accuracy_curve_) > 0
+    assert n == len(clf.validation_loss_curve_) == len(clf.validation_scores_)
+    assert clf.best_validation_score_ == max(clf.validation_scores_)
+    assert clf.predict_proba(X).shape[1] == len(clf.classes_)
+    clf.save(path)
+    assert np.array_equal(xlstm.load(path, "cpu").predict_proba(X), clf.predict_proba(X))
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_ctrl_c_at_any_line_leaves_the_old_model_or_a_whole_new_one(fitted_before, tmp_path, monkeypatch):
+    from xlstm.estimators import base, classifier
+
+    settings = {"hidden_size": 2, "max_iter": 3, "early_stopping": True, "validation_fraction": 0.25, "device": "cpu"}
+    X, y = ["ab", "b", "ba", "aa", "abb", "bba", "b", "a"], list("bbaabaab")
+    other = [f"{text}c" for text in X], list("abcabcab")  # other classes, and as many rows
+    modules = (train, base, classifier)
+
+    def start() -> xlstm.SequenceClassifier:
+        clf = xlstm.SequenceClassifier(random_state=0, **settings)
+        return clf.fit(*other) if fitted_before else clf
+
+    with Interrupting(None, *modules) as counting:
+        start().fit(X, y)
+    total = counting.lines
+    ends = set()
+    for k in range(1, total + 1, max(1, total // 300)):
+        clf = start()
+        before = dict(clf.__dict__)
+        monkeypatch.setattr(interrupts, "_kept_in", interrupts._nowhere)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xlstm.InterruptedFit)
+            try:
+                with Interrupting(k, *modules):
+                    clf.fit(X, y)
+                ends.add("kept")
+            except KeyboardInterrupt:
+                ends.add("raised")
+        if clf.__dict__ == before:
+            assert hasattr(clf, "classes_") == fitted_before
+        else:
+            assert clf.classes_.tolist() == ["a", "b"]
+            assert_whole(clf, X, tmp_path / "model")
+    assert ends == {"kept", "raised"}
+
+
+def test_ctrl_c_at_any_line_of_a_stream():
+    from xlstm import stream as streams
+
+    clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=2, random_state=0, device="cpu").fit(["ab", "ba"], [0, 1])
+    whole = clf.predict_proba(["abbac"])[0]
+    with Interrupting(None, streams) as counting:
+        clf.stream().feed("ab")
+    for k in range(1, counting.lines + 1):
+        stream = clf.stream()
+        stream.feed("ab")
+        with contextlib.suppress(KeyboardInterrupt), Interrupting(k, streams):
+            stream.feed("ba")
+        fed = int(re.search(r"(\d+) steps fed", repr(stream))[1])
+        assert fed in (2, 4)
+        probabilities = stream.feed("ba" + "c" if fed == 2 else "c")  # the part again where it does not count
+        assert np.allclose(probabilities, whole, atol=1e-6)
