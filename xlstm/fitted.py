@@ -12,6 +12,7 @@ from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
 from .model import Model
+from .names import are_numbers
 from .sides import Sides
 from .tasks import Task
 
@@ -49,6 +50,26 @@ class Fitted:
     @property
     def task(self) -> Task:
         return self.trainer.task
+
+    def attributes(self) -> dict[str, Any]:
+        """What an estimator says of its training, by the names of its attributes."""
+        history, model, task = self.trainer.history, self.model, self.task
+        found: dict[str, Any] = {
+            "n_iter_": len(history.loss),
+            "loss_curve_": list(history.loss),
+            "loss_": history.loss[-1] if history.loss else float("nan"),
+            "n_features_in_": self.columns if self.columns is not None else self.encoder.size,
+            "device_": model.backend.device,
+            "kernels_": model.kernels,
+        }
+        found |= {f"{name}_curve_": list(history.scores.get(name, ())) for name in task.score_names}
+        if history.validation_loss:
+            found["validation_loss_curve_"] = list(history.validation_loss)
+            found["validation_scores_"] = list(history.validation_scores[task.first_score])
+            found["best_validation_score_"] = task.best(found["validation_scores_"])
+        if self.feature_names is not None and not are_numbers(self.feature_names):
+            found["feature_names_in_"] = self.feature_names
+        return found
 
     @property
     def summary(self) -> str:

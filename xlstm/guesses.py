@@ -128,12 +128,15 @@ def case_that_matters(data: Series | Texts, targets: HostArray, fold_case: bool)
     """Texts that are alike but for upper and lower case, and have other labels: to the model they are one."""
     if not fold_case or not isinstance(data, Texts) or data.kind == "integers":
         return None
-    seen: dict[str, tuple[str, int]] = {}
     ends = np.cumsum(data.lengths).tolist()
-    for end, length, target in zip(ends, data.lengths.tolist(), targets.tolist(), strict=True):
-        tokens = data.tokens[end - length : end]
-        text = str(tokens) if isinstance(tokens, str) else " ".join(map(str, tokens))
-        other, label = seen.setdefault(text.casefold(), (text, target))
+    rows = [data.tokens[end - length : end] for end, length in zip(ends, data.lengths.tolist(), strict=True)]
+    texts: list[str] = rows if data.kind == "characters" else [" ".join(row) for row in rows]  # type: ignore[assignment]
+    folded = list(map(str.casefold, texts))
+    if len(set(folded)) == len(set(texts)):
+        return None  # none is alike another but for case
+    seen: dict[str, tuple[str, int]] = {}
+    for text, alike, target in zip(texts, folded, targets.tolist(), strict=True):
+        other, label = seen.setdefault(alike, (text, target))
         if other != text and label != target:
             return (
                 f"{other!r} and {text!r} have different labels, but upper and lower case are one to the model: where "

@@ -25,7 +25,6 @@ from ..fitted import Fitted
 from ..host import HostArray
 from ..labels import mean_one
 from ..model import Architecture, Model
-from ..names import are_numbers
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..stream import Prepared, Stream
@@ -61,6 +60,16 @@ class SequenceEstimator(Mannered, Configured):
     kind: ClassVar[str] = ""
     tasks: ClassVar[tuple[type[Task], ...]] = ()
     progress: train.Progress | None = None
+
+    # What `attributes_of` gives, for those that read types; classes_ is a classifier's.
+    n_iter_: int
+    n_features_in_: int
+    loss_: float
+    loss_curve_: list[float]
+    device_: str
+    kernels_: str
+    classes_: HostArray
+    _fitted: Fitted
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -292,23 +301,7 @@ class SequenceEstimator(Mannered, Configured):
 
     def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
         """The attributes that say what a training was: those whose names end in an underscore."""
-        history, model, task = fitted.trainer.history, fitted.model, fitted.task
-        found: dict[str, Any] = {
-            "n_iter_": len(history.loss),
-            "loss_curve_": list(history.loss),
-            "loss_": history.loss[-1] if history.loss else float("nan"),
-            "n_features_in_": fitted.columns if fitted.columns is not None else fitted.encoder.size,
-            "device_": model.backend.device,
-            "kernels_": model.kernels,
-        }
-        found |= {f"{name}_curve_": list(history.scores.get(name, ())) for name in task.score_names}
-        if history.validation_loss:
-            found["validation_loss_curve_"] = list(history.validation_loss)
-            found["validation_scores_"] = list(history.validation_scores[task.first_score])
-            found["best_validation_score_"] = task.best(found["validation_scores_"])
-        if fitted.feature_names is not None and not are_numbers(fitted.feature_names):
-            found["feature_names_in_"] = fitted.feature_names
-        return found
+        return fitted.attributes()
 
     # ------------------------------------------------------------ predict
 
