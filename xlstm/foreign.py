@@ -69,10 +69,11 @@ def _of_zip(file: BinaryIO) -> str:
     return ""
 
 
-# One expression, and no line breaks: the command line prints a message on one line.
+# One statement, and no line breaks: the command line prints a message on one line.
 _LINES = (
     " xlstm takes the parameters of its LSTM, GRU or RNN to a layer of the same sizes: "
-    "layer.parameters.update(xlstm.convert.from_torch({reader})). Of a larger module, pass the part of its names that "
+    "for name, value in xlstm.convert.from_torch({reader}).items(): layer.parameters[name] = value  "
+    "# Of a larger module, pass the part of its names that "
     "belongs to that layer, without its prefix."
 )
 _NOT_YET = (
