@@ -19,7 +19,7 @@ def told(path: str, file: BinaryIO) -> str:
     """
     try:
         kind = _kind(path, file)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, RecursionError):
+    except Exception:  # whatever a file holds that is damaged or only looks like one of these: it is not known
         return ""
     return _SAYS.get(kind, "").format(path=path)
 
@@ -45,8 +45,10 @@ def _kind(path: str, file: BinaryIO) -> str:
         (length,) = struct.unpack("<Q", start[:8])
         if length <= min(size - 8, _LARGEST_HEADER):
             file.seek(8)
-            header = json.loads(file.read(length))
-            if all("dtype" in entry for name, entry in header.items() if name != "__metadata__"):
+            header = json.loads(file.read(length))  # an object, for it begins with a brace
+            # A dict of dicts, each of them an array; the metadata alone are no arrays to be read.
+            arrays = [entry for name, entry in header.items() if name != "__metadata__"]
+            if arrays and all(isinstance(entry, dict) and "dtype" in entry for entry in arrays):
                 return "safetensors"
     # A protobuf message whose first field is the version of its format, and whose next are texts.
     if start[:1] == b"\x08" and (start[2:3] in b"\x12\x1a\x22" or path.lower().endswith(".onnx")) and len(start) > 2:
@@ -67,10 +69,13 @@ def _of_zip(file: BinaryIO) -> str:
     return ""
 
 
-_LINES = """ xlstm takes the parameters of its LSTM, GRU or RNN to a layer of the same sizes:
-    values = xlstm.convert.from_torch({reader})
-    for name, value in values.items(): layer.parameters[name] = value
-Of a larger module, pass the part of its names that belongs to that layer, without its prefix."""
+# One statement, and no line breaks: the command line prints a message on one line.
+_LINES = (
+    " xlstm takes the parameters of its LSTM, GRU or RNN to a layer of the same sizes: "
+    "for name, value in xlstm.convert.from_torch({reader}).items(): layer.parameters[name] = value  "
+    "# Of a larger module, pass the part of its names that "
+    "belongs to that layer, without its prefix."
+)
 _NOT_YET = (
     " xlstm does not read this format yet: parameters that you read with {library} are written to a layer by name, "
 )
@@ -87,6 +92,6 @@ _SAYS = {
     "onnx": " It is an ONNX model." + _NOT_YET.format(library="onnx") + _BY_NAME,
     "gguf": " It is a GGUF file." + _NOT_YET.format(library="gguf") + _BY_NAME,
     "numpy": " It is a file of NumPy arrays: read it with numpy.load, and write them to a layer by name, " + _BY_NAME,
-    "pickle": " It is a pickle, which executes what it holds: open it with pickle.load, and only if you trust it."
-    " xlstm loads what its own save wrote.",
+    "pickle": " It is a pickle, which executes what it holds and may do harm: xlstm does not open it. Ask who wrote it"
+    " for a file that the save of a layer or an estimator wrote.",
 }

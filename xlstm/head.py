@@ -23,7 +23,7 @@ from .seeds import generator
 
 
 def parameters(
-    features: int, outputs: int, like: Mapping[str, Array] | Array, seed: Any = None, init: str = "orthogonal"
+    features: int, outputs: int, like: params.Parameters | Array, seed: Any = None, init: str = "orthogonal"
 ) -> params.Parameters:
     """A new head's parameters: `weight` (K, F) and `bias` (K,), views of one buffer.
 
@@ -48,7 +48,13 @@ def parameters(
     F, K = positive("features", features), positive("outputs", outputs)
     checked(0.0, init)
     array: Any = like.flat if isinstance(like, params.Parameters) else like
+    if isinstance(like, Mapping) and array is like:
+        raise TypeError(
+            f"like must be layer.parameters or an array, got {type(like).__name__}: pass one of its arrays."
+        )
     xp, rng = array_namespace(array), generator(seed)
+    if not xp.isdtype(array.dtype, "real floating"):
+        raise TypeError(f"like must be of a floating type, which the head is to have too; got dtype {array.dtype}.")
     backend = backends.owner(array)
     with nullcontext() if backend is None else backend.current():
         made = params.zeros({"weight": (K, F), "bias": (K,)}, array)
@@ -80,11 +86,7 @@ def forward(params: Mapping[str, Array], features: Array) -> Array:
     weight, bias = _of(params)
     if type(features) is not type(weight):
         array_namespace(features, weight)  # which says so, where they are of different libraries
-    if features.ndim < 1 or features.shape[-1] != weight.shape[1]:
-        raise ValueError(
-            f"features must be (N, {weight.shape[1]}) or (N, T, {weight.shape[1]}) for a head with a weight of shape "
-            f"{tuple(weight.shape)}; got shape {tuple(features.shape)}."
-        )
+    _check_features(features, weight)
     return features @ weight.T + bias
 
 
@@ -100,6 +102,7 @@ def backward(params: Mapping[str, Array], features: Array, d_logits: Array) -> t
     """
     weight, _ = _of(params)
     xp = array_namespace(features, d_logits)
+    _check_features(features, weight)
     if d_logits.shape != (*features.shape[:-1], weight.shape[0]):
         raise ValueError(
             f"d_logits must be {(*features.shape[:-1], weight.shape[0])}, like the logits of features "
@@ -110,6 +113,14 @@ def backward(params: Mapping[str, Array], features: Array, d_logits: Array) -> t
     d_logits = xp.reshape(d_logits, (-1, d_logits.shape[-1]))
     d_params = {"weight": d_logits.T @ features, "bias": xp.sum(d_logits, axis=0)}
     return d_features, d_params
+
+
+def _check_features(features: Array, weight: Array) -> None:
+    if features.ndim < 1 or features.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"features must be (N, {weight.shape[1]}) or (N, T, {weight.shape[1]}) for a head with a weight of shape "
+            f"{tuple(weight.shape)}; got shape {tuple(features.shape)}."
+        )
 
 
 def _of(params: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -175,6 +175,8 @@ def _checked(
     if weights is not None and weights.shape != rows and not (logits.ndim == 3 and weights.shape == rows[:1]):
         wanted = f"{tuple(rows)}" if logits.ndim == 2 else f"{tuple(rows)}, of each step, or {tuple(rows[:1])}, of rows"
         raise ValueError(f"weights must be {wanted}; got shape {tuple(weights.shape)}.")
+    if weights is not None and weights.dtype != logits.dtype and _is(xp, weights.dtype, "complex floating"):
+        raise TypeError(f"weights must be real numbers, got dtype {weights.dtype}.")
     if weights is not None and weights.dtype != logits.dtype and _is(xp, weights.dtype, "bool"):
         raise TypeError("weights must be real numbers, got booleans: a mask of the valid steps goes as mask=.")
     if lengths is None and mask is None:

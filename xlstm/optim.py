@@ -13,6 +13,8 @@ In a training loop of one's own it takes the parameters of a layer as they are, 
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -20,7 +22,9 @@ from typing import Any
 from . import backends
 from .backends import Backend
 from .namespace import Array, array_namespace
-from .params import Joined, Parameters
+from .params import Parameters, joined
+
+INFINITY = math.inf
 
 SOLVERS = ("adam", "adamw", "sgd")
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1}
@@ -96,6 +100,9 @@ class Optimizer:
     True
     """
 
+    _shapes: list[dict[str, tuple[int, ...]]] | None = None
+    """The shapes of each of the sets that it was made for, by their names; None where it was made for a flat buffer."""
+
     def __init__(
         self,
         parameters: Sets,
@@ -115,20 +122,22 @@ class Optimizer:
         if solver not in SOLVERS:
             raise ValueError(f"solver must be one of {SOLVERS}, got {solver!r}.")
         _check_numbers(alpha, momentum, beta_1, beta_2, epsilon)
-        sets = _joined("parameters", parameters)
-        if sets is not None and backend is None:
+        sets, named = joined("parameters", parameters)
+        sets.check_floating()
+        if named and backend is None:
             backend = backends.owner(sets.sets[0].flat)
         self.solver, self.alpha, self.momentum = solver, alpha, momentum
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.backend, self.kernels = backend, kernels
         self.updates = 0
+        self._shapes = sets.shapes() if named else None
         with self._current():
-            flat = parameters if sets is None else sets.flat()
+            flat = sets.flat()
             xp = array_namespace(flat)
             if decayed is None:
-                decayed = xp.ones_like(flat) if sets is None else sets.by_name(decays)
-            elif sets is not None:
-                decayed = sets.gathered("decayed", decayed)
+                decayed = sets.by_name(decays) if named else xp.ones_like(flat)
+            else:
+                decayed = sets.gathered("decayed", decayed, ("real floating", "integral", "bool"))
             self.decayed: Array = decayed
             self.moments: list[Array] = [xp.zeros_like(flat) for _ in range(MOMENTS[solver])]
         self.fast = self._find_fast()
@@ -161,17 +170,27 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If they are not as many as the solver keeps, or of another shape; if the optimiser has no backend.
+            If they are not as many as the solver keeps, or of another shape or dtype; if `updates` is negative; if the
+            optimiser has no backend.
+        TypeError
+            If `updates` is no integer.
         """
-        backend, wanted = self._owner(), (len(self.moments), *self.moments[0].shape)
-        shapes = [tuple(getattr(moment, "shape", ())) for moment in host_moments]
-        if shapes != [wanted[1:]] * wanted[0]:
+        backend, shape, dtype = self._owner(), tuple(self.moments[0].shape), str(self.moments[0].dtype)
+        try:
+            count = operator.index(updates)
+        except TypeError:
+            raise TypeError(f"updates must be an integer, the steps taken so far; got {updates!r:.80}.") from None
+        if count < 0:
+            raise ValueError(f"updates must be 0 or more, the steps taken so far; got {count}.")
+        got = [(tuple(getattr(moment, "shape", ())), str(getattr(moment, "dtype", None))) for moment in host_moments]
+        if got != [(shape, dtype)] * len(self.moments):
+            told = " and ".join(f"{size} of {kind}" for size, kind in got)
             raise ValueError(
-                f"the solver {self.solver!r} goes on with {wanted[0]} moments of shape {wanted[1:]}, as host_moments "
-                f"gave them; got {shapes}."
+                f"the solver {self.solver!r} goes on with {len(self.moments)} moments of shape {shape} and dtype "
+                f"{dtype}, as host_moments gave them; got {told or 'none'}."
             )
         moments = [backend.from_host(moment) for moment in host_moments]
-        self.updates, self.moments = int(updates), moments
+        self.updates, self.moments = count, moments
 
     def _owner(self) -> Backend:
         if self.backend is None:
@@ -229,39 +248,43 @@ class Optimizer:
         None of these changes anything.
         """
         like = self.moments[0]
-        if type(parameters) is type(like) and type(gradients) is type(like):
+        if (
+            type(parameters) is type(gradients) is type(like)
+            and parameters.shape == gradients.shape == like.shape
+            and parameters.dtype == gradients.dtype == like.dtype
+        ):
             self._step_flat(parameters, gradients, learning_rate, max_norm)
             return
-        sets = _joined("parameters", parameters)
-        if sets is None:
-            buffer: Any = parameters
-            sets = Joined([Parameters({"the buffer": tuple(buffer.shape)}, buffer)])
-            gradients = gradients.flat if isinstance(gradients, Parameters) else gradients
-        if sets.size != like.shape[0]:
-            raise ValueError(
-                f"this optimiser was made for {like.shape[0]} parameters, got {sets.size}: {sets}. Pass the same "
-                "parameters as when it was made, or make one for these."
-            )
-        _check_step(learning_rate, max_norm)
+        sets, named = joined("parameters", parameters)
+        if not named and isinstance(gradients, Parameters):
+            gradients = gradients.flat
+        sets.check_same(self._shapes if named else None, like)
         with self._current():
             flat = sets.flat()
             self._step_flat(flat, sets.gathered("gradients", gradients), learning_rate, max_norm)
             sets.write(flat)
 
     def _step_flat(self, parameters: Any, gradients: Any, learning_rate: float, max_norm: float | None) -> None:
-        shape = self.moments[0].shape
-        if parameters.shape != shape or gradients.shape != shape:
-            raise ValueError(
-                f"this optimiser was made for a buffer of {shape[0]} parameters, got parameters of shape "
-                f"{tuple(parameters.shape)} and gradients of shape {tuple(gradients.shape)}."
-            )
-        self.updates += 1
+        """The step on buffers that are known to be right; nothing has changed where this raises."""
+        # The first question costs next to nothing, and a training asks no other.
+        if type(learning_rate) is not float or not 0 <= learning_rate < INFINITY:
+            learning_rate = _number("learning_rate", learning_rate)
+        if max_norm is not None and (type(max_norm) is not float or not max_norm > 0):
+            max_norm = _number("max_norm", max_norm)
         if self.fast is not None:
-            self.fast(self, parameters, gradients, learning_rate, max_norm)
+            self.updates += 1
+            try:
+                self.fast(self, parameters, gradients, learning_rate, max_norm)
+            except Exception:
+                self.updates -= 1  # it raises before it writes, of a buffer that is read-only or not contiguous
+                raise
             return
+        if not getattr(getattr(parameters, "flags", None), "writeable", True):
+            raise ValueError("the buffer of the parameters is read-only: it is stepped in place. Pass a copy.")
         xp = array_namespace(parameters, gradients)
         if max_norm is not None:
             clip_by_global_norm(gradients, max_norm)
+        self.updates += 1
         if self.alpha and self.solver != "adamw":
             gradients = gradients + self.alpha * (self.decayed * parameters)
         if self.solver == "sgd":
@@ -293,54 +316,31 @@ def decays(name: str) -> bool:
     return "bias" not in name
 
 
-def _joined(name: str, given: Any) -> Joined | None:
-    """The sets of parameters that were given; None for a flat buffer."""
-    if isinstance(given, Parameters):
-        return Joined([given])
-    if isinstance(given, (list, tuple)) and given and all(isinstance(one, Parameters) for one in given):
-        return Joined(given)
-    what = "pass layer.parameters, a list of several ([layer.parameters, head]), or a flat buffer (P,)"
-    if isinstance(given, (list, tuple)):
-        kinds = ", ".join(sorted({type(one).__name__ for one in given})) or "nothing"
-        raise TypeError(f"{name} is a {type(given).__name__} of {kinds}: {what}.")
-    if isinstance(given, Mapping):
-        raise TypeError(
-            f"{name} is a {type(given).__name__}, which has not the one buffer that is stepped: {what}. Arrays of your "
-            "own become such parameters as xlstm.params.Parameters(shapes, flat)."
-        )
-    if isinstance(getattr(given, "parameters", None), Parameters):
-        raise TypeError(f"{name} is a layer, {type(given).__name__}: {what}.")
-    try:
-        array_namespace(given)
-    except TypeError as error:
-        raise TypeError(f"{name} is of type {type(given).__name__}: {what}.") from error
-    if len(given.shape) != 1:
-        raise ValueError(f"a flat buffer of parameters is (P,), got shape {tuple(given.shape)}.")
-    return None
-
-
 def _check_numbers(alpha: float, momentum: float, beta_1: float, beta_2: float, epsilon: float) -> None:
-    right = {
-        "alpha must be 0 or more": (alpha, alpha >= 0),
-        "momentum must be from 0 to 1": (momentum, 0 <= momentum <= 1),
-        "beta_1 must be 0 or more, and below 1": (beta_1, 0 <= beta_1 < 1),
-        "beta_2 must be 0 or more, and below 1": (beta_2, 0 <= beta_2 < 1),
-        "epsilon must be above 0": (epsilon, epsilon > 0),
+    rules: dict[str, tuple[Any, str, Callable[[Any], bool]]] = {
+        "alpha": (alpha, "0 or more", lambda value: 0 <= value < INFINITY),
+        "momentum": (momentum, "from 0 to 1", lambda value: 0 <= value <= 1),
+        "beta_1": (beta_1, "0 or more, and below 1", lambda value: 0 <= value < 1),
+        "beta_2": (beta_2, "0 or more, and below 1", lambda value: 0 <= value < 1),
+        "epsilon": (epsilon, "above 0", lambda value: 0 < value < INFINITY),
     }
-    for rule, (value, holds) in right.items():
-        if not holds:
-            raise ValueError(f"{rule}, got {value!r}.")
-
-
-def _check_step(learning_rate: Any, max_norm: Any) -> None:
-    for name, value, fine in (("learning_rate", learning_rate, ()), ("max_norm", max_norm, (None,))):
-        try:
-            holds = value in fine or (0 <= value < math.inf if name == "learning_rate" else value > 0)
-        except (TypeError, ValueError):
-            holds = False
-        if not holds:
-            wanted = "a finite number of 0 or more" if name == "learning_rate" else "a number above 0, or None"
+    for name, (value, wanted, holds) in rules.items():
+        if not isinstance(value, numbers.Real) or not holds(value):
             raise ValueError(f"{name} must be {wanted}, got {value!r:.80}.")
+
+
+def _number(name: str, value: Any) -> float:
+    """The learning rate or the largest norm of a step as a float; ValueError where it is not one."""
+    wanted = "a finite number of 0 or more" if name == "learning_rate" else "a number above 0, or None"
+    try:
+        if not isinstance(value, numbers.Real) and getattr(value, "shape", None) != ():
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not (0 <= number < INFINITY if name == "learning_rate" else number > 0):
+        raise ValueError(f"{name} must be {wanted}, got {value!r:.80}.")
+    return number
 
 
 def clip_by_global_norm(gradients: Array | Parameters, max_norm: float) -> Array:
@@ -348,10 +348,21 @@ def clip_by_global_norm(gradients: Array | Parameters, max_norm: float) -> Array
 
     `layer.gradients` too are taken as they are. `Optimizer.step` clips several sets as one.
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013).
+
+    Where a gradient is infinite or NaN, so that no scale is right, the norm is NaN and all stay as they are. The norm
+    of no gradients is 0. A `max_norm` of infinity scales nothing.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is not a number above 0.
     """
+    max_norm = _number("max_norm", max_norm)
     if isinstance(gradients, Parameters):
         gradients = gradients.flat
     xp = array_namespace(gradients)
+    if 0 in gradients.shape:
+        return xp.sum(gradients)
     # Of the gradients over their largest: their squares would overflow long before they do.
     largest = xp.max(xp.abs(gradients))
     safe = xp.where(largest > 0, largest, xp.ones_like(largest))

@@ -108,7 +108,7 @@ class Joined:
     Raises
     ------
     ValueError
-        If they are not alike, or two of them are the same.
+        If they are not alike, or two of them have parameters in common.
     """
 
     def __init__(self, sets: Sequence[Parameters]) -> None:
@@ -119,10 +119,57 @@ class Joined:
         if len(kinds) > 1:
             told = " and ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
             raise ValueError(f"parameters that are stepped together must be of one dtype and device, got {told}.")
-        if len({id(one.flat) for one in self.sets}) < len(self.sets):
-            raise ValueError("the same parameters are given twice: they would be stepped on twice.")
+        for k, one in enumerate(self.sets):
+            if any(_overlap(xp, one.flat, other.flat) for other in self.sets[:k]):
+                raise ValueError(
+                    "the same parameters are given twice, or a set and a part of it: they would be stepped on twice."
+                )
         self.size = sum(one.flat.shape[0] for one in self.sets)
         self._xp, self._like = xp, first
+
+    def shapes(self) -> list[dict[str, tuple[int, ...]]]:
+        """The shapes of each set by its names."""
+        return [dict(one.shapes) for one in self.sets]
+
+    def check_same(self, shapes: Sequence[Mapping[str, tuple[int, ...]]] | None, like: Array) -> None:
+        """Raise where these are others than an optimiser was made for.
+
+        Parameters
+        ----------
+        shapes
+            The names and shapes that it was made for, set by set; None asks only for the size.
+        like
+            A moment of it, of the size, dtype, library and device of the buffer.
+        """
+        remedy = "Pass the same parameters as when it was made, or make one for these."
+        if self.size != like.shape[0]:
+            raise ValueError(
+                f"this optimiser was made for {like.shape[0]} parameters, got {self.size}: {self}. {remedy}"
+            )
+        if shapes is not None and not self._has_shapes(shapes):
+            told = " and ".join(
+                f"({', '.join(f'{name} {tuple(shape)}' for name, shape in one.items())})" for one in shapes
+            )
+            raise ValueError(
+                f"this optimiser was made for the parameters {told}, in this order, got others: {self}. {remedy}"
+            )
+        array_namespace(self._like, like)  # which says so, where they are of different libraries
+        if self._like.dtype != like.dtype or self._like.device != like.device:
+            raise ValueError(
+                f"this optimiser was made for parameters of {like.dtype} on {like.device}, got {self._like.dtype} on "
+                f"{self._like.device}. {remedy}"
+            )
+
+    def _has_shapes(self, shapes: Sequence[Mapping[str, tuple[int, ...]]]) -> bool:
+        """Whether the sets have these names and shapes, in this order."""
+        return len(shapes) == len(self.sets) and all(
+            own.shapes == wanted and [*own] == [*wanted] for own, wanted in zip(self.sets, shapes, strict=True)
+        )
+
+    def check_floating(self) -> None:
+        """Raise where they are no real numbers of a floating type, which nothing can be learnt with."""
+        if not self._xp.isdtype(self._like.dtype, "real floating"):
+            raise TypeError(f"parameters must be real numbers of a floating type, got dtype {self._like.dtype}.")
 
     def flat(self) -> Array:
         """One buffer with the values of all sets."""
@@ -146,13 +193,15 @@ class Joined:
                 one[name] = float(rule(name))
         return made[0].flat if len(made) == 1 else self._xp.concat([one.flat for one in made])
 
-    def gathered(self, what: str, given: Any) -> Array:
+    def gathered(self, what: str, given: Any, kinds: tuple[str, ...] = ("real floating",)) -> Array:
         """`given` in the order of the buffer: a flat buffer, or for each set a mapping with its names and shapes.
 
         Parameters
         ----------
         what
             What messages call them: "gradients".
+        kinds
+            Of which of the standard's kinds of dtype they may be.
 
         Raises
         ------
@@ -160,7 +209,7 @@ class Joined:
             If they are of other names or shapes, of another form, or of another library.
         """
         if not isinstance(given, (Mapping, list, tuple)):
-            return self._part(what, given, None, (self.size,))
+            return self._part(what, given, None, (self.size,), kinds)
         several = [given] if isinstance(given, Mapping) else list(given)
         if len(several) != len(self.sets):
             raise ValueError(
@@ -169,21 +218,21 @@ class Joined:
         parts = []
         for one, own in zip(self.sets, several, strict=True):
             if isinstance(own, Parameters) and own.shapes == one.shapes and [*own] == [*one]:
-                parts.append(self._part(what, own.flat, None, one.flat.shape))
+                parts.append(self._part(what, own.flat, None, one.flat.shape, kinds))
                 continue
             if not isinstance(own, Mapping):
-                parts.append(self._part(what, own, None, one.flat.shape))
+                parts.append(self._part(what, own, None, one.flat.shape, kinds))
                 continue
             if own.keys() != one.keys():
                 lacking, more = [name for name in one if name not in own], [name for name in own if name not in one]
                 told = [f"{', '.join(map(str, names))} {which}"
                         for names, which in ((lacking, "missing"), (more, "unknown")) if names]  # fmt: skip
                 raise ValueError(f"these are {what} of other parameters ({'; '.join(told)}): expected those of {one}.")
-            values = [self._part(what, own[name], name, shape) for name, shape in one.shapes.items()]
+            values = [self._part(what, own[name], name, shape, kinds) for name, shape in one.shapes.items()]
             parts.append(self._xp.concat([self._xp.reshape(array, (-1,)) for array in values]))
         return parts[0] if len(parts) == 1 else self._xp.concat(parts)
 
-    def _part(self, what: str, array: Any, name: str | None, shape: tuple[int, ...]) -> Array:
+    def _part(self, what: str, array: Any, name: str | None, shape: tuple[int, ...], kinds: tuple[str, ...]) -> Array:
         """One array of what is given, checked, in the dtype of the parameters."""
         called = what if name is None else f"{what} of {name}"
         if isinstance(array, Mapping) or not hasattr(array, "shape"):
@@ -199,9 +248,49 @@ class Joined:
             raise ValueError(f"{called} must have the shape {tuple(shape)}, got {tuple(array.shape)}.")
         if array.dtype == self._like.dtype:
             return array
-        if not xp.isdtype(array.dtype, "real floating"):
-            raise TypeError(f"{called} must be of a floating type, got dtype {array.dtype}.")
+        if not xp.isdtype(array.dtype, kinds):
+            wanted = "a floating type" if kinds == ("real floating",) else "real numbers"
+            raise TypeError(f"{called} must be of {wanted}, got dtype {array.dtype}.")
         return xp.astype(array, self._like.dtype)
 
     def __repr__(self) -> str:
         return " and ".join(map(repr, self.sets))
+
+
+def joined(name: str, given: Any) -> tuple[Joined, bool]:
+    """The sets of parameters that were given, and whether they have names; a flat buffer is one set without."""
+    if isinstance(given, Parameters):
+        return Joined([given]), True
+    if isinstance(given, (list, tuple)) and given and all(isinstance(one, Parameters) for one in given):
+        return Joined(given), True
+    what = "pass layer.parameters, a list of several ([layer.parameters, head]), or a flat buffer (P,)"
+    if isinstance(given, (list, tuple)):
+        kinds = ", ".join(sorted({type(one).__name__ for one in given})) or "nothing"
+        raise TypeError(f"{name} is a {type(given).__name__} of {kinds}: {what}.")
+    if isinstance(given, Mapping):
+        raise TypeError(
+            f"{name} is a {type(given).__name__}, which has not the one buffer that is stepped: {what}. Arrays of your "
+            "own become such parameters as xlstm.params.Parameters(shapes, flat)."
+        )
+    if isinstance(getattr(given, "parameters", None), Parameters):
+        raise TypeError(f"{name} is a layer, {type(given).__name__}: {what}.")
+    try:
+        array_namespace(given)
+    except TypeError as error:
+        raise TypeError(f"{name} is of type {type(given).__name__}: {what}.") from error
+    if len(given.shape) != 1:
+        raise ValueError(f"a flat buffer of parameters is (P,), got shape {tuple(given.shape)}.")
+    return Joined([Parameters({"the buffer": tuple(given.shape)}, given)]), False
+
+
+def _overlap(xp: Any, one: Array, other: Array) -> bool:
+    """Whether two buffers have memory in common; where a library does not say, whether they are the same array."""
+    if one is other:
+        return True
+    if hasattr(xp, "may_share_memory"):  # NumPy and CuPy
+        return bool(xp.may_share_memory(one, other))
+    if hasattr(one, "data_ptr"):  # PyTorch
+        first, second = one.data_ptr(), other.data_ptr()
+        size = one.element_size()
+        return bool(first < second + size * other.shape[0] and second < first + size * one.shape[0])
+    return False

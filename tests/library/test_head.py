@@ -119,7 +119,13 @@ def test_wrong_calls_say_what_to_pass():
         head.forward(params, [[0.0] * 3])
     with pytest.raises(ValueError, match=r"d_logits must be \(4, 2\), like the logits of features \(4, 3\); got shape"):
         head.backward(params, features, np.zeros((4, 3), "float32"))
+    with pytest.raises(ValueError, match=r"features must be \(N, 3\) or"):
+        head.backward(params, np.zeros((4, 5), "float32"), np.zeros((4, 2), "float32"))
     with pytest.raises(ValueError, match="outputs must be 1 or more, got 0"):
         head.parameters(3, 0, like=layer.parameters)
+    with pytest.raises(TypeError, match=r"like must be of a floating type.*got dtype int64"):
+        head.parameters(3, 2, like=np.zeros(3, "int64"))
+    with pytest.raises(TypeError, match=r"like must be layer.parameters or an array, got dict"):
+        head.parameters(3, 2, like=dict(layer.parameters))
     with pytest.raises(ValueError, match="init must be one of"):
         head.parameters(3, 2, like=layer.parameters, init="zeros")

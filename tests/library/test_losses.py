@@ -383,6 +383,7 @@ WRONG_CALLS = {
     "weights of another batch": ((Z2, Y2, np.ones(3)), {}, r"weights must be \(4,\); got shape \(3,\)"),
     "weights of other steps": ((Z3, Y3, np.ones((5, 4))), {}, r"\(4, 5\), of each step, or \(4,\), of rows; got"),
     "a mask for weights": ((Z3, Y3, np.ones((4, 5), bool)), {}, "a mask of the valid steps goes as mask="),
+    "complex weights": ((Z2, Y2, np.ones(4, complex)), {}, "weights must be real numbers, got dtype complex128"),
     "lengths of rows": ((Z2, Y2), {"lengths": [1, 1, 1, 1]}, r"lengths and mask go with logits \(N, T, K\)"),
     "both": ((Z3, Y3), {"lengths": [1] * 4, "mask": Y3 == 0}, "give lengths or mask, not both"),
     "a mask of numbers": ((Z3, Y3), {"mask": Y3}, r"mask must hold booleans.*\(mask != 0\); got dtype int64"),

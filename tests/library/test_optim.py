@@ -544,8 +544,17 @@ def test_it_stops_and_goes_on():
     other.step(sets, gradients, 0.1)
     for one, values in zip(sets, after, strict=True):
         np.testing.assert_array_equal(one.flat, values)
-    with pytest.raises(ValueError, match=r"'adam' goes on with 2 moments of shape \(80,\), as host_moments gave them"):
+    with pytest.raises(ValueError, match=r"'adam' goes on with 2 moments of shape \(80,\) and dtype float32, as host_"):
         other.resume(1, optimizer.host_moments()[:1])
+    kept, moments = other.updates, other.host_moments()
+    with pytest.raises(ValueError, match="updates must be 0 or more, the steps taken so far; got -5"):
+        other.resume(-5, moments)
+    with pytest.raises(TypeError, match="updates must be an integer"):
+        other.resume(1.5, moments)
+    with pytest.raises(ValueError, match=r"moments of shape .* and dtype float32, as .* got .* of float64"):
+        other.resume(1, [moment.astype("float64") for moment in moments])
+    assert other.updates == kept
+    other.step(sets, gradients, 0.1)
     with pytest.raises(ValueError, match="this optimiser only computes"):
         Optimizer(np.zeros(3)).host_moments()
 
@@ -570,14 +579,18 @@ def test_wrong_constructions_say_what_to_pass():
         with pytest.raises((TypeError, ValueError), match=message):
             Optimizer(*given_)
     for name, value in {"alpha": -1, "momentum": 2, "beta_1": 1, "beta_2": -0.1, "epsilon": 0}.items():
-        with pytest.raises(ValueError, match=f"{name} must be .*got {value}"):
-            Optimizer(own, **{name: value})
+        for wrong in (value, "x", math.nan, None):
+            with pytest.raises(ValueError, match=f"{name} must be .*got {wrong!r}"):
+                Optimizer(own, **{name: wrong})
 
 
-def test_wrong_steps_say_what_to_pass_and_change_nothing():
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_wrong_steps_say_what_to_pass_and_change_nothing(kernels, solver):
     layer, own, d_own = layer_and_head()
     sets, right = [layer.parameters, own], [layer.gradients, d_own]
-    optimizer = Optimizer(sets, alpha=0.1)
+    optimizer = Optimizer(sets, solver=solver, alpha=0.1, kernels=kernels)
+    flat, frozen = np.ones(80), np.ones(80)
+    frozen.flags.writeable = False
     torch = peer("torch")
     before = [layer.parameters.flat.copy(), own.flat.copy()]
     for arguments, message in (
@@ -610,8 +623,22 @@ def test_wrong_steps_say_what_to_pass_and_change_nothing():
         ((dict(own), d_own, 0.1), "parameters is a dict"),
         (
             (layer.parameters.flat, layer.gradients.flat, 0.1),
-            r"a buffer of 80 parameters, got parameters of shape \(72,\)",
+            "made for 80 parameters, got 72",
         ),
+        (
+            (sets[::-1], right[::-1], 0.1),
+            r"made for the parameters \(weight_ih_l0.*in this order, got others: .*\(weight ",
+        ),
+        (
+            (np.zeros(80, "float32"), np.ones(80, "float32"), 0.1),
+            "made for parameters of float64 on cpu, got float32 on cpu",
+        ),
+        ((flat, np.ones(80), float("nan")), "learning_rate must be a finite number"),
+        ((flat, np.ones(80), 0.1, -1), "max_norm must be a number above 0, or None, got -1"),
+        ((flat, np.ones(80), "x"), "learning_rate must be a finite number of 0 or more, got 'x'"),
+        ((flat, np.ones(80), 0.1, "x"), "max_norm must be a number above 0, or None, got 'x'"),
+        ((flat, np.ones(80, int), 0.1), "gradients must be of a floating type"),
+        ((frozen, np.ones(80), 0.1), "read-only|writ"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             optimizer.step(*arguments)
@@ -619,6 +646,76 @@ def test_wrong_steps_say_what_to_pass_and_change_nothing():
     assert not any(moment.any() for moment in optimizer.moments)
     for one, values in zip(sets, before, strict=True):
         np.testing.assert_array_equal(one.flat, values)
+    assert (flat == 1).all()
+    optimizer.step(sets, right, 0.1)  # and a right step goes on from there
+    assert optimizer.updates == 1
+
+
+def test_sets_of_another_dtype_are_refused(kernels):
+    layer, own, _ = layer_and_head("float32")
+    wide, wide_own, d_wide = layer_and_head("float64")
+    optimizer = Optimizer([layer.parameters, own], kernels=kernels)
+    before = wide.parameters.flat.copy()
+    with pytest.raises(ValueError, match="made for parameters of float32 on cpu, got float64 on cpu"):
+        optimizer.step([wide.parameters, wide_own], [wide.gradients, d_wide], 0.1)
+    assert optimizer.updates == 0
+    np.testing.assert_array_equal(wide.parameters.flat, before)
+
+
+def test_a_set_and_a_part_of_it_are_given_twice(xp):
+    whole = Parameters({"head.weight": (2, 3), "bias": (3,)}, writable(xp).asarray(np.zeros(9)))
+    if "strict" not in xp.name:  # whose arrays do not say where they are
+        for sets in ([whole, whole.section("head.")], [whole.section("bias"), whole]):
+            with pytest.raises(ValueError, match="given twice, or a set and a part of it"):
+                Optimizer(sets)
+    parts = [whole.section("head."), whole.section("bias")]
+    Optimizer(parts).step(parts, [{"weight": whole["head.weight"] + 1}, {"": whole["bias"] + 1}], 0.1)
+    assert (xp.to_host(whole.flat) < 0).all()
+
+
+def test_an_optimiser_of_before_the_shapes_goes_on():
+    """A pickle of an older version does not have them: the size is what is compared."""
+    layer, _, _ = layer_and_head()
+    optimizer = Optimizer(layer.parameters)
+    state = optimizer.__getstate__()
+    older = object.__new__(Optimizer)
+    older.__setstate__({name: value for name, value in state.items() if name != "_shapes"})
+    older.step(layer.parameters, layer.gradients, 0.1)
+    assert older.updates == 1
+
+
+def test_what_is_decayed_has_the_form_of_the_parameters():
+    for wrong, message in ((np.ones(4), r"decayed must have the shape \(3,\), got \(4,\)"), ([1], "decayed")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            Optimizer(np.zeros(3), wrong, alpha=0.1)
+    for right in (np.array([1, 0, 1]), np.array([True, False, True])):
+        optimizer = Optimizer(np.zeros(3), right, alpha=0.1)
+        assert optimizer.decayed.dtype == np.float64
+        np.testing.assert_array_equal(optimizer.decayed, [1, 0, 1])
+
+
+def test_whole_numbers_are_no_parameters():
+    with pytest.raises(TypeError, match="parameters must be real numbers of a floating type, got dtype int64"):
+        Optimizer(np.zeros(3, "int64"))
+
+
+@pytest.mark.parametrize("max_norm", [-1, 0, math.nan, "x", None])
+def test_clipping_to_no_norm_is_refused(max_norm):
+    gradients = np.array([3.0, 4.0])
+    with pytest.raises(ValueError, match="max_norm must be a number above 0"):
+        clip_by_global_norm(gradients, max_norm)
+    np.testing.assert_array_equal(gradients, [3, 4])
+
+
+def test_clipping_infinity_and_nothing(xp, dtype):
+    for wrong in (math.inf, math.nan):
+        with np.errstate(invalid="ignore"):
+            after, norm = clipped(xp, np.array([3.0, wrong], dtype), 1.0)
+        assert np.isnan(norm)
+        np.testing.assert_array_equal(after, np.array([3.0, wrong], dtype))
+    after, norm = clipped(xp, np.zeros(0, dtype), 1.0)
+    assert norm == 0
+    assert after.shape == (0,)
 
 
 def test_a_layers_gradients_are_clipped_as_they_are():
