@@ -10,6 +10,7 @@ import contextlib
 import csv
 import gzip
 import io
+import re
 import sys
 import zlib
 from collections import deque
@@ -29,7 +30,7 @@ _GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 class Row(NamedTuple):
     """One row of a table."""
 
-    number: int  # from 1 on; neither the header nor blank lines are counted
+    number: int  # from 1 on; neither the header nor the blank lines that are no rows are counted
     line: int  # of the file, in which the row ends
     fields: list[str]  # as they stand there: may be more or fewer than the columns
 
@@ -148,8 +149,56 @@ def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterato
         yield here
 
 
+class _Records:
+    """The rows of lines as lists of fields; of the last of them, the lines too.
+
+    Text after a closing quotation mark, or a quotation mark that is never closed, is a csv.Error where this is strict.
+    """
+
+    def __init__(self, lines: Lines, delimiter: str, strict: bool = True) -> None:
+        self.taken: list[str] = []
+        self._lines, self._delimiter = lines, delimiter
+        self._reader = csv.reader(self._noted(), delimiter=delimiter, strict=strict)
+
+    def _noted(self) -> Iterator[str]:
+        for line in self._lines:
+            self.taken.append(line)
+            yield line
+
+    def __iter__(self) -> _Records:
+        return self
+
+    def __next__(self) -> list[str]:
+        self.taken = []
+        return next(self._reader)
+
+    def wrong(self, error: csv.Error) -> ValueError:
+        """What to say of the error that was raised for the last row, and of the quotation mark that is to blame."""
+        text, last, end = "".join(self.taken), self._lines.count, re.escape(self._delimiter)
+        # All fields before the wrong one are whole: in quotation marks, or without one in front.
+        whole = re.compile(rf'(?:"[^"]*(?:""[^"]*)*"|[^"{end}\r\n][^{end}\r\n]*)?{end}')
+        place = 0
+        while (field := whole.match(text, place)) is not None:
+            place = field.end()
+        if text[place : place + 1] != '"' or "NUL" in str(error):  # Python 3.10 takes no NUL
+            return ValueError(f"{self._lines.name} cannot be read as a table, line {last}: {error}")
+        line = last - len(self.taken)
+        for part in self.taken:
+            line += 1
+            if place < len(part):
+                break
+            place -= len(part)
+        closed = "is never closed" if "end of data" in str(error) else f"is closed in line {last}, before more text"
+        return ValueError(
+            f"{self._lines.name} cannot be read as a table: the quotation mark that opens in line {line} {closed}. "
+            "Quotation marks stand around a whole field, and those within are doubled"
+        )
+
+
 class Table:
     """A table whose first line names the columns.
+
+    In a table of one column a blank line is a row with an empty field, elsewhere it is no row.
 
     Parameters
     ----------
@@ -174,7 +223,7 @@ class Table:
     Raises
     ------
     ValueError
-        If it has no header, or the header lacks a wanted column, or has two of it.
+        If it has no header, or one with wrong quotation marks, or it lacks a wanted column, or has two of it.
     """
 
     def __init__(
@@ -187,13 +236,18 @@ class Table:
         tried = [delimiter] if delimiter is not None else [usual, *likely]
         found = self._fitting(tried, wanted)
         self.delimiter = tried[0] if found is None else found
-        self.columns, header = self._header(self.delimiter)
+        fitting = self._fitting(DELIMITERS, wanted) if found is None else found
+        # Where another separates the columns, quotation marks are wrong only because this one does not.
+        header = _Records(lines, self.delimiter, strict=found == fitting)
+        try:
+            self.columns = next(header, [])
+        except csv.Error as error:
+            raise header.wrong(error) from None
         if not self.columns:
             raise ValueError(f"{self.name} is empty: the first line has to name the columns")
         for flag, column in wanted.items():
             if column not in self.columns:
-                lines.put_back(header)
-                raise ValueError(self._lacking(flag, column, self._fitting(DELIMITERS, wanted)))
+                raise ValueError(self._lacking(flag, column, fitting))
             if self.columns.count(column) > 1:
                 raise ValueError(
                     f"{self.name} has {self.columns.count(column)} columns {column!r}: name them differently"
@@ -202,8 +256,11 @@ class Table:
     def _fitting(self, delimiters: Sequence[str], wanted: dict[str, str]) -> str | None:
         """The first by which the header has the wanted columns; the header is put back."""
         for delimiter in delimiters:
-            columns, lines = self._header(delimiter)
-            self._lines.put_back(lines)
+            header = _Records(self._lines, delimiter)
+            columns: list[str] = []
+            with contextlib.suppress(csv.Error):  # wrong quotation marks fit nothing
+                columns = next(header, [])
+            self._lines.put_back(header.taken)
             if set(wanted.values()) <= set(columns):
                 return delimiter
         return None
@@ -219,35 +276,23 @@ class Table:
             )
         return f"{first}Name the column by {flag}, or what separates the columns by --delimiter"
 
-    def _header(self, delimiter: str) -> tuple[list[str], list[str]]:
-        """The columns if this separates them, and the lines that they stand in: one, but for a line end in quotes."""
-        taken = []
-
-        def noted() -> Iterator[str]:
-            for line in self._lines:
-                taken.append(line)
-                yield line
-
-        try:
-            return next(csv.reader(noted(), delimiter=delimiter), []), taken
-        except csv.Error as error:
-            raise ValueError(f"{self.name} cannot be read as a table, line 1: {error}") from None
-
     def rows(self) -> Iterator[Row | None]:
-        """One after another, as they come; None for a blank line.
+        """One after another, as they come; None for a blank line that is no row.
 
         Raises
         ------
         ValueError
-            Where the source is no table.
+            Where the source is no table, and where quotation marks are wrong: the message names the line of the first.
         """
-        number = 0
+        number, records = 0, _Records(self._lines, self.delimiter)
+        blank = [""] if len(self.columns) == 1 else []
         try:
-            for fields in csv.reader(self._lines, delimiter=self.delimiter):
+            for fields in records:
+                fields = fields or [*blank]
                 number += bool(fields)
                 yield Row(number, self._lines.count, fields) if fields else None
         except csv.Error as error:
-            raise ValueError(f"{self.name} cannot be read as a table, line {self._lines.count}: {error}") from None
+            raise records.wrong(error) from None
 
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""
@@ -263,9 +308,14 @@ class Table:
         if len(row.fields) <= len(self.columns):
             return None
         return (
-            f"{self.where(row)} has {len(row.fields)} fields, the header {len(self.columns)}: quote texts that hold a "
-            f"{self.delimiter!r}"
+            f"{self.where(row)} has {counted(len(row.fields), 'field')}, the header {len(self.columns)}: "
+            f"quote texts that hold a {self.delimiter!r}"
         )
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, as 1 row and 2 rows."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def content(rows: Iterable[Sequence[str]], delimiter: str) -> bytes:

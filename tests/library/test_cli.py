@@ -619,7 +619,7 @@ def test_all_bad_rows_are_listed(run, model):
             lines,
             ("row 2", "row 3", "row 4", "row 5", "row 6"),
             ("line 3) has an empty 'text'", "line 4) has an empty 'label'", "line 5) has 3 fields, the header 2",
-             "line 8) has an empty 'label': it has 1 fields", "line 9) has 4 fields"),
+             "line 8) has an empty 'label': it has 1 field,", "line 9) has 4 fields"),
             strict=True,
         ):  # fmt: skip
             assert line.startswith(f"xlstm: error: {start} of bad.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tables import counted
 from . import labelled
 from .common import show, text_classifier
 
@@ -15,7 +16,8 @@ def run(options: Any) -> int:
     found = labelled.read(options, encoder.kind, classifier.fitted_state().table, known)
     scores = labelled.scores(found.labels, classifier.predict(found.texts))
     text = (
-        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(found.texts)} texts\n"
+        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on "
+        f"{counted(len(found.texts), 'text')}\n"
         + labelled.told_of(found.skipped, options)
         + "".join(f"  {label}: {recall:.4f} right\n" for label, recall in scores["recall"].items())
         + f"device: {classifier.device_}, kernels: {classifier.kernels_}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,9 +10,12 @@ import numpy as np
 
 from .. import data, tables
 from ..fitted import Table
+from ..tables import counted
 from .common import Failure, is_empty, listed
 
 SHOWN_LABELS = 10
+LIKE_MISSING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none"))
+"""Labels, in lower case, that other programs write where there is none."""
 
 
 class Labelled(NamedTuple):
@@ -24,7 +28,7 @@ class Labelled(NamedTuple):
     label: str
     rows: list[list[str]]  # all fields, as they stand there
     texts: list[str]
-    labels: list[str]
+    labels: list[str]  # without the white space around them, which the rows keep
     skipped: int  # rows without a text or a label, left out
 
 
@@ -52,26 +56,30 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
     Raises
     ------
     Failure
-        With all bad rows.
+        With all bad rows; where texts and labels are of one column.
     ValueError, OSError
         If it is no table, or cannot be read.
     """
     text = options.text or (remembered.text if remembered else "text")
     label = options.label or (remembered.label if remembered else "label")
+    if text == label:
+        raise Failure(f"the texts and the labels cannot both be the column {text!r}: name two by --text and --label")
     likely = [remembered.delimiter] if remembered else []
     problems: list[str] = []
     rows: list[tables.Row] = []
+    labels: list[str] = []
     empty = skipped = 0
     with tables.Lines(options.data, options.encoding) as lines:
         table = tables.Table(lines, {"--text": text, "--label": label}, options.delimiter, likely)
         for row in table.rows():
             if row is None:
                 continue
+            named = _label(table.value(row, label), known)
             lacking = [
                 column
                 for column, lacks in (
                     (text, is_empty(table.value(row, text), split)),
-                    (label, not table.value(row, label).strip()),
+                    (label, not named.strip()),
                 )
                 if lacks
             ]
@@ -82,15 +90,18 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
             elif lacking:
                 empty += 1
                 short = len(row.fields) < len(table.columns)
-                fields = f": it has {len(row.fields)} fields, the header {len(table.columns)}" if short else ""
+                fields = (
+                    f": it has {counted(len(row.fields), 'field')}, the header {len(table.columns)}" if short else ""
+                )
                 problems.append(f"{table.where(row)} has an empty {' and '.join(map(repr, lacking))}{fields}")
-            elif known is not None and table.value(row, label) not in known:
+            elif known is not None and named not in known:
                 problems.append(
-                    f"{table.where(row)} has the label {table.value(row, label)!r}, which the model does not know: "
+                    f"{table.where(row)} has the label {named!r}, which the model does not know: "
                     f"{', '.join([*known][:SHOWN_LABELS])}{', ...' if len(known) > SHOWN_LABELS else ''}"
                 )
             else:
                 rows.append(row)
+                labels.append(named)
     if problems:
         raise listed(problems, "--skip-empty leaves rows without a text or a label out" if empty else "")
     if not rows:
@@ -104,14 +115,32 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
         label,
         [row.fields for row in rows],
         [table.value(row, text) for row in rows],
-        [table.value(row, label) for row in rows],
+        labels,
         skipped,
+    )
+
+
+def _label(field: str, known: Collection[str] | None) -> str:
+    """What a field names; white space around it counts only for models that have it in a class."""
+    return field if known is not None and field in known else field.strip()
+
+
+def like_missing(labels: Sequence[str]) -> str | None:
+    """The warning that labels seem to say that there is none; None where none does."""
+    rows = Counter(label for label in labels if label.lower() in LIKE_MISSING)
+    if not rows:
+        return None
+    names = " or ".join(map(repr, sorted(rows)))
+    return (
+        f"{counted(rows.total(), 'row')} with the label {names}, which often stands for a missing one: trained on as "
+        f"{'a class' if len(rows) == 1 else 'classes'} like any other. Empty the field and say --skip-empty if none is "
+        "meant"
     )
 
 
 def told_of(skipped: int, options: Any) -> str:
     """The line of the result that counts the rows left out; nothing where none were to be."""
-    return f"skipped {skipped} rows without a text or a label\n" if options.skip_empty else ""
+    return f"skipped {counted(skipped, 'row')} without a text or a label\n" if options.skip_empty else ""
 
 
 def scores(truth: Sequence[str], predicted: Iterable[Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     measured.add_argument("model", help="a file that train wrote")
     measured.add_argument("data", help=f"CSV or TSV file with a header, also packed by gzip; {_STDIN}")
     _columns(measured, "the one that the model was trained on, else {}")
-    _reading(measured)
+    _reading(measured, remembered=True)
     _skipping(measured)
 
     command("bench", machine.run_bench, "time forward and training step of each backend on this machine")
@@ -176,7 +176,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="the column of the texts in --data (default: the one that the model was trained on, else text)",
     )
-    _reading(parser)
+    _reading(parser, remembered=True)
     parser.add_argument(
         "--format",
         choices=tuple(predict.FORMATS),
@@ -192,12 +192,14 @@ def _columns(parser: argparse.ArgumentParser, default: str) -> None:
         )
 
 
-def _reading(parser: argparse.ArgumentParser) -> None:
+def _reading(parser: argparse.ArgumentParser, remembered: bool = False) -> None:
+    of_the_model = "; if the columns are not found by it, that of the table that the model was trained on"
     parser.add_argument(
         "--delimiter",
         type=_delimiter,
         metavar="C",
-        help="what separates the columns: a character, or tab (default: a comma; a tab in .tsv and .tab)",
+        help="what separates the columns: a character, or tab (default: a comma, a tab in .tsv and .tab"
+        f"{of_the_model if remembered else ''})",
     )
     parser.add_argument(
         "--encoding",
@@ -300,6 +302,7 @@ def _class_weight(text: str) -> str | dict[str, float]:
     for part in text.split(","):
         label += part
         name, _, number = label.rpartition("=")
+        name = name.strip()  # as labels of a table are
         if not 0 <= _float(number) < math.inf or not name:
             label += ","
             continue

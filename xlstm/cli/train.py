@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shlex
 import time
-from collections.abc import Collection, Iterable
+import warnings
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,16 @@ from ..estimators.classifier import SequenceClassifier
 from ..estimators.state import table_of
 from ..files import check_target, write_whole
 from ..fitted import Table
+from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
+from ..tables import counted
 from . import labelled
-from .common import Failure, show
+from .common import Failure, show, tell
 from .labelled import Labelled
 
 NAMES_MODEL = "names.xlstm"
 STANDARD_INPUT_MODEL = "stdin.xlstm"
+HELD_OUT, TABS_HELD_OUT = ".held-out.csv", ".held-out.tsv"
 
 NAMES_SETTINGS: dict[str, Any] = {
     "num_layers": 2,
@@ -65,17 +71,19 @@ def run(options: Any) -> int:
     check_target(model)
     _keep_the_data(model, options)
     rows = labelled.first_names() if options.data is None else labelled.read(options, classifier.split)
+    if (warning := labelled.like_missing(rows.labels)) is not None:
+        tell("warning", warning)
     kept, aside = _split(rows, options)
     held_out = None if not len(aside) else _held_out(model, rows, options)
     content = tables.content([rows.columns, *(rows.rows[k] for k in aside)], rows.delimiter)
     before = table_of(model)
     # Without held-out rows an older file of them stays, and stays ours.
-    digest = (before and before.held_out) if held_out is None else hashlib.sha256(content).hexdigest()
+    digest = (before and before.held_out) if held_out is None else _digest(content)
     if held_out is not None and not options.force:
         _keep_what_is_not_ours(held_out, (digest, before and before.held_out), model)
 
     begin = time.perf_counter()
-    with ProgressBar() as progress:
+    with ProgressBar() as progress, _interrupts() as interrupts:
         classifier.progress = progress
         classifier.fit([rows.texts[k] for k in kept], [rows.labels[k] for k in kept])
         classifier.progress = None
@@ -88,32 +96,61 @@ def run(options: Any) -> int:
     classifier.save(model)
     if held_out is not None:
         write_whole(held_out, [content])
+    stale = _stale(model, before and before.held_out, held_out, digest)
     values = {
         **scores,
         "n_test": len(aside),
         "skipped": rows.skipped,
+        "epochs": int(classifier.n_iter_),
+        "interrupted": bool(interrupts),
         "seconds": seconds,
         "device": classifier.device_,
         "kernels": classifier.kernels_,
         "model": str(model),
         "held_out": None if held_out is None else str(held_out),
+        "stale_held_out": None if stale is None else str(stale),
     }
-    examples = "Olga Ivan" if options.data is None else f"-- {shlex.quote(_example(rows.texts, [*aside, *kept]))}"
+    example = _example(rows.texts, [*aside, *kept])
+    dashes = "-- " if example.startswith("-") else ""
+    examples = "Olga Ivan" if options.data is None else f"{dashes}{shlex.quote(example)}"
     measured = (
         "trained on all rows: none is held out, so nothing is measured\n"
         if held_out is None
-        else f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on {len(aside)} "
-        f"held-out texts ({held_out})\n"
+        else f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on "
+        f"{counted(len(aside), 'held-out text')} ({held_out})\n"
+    )
+    left = (
+        ""
+        if stale is None
+        else f"{stale} is of the model that was replaced: this one may have trained on its rows, so do not measure it "
+        "on them\n"
     )
     text = (
-        f"{measured}{labelled.told_of(rows.skipped, options)}"
-        f"trained {classifier.n_iter_} epochs on {len(kept)} texts of {len(classifier.classes_)} classes in "
-        f"{seconds:.1f} s\n"
+        f"{measured}{left}{labelled.told_of(rows.skipped, options)}"
+        f"trained {counted(int(classifier.n_iter_), 'epoch')} on {counted(len(kept), 'text')} of "
+        f"{len(classifier.classes_)} classes in {seconds:.1f} s{', interrupted' if interrupts else ''}\n"
         f"device: {classifier.device_}, kernels: {classifier.kernels_}\n"
         f"model: {model}\n"
         f"next: xlstm predict {shlex.quote(str(model))} {examples}"
     )
     return show(options, text, values)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[Warning | str]]:
+    """The warnings, as long as this lasts, that Ctrl-C ended a training; they are told like all others."""
+    noted: list[Warning | str] = []
+    with warnings.catch_warnings():
+        tell_of = warnings.showwarning
+
+        def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, InterruptedFit):
+                noted.append(message)
+            tell_of(message, category, *where, **more)
+
+        warnings.showwarning = told
+        warnings.simplefilter("always", InterruptedFit)
+        yield noted
 
 
 def _classifier(options: Any) -> SequenceClassifier:
@@ -142,6 +179,9 @@ def _split(rows: Labelled, options: Any) -> tuple[list[int], list[int]]:
 
 def _model(options: Any) -> Path:
     """The file of the model: as told, or in this folder, by the name of the data."""
+    if options.data is not None and (os.path.isdir(options.data) or not Path(options.data).name):
+        what = "is a folder" if os.path.isdir(options.data) else "names nothing"
+        raise Failure(f"{options.data!r} {what}: name the file of a table, or - for standard input")
     if options.out is not None:
         return Path(options.out)
     if options.data is None:
@@ -157,8 +197,7 @@ def _held_out(model: Path, rows: Labelled, options: Any) -> Path:
     if options.held_out is not None:
         path = Path(options.held_out)
     else:
-        suffix = ".held-out.tsv" if rows.delimiter == "\t" else ".held-out.csv"
-        path = model.with_name((model.stem if model.suffix == ".xlstm" else model.name) + suffix)
+        path = _beside(model, TABS_HELD_OUT if rows.delimiter == "\t" else HELD_OUT)
     check_target(path)
     _keep_the_data(path, options)
     if path.resolve() == model.resolve():
@@ -166,6 +205,28 @@ def _held_out(model: Path, rows: Labelled, options: Any) -> Path:
             f"{path} cannot hold both the model and the held-out rows: name two files by --out and --held-out"
         )
     return path
+
+
+def _beside(model: Path, suffix: str) -> Path:
+    """The name of a file of held-out rows that stands beside its model."""
+    return model.with_name((model.stem if model.suffix == ".xlstm" else model.name) + suffix)
+
+
+def _stale(model: Path, older: str | None, held_out: Path | None, digest: str | None) -> Path | None:
+    """The file of held-out rows beside the model that is still as it was written with the older model.
+
+    Rows that are held out from this model too are as good for it, wherever they stand.
+    """
+    if older is None or (held_out is not None and older == digest):
+        return None
+    for path in (_beside(model, HELD_OUT), _beside(model, TABS_HELD_OUT)):
+        if path.is_file() and _digest(path.read_bytes()) == older:
+            return path
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _keep_the_data(path: Path, options: Any) -> None:
@@ -180,7 +241,7 @@ def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: 
 
     They are that of what is to be written, which loses nothing, and that of what was written with the older model.
     """
-    if held_out.exists() and hashlib.sha256(held_out.read_bytes()).hexdigest() not in ours:
+    if held_out.exists() and _digest(held_out.read_bytes()) not in ours:
         raise Failure(
             f"{held_out} is there already, and is not as xlstm wrote it with {model}: name another file for the "
             "held-out rows by --held-out FILE, or have this one replaced by --force"
