@@ -17,9 +17,9 @@ BACKWARD = "backward(tape, d_outputs) must return a pair (d_params, d_inputs)"
 
 
 def check_order(forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
-    """Raise where the names of the two say that they are swapped."""
+    """Raise where the names of both say that they are swapped: one alone may mean something else."""
     first, second = _name(forward).lower(), _name(backward).lower()
-    if ("backward" in first or "bwd" in first) and not ("backward" in second or "bwd" in second):
+    if ("backward" in first or "bwd" in first) and ("forward" in second or "fwd" in second):
         raise TypeError(
             f"the pair is (forward, backward), got ({_name(forward)}, {_name(backward)}): are they swapped?"
         )

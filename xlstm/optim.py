@@ -248,12 +248,10 @@ class Optimizer:
         None of these changes anything.
         """
         like = self.moments[0]
-        if (
-            type(parameters) is type(gradients) is type(like)
-            and parameters.shape == gradients.shape == like.shape
-            and parameters.dtype == gradients.dtype == like.dtype
-        ):
-            self._step_flat(parameters, gradients, learning_rate, max_norm)
+        p: Any = parameters
+        g: Any = gradients
+        if type(p) is type(g) is type(like) and p.shape == g.shape == like.shape and p.dtype == g.dtype == like.dtype:
+            self._step_flat(p, g, learning_rate, max_norm)
             return
         sets, named = joined("parameters", parameters)
         if not named and isinstance(gradients, Parameters):

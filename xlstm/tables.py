@@ -67,7 +67,8 @@ class Lines:
         # It holds a \r back until it is known whether a \n follows.
         self._decoder = io.IncrementalNewlineDecoder(decoder, translate=False)
         self._whole: deque[str] = deque()
-        self._rest, self._ended = "", False
+        self._rest: list[str] = []  # the pieces of a line whose end has not come
+        self._ended = False
         self._closing = contextlib.ExitStack()
         self._stream = self._opened(source)
 
@@ -122,7 +123,7 @@ class Lines:
         """What has come, and where nothing has, what comes next."""
         try:
             data = self._stream.read1(_CHUNK)
-            text = self._rest + self._decoder.decode(data, final=not data)
+            text = self._decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             line = self.count + 1 + error.object.count(b"\n", 0, error.start)
             raise self._not_text(f"byte 0x{error.object[error.start]:02x} in line {line}") from None
@@ -131,9 +132,16 @@ class Lines:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
         self._ended = not data
-        lines = list(io.StringIO(text, newline=""))
-        self._rest = lines.pop() if lines and not (self._ended or lines[-1].endswith(("\n", "\r"))) else ""
-        self._whole.extend(lines)
+        for piece in io.StringIO(text, newline=""):
+            self._rest.append(piece)
+            if piece.endswith(("\n", "\r")):
+                self._end_of_line()
+        if self._ended and self._rest:
+            self._end_of_line()
+
+    def _end_of_line(self) -> None:
+        self._whole.append("".join(self._rest))
+        self._rest = []
 
 
 def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterator[list[Item]]:

@@ -1308,3 +1308,82 @@ def test_too_little_memory_is_one_line(run, monkeypatch):
     monkeypatch.setattr(xlstm.SequenceClassifier, "fit", full)
     write("data.csv", table())
     one_error(run("train", "data.csv"), "Unable to allocate")
+
+
+# ---------------------------------------------------------------- what a trial and an attack found
+
+
+def noted(path: str, n: int = 40) -> None:
+    rows = [
+        ("good" if k % 2 else "bad") + f" {'xyz'[k % 3]}," + (" p" if k % 4 == 1 else "p" if k % 2 else "n")
+        for k in range(n)
+    ]
+    Path(path).write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+
+
+def test_white_space_around_labels_is_no_part_of_them(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noted("d.csv")
+    values = json.loads(run("train", "d.csv", *QUICK, "--json").out)
+    assert xlstm.load("d.xlstm").classes_.tolist() == ["n", "p"]
+    kept = Path("d.held-out.csv").read_text(encoding="utf-8").splitlines()
+    assert set(kept) <= set(Path("d.csv").read_text(encoding="utf-8").splitlines())  # the cells as they were
+    assert any(", p" in line for line in kept)
+    assert json.loads(run("evaluate", "d.xlstm", "d.held-out.csv", "--json").out)["n_test"] == values["n_test"]
+    assert values["interrupted"] is False
+    assert values["epochs"] == xlstm.load("d.xlstm").n_iter_
+
+
+def test_labels_that_seem_to_be_missing_are_told(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noted("d.csv")
+    with open("d.csv", "a", encoding="utf-8") as file:
+        file.write("odd one,NaN\nodd two,NaN\nodd three,NA\nodd four,NA\n")
+    done = run("train", "d.csv", *QUICK)
+    assert "xlstm: warning: 4 rows with the label 'NA' or 'NaN', which often stands for a missing one" in done.err
+
+
+def test_held_out_rows_of_an_earlier_model_are_told(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noted("d.csv")
+    assert json.loads(run("train", "d.csv", *QUICK, "--json").out)["stale_held_out"] is None
+    for more in (("--test-fraction", 0), ("--seed", 7, "--held-out", "o.csv")):
+        done = run("train", "d.csv", *QUICK, *more, "--json")
+        assert json.loads(done.out)["stale_held_out"] == "d.held-out.csv"
+    Path("d.held-out.csv").unlink()
+    assert json.loads(run("train", "d.csv", *QUICK, "--test-fraction", 0, "--json").out)["stale_held_out"] is None
+
+
+def test_a_file_that_comes_while_training_is_kept(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noted("d.csv")
+    fit = xlstm.SequenceClassifier.fit
+
+    def meanwhile(self, X, y):
+        Path("d.held-out.csv").write_text("notes", encoding="utf-8")
+        return fit(self, X, y)
+
+    monkeypatch.setattr(xlstm.SequenceClassifier, "fit", meanwhile)
+    done = run("train", "d.csv", *QUICK)
+    assert done.code == 1
+    assert "d.xlstm is written, but its held-out rows are not: d.held-out.csv" in done.err.splitlines()[-1]
+    assert Path("d.held-out.csv").read_text(encoding="utf-8") == "notes"
+    assert xlstm.load("d.xlstm").classes_.tolist() == ["n", "p"]
+
+
+def test_standard_input_is_not_overwritten(tmp_path):
+    noted(str(tmp_path / "d.csv"))
+    before = (tmp_path / "d.csv").read_bytes()
+    command = [sys.executable, "-m", "xlstm", "train", "-", "--out", "d.csv", "--test-fraction", "0", "--epochs", "1"]
+    with open(tmp_path / "d.csv", "rb") as file:
+        done = subprocess.run(command, cwd=tmp_path, stdin=file, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "would overwrite the data" in done.stderr
+    assert (tmp_path / "d.csv").read_bytes() == before
+
+
+def test_folders_and_columns_that_are_no_data(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noted("d.csv")
+    one_error(run("train", "."), "'.' is a folder")
+    one_error(run("train", "d.csv", "--text", "text", "--label", "text"), "cannot both be the column 'text'")

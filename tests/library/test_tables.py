@@ -143,3 +143,51 @@ def test_what_is_written_is_read_again(tmp_path, delimiter):
     with tables.Lines(str(tmp_path / "file.csv")) as lines:
         table = tables.Table(lines, {"--text": "te xt"}, delimiter)
         assert [table.columns, *(row.fields for row in table.rows())] == rows
+
+
+# ---------------------------------------------------------------- quotation marks, blank and long lines
+
+
+@pytest.mark.parametrize(
+    ("rows", "opens", "how"),
+    [
+        (['a,"b', "c,d", "e,f"], 2, "is never closed"),
+        (["x,y", '"a,b', "c,d", '"e,f'], 3, "is closed in line 5, before more text"),
+        (["x,y", 'k,"l"m'], 3, "is closed in line 3, before more text"),
+    ],
+)
+def test_quotation_marks_that_swallow_rows(tmp_path, rows, opens, how):
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    with tables.Lines(str(path)) as lines:
+        table = tables.Table(lines, {"--text": "text", "--label": "label"})
+        with pytest.raises(ValueError, match=rf"the quotation mark that opens in line {opens} {how}"):
+            list(table.rows())
+
+
+def test_quotation_marks_that_are_right(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('text,label\n"a, ""b""\nc",d\n5" nails,e\n', encoding="utf-8")
+    with tables.Lines(str(path)) as lines:
+        table = tables.Table(lines, {"--text": "text", "--label": "label"})
+        assert [row.fields for row in table.rows()] == [['a, "b"\nc', "d"], ['5" nails', "e"]]
+
+
+def test_a_blank_line_is_a_row_of_a_table_of_one_column(tmp_path):
+    for content, expected in (
+        ("text\na\n\nb\n", [["a"], [""], ["b"]]),
+        ("text,x\na,1\n\nb,2\n", [["a", "1"], ["b", "2"]]),
+    ):
+        path = tmp_path / "t.csv"
+        path.write_text(content, encoding="utf-8")
+        with tables.Lines(str(path)) as lines:
+            table = tables.Table(lines, {"--text": "text"})
+            assert [row.fields for row in table.rows() if row is not None] == expected
+
+
+def test_a_long_line_is_read_in_one_go(tmp_path):
+    """Its pieces are joined once: 32 MB took half a minute when each chunk joined them again."""
+    path = tmp_path / "t.txt"
+    path.write_text("x" * 32_000_000 + "\nlast", encoding="utf-8")
+    with tables.Lines(str(path)) as lines:
+        assert [len(line) for line in lines] == [32_000_001, 4]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shlex
+import sys
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator
@@ -92,8 +93,17 @@ def run(options: Any) -> int:
     if held_out is not None:
         scores = labelled.scores([rows.labels[k] for k in aside], classifier.predict([rows.texts[k] for k in aside]))
 
+    ours = (digest, before and before.held_out)
+    appeared = held_out is not None and not options.force and not _is_ours(held_out, ours)
+    if appeared:  # since the training began: neither it nor the training is to be lost
+        digest = before and before.held_out
     classifier.fitted_state().table = Table(rows.text, rows.label, rows.delimiter, digest)
     classifier.save(model)
+    if appeared:
+        raise Failure(
+            f"{model} is written, but its held-out rows are not: {held_out} has come there since the training began. "
+            "Train again with --held-out FILE, or with --force"
+        )
     if held_out is not None:
         write_whole(held_out, [content])
     stale = _stale(model, before and before.held_out, held_out, digest)
@@ -230,10 +240,27 @@ def _digest(content: bytes) -> str:
 
 
 def _keep_the_data(path: Path, options: Any) -> None:
-    if options.data not in (None, tables.STANDARD_INPUT) and path.resolve() == Path(options.data).resolve():
+    if options.data is None:
+        return
+    if options.data == tables.STANDARD_INPUT:
+        same = _is_standard_input(path)
+    else:
+        same = path.resolve() == Path(options.data).resolve()
+    if same:
         raise Failure(
             f"the result {path} would overwrite the data {options.data}: name another file by --out or --held-out"
         )
+
+
+def _is_standard_input(path: Path) -> bool:
+    """Whether this file is what standard input comes from."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # there is no such file, or no such input
+        return os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+    return False
+
+
+def _is_ours(held_out: Path, ours: Collection[str | None]) -> bool:
+    return not held_out.exists() or _digest(held_out.read_bytes()) in ours
 
 
 def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: Path) -> None:
@@ -241,7 +268,7 @@ def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: 
 
     They are that of what is to be written, which loses nothing, and that of what was written with the older model.
     """
-    if held_out.exists() and _digest(held_out.read_bytes()) not in ours:
+    if not _is_ours(held_out, ours):
         raise Failure(
             f"{held_out} is there already, and is not as xlstm wrote it with {model}: name another file for the "
             "held-out rows by --held-out FILE, or have this one replaced by --force"
