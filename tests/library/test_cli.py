@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -527,11 +528,13 @@ def test_ctrl_c_saves_what_whole_epochs_there_were(run, monkeypatch, whole_epoch
     write("data.csv", table())
     monkeypatch.setattr("xlstm.backends.find_step", lambda *_: None)
     monkeypatch.setattr(optim.Optimizer, "step", step)
-    done = run("train", "data.csv", *QUICK, "--batch-size", 16)
+    done = run("train", "data.csv", *QUICK, "--batch-size", 16, "--json")
     assert done.code != 2
     assert "Traceback" not in done.err
     assert "interrupted" in done.err
     if whole_epochs:
+        values = json.loads(done.out)
+        assert (values["interrupted"], values["epochs"]) == (True, 1)
         assert xlstm.load("data.xlstm").n_iter_ == 1
         told = [line for line in done.err.splitlines() if "interrupted" in line]
         assert len(told) == 1
@@ -1380,6 +1383,15 @@ def test_standard_input_is_not_overwritten(tmp_path):
     assert done.returncode == 1
     assert "would overwrite the data" in done.stderr
     assert (tmp_path / "d.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(("text", "told"), [("good", "d.xlstm good"), ("-good", "d.xlstm -- -good")])
+def test_the_next_command_can_be_typed(run, tmp_path, monkeypatch, text, told):
+    monkeypatch.chdir(tmp_path)
+    Path("d.csv").write_text("text,label\n" + f"{text},p\n{text},n\n" * 20, encoding="utf-8")
+    last = run("train", "d.csv", *QUICK).out.splitlines()[-1]
+    assert last == f"next: xlstm predict {told}"
+    assert run(*shlex.split(last)[2:]).code == 0
 
 
 def test_folders_and_columns_that_are_no_data(run, tmp_path, monkeypatch):
