@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant("features of a later X by place", "xlstm/columns.py", "data._replace(values=data.values[:, order], names=expected)", "data", "tests/library/test_names.py"),
     Mutant("features of later rows by place", "xlstm/sequences.py", "array if order is None else array[:, order]", "array", "tests/library/test_names.py"),
     Mutant("the contrary of the order of names", "xlstm/names.py", "[place[name] for name in expected]", "[expected.index(name) for name in names]", "tests/library/test_names.py"),
-    Mutant("a table in long form trained on without a word", "xlstm/guesses.py", "classes < runs <= n / 4", "n < runs <= n / 4", "tests/library/test_guesses.py"),
+    Mutant("a table in long form trained on without a word", "xlstm/guesses.py", "in_runs = classes < runs <= by_chance / 3 - 2", "in_runs = False", "tests/library/test_guesses.py"),
     Mutant("strings always cut into characters", "xlstm/sequences.py", 'if split == "characters" else', 'if True else', "tests/library/test_estimator.py"),
     Mutant("class weights ignored", "xlstm/labels.py", "weights * factors[labels]", "weights", "tests/library/test_labels.py"),
     Mutant("sample weights ignored", "xlstm/losses.py", "scale = weights / count", "scale = 0 * weights + 1 / count", "tests/library/test_losses.py"),
