@@ -6,7 +6,6 @@ Nothing here changes what is done. Each function returns what there is to say of
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from itertools import islice
 
 import numpy as np
@@ -42,7 +41,7 @@ def numbers_as_text(data: Series | Texts) -> str | None:
     if not isinstance(data, Texts) or data.kind == "integers":
         return None
     if data.kind == "words":
-        if not all(map(_is_number, _some(data.tokens))):
+        if not all(map(_is_number, islice(data.tokens, LOOKED_AT))):
             return None
         example, taken = repr(data.tokens[0]), "each is taken for a word of its own, with no size or order"
     else:
@@ -158,10 +157,6 @@ def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray
         f"each label is as long as its sequence, such as {classes[targets[0]].item()!r}: it was taken for one class of "
         "the whole sequence. If its characters are labels of the steps, a classifier of sequences does not learn them."
     )
-
-
-def _some(tokens: Iterable[str]) -> Iterable[str]:
-    return islice(tokens, LOOKED_AT)
 
 
 def _is_number(text: str) -> bool:

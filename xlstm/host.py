@@ -48,7 +48,9 @@ def on_host(name: str, values: Any, ragged: str = "make all its parts of one len
 def is_missing(value: Any) -> bool:
     """Whether it stands for nothing: None, NaN, or what pandas and polars have for it."""
     return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, (float, np.floating)) and value != value)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .host import HostArray, on_host
+from .host import HostArray, is_missing, on_host
 
 
 def classes_of(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
@@ -84,9 +84,7 @@ def _of_objects(values: list[Any]) -> HostArray:
     """Python's labels as an array of strings, booleans or numbers."""
     kinds = set()
     for row, label in enumerate(values):
-        # pandas has missing values of types of its own.
-        nothing = label is None or type(label).__name__ in ("NAType", "NaTType")
-        if nothing or (isinstance(label, (float, np.floating)) and np.isnan(label)):
+        if is_missing(label):
             raise ValueError(f"y[{row}] is {label!r}: Input contains NaN or nothing, every row needs a label.")
         if isinstance(label, str):
             kinds.add("strings")
