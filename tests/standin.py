@@ -21,6 +21,7 @@ A launch is counted for each operation, however many kernels CuPy may need for i
 
 from __future__ import annotations
 
+import ctypes
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
@@ -37,6 +38,8 @@ import numpy as np
 
 from xlstm import backends
 
+from .emulator.emulator import Emulated
+
 VERSION = "14.2.0"
 
 
@@ -51,6 +54,7 @@ class CUDARuntimeError(RuntimeError):
             {
                 35: "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
                 101: "cudaErrorInvalidDevice: invalid device ordinal",
+                500: "CUDA_ERROR_NOT_FOUND: named symbol not found",
             }[status]
         )
         self.status = status
@@ -61,6 +65,8 @@ class Counts:
     """What was done on the GPUs."""
 
     launches: int = 0
+    products: int = 0
+    """Those of the launches that cuBLAS was asked for by address."""
     allocations: int = 0
     allocated_bytes: int = 0
     to_device: int = 0
@@ -74,6 +80,7 @@ class Machine:
         self.devices, self.driver, self.launch_error = devices, driver, launch_error
         self.counts = Counts()
         self.current = 0  # the number of the current device
+        self.schedule = 0  # the seed of the schedule of kernels; 0 for the plain one
 
     @contextmanager
     def counting(self) -> Iterator[Counts]:
@@ -105,7 +112,34 @@ class Machine:
         self.check_device(self.current)
         self.counts.allocations += 1
         self.counts.allocated_bytes += host.nbytes
-        return _array(host, self.current)
+        return _array(_guarded(host), self.current)
+
+
+GUARD = 256
+"""The bytes before and after each array, which no kernel may write: NaN in floats, so that reading them is seen too."""
+
+
+def _guarded(host: Any) -> Any:
+    """A copy of a NumPy array in memory of its own between two guards."""
+    memory = np.full(host.nbytes + 2 * GUARD, 0xFF, dtype=np.uint8)
+    strides = np.empty_like(host, order="K").strides  # as CuPy keeps the order of the axes, without gaps
+    inside = np.ndarray(host.shape, host.dtype, memory, GUARD, strides)
+    inside[...] = host
+    return inside
+
+
+def _base(host: Any) -> Any:
+    """The memory of an array with its guards."""
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
+
+
+def check_guards(array: ndarray) -> None:
+    memory = _base(array._host)
+    assert memory.dtype == np.uint8
+    whole = (memory[:GUARD] == 0xFF).all() and (memory[-GUARD:] == 0xFF).all()
+    assert whole, "a kernel wrote outside of an array"
 
 
 _machine: Machine | None = None
@@ -176,6 +210,7 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: self._host.flags)
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data, device_id=self._number))
     T = property(lambda self: _array(self._host.T, self._number))
     mT = property(lambda self: _array(self._host.mT, self._number))
 
@@ -564,6 +599,115 @@ for _name, _ufunc in (pair.split() for pair in ARITHMETIC.split(",")):
     setattr(ndarray, f"__i{_name}__", _operator(getattr(np, _ufunc), in_place=True))
 
 
+# ---------------------------------------------------------------- kernels, and products by address
+
+
+def _address(value: Any) -> tuple[int, Any] | None:
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    return (value._host.ctypes.data, value.dtype) if isinstance(value, ndarray) else None
+
+
+class RawModule:
+    """`cupy.RawModule`: its kernels run in the emulator, by name."""
+
+    def __init__(
+        self,
+        *,
+        code: str | None = None,
+        path: str | None = None,
+        options: tuple[str, ...] = (),
+        backend: str = "nvrtc",
+        translate_cucomplex: bool = False,
+        enable_cooperative_groups: bool = False,
+        name_expressions: Any = None,
+        jitify: bool = False,
+    ) -> None:
+        if code is None or path is not None or backend != "nvrtc" or enable_cooperative_groups or jitify:
+            raise NotImplementedError("the stand-in compiles plain sources alone")
+        self._emulated = Emulated(code, options)
+
+    def get_function(self, name: str) -> RawKernel:
+        if name not in self._emulated.kernels:
+            raise CUDARuntimeError(500)
+        return RawKernel(self._emulated, name)
+
+
+class RawKernel:
+    """`cupy.RawKernel`."""
+
+    def __init__(self, emulated: Emulated, name: str) -> None:
+        self._emulated, self.name = emulated, name
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        if not all(isinstance(value, tuple) for value in (grid, block, args)) or shared_mem:
+            raise TypeError("grid, block and args are tuples, and the kernels here have no dynamic shared memory")
+        arrays = [argument for argument in args if isinstance(argument, ndarray)]
+        for array in arrays:
+            array._check_device()
+        gpu = _gpu()
+        gpu.launch()
+        self._emulated.launch(self.name, grid, block, args, _address, gpu.schedule)
+        for array in arrays:
+            check_guards(array)
+
+
+NAMES["RawModule"] = RawModule
+
+CUBLAS = {
+    "CUBLAS_OP_N": 0,
+    "CUBLAS_OP_T": 1,
+    "CUBLAS_COMPUTE_32F": 68,
+    "CUBLAS_COMPUTE_32F_FAST_TF32": 77,
+    "CUBLAS_COMPUTE_64F": 70,
+    "CUBLAS_GEMM_DEFAULT": -1,
+}
+CUDA_TYPES = {0: np.float32, 1: np.float64}  # CUDA_R_32F, CUDA_R_64F
+
+
+def _host_matrix(address: int, rows: int, columns: int, leading: int, dtype: Any) -> Any:
+    """A matrix in the order of Fortran that stands at an address."""
+    if leading < rows:
+        raise RuntimeError("CUBLAS_STATUS_INVALID_VALUE: a leading dimension is less than the rows")
+    size = (leading * (columns - 1) + rows) * np.dtype(dtype).itemsize
+    memory = np.frombuffer((ctypes.c_char * size).from_address(address), dtype=dtype)
+    itemsize = memory.itemsize
+    return np.lib.stride_tricks.as_strided(memory, (rows, columns), (itemsize, itemsize * leading))
+
+
+def _tf32(values: Any) -> Any:
+    """Rounded to the 10 bits of a mantissa that TF32 reads."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def gemm_ex(
+    handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int, lda: int, B: int,
+    Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int, algo: int,
+) -> None:  # fmt: skip
+    """`cupy.cuda.cublas.gemmEx`: C = alpha · op(A) · op(B) + beta · C, all in the order of Fortran, by addresses."""
+    if handle != 1 + _gpu().current:
+        raise RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED")
+    if not Atype == Btype == Ctype or (computeType == 70) != (Ctype == 1) or computeType not in (68, 77, 70):
+        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
+    dtype: Any = CUDA_TYPES[Ctype]
+    scale_type: Any = ctypes.c_double if Ctype == 1 else ctypes.c_float
+    a_scale, b_scale = (scale_type.from_address(address).value for address in (alpha, beta))
+    _gpu().launch()
+    _gpu().counts.products += 1
+    a = _host_matrix(A, *((m, k) if transa == 0 else (k, m)), lda, dtype)
+    b = _host_matrix(B, *((k, n) if transb == 0 else (n, k)), ldb, dtype)
+    c = _host_matrix(C, m, n, ldc, dtype)
+    a, b = (a if transa == 0 else a.T), (b if transb == 0 else b.T)
+    if computeType == 77:
+        a, b = _tf32(a), _tf32(b)
+    with np.errstate(all="ignore"):
+        product = dtype(a_scale) * (a @ b)
+        c[...] = product if b_scale == 0 else product + dtype(b_scale) * c
+
+
 # ---------------------------------------------------------------- the modules, and a machine that has them
 
 
@@ -587,6 +731,7 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
             "Device": Device,
             "Stream": SimpleNamespace(null=SimpleNamespace(synchronize=synchronize)),
             "is_available": lambda: gpu.driver and gpu.devices > 0,
+            "get_current_stream": lambda: SimpleNamespace(ptr=0, synchronize=synchronize),
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
@@ -595,7 +740,8 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
             "getDevice": lambda: gpu.current,
             "deviceSynchronize": synchronize,
         },
-        "cupy.cuda.device": {"Device": Device},
+        "cupy.cuda.device": {"Device": Device, "get_cublas_handle": lambda: 1 + gpu.current},
+        "cupy.cuda.cublas": {**CUBLAS, "gemmEx": gemm_ex},
         "cupy.linalg": {"lstsq": None},  # array_api_compat asks for this name
         "cupy.fft": {},
     }

@@ -95,6 +95,9 @@ def test_the_wheel_is_built_from_it_without_a_compiler_and_holds_the_package_alo
         modules = {path.relative_to(source).as_posix() for path in (source / "xlstm").rglob("*.py")}
         modules |= {f"xlstm/{path.relative_to(source).as_posix()}" for path in (source / "backends").rglob("*.py")}
         data = {"xlstm/py.typed", "xlstm/data/README.md", "xlstm/data/census-first-names-1990.csv"}
+        # The kernels of GPUs are compiled where they run.
+        kernels = (source / "backends" / "cuda" / "kernels").iterdir()
+        data |= {f"xlstm/backends/cuda/kernels/{path.name}" for path in kernels}
         info = {name.partition("/")[2] for name in names if ".dist-info/" in name}
         assert {name for name in names if ".dist-info/" not in name} == modules | data
         assert info == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}

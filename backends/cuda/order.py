@@ -1,0 +1,67 @@
+"""The lengths of a batch, sorted once for all layers, directions and levels that run it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+
+class Order:
+    """The rows of a batch, longest first.
+
+    Parameters
+    ----------
+    cupy
+        The module `cupy`.
+    lengths
+        Of each row, checked, at least one below `time`. Where they have the attribute `on_device`, it is the same as an
+        int64 array (N,) on the current device, and nothing is uploaded.
+    time
+        T.
+
+    Attributes
+    ----------
+    lengths : list of int
+        As given.
+    rows, time, steps : int
+        N, T, and the greatest length.
+    active : list of int
+        For each of the steps, how many rows still run: the first so many, longest first.
+    is_sorted : bool
+        Whether the rows came longest first, so that no row changes its place.
+    """
+
+    def __init__(self, cupy: Any, lengths: list[int], time: int) -> None:
+        self._cupy = cupy
+        self.lengths, self.rows, self.time, self.steps = list(lengths), len(lengths), time, max(lengths)
+        self._given = getattr(lengths, "on_device", None)
+        self.is_sorted = all(a >= b for a, b in zip(self.lengths, self.lengths[1:], strict=False))
+        ends = np.bincount(
+            np.asarray(self.lengths), minlength=self.steps + 1
+        ).tolist()  # how many rows have each length
+        self.active = [self.rows - ended for ended in accumulate(ends[: self.steps])]
+
+    @cached_property
+    def _table(self) -> Any:
+        """(3, N) int64 on the device, uploaded at once: the lengths as given; sorted; the row of each sorted place."""
+        host = np.asarray(self.lengths, dtype=np.int64)
+        rows = np.argsort(-host, kind="stable")
+        return self._cupy.asarray(np.stack([host, host[rows], rows]))
+
+    @property
+    def on_device(self) -> Any:
+        """The lengths as given, (N,) int64 on the device."""
+        return self._given if self._given is not None else self._table[0]
+
+    @property
+    def sorted_lengths(self) -> Any:
+        """The lengths, longest first, (N,) int64 on the device."""
+        return self.on_device if self.is_sorted else self._table[1]
+
+    @property
+    def sorted_rows(self) -> Any:
+        """Which row of the batch stands in each place, (N,) int64 on the device; None where each is in its own."""
+        return None if self.is_sorted else self._table[2]
