@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -85,10 +86,15 @@ class CuPyBackend:
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
 
+        from .cuda.rows import Rows  # here, for `import xlstm` is to stay light
+
         self.device = f"cuda:{number}"
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
+        self._rows = Rows(cupy)
+        self._steps: dict[str, Any] = {}
+        self._losses: dict[tuple[str, str], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -109,14 +115,33 @@ class CuPyBackend:
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
-            self._cupy.add.at(target, ids, rows)
+            self._rows.add(target, ids, rows)
+
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        with self.current():
+            return self._rows.masks(kept, scale, dtype)
 
     def fast_cell(self, cell: str, dtype: str) -> Fast:
         reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
         return Fast(None, "", reason)
 
     def fast_step(self, dtype: str) -> Fast:
-        return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
+        from .cuda.module import DTYPES
+        from .cuda.optimiser import CudaStep
+
+        if dtype not in DTYPES:
+            return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
+        step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
+        return Fast(step, "fused", "compiled at first use")
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        from .cuda.loss import KINDS, CudaLoss
+        from .cuda.module import DTYPES
+
+        if kind not in KINDS or dtype not in DTYPES:
+            return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
+        loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
+        return Fast(loss, "fused", "compiled at first use")
 
     def current(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)

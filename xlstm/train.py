@@ -16,6 +16,7 @@ from .batch import Encoded
 from .encode import UNKNOWN
 from .host import HostArray
 from .model import Batch, Model
+from .namespace import Array
 from .tasks import Task
 
 UPDATE_BUDGET = 1000
@@ -86,6 +87,49 @@ class Labelled(NamedTuple):
     data: Encoded
     targets: Any  # as the task has them
     weights: HostArray  # (n,), of mean 1
+
+
+class Tally:
+    """The loss and the scores of some batches, on the device until all are there.
+
+    Parameters
+    ----------
+    model, task
+        Of which outputs, and what they are to be.
+    batches
+        The rows of each batch that will come.
+    """
+
+    def __init__(self, model: Model, task: Task, batches: list[HostArray]) -> None:
+        self._backend, self._task = model.backend, task
+        self._fast = task.fast_loss(model.backend, model.architecture.dtype, model.requested_kernels)
+        self._seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
+        self._table, self._count = None, 0
+        if self._fast is not None:  # one table for all, instead of arrays that have to be brought together at the end
+            self._table = self._fast.table(len(batches), max(map(len, batches)))
+
+    def add(self, outputs: Array, targets: Any, weights: Array, gradient: bool = True) -> Array:
+        """The gradient of the loss of a batch, like its outputs; without `gradient` it may be None."""
+        if self._table is not None:
+            sums = self._table[self._count]
+            self._count += 1
+            return self._fast.add(outputs, targets, weights, sums, gradient)
+        loss, d_outputs = self._task.loss(outputs, targets, weights)
+        self._seen.append((loss * outputs.shape[0], *self._task.score_sums(outputs, targets)))
+        return d_outputs
+
+    def totals(self, in_turn: bool = False) -> HostArray:
+        """The sums over all batches, on the host: of the loss times its rows, and of what the scores are made of.
+
+        `in_turn` adds one batch after another, instead of by halves: those of a validation part were always summed so.
+        """
+        xp = self._backend.namespace
+        if self._table is not None:
+            return self._backend.to_host(xp.sum(self._table, axis=(0, 1)))
+        if in_turn:
+            return self._backend.to_host(xp.sum(xp.stack([xp.stack(list(sums)) for sums in self._seen]), axis=0))
+        columns = zip(*self._seen, strict=True)
+        return self._backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
 
 
 class Trainer:
@@ -183,37 +227,33 @@ class Trainer:
     def _epoch(
         self, training: Labelled, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, task, optimizer = self.model, self.task, self.optimizer
-        backend, xp = model.backend, model.backend.namespace
-        sums_seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
-        with backend.current():
-            for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
+        model, optimizer = self.model, self.optimizer
+        with model.backend.current():
+            batches = batching.shuffled(training.data.lengths, settings.batch_size, self.rng)
+            tally = Tally(model, self.task, batches)
+            for rows in batches:
                 targets, weights = self._of_rows(training, rows)
                 inputs = on_device(model, training.data, rows, settings.token_dropout, self.rng)
                 outputs, tape = model.forward(inputs, self.rng)
-                loss, d_outputs = task.loss(outputs, targets, weights)
-                model.backward(tape, d_outputs)
+                model.backward(tape, tally.add(outputs, targets, weights))
                 rate = optim.learning_rate_at(
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
                 optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                sums_seen.append((loss * len(rows), *task.score_sums(outputs, targets)))
-            # The only numbers that leave the device, once an epoch.
-            columns = zip(*sums_seen, strict=True)
-            sums = backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
+            sums = tally.totals()  # the only numbers that leave the device, once an epoch
         return self._mean_loss_and_scores(sums, len(training.weights))
 
     def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
-        model, task, backend, xp = self.model, self.task, self.model.backend, self.model.backend.namespace
-        sums_seen = []
-        with backend.current():
-            for chosen in batching.by_length(rows.data.lengths):
+        model = self.model
+        with model.backend.current():
+            batches = list(batching.by_length(rows.data.lengths))
+            tally = Tally(model, self.task, batches)
+            for chosen in batches:
                 targets, weights = self._of_rows(rows, chosen)
                 outputs = model.logits(on_device(model, rows.data, chosen))
-                loss, _ = task.loss(outputs, targets, weights)
-                sums_seen.append(xp.stack([loss * len(chosen), *task.score_sums(outputs, targets)]))
-            sums = backend.to_host(xp.sum(xp.stack(sums_seen), axis=0))
+                tally.add(outputs, targets, weights, gradient=False)
+            sums = tally.totals(in_turn=True)
         return self._mean_loss_and_scores(sums, len(rows.weights))
 
     def _of_rows(self, labelled: Labelled, rows: HostArray) -> tuple[Any, Any]:
