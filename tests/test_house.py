@@ -33,6 +33,7 @@ layerfile
 recurrent
 layers batch
 model tasks
+feed
 train progress
 fitted
 stream
