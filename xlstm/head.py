@@ -95,7 +95,7 @@ def backward(
 ) -> tuple[Array, dict[str, Array]]:
     """d_features like the features, and the gradients of the parameters, from d_logits like the logits.
 
-    `into` holds contiguous arrays of NumPy, CuPy or PyTorch, with the parameters' names, shapes and dtype: the gradients
+    `into` holds contiguous arrays of NumPy, CuPy or PyTorch, with the parameters' names, shapes and dtype: gradients
     are written there, in place of what they hold, and those arrays returned.
 
     Raises

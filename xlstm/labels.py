@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .host import HostArray, is_missing, on_host
+from .ondevice import brought
 
 
 def classes_of(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
@@ -34,7 +35,7 @@ def column(y: Any, rows: int | None) -> HostArray:
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None.")
     # A list is looked at label by label: NumPy would make strings of ["a", 1].
-    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else on_host("y", y)
+    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else on_host("y", brought("y", y))
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "
@@ -165,7 +166,7 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
 
 
 def _reals(sample_weight: Any) -> HostArray:
-    weights = on_host("sample_weight", sample_weight)
+    weights = on_host("sample_weight", brought("sample_weight", sample_weight))
     if weights.dtype.kind not in "biufO":
         raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}.")
     try:

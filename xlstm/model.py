@@ -81,6 +81,7 @@ class Batch(NamedTuple):
     x: Array  # (N, T, D), or None
     ids: Array  # (N, T), or None
     lengths: list[int]
+    drawn: Any = None  # where each row stood when the batch was drawn, (N,) on the host; None where it stands
 
 
 class Tape(NamedTuple):
@@ -237,6 +238,7 @@ class Model:
                 rng,
                 True,
                 self.readout.needs_outputs,
+                batch.drawn,
                 then=[(N, *steps, self.stack.sizes.output_size)],
             )
             assert recurrent is not None
@@ -258,9 +260,8 @@ class Model:
         valid = None
         if outputs is not None and min(batch.lengths) < outputs.shape[1]:
             xp, device = self.backend.namespace, outputs.device
-            lengths = getattr(batch.lengths, "on_device", None)  # made once a batch, where the batch has them there
-            if lengths is None:
-                lengths = xp.asarray(batch.lengths, device=device)
+            lengths = getattr(batch.lengths, "on_device", None)
+            lengths = xp.asarray(batch.lengths, device=device) if lengths is None else lengths
             valid = xp.arange(outputs.shape[1], dtype=lengths.dtype, device=device)[None, :] < lengths[:, None]
         return Seen(outputs, last, valid)
 

@@ -167,6 +167,7 @@ class Stack:
         rng: np.random.Generator | None = None,
         keep: bool = False,
         outputs: bool = True,
+        drawn: Any = None,
         then: Sequence[tuple[int, ...]] = (),
     ) -> tuple[Array | None, list[Any], Tape | None]:
         """The pass of a batch, inside `context`.
@@ -187,6 +188,9 @@ class Stack:
             Whether a backward pass follows; dropout is active only then.
         outputs
             Whether those of the last layer are made.
+        drawn
+            Where each row stood when the batch was drawn, (N,) integers on the host; None where it stands. So a
+            sequence gets the same dropout mask of the same seed, in whatever order a device has the rows.
         then
             The shapes of further dropout masks, drawn with those between the layers and after them: the last ones in
             the tape's `dropout_masks`.
@@ -211,7 +215,7 @@ class Stack:
             backends.say_which_kernels(self.choice)
         tape = Tape(self, (N, T)) if keep else None
         if tape is not None:
-            tape.dropout_masks = self._masks([(N, T, S * self._width)] * (L - 1) + [*then], rng)
+            tape.dropout_masks = self._masks([(N, T, S * self._width)] * (L - 1) + [*then], rng, drawn)
         finals, current = [], x
         for layer in range(L):
             if layer > 0:
@@ -247,7 +251,7 @@ class Stack:
         shape = (N, T, self._directions * self._width)
         return self.backend.namespace.zeros(shape, dtype=like.dtype, device=like.device)
 
-    def _masks(self, shapes: list[tuple[int, ...]], rng: np.random.Generator | None) -> list[Array | None]:
+    def _masks(self, shapes: list[tuple[int, ...]], rng: np.random.Generator | None, drawn: Any) -> list[Array | None]:
         """Masks that arrays of these shapes are multiplied with, all at once; None where nothing is dropped.
 
         Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling.
@@ -255,6 +259,8 @@ class Stack:
         if self.dropout == 0 or rng is None or not shapes:
             return [None] * len(shapes)
         kept = [dropout_kept(rng, shape, self.dropout) for shape in shapes]
+        if drawn is not None:
+            kept = [mask[drawn] for mask in kept]
         return [*self.backend.masks(kept, 2**16 / (2**16 - _dropped(self.dropout)), self.dtype)]
 
     # ------------------------------------------------------------ backward

@@ -74,7 +74,7 @@ class Rows:
         Parameters
         ----------
         steps : (·, D) or (·,)
-            All steps, one sequence after another: float32, float64 or int64, contiguous.
+            All steps, one sequence after another: float32, float64 or int64.
         starts, lengths : (N,) int64
             Where each sequence begins, and how many steps it has, at most `time`.
         time
@@ -89,6 +89,7 @@ class Rows:
         if out.size:
             dtype = str(steps.dtype)
             whole = dtype == "int64"
+            steps = contiguous(steps, dtype)
             kernels = self._of_dtype["float32" if whole else dtype]
             kernel = kernels.gather_ids if whole else kernels.gather
             kernel(blocks(out.size, THREADS), (THREADS,), (steps, starts, lengths, out, N, time, width))
