@@ -72,14 +72,14 @@ class CudaStep:
             update(blocks(count, THREADS), (THREADS,), (*arrays.values(), factor, count, *rates))
 
     def _factor(self, gradients: Any, max_norm: float) -> Any:
-        """(1,) float64 on the device: what the gradients are multiplied with."""
+        """(2,) float64 on the device: what the gradients are multiplied with."""
         count = gradients.size
         (grid,) = blocks(count, 4 * THREADS)
         grid = min(grid, MOST_BLOCKS)
-        sums = self._cupy.empty((3 * grid + 1,), dtype="float64")  # from CuPy's pool, in the order of the stream
+        sums = self._cupy.empty((3 * grid + 2,), dtype="float64")  # from CuPy's pool, in the order of the stream
         factor = sums[3 * grid :]
         self._kernels.squares((grid,), (THREADS,), (gradients, sums, count))
-        limit = max_norm if max_norm <= np.finfo(self._dtype).max else math.inf
+        limit = max_norm if max_norm <= float(np.finfo(self._dtype).max) else math.inf
         self._kernels.clipping((1,), (THREADS,), (sums, factor, grid, self._dtype.type(limit)))
         return factor
 

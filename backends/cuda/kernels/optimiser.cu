@@ -43,8 +43,9 @@ KERNEL void squares(const REAL* gradients, double* sums, i64 count) {
   }
 }
 
-// factor (1,): what all gradients are multiplied with so that their norm is at most max_norm. 1 where it is not larger,
-// and where a gradient is infinite or NaN. One block, of at least as many threads as `squares` had blocks.
+// factor (2,): what all gradients are multiplied with, one after the other, so that their norm is at most max_norm: a power
+// of two that brings them into the middle range, and the rest. Both are 1 where the norm is not larger, and where a
+// gradient is infinite or NaN. One block, of at least as many threads as `squares` had blocks.
 KERNEL void clipping(const double* sums, double* factor, i64 blocks, REAL max_norm) {
   SHARED(double, large, THREADS);
   SHARED(double, middle, THREADS);
@@ -57,22 +58,23 @@ KERNEL void clipping(const double* sums, double* factor, i64 blocks, REAL max_no
   block_sum(middle);
   block_sum(small);
   if (thread_x() != 0) return;
-  double l = large[0], m = middle[0], s = small[0], root, limit = max_norm;
+  double l = large[0], m = middle[0], s = small[0], scale = 1, sum = m + s / UP / UP;
   if (l > 0) {
-    root = sqrt(l + m * DOWN * DOWN);
-    limit *= DOWN;
-  } else if (m > 0) {
-    root = sqrt(m + s / UP / UP);
-  } else {
-    root = sqrt(s);
-    limit *= UP;
+    scale = DOWN;
+    sum = l + m * DOWN * DOWN;
+  } else if (m == 0) {
+    scale = UP;
+    sum = s;
   }
-  factor[0] = isfinite(l) && isfinite(m) && root > limit ? limit / root : 1;
+  double root = sqrt(sum);  // the norm times the scale
+  bool longer = isfinite(l) && isfinite(m) && root > max_norm * scale;
+  factor[0] = longer ? scale : 1;
+  factor[1] = longer ? max_norm / root : 1;
 }
 
 // In double: the factor of a very large gradient is too small for a float.
 DEVICE REAL clipped(REAL gradient, const double* factor) {
-  return factor == nullptr || *factor == 1 ? gradient : REAL(gradient * *factor);
+  return factor == nullptr || factor[1] == 1 ? gradient : REAL(gradient * factor[0] * factor[1]);
 }
 
 // A gradient with that of the penalty.
