@@ -1,4 +1,4 @@
-"""Products by cuBLAS, on addresses: no array is made for a product, and no view, since a step of a layer is one of them."""
+"""Products by cuBLAS, on addresses: no array and no view is made for one, since each step of a layer has one."""
 
 from __future__ import annotations
 

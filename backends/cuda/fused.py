@@ -157,7 +157,7 @@ class FusedCell:
         final: tuple[Array, Array | None],
     ) -> None:
         """The steps, one after another."""
-        multiply, step, layout = self._multiply, self._kernels.step, self._layout
+        multiply, step = self._multiply, self._kernels.step
         weight_hh, bias, itemsize, W = params["weight_hh"], params["bias"], z.itemsize, z.shape[1]
         G, H = weight_hh.shape
         h, c = states
@@ -203,7 +203,7 @@ class FusedCell:
     ) -> tuple[Array | None, Any, Mapping[str, Array]]:
         """As in `xlstm.cells.walk.backward`."""
         cupy, layout = self._cupy, self._layout
-        walk, saved, z, h, _, given = tape
+        walk, saved, z, h, *_ = tape
         N, H = walk.rows, h.shape[1]
         if into is None:
             into, accumulate = {name: cupy.empty_like(value) for name, value in params.items()}, False
