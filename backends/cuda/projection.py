@@ -7,7 +7,7 @@ Shapes: N batch, T time, D features, G rows of weight_ih, V tokens, R the valid 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .blas import Products
