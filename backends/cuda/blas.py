@@ -8,7 +8,7 @@ from typing import Any
 from . import Unsupported
 
 LARGEST = 2**31 - 1
-"""What cuBLAS takes for a size: it is a C int."""
+"""What cuBLAS takes for a size, and a launch for its blocks: both are C ints."""
 
 
 class Products:
@@ -96,6 +96,6 @@ class Products:
 
 
 def check_sizes(*sizes: int) -> None:
-    """Raise Unsupported where one of the sizes of the products to come is none that cuBLAS can take."""
+    """Raise Unsupported where a size of products or launches to come, these counted in blocks, is no C int."""
     if max(sizes) > LARGEST:
-        raise Unsupported(f"a product would have {max(sizes)} rows or columns: cuBLAS takes at most {LARGEST}")
+        raise Unsupported(f"a size of this call is {max(sizes)}: products and launches take at most {LARGEST}")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .blas import Products, check_sizes
 from .module import Module, blocks
 from .order import Order
-from .projection import BLOCK, Array, Projection, Saved, Walk, launch, strides, walk_of
+from .projection import BLOCK, Array, Projection, Saved, Walk, contiguous, launch, strides, walk_of
 
 MOST_PARTS = 64
 """Into how many parts at most the sum over all steps is cut that is the gradient of a bias: one kernel sums each, one
@@ -117,13 +117,13 @@ class FusedCell:
         N, T = x.shape[:2] if tokens is None else tokens[0].shape  # type: ignore[union-attr]
         if isinstance(lengths, list):
             lengths = Order(cupy, lengths, T)
+        R = N * T if lengths is None else lengths.starts[-1]
+        D, W = params["weight_ih"].shape[1], layout.width * H
+        V = 1 if tokens is None or tokens[1] is None else tokens[1].shape[0]
+        check_sizes(R, W, D, V, *(-(-threads // BLOCK) for threads in (R * W, N * T * D)))
         walk = walk_of(lengths, N, T, reverse)
-        R, D, width = walk.total, params["weight_ih"].shape[1], layout.width * H  # W
-        vocabulary = 1 if tokens is None or tokens[1] is None else tokens[1].shape[0]
-        check_sizes(R, width, D, vocabulary)
-        check_sizes(*(-(-threads // BLOCK) for threads in (R * width, N * T * D, vocabulary * width)))
 
-        z = cupy.empty((R, width), dtype)
+        z = cupy.empty((R, W), dtype)
         saved = self._projection.forward(params["weight_ih"], x, tokens, walk, z)
         # Without a tape the state after a step takes the place of that before it.
         h = cupy.empty((R if keep else N, H), dtype)
@@ -131,7 +131,7 @@ class FusedCell:
         h0, c0 = (state or (None, None)) if layout.has_c else (state, None)
         given = h0 is not None, c0 is not None
         if any(given):
-            first = _contiguous(h0), _contiguous(c0), h, c, walk.on_device[0], N, H
+            first = contiguous(h0), contiguous(c0), h, c, walk.on_device[0], N, H
             launch(self._kernels.first_states, N * H, *first)
         if outputs and out is None:
             make = cupy.empty if lengths is None else cupy.zeros
@@ -241,7 +241,7 @@ class FusedCell:
         G, H = weight_hh.shape
         rows, lengths, _ = walk.on_device
         always = (H, walk.steps, int(walk.reverse), *(strides(d_outputs) if d_outputs is not None else (0, 0, 0)))
-        arrays = (z, h, c, dz, *d, d_outputs, *map(_contiguous, d_final), rows, lengths, *always)
+        arrays = (z, h, c, dz, *d, d_outputs, *map(contiguous, d_final), rows, lengths, *always)
         weight_at, dh_at, dz_at = weight_hh.data.ptr, d[0].data.ptr, dz.data.ptr + self._layout.from_h * H * itemsize
         add = self._layout.from_h > 0  # dh holds what reached the state past z
         n, later, grid = 0, 0, (1,)
@@ -272,7 +272,3 @@ class FusedCell:
         self._kernels.sum_columns((-(-W // 32), parts), (32, 8), (dz, part, R, W, size))
         sums = (part, into["bias"], into.get("bias_hn"), parts, W, H, int(accumulate))
         launch(self._kernels.sum_parts, W, *sums)
-
-
-def _contiguous(array: Array | None) -> Array | None:
-    return array if array is None or array.flags.c_contiguous else array.copy()

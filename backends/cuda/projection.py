@@ -61,6 +61,11 @@ def strides(array: Array) -> list[int]:
     return [stride // array.itemsize for stride in array.strides]
 
 
+def contiguous(array: Array | None) -> Array | None:
+    """The array, or a copy where its numbers do not stand one after another."""
+    return array if array is None or array.flags.c_contiguous else array.copy()
+
+
 class Saved(NamedTuple):
     """What the backward pass needs of the input."""
 
@@ -99,7 +104,7 @@ class Projection:
             launch(kernels.pack_steps, threads, x, features, *where, D, int(walk.reverse), *strides(x))
             self._product(features, weight, z)
             return Saved(features, None, None)
-        given, table = tokens
+        given, table = tokens[0], contiguous(tokens[1])
         if given.dtype != cupy.int64:
             given = given.astype(cupy.int64)
         V = D if table is None else table.shape[0]
