@@ -6,6 +6,7 @@ import importlib
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .cuda.levels import Levels
 from .fast import Fast
 
 _INSTALL = (
@@ -89,6 +90,7 @@ class CuPyBackend:
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
+        self._levels = Levels(cupy, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -111,9 +113,8 @@ class CuPyBackend:
         with self.current():
             self._cupy.add.at(target, ids, rows)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
-        reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
-        return Fast(None, "", reason)
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        return self._levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
         return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")

@@ -806,7 +806,7 @@ def machine(
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
-        mock.patch.object(backends, "_said", set()),
+        mock.patch.object(backends.notices, "said", set()),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]

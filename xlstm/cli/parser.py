@@ -141,6 +141,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(flag, type=kind, metavar="N" if kind is _count else "X", help=help)
     parser.add_argument(
+        "--kernels", choices=backends.KERNELS, help=f"which implementation of the layers (default: {usual.kernels})"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=backends.PRECISIONS,
+        help="what a GPU's products in float32 may be computed with; the CPU's are always of the highest "
+        f"(default: {usual.precision})",
+    )
+    parser.add_argument(
         "--bidirectional",
         action="store_true",
         default=None,
