@@ -15,12 +15,13 @@ if __name__ != "xlstm.backends":
         "Import that; a second copy would have a second registry."
     )
 
+import math
 import os
 import re
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from . import cupy_arrays, notices, numpy_arrays
+from . import crossing, cupy_arrays, notices, numpy_arrays
 from .cuda import Unsupported
 from .cuda.array_code import Agreement, ArrayCode, hand_in
 from .fast import LEVELS, PRECISIONS, Fast
@@ -29,14 +30,18 @@ from .notices import say_once
 __all__ = [
     "AUTO_MIN_FLOPS_PER_STEP",
     "KERNELS",
+    "LEVELS",
     "PRECISIONS",
     "Agreement",
     "ArrayCode",
+    "AutoRule",
     "Backend",
     "Choice",
     "DeviceReport",
     "Fast",
     "Unsupported",
+    "auto_rule",
+    "crossing",
     "elsewhere",
     "find",
     "find_step",
@@ -58,7 +63,8 @@ AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 
 Array code launches some twenty kernels a step, at 5 to 12 microseconds each, whatever the size: about 150 microseconds
 forward. A CPU core does some ten million operations in that time, so smaller steps end sooner on the CPU. This is an
-estimate, not a measurement on a GPU; `xlstm bench` measures the crossing point of a machine.
+estimate, not a measurement on a GPU; `xlstm bench --save` measures the crossing point of a machine and keeps it, and
+`"auto"` goes by that.
 """
 
 
@@ -80,6 +86,10 @@ class Backend(Protocol):
     @property
     def namespace(self) -> Any:
         """The array-API namespace."""
+
+    @property
+    def levels(self) -> Any:
+        """Of a GPU its `cuda.levels.Levels`; None on the CPU, which has none."""
 
     def owns(self, array: object) -> bool:
         """Whether `array` is of this library and lives on this device."""
@@ -193,18 +203,54 @@ def _automatic(flops_per_step: float | None) -> Backend:
     """What `"auto"` stands for. Only here may the choice fall back, and it says so once."""
     if not cupy_arrays.installed():
         return numpy_arrays.BACKEND  # nobody who has no GPU package expects a GPU
-    if flops_per_step is not None and flops_per_step < AUTO_MIN_FLOPS_PER_STEP:
-        say_once(
-            "small work",
-            f"using the CPU: a step of this work is {flops_per_step / 1e6:.2g} million operations, and below "
-            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster (device='cuda' overrides)",
-        )
-        return numpy_arrays.BACKEND
     try:
+        rule = auto_rule()
+        work = math.inf if flops_per_step is None else flops_per_step
+        if rule.never or work < rule.flops_per_step:
+            size = "" if rule.never else f"a step of this work is {work / 1e6:.2g} million operations, and "
+            say_once("small work", f"using the CPU: {size}{rule} (device='cuda' overrides)")
+            return numpy_arrays.BACKEND
         return cupy_arrays.backend(0)
     except RuntimeError as error:
         say_once("no usable GPU", f"using the CPU: {error}")
         return numpy_arrays.BACKEND
+
+
+class AutoRule(NamedTuple):
+    """From which size of work on `"auto"` takes the GPU."""
+
+    flops_per_step: float
+    """Of one time step of a batch; infinite where the CPU was faster at every size."""
+    measured: bool
+    """Whether `xlstm bench --save` measured it on this machine; else it is `AUTO_MIN_FLOPS_PER_STEP`."""
+
+    @property
+    def never(self) -> bool:
+        """Whether it takes the CPU whatever the size."""
+        return self.flops_per_step == math.inf
+
+    def __str__(self) -> str:
+        if self.never:
+            return "the CPU was measured to be faster at every size"
+        return (
+            f"below {self.flops_per_step / 1e6:.3g} million the CPU "
+            f"{'was measured' if self.measured else 'is expected'} to be faster"
+        )
+
+
+def auto_rule() -> AutoRule:
+    """The rule that holds on this machine, where CuPy is installed.
+
+    Raises
+    ------
+    RuntimeError
+        If a figure was saved here, and no GPU can be used to compare it with.
+    """
+    if crossing.saved():
+        here = crossing.Machine(numpy_arrays.processor(), cupy_arrays.processor(0))
+        if (measured := crossing.of(here)) is not None:
+            return AutoRule(measured, True)
+    return AutoRule(AUTO_MIN_FLOPS_PER_STEP, False)
 
 
 def find(cell: str, backend: Backend, dtype: str, kernels: str, precision: str = "highest") -> Choice:

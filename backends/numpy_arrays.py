@@ -19,6 +19,7 @@ class NumPyBackend:
     library = "numpy"
     namespace = np
     on_host = True
+    levels = None
 
     def __reduce__(self) -> str:
         return "BACKEND"  # a copy of what uses the CPU, or its pickle, uses the same

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import cells
-from .backends import Agreement, ArrayCode, Backend, Unsupported, hand_in
+from .backends import LEVELS, PRECISIONS, Agreement, ArrayCode, Backend, Unsupported, hand_in
 
 BOUNDS = {"highest": 1e-5, "high": 1e-2, "float16": 1e-2, "bfloat16": 6e-2}
 """For float32, the largest relative error of an array by precision. The first is what TF32 would not reach."""
@@ -89,19 +89,64 @@ def agreement(
     Agreement or None
         The array with the largest error; None where the implementation refused all problems as unsupported.
     """
-    bound, worst = bound_for(dtype, precision), None
+    bound, worst, done = bound_for(dtype, precision), None, 0
     for problem in problems() if asked is None else asked:
         with backend.current():
             try:
                 ours = _results(cell, implementation, backend, dtype, problem)
             except Unsupported:
                 continue
+            done += 1
             right = _results(cell, cells.by_name(cell), backend, dtype, problem)
         for name, expected in right.items():
             error = _error(ours[name], expected)
             if worst is None or not error <= worst.error:
-                worst = Agreement(error, bound, f"{name} ({problem})")
-    return worst
+                worst = Agreement(error, bound, f"{name} ({problem})", 0)
+    return None if worst is None else worst._replace(problems=done)
+
+
+AT_LENGTH = ((1, 1), (3, 2), *SIZES, (17, 33), (40, 96), (64, 128))
+"""(D, H) of the check that takes its time."""
+BATCHES_AT_LENGTH = ((1, 1), (1, 7), (4, 6), (33, 20))
+"""(N, T) of it."""
+
+
+def at_length(backend: Backend) -> Iterator[dict[str, Any]]:
+    """Each level of a GPU against the array code, for each cell, dtype and precision, in sizes of all kinds.
+
+    Those that the check at first use has refused are compared too. Nothing comes of the CPU.
+
+    Yields
+    ------
+    dict of str to plain values
+        `device`, `kernels`, `cell`, `dtype`, `precision`, `problems`, `error`, `bound`, `where` and `passed`. Where a
+        level is not there, `error` is None and `reason` says why; where it raised, `failure` says what.
+    """
+    if backend.levels is None:
+        return
+    asked = [one for rows, time in BATCHES_AT_LENGTH for one in problems(AT_LENGTH, rows, time)]
+    for name in LEVELS:
+        for cell in backend.levels.cells:
+            for dtype, precision in [("float64", "highest"), *(("float32", each) for each in PRECISIONS)]:
+                if precision != backend.levels.precision_of(name, dtype, precision):
+                    continue  # it computes as one of the others
+                level, reason = backend.levels.made(name, cell, dtype, precision)
+                row = {"device": backend.device, "kernels": name, "cell": cell, "dtype": dtype, "precision": precision}
+                row |= {"problems": 0, "error": None, "bound": bound_for(dtype, precision), "where": "", "failure": ""}
+                row |= {"reason": reason, "passed": False}
+                if level is not None:
+                    row["kernels"] = level.told
+                    try:
+                        found = agreement(cell, level.cell, backend, dtype, precision, asked)
+                    except Exception as error:  # whatever it is, the others are still to be seen
+                        row["failure"] = f"{type(error).__name__}: {error}"
+                    else:
+                        if found is None:
+                            row["failure"] = "it can do none of the problems"
+                        else:
+                            row |= {"problems": found.problems, "error": found.error, "where": found.where}
+                            row["passed"] = found.good
+                yield row
 
 
 def _error(ours: Any, expected: Any) -> float:
@@ -121,6 +166,8 @@ def _results(cell: str, implementation: Any, backend: Backend, dtype: str, probl
     params = _views(backend, rng.normal(0, 0.4, 1 + total).astype(dtype), shapes)
     into = _views(backend, np.full(1 + total, np.nan, dtype), shapes)
     lengths = [1 + (5 * row + 2) % T for row in range(N)] if problem.ragged else None
+    if lengths is not None and min(lengths) == T:
+        lengths = None
 
     def padded(values: Any) -> Any:
         for row, length in enumerate(lengths or ()):

@@ -18,6 +18,8 @@ class Agreement(NamedTuple):
     """What is allowed."""
     where: str
     """Which array of which problem that was."""
+    problems: int = 1
+    """How many were computed."""
 
     @property
     def good(self) -> bool:

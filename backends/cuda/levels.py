@@ -101,6 +101,9 @@ class Levels:
         Of the device: see `xlstm.backends.Backend`.
     """
 
+    cells = CELLS
+    precision_of = staticmethod(precision_of)
+
     def __init__(self, cupy: Any, backend: Any) -> None:
         self._cupy, self._backend = cupy, backend
         self._verdicts: dict[tuple[str, str, str, str], Verdict] = {}
