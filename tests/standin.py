@@ -805,7 +805,7 @@ def machine(
     importer = _Importer(_modules(gpu), import_error)
     installed = [SimpleNamespace(name=name, metadata={"Name": name}) for name in ("numpy", *distributions)]
     with (
-        _without_modules("cupy", "array_api_compat.cupy"),
+        _without_modules("cupy", "cupyx", "array_api_compat.cupy"),
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
