@@ -775,15 +775,15 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
+            "driverGetVersion": lambda: gpu.driver_version,
             "getDeviceCount": device_count,
+            "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
             "getDevice": lambda: gpu.current,
             "setDevice": set_device,
             "deviceSynchronize": lambda: Device().synchronize(),
             "streamSynchronize": lambda stream: gpu.stream_of(gpu.current).synchronize(),
             "memGetInfo": lambda: gpu.memory_info(gpu.current),
-            "driverGetVersion": lambda: 12080,
-            "runtimeGetVersion": lambda: 12090,
             "memcpyAsync": memcpy_async,
             "memcpyHostToDevice": 1,
             "memcpyDeviceToHost": 2,
@@ -805,6 +805,10 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
     return modules
 
 
+ATTRIBUTES = ("cupy.cuda.cublas", "cupy.cuda.driver")
+"""Modules that are found as attributes alone: `import cupy.cuda.cublas` fails with the real CuPy too."""
+
+
 class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes `import cupy` find the stand-in, or fail as a broken installation does."""
 
@@ -812,7 +816,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._modules, self._error = modules, error
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name not in self._modules:
+        if name not in self._modules or name in ATTRIBUTES:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=name in ("cupy", "cupy.cuda"))
 
@@ -828,7 +832,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def machine(
     devices: int = 1,
     *,
-    driver: bool = True,
+    driver: bool | int = True,
     import_error: Exception | None = None,
     launch_error: Exception | None = None,
     memory: int = 8 * 2**30,
@@ -841,7 +845,7 @@ def machine(
     devices
         How many GPUs it has.
     driver
-        False: every call of CUDA says that the driver is missing.
+        False: every call of CUDA says that the driver is missing. A number is the version of one that is too old.
     import_error
         What `import cupy` raises.
     launch_error
@@ -859,7 +863,7 @@ def machine(
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
-        mock.patch.object(backends, "_said", set()),
+        mock.patch.object(backends.notices, "said", set()),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]
