@@ -76,9 +76,8 @@ class Counts:
 class Machine:
     """The GPUs of a machine, and what was done on them."""
 
-    def __init__(self, devices: int, driver: bool | int, launch_error: Exception | None) -> None:
-        self.devices, self.driver, self.launch_error = devices, driver is True, launch_error
-        self.driver_version = driver if type(driver) is int else 13000 * driver
+    def __init__(self, devices: int, driver: bool, launch_error: Exception | None) -> None:
+        self.devices, self.driver, self.launch_error = devices, driver, launch_error
         self.counts = Counts()
         self.current = 0  # the number of the current device
         self.schedule = 0  # the seed of the schedule of kernels; 0 for the plain one
@@ -736,7 +735,7 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
-            "driverGetVersion": lambda: gpu.driver_version,
+            "driverGetVersion": lambda: 12080 * gpu.driver,
             "getDeviceCount": device_count,
             "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
@@ -780,7 +779,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def machine(
     devices: int = 1,
     *,
-    driver: bool | int = True,
+    driver: bool = True,
     import_error: Exception | None = None,
     launch_error: Exception | None = None,
     distributions: tuple[str, ...] = ("cupy-cuda12x",),
@@ -792,7 +791,7 @@ def machine(
     devices
         How many GPUs it has.
     driver
-        False: every call of CUDA says that the driver is missing. A number is the version of one that is too old.
+        False: every call of CUDA says that the driver is missing.
     import_error
         What `import cupy` raises.
     launch_error
