@@ -775,7 +775,7 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
-            "driverGetVersion": lambda: gpu.driver_version,
+            "driverGetVersion": lambda: 12080 * gpu.driver,
             "getDeviceCount": device_count,
             "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
@@ -832,7 +832,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def machine(
     devices: int = 1,
     *,
-    driver: bool | int = True,
+    driver: bool = True,
     import_error: Exception | None = None,
     launch_error: Exception | None = None,
     memory: int = 8 * 2**30,
@@ -845,7 +845,7 @@ def machine(
     devices
         How many GPUs it has.
     driver
-        False: every call of CUDA says that the driver is missing. A number is the version of one that is too old.
+        False: every call of CUDA says that the driver is missing.
     import_error
         What `import cupy` raises.
     launch_error
