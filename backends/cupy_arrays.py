@@ -202,13 +202,20 @@ def taken(values: Any) -> tuple[CuPyBackend, Any]:
     """See `xlstm.backends.taken`."""
     cupy = importlib.import_module("cupy") if _backends else _import()  # a list may have very many rows
     if not isinstance(values, cupy.ndarray):
-        # By DLPack where there is it: its exporter lets CuPy's current stream wait for its own.
-        by_dlpack = hasattr(values, "__dlpack__") and hasattr(values, "__dlpack_device__")
-        try:
-            values = cupy.from_dlpack(values) if by_dlpack else cupy.asarray(values)
-        except Exception as error:  # of the exporter's own code, too
-            raise TypeError(_first_line(error)) from error
+        values = _without_a_copy(cupy, values)
     return backend(values.device.id), values
+
+
+def _without_a_copy(cupy: Any, values: Any) -> Any:
+    said = []
+    # By DLPack first: its exporter lets CuPy's current stream wait for its own.
+    for interface, way in (("__dlpack__", cupy.from_dlpack), ("__cuda_array_interface__", cupy.asarray)):
+        try:
+            if hasattr(values, interface):
+                return way(values)
+        except Exception as error:  # of the exporter's own code, too
+            said.append(error)
+    raise TypeError(_first_line(said[0])) from said[0]
 
 
 def version() -> str:

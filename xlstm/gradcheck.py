@@ -324,7 +324,7 @@ def _of_estimator(
             raise TypeError("the inputs of a classifier are (X, y).")
         data = sequences.read(inputs[0], estimator.encoding)
         ondevice.check_model(data.place, old.backend)
-        lengths, targets = data.lengths, task.read(inputs[1], len(data.lengths))
+        lengths, targets = data.lengths, task.read(ondevice.brought("y", inputs[1]), len(data.lengths))
         steps = encode.encode(fitted.encoder, data)
     encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
     backend = model.backend
