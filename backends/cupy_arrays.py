@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from .conveyor import Conveyor
+from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.levels import Levels
+from .cuda.loss import KINDS, CudaLoss
+from .cuda.module import DTYPES
+from .cuda.optimiser import CudaStep
+from .cuda.rows import Rows
 from .fast import Fast
 
 _INSTALL = (
@@ -57,20 +64,13 @@ def _import() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
-        raise RuntimeError(
-            f"no GPU can be used: CuPy {cupy.__version__} found no working NVIDIA driver ({_first_line(error)}). "
-            "Install the driver of your GPU; the command nvidia-smi then lists it."
-        ) from error
+        raise RuntimeError(f"no GPU can be used: {why_no_device(error, cupy)}.") from error
     if count < 1:
         raise RuntimeError(
             f"no GPU can be used: CuPy {cupy.__version__} and the driver work, but there is no CUDA device. "
             "Check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not hide it."
         )
     return cupy
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def count() -> int:
@@ -87,15 +87,15 @@ class CuPyBackend:
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
 
-        from .cuda.rows import Rows  # here, for `import xlstm` is to stay light
-
         self.device = f"cuda:{number}"
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
+        self._process = os.getpid()
+        self.levels = Levels(cupy, self)
         self._rows = Rows(cupy)
-        self._steps: dict[str, Any] = {}
-        self._losses: dict[tuple[str, str], Any] = {}
+        self._steps: dict[str, CudaStep] = {}
+        self._losses: dict[tuple[str, str], CudaLoss] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -133,36 +133,33 @@ class CuPyBackend:
         with self.current():
             return self._rows.masks(kept, scale, dtype)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
-        reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
-        return Fast(None, "", reason)
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
-        from .cuda.module import DTYPES
-        from .cuda.optimiser import CudaStep
-
         if dtype not in DTYPES:
             return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
         step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
         return Fast(step, "fused", "compiled at first use")
 
     def fast_loss(self, kind: str, dtype: str) -> Fast:
-        from .cuda.loss import KINDS, CudaLoss
-        from .cuda.module import DTYPES
-
         if kind not in KINDS or dtype not in DTYPES:
             return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
         loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
         return Fast(loss, "fused", "compiled at first use")
 
     def current(self) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
-        return device
+        return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
 
     quiet = current  # a GPU warns of nothing
 
     def synchronize(self) -> None:
-        self._cupy.cuda.Device(self._number).synchronize()
+        with self.current():  # where what failed on the way comes up
+            self._cupy.cuda.Device(self._number).synchronize()
+
+    def check_process(self) -> None:
+        """Raise in a process that was forked from the one that has used the device."""
+        check_process(self.device, self._process)
 
 
 _backends: dict[int, CuPyBackend] = {}
@@ -171,6 +168,7 @@ _backends: dict[int, CuPyBackend] = {}
 def backend(number: int) -> CuPyBackend:
     """The backend of one CUDA device; RuntimeError where it cannot be used."""
     if number in _backends:
+        _backends[number].check_process()
         return _backends[number]
     cupy = _import()
     found = int(cupy.cuda.runtime.getDeviceCount())
@@ -185,7 +183,7 @@ def backend(number: int) -> CuPyBackend:
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
     except Exception as error:
         raise RuntimeError(
-            f"cuda:{number} is there, but a first operation on it failed ({_first_line(error)}). CuPy needs CUDA's "
+            f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "
             f"libraries (cuBLAS, NVRTC): {_INSTALL} brings them."
         ) from error
     if not works:
@@ -226,13 +224,20 @@ def taken(values: Any) -> tuple[CuPyBackend, Any]:
     """See `xlstm.backends.taken`."""
     cupy = importlib.import_module("cupy") if _backends else _import()  # a list may have very many rows
     if not isinstance(values, cupy.ndarray):
-        # By DLPack where there is it: its exporter lets CuPy's current stream wait for its own.
-        by_dlpack = hasattr(values, "__dlpack__") and hasattr(values, "__dlpack_device__")
-        try:
-            values = cupy.from_dlpack(values) if by_dlpack else cupy.asarray(values)
-        except Exception as error:  # of the exporter's own code, too
-            raise TypeError(_first_line(error)) from error
+        values = _without_a_copy(cupy, values)
     return backend(values.device.id), values
+
+
+def _without_a_copy(cupy: Any, values: Any) -> Any:
+    said = []
+    # By DLPack first: its exporter lets CuPy's current stream wait for its own.
+    for interface, way in (("__dlpack__", cupy.from_dlpack), ("__cuda_array_interface__", cupy.asarray)):
+        try:
+            if hasattr(values, interface):
+                return way(values)
+        except Exception as error:  # of the exporter's own code, too
+            said.append(error)
+    raise TypeError(_first_line(said[0])) from said[0]
 
 
 def version() -> str:

@@ -775,15 +775,15 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
+            "driverGetVersion": lambda: 12080 * gpu.driver,
             "getDeviceCount": device_count,
+            "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
             "getDevice": lambda: gpu.current,
             "setDevice": set_device,
             "deviceSynchronize": lambda: Device().synchronize(),
             "streamSynchronize": lambda stream: gpu.stream_of(gpu.current).synchronize(),
             "memGetInfo": lambda: gpu.memory_info(gpu.current),
-            "driverGetVersion": lambda: 12080,
-            "runtimeGetVersion": lambda: 12090,
             "memcpyAsync": memcpy_async,
             "memcpyHostToDevice": 1,
             "memcpyDeviceToHost": 2,
@@ -802,7 +802,13 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(modules[parent], last, modules[name])
+    standin_data = importlib.import_module(".standin_data", __package__)  # it imports this file
+    standin_data.extend(modules, gpu)
     return modules
+
+
+ATTRIBUTES = ("cupy.cuda.cublas", "cupy.cuda.driver")
+"""Modules that are found as attributes alone: `import cupy.cuda.cublas` fails with the real CuPy too."""
 
 
 class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -812,7 +818,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._modules, self._error = modules, error
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name not in self._modules:
+        if name not in self._modules or name in ATTRIBUTES:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=name in ("cupy", "cupy.cuda"))
 
@@ -855,11 +861,11 @@ def machine(
     importer = _Importer(_modules(gpu), import_error)
     installed = [SimpleNamespace(name=name, metadata={"Name": name}) for name in ("numpy", *distributions)]
     with (
-        _without_modules("cupy", "array_api_compat.cupy"),
+        _without_modules("cupy", "cupyx", "array_api_compat.cupy"),
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
-        mock.patch.object(backends, "_said", set()),
+        mock.patch.object(backends.notices, "said", set()),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]

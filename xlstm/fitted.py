@@ -160,7 +160,7 @@ class Fitted:
     def score(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`."""
         outputs = ondevice.brought("outputs", self.outputs(X, reading))
-        targets = self.task.read(y, len(outputs))
+        targets = self.task.read(ondevice.brought("y", y), len(outputs))
         return self.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
 
     def to(self, backend: Backend) -> Fitted:

@@ -312,7 +312,7 @@ def _of_estimator(
     fitted = estimator.fitted_state()
     old, task = fitted.model, fitted.task
     architecture = old.architecture._replace(dtype="float64", dropout=0.0)
-    model = Model(architecture, old.backend, backends.portable(estimator.kernels), None)
+    model = Model(architecture, old.backend, backends.portable(estimator.kernels), None, estimator.precision)
     values = _host_values(old.parameters, old.backend.to_host, params)
     if inputs is None:
         lengths = np.array([4, 3, 1, 4])
@@ -324,7 +324,7 @@ def _of_estimator(
             raise TypeError("the inputs of a classifier are (X, y).")
         data = sequences.read(inputs[0], estimator.encoding)
         ondevice.check_model(data.place, old.backend)
-        lengths, targets = data.lengths, task.read(inputs[1], len(data.lengths))
+        lengths, targets = data.lengths, task.read(ondevice.brought("y", inputs[1]), len(data.lengths))
         steps = encode.encode(fitted.encoder, data)
     encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
     backend = model.backend

@@ -35,7 +35,7 @@ def column(y: Any, rows: int | None) -> HostArray:
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None.")
     # A list is looked at label by label: NumPy would make strings of ["a", 1].
-    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else on_host("y", brought("y", y))
+    labels = np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else on_host("y", y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of y to (n_samples,), "

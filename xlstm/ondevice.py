@@ -61,6 +61,9 @@ def rows_taken(X: Sequence[Any]) -> tuple[Backend | None, Sequence[Any]]:
         If they do not all lie in one place: two rows are named. Or as `taken`.
     """
     there = [backends.is_on_gpu(row) for row in X]
+    for k, row in enumerate(X):
+        if isinstance(row, (list, tuple)) and row and backends.is_on_gpu(row[0]):
+            raise TypeError(f"row {k} of X is a list of arrays on a GPU: make one array of its steps, cupy.stack(row).")
     if not any(there):
         return None, X
     first = there.index(True)

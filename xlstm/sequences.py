@@ -184,8 +184,6 @@ def _row(k: int, row: Any) -> Any:
             f"[table[features] for _, table in groups]{_FEATURES}."
         )
     if isinstance(row, (list, tuple)):
-        if row and is_on_gpu(row[0]):
-            raise TypeError(f"row {k} of X is a list of arrays on a GPU: make one array of its steps, cupy.stack(row).")
         return row
     if isinstance(row, (str, bytes, dict, set, frozenset)) or not hasattr(row, "__len__"):
         kind = type(row).__name__

@@ -205,8 +205,8 @@ class SequenceEstimator(Mannered, Configured):
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
         """
         self.check_parameters()
-        data = sequences.read(X, *self.reading())
-        rows = len(data.lengths)
+        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        rows, y = len(data.lengths), ondevice.brought("y", y)
         if old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
@@ -235,7 +235,7 @@ class SequenceEstimator(Mannered, Configured):
         if fitted is None:
             task.measure(task.take(targets, kept))
             fitted, data = self._build(task, data, kept, rng)
-            fitted.answers_there = backends.is_on_gpu(y)
+            fitted.answers_there = labels_there
         self._follow_settings(fitted)
         if sides is not None:
             fitted.sides = sides.after(known[kept], known[aside])
@@ -280,7 +280,7 @@ class SequenceEstimator(Mannered, Configured):
         ondevice.check_setting(data.place, backend)
         data = feed.near(data, backend, architecture.dtype)
         encoder = encoder or learnt(data)
-        model = Model(architecture, backend, self.kernels, rng)
+        model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
         return Fitted(trainer, encoder, width, names, type(self).__name__), data
