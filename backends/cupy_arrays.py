@@ -237,7 +237,7 @@ def _without_a_copy(cupy: Any, values: Any) -> Any:
                 return way(values)
         except Exception as error:  # of the exporter's own code, too
             said.append(error)
-    raise TypeError(_first_line(said[0])) from said[0]
+    raise TypeError(first_line(said[0])) from said[0]
 
 
 def version() -> str:

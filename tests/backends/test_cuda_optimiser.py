@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xlstm.backends.cuda import optimiser
+from xlstm.backends.cuda.optimiser import CudaStep
 
 import xlstm
 from xlstm import backends, optim
-from xlstm.backends.cuda import optimiser
-from xlstm.backends.cuda.optimiser import CudaStep
 
 from ..gpu import Gpu, classifier, gpu_or_standin, labelled
 from ..measure import relative_error

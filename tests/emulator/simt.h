@@ -41,7 +41,6 @@ struct Fibre {
   i64 x, y;
   bool done = false, waiting = false;
   size_t shared_used = 0;
-  std::vector<char> stack;
 };
 
 inline Size grid, block, here;      // of the launch; `here` is the block that runs
@@ -49,6 +48,7 @@ inline i64 lone_x, lone_y;          // the thread, in a lone kernel
 inline Fibre *current = nullptr;    // the thread, in a kernel whose threads share
 inline ucontext_t scheduler;
 inline std::vector<char> memory;    // the shared memory of the block
+inline std::vector<std::vector<char>> stacks;  // of the fibres: made once, for touching new memory takes most of the time
 inline const char *fault = nullptr; // what a kernel did that a GPU forbids
 inline void (*body)(void **);
 inline void **arguments;
@@ -80,13 +80,14 @@ inline void enter() {
 inline void run_block(u32 &random) {
   std::vector<Fibre> fibres(size_t(block.x * block.y));
   std::vector<Fibre *> order;
+  while (stacks.size() < fibres.size()) stacks.emplace_back(STACK);
   std::memset(memory.data(), 0xAB, memory.size());
   for (i64 y = 0, k = 0; y < block.y; y++)
     for (i64 x = 0; x < block.x; x++, k++) {
       Fibre &f = fibres[size_t(k)];
-      f.x = x, f.y = y, f.stack.resize(STACK);
+      f.x = x, f.y = y;
       getcontext(&f.context);
-      f.context.uc_stack.ss_sp = f.stack.data(), f.context.uc_stack.ss_size = STACK, f.context.uc_link = &scheduler;
+      f.context.uc_stack.ss_sp = stacks[size_t(k)].data(), f.context.uc_stack.ss_size = STACK, f.context.uc_link = &scheduler;
       makecontext(&f.context, enter, 0);
       order.push_back(&f);
     }
