@@ -54,7 +54,7 @@ def truth(logits: Any, labels: Any, weights: Any) -> tuple[Any, Any]:
 SIZES = [(1, 1), (64, 1), (65, 1), (200, 1), (1, 2), (7, 3), (8, 32), (9, 33), (33, 100), (64, 5)]
 
 
-@pytest.mark.parametrize("N, K", SIZES)
+@pytest.mark.parametrize(("N", "K"), SIZES)
 def test_it_is_the_loss_of_the_array_code(dtype, N, K, device: Gpu):
     given = example(N, K, dtype)
     gradient, sums = run(device, *given)
@@ -78,7 +78,7 @@ def test_any_sizes_in_any_order_of_blocks(N, K, seed):
     np.testing.assert_allclose(sums, expected_sums, rtol=FORWARD["float32"])
 
 
-@pytest.mark.parametrize("N, K", [(5, 1), (4, 3), (3, 40)])
+@pytest.mark.parametrize(("N", "K"), [(5, 1), (4, 3), (3, 40)])
 def test_its_gradient_is_that_of_its_sum(N, K, device: Gpu):
     """By finite differences of the kernel's own loss."""
     logits, labels, weights = example(N, K)

@@ -39,7 +39,7 @@ def truth(target: Any, ids: Any, rows: Any) -> Any:
 # ---------------------------------------------------------------- sums
 
 
-@pytest.mark.parametrize("V, K, G", [(1, 1, 1), (5, 200, 3), (40, 129, 33), (200, 7, 64), (3, 128, 31)])
+@pytest.mark.parametrize(("V", "K", "G"), [(1, 1, 1), (5, 200, 3), (40, 129, 33), (200, 7, 64), (3, 128, 31)])
 def test_the_rows_of_an_id_are_summed(dtype, V, K, G, device: Gpu):
     given = problem(V, K, G, dtype)
     assert relative_error(summed(device, *given), truth(*given)) < FORWARD[dtype]
@@ -64,7 +64,7 @@ def test_any_sizes_in_any_order_of_blocks(V, K, G, seed):
     with gpu_or_standin("cuda") as device:
         once, again = (summed(device, *given, seed=schedule) for schedule in (0, seed))
     np.testing.assert_array_equal(once, again)
-    assert relative_error(once, truth(*given)) < FORWARD["float32"]
+    assert relative_error(once, truth(*given), floor=(1 + K / V) ** 0.5) < FORWARD["float32"]  # some cancel
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -91,7 +91,7 @@ def test_only_the_rows_of_the_ids_are_touched(device: Gpu):
 
 @pytest.mark.parametrize("ids", ["int32", "uint8", "int64"])
 def test_views_and_types_of_ids(ids, device: Gpu):
-    target, numbers, rows = problem(5, 20, 6, "float64")
+    _, numbers, rows = problem(5, 20, 6, "float64")
     table, wide = device.asarray(np.zeros((5, 12))), device.asarray(np.repeat(rows, 2, axis=1))
     numbers = numbers.astype(ids)
     backends.select(device.name).add_rows(table[:, ::2], device.asarray(numbers), wide[:, ::2])
