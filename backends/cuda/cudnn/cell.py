@@ -265,7 +265,7 @@ class CudnnCell:
             d_outputs = d_outputs[:, :, column : column + H]
         d_last = (d_state or (None, None)) if self._has_c else (d_state, None)
         scale = None
-        if self._sixteen == "float16" and not (d_outputs is None and d_last == (None, None)):
+        if self._sixteen == "float16" and any(d is not None for d in (d_outputs, *d_last)):
             scale = storage.scale(d_outputs, d_last, sizes.T, lengths, (N, H))
         if d_outputs is None:
             dy = storage.zeros(N * sizes.T * H)
