@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.levels import Levels
 from .fast import Fast
 
 _INSTALL = (
@@ -55,20 +58,13 @@ def _import() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
-        raise RuntimeError(
-            f"no GPU can be used: CuPy {cupy.__version__} found no working NVIDIA driver ({_first_line(error)}). "
-            "Install the driver of your GPU; the command nvidia-smi then lists it."
-        ) from error
+        raise RuntimeError(f"no GPU can be used: {why_no_device(error, cupy)}.") from error
     if count < 1:
         raise RuntimeError(
             f"no GPU can be used: CuPy {cupy.__version__} and the driver work, but there is no CUDA device. "
             "Check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not hide it."
         )
     return cupy
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def count() -> int:
@@ -89,6 +85,8 @@ class CuPyBackend:
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
+        self._process = os.getpid()
+        self.levels = Levels(cupy, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -111,21 +109,24 @@ class CuPyBackend:
         with self.current():
             self._cupy.add.at(target, ids, rows)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
-        reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
-        return Fast(None, "", reason)
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
         return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
 
     def current(self) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
-        return device
+        return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
 
     quiet = current  # a GPU warns of nothing
 
     def synchronize(self) -> None:
-        self._cupy.cuda.Device(self._number).synchronize()
+        with self.current():  # where what failed on the way comes up
+            self._cupy.cuda.Device(self._number).synchronize()
+
+    def check_process(self) -> None:
+        """Raise in a process that was forked from the one that has used the device."""
+        check_process(self.device, self._process)
 
 
 _backends: dict[int, CuPyBackend] = {}
@@ -134,6 +135,7 @@ _backends: dict[int, CuPyBackend] = {}
 def backend(number: int) -> CuPyBackend:
     """The backend of one CUDA device; RuntimeError where it cannot be used."""
     if number in _backends:
+        _backends[number].check_process()
         return _backends[number]
     cupy = _import()
     found = int(cupy.cuda.runtime.getDeviceCount())
@@ -148,7 +150,7 @@ def backend(number: int) -> CuPyBackend:
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
     except Exception as error:
         raise RuntimeError(
-            f"cuda:{number} is there, but a first operation on it failed ({_first_line(error)}). CuPy needs CUDA's "
+            f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "
             f"libraries (cuBLAS, NVRTC): {_INSTALL} brings them."
         ) from error
     if not works:

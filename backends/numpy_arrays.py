@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu
-from .fast import Fast
+from .fast import LEVELS, Fast
 
 
 class NumPyBackend:
@@ -19,6 +19,7 @@ class NumPyBackend:
     library = "numpy"
     namespace = np
     on_host = True
+    levels = None
 
     def __reduce__(self) -> str:
         return "BACKEND"  # a copy of what uses the CPU, or its pickle, uses the same
@@ -41,7 +42,9 @@ class NumPyBackend:
         present, first = np.unique(ids[order], return_index=True)
         target[present] += np.add.reduceat(rows[order], first, axis=0)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        if kernels in LEVELS:
+            return Fast(None, "", no_level(kernels))
         implementation = cpu.find_cell(cell, dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
@@ -64,6 +67,11 @@ class NumPyBackend:
 
 
 BACKEND = NumPyBackend()
+
+
+def no_level(kernels: str) -> str:
+    """Why a level of CUDA GPUs does not run here."""
+    return f"kernels={kernels!r} is for CUDA GPUs, and this is the CPU (device='cpu')"
 
 
 def version() -> str:

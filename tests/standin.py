@@ -76,8 +76,9 @@ class Counts:
 class Machine:
     """The GPUs of a machine, and what was done on them."""
 
-    def __init__(self, devices: int, driver: bool, launch_error: Exception | None) -> None:
-        self.devices, self.driver, self.launch_error = devices, driver, launch_error
+    def __init__(self, devices: int, driver: bool | int, launch_error: Exception | None) -> None:
+        self.devices, self.driver, self.launch_error = devices, driver is True, launch_error
+        self.driver_version = driver if type(driver) is int else 13000 * driver
         self.counts = Counts()
         self.current = 0  # the number of the current device
         self.schedule = 0  # the seed of the schedule of kernels; 0 for the plain one
@@ -735,7 +736,9 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
+            "driverGetVersion": lambda: gpu.driver_version,
             "getDeviceCount": device_count,
+            "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
             "getDevice": lambda: gpu.current,
             "deviceSynchronize": synchronize,
@@ -777,7 +780,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def machine(
     devices: int = 1,
     *,
-    driver: bool = True,
+    driver: bool | int = True,
     import_error: Exception | None = None,
     launch_error: Exception | None = None,
     distributions: tuple[str, ...] = ("cupy-cuda12x",),
@@ -789,7 +792,7 @@ def machine(
     devices
         How many GPUs it has.
     driver
-        False: every call of CUDA says that the driver is missing.
+        False: every call of CUDA says that the driver is missing. A number is the version of one that is too old.
     import_error
         What `import cupy` raises.
     launch_error
@@ -806,7 +809,7 @@ def machine(
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
-        mock.patch.object(backends, "_said", set()),
+        mock.patch.object(backends.notices, "said", set()),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]

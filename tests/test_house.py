@@ -27,7 +27,7 @@ namespace host arrays checks registry seeds labels names sequences columns guess
 interrupts sides data files foreign tables
 cells
 params encode losses head optim readout
-stack
+stack trusted
 prepared convert checkpoint
 layerfile
 recurrent

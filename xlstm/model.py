@@ -112,6 +112,8 @@ class Model:
         As for a layer.
     rng
         Where the weights are drawn from; None leaves them zero, to be written.
+    precision
+        As for a layer.
 
     Attributes
     ----------
@@ -124,12 +126,18 @@ class Model:
     """
 
     def __init__(
-        self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator | None
+        self,
+        architecture: Architecture,
+        backend: Backend,
+        kernels: str,
+        rng: np.random.Generator | None,
+        precision: str = "highest",
     ) -> None:
-        self.architecture, self.backend, self.requested_kernels = architecture, backend, kernels
+        self.architecture, self.backend = architecture, backend
+        self.requested_kernels, self.precision = kernels, precision
         a, sizes = architecture, architecture.sizes
         checked(a.dropout, a.init)
-        choice = backends.find(a.cell, backend, a.dtype, kernels)
+        choice = backends.find(a.cell, backend, a.dtype, kernels, precision)
         self.kernels = choice.kernels
         self.readout = READOUTS[a.readout]
         host = params.zeros(a.shapes(), np.zeros(0, a.dtype))
@@ -155,7 +163,8 @@ class Model:
 
     def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        other = Model(self.architecture, backend, self.requested_kernels, None)
+        kernels = backends.elsewhere(self.requested_kernels, self.backend, backend)
+        other = Model(self.architecture, backend, kernels, None, self.precision)
         other.write(self.read())
         return other
 
@@ -165,12 +174,14 @@ class Model:
             "architecture": self.architecture,
             "device": self.backend.device,
             "kernels": self.requested_kernels,
+            "precision": self.precision,
             "values": self.read(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = backends.select(state["device"])
-        self.__init__(state["architecture"], backend, state["kernels"], None)  # type: ignore[misc]
+        precision = state.get("precision", "highest")  # which older pickles do not have
+        self.__init__(state["architecture"], backend, state["kernels"], None, precision)  # type: ignore[misc]
         self.write(state["values"])
 
     def read(self) -> Any:

@@ -268,7 +268,7 @@ class SequenceEstimator(Mannered, Configured):
         """A new model for such data, of which `rows` train it."""
         architecture = self._architecture(encoder, task)
         flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
-        model = Model(architecture, backends.select(self.device, "auto", flops), self.kernels, rng)
+        model = Model(architecture, backends.select(self.device, "auto", flops), self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         series = isinstance(data, sequences.Series)
         width, names = (data.columns, columns.kept(data.names)) if series else (None, None)
