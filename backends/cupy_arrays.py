@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .conveyor import Conveyor
+from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.levels import Levels
 from .fast import Fast
 
 _INSTALL = (
@@ -55,20 +59,13 @@ def _import() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
-        raise RuntimeError(
-            f"no GPU can be used: CuPy {cupy.__version__} found no working NVIDIA driver ({_first_line(error)}). "
-            "Install the driver of your GPU; the command nvidia-smi then lists it."
-        ) from error
+        raise RuntimeError(f"no GPU can be used: {why_no_device(error, cupy)}.") from error
     if count < 1:
         raise RuntimeError(
             f"no GPU can be used: CuPy {cupy.__version__} and the driver work, but there is no CUDA device. "
             "Check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not hide it."
         )
     return cupy
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def count() -> int:
@@ -89,6 +86,8 @@ class CuPyBackend:
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
+        self._process = os.getpid()
+        self.levels = Levels(cupy, self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -107,25 +106,40 @@ class CuPyBackend:
         with self.current():
             return self._cupy.asnumpy(array)
 
+    def free_bytes(self) -> int:
+        with self.current():
+            free, _ = self._cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def conveyor(self) -> Conveyor:
+        return Conveyor(self._cupy, self._number)
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        index = starts[:, None] + self._cupy.arange(time, dtype=starts.dtype)[None, :]
+        return self._cupy.take(steps, self._cupy.minimum(index, steps.shape[0] - 1), axis=0)
+
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
             self._cupy.add.at(target, ids, rows)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
-        reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
-        return Fast(None, "", reason)
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
         return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
 
     def current(self) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
-        return device
+        return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
 
     quiet = current  # a GPU warns of nothing
 
     def synchronize(self) -> None:
-        self._cupy.cuda.Device(self._number).synchronize()
+        with self.current():  # where what failed on the way comes up
+            self._cupy.cuda.Device(self._number).synchronize()
+
+    def check_process(self) -> None:
+        """Raise in a process that was forked from the one that has used the device."""
+        check_process(self.device, self._process)
 
 
 _backends: dict[int, CuPyBackend] = {}
@@ -134,6 +148,7 @@ _backends: dict[int, CuPyBackend] = {}
 def backend(number: int) -> CuPyBackend:
     """The backend of one CUDA device; RuntimeError where it cannot be used."""
     if number in _backends:
+        _backends[number].check_process()
         return _backends[number]
     cupy = _import()
     found = int(cupy.cuda.runtime.getDeviceCount())
@@ -148,7 +163,7 @@ def backend(number: int) -> CuPyBackend:
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
     except Exception as error:
         raise RuntimeError(
-            f"cuda:{number} is there, but a first operation on it failed ({_first_line(error)}). CuPy needs CUDA's "
+            f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "
             f"libraries (cuBLAS, NVRTC): {_INSTALL} brings them."
         ) from error
     if not works:
@@ -161,6 +176,48 @@ def owner(array: Any) -> CuPyBackend | None:
     if not any(kind.__module__.partition(".")[0] == "cupy" for kind in type(array).__mro__):
         return None
     return backend(array.device.id) if hasattr(array, "device") else None
+
+
+def is_on_gpu(values: Any) -> bool:
+    """See `xlstm.backends.is_on_gpu`.
+
+    Tensors of PyTorch are asked for their device: one that requires gradients raises where it is asked for more.
+    """
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(values).__mro__}
+    if "cupy.ndarray" in names:
+        return True
+    if "torch.Tensor" in names:
+        return str(values.device.type) == "cuda"
+    if hasattr(values, "__cuda_array_interface__"):
+        return True
+    try:
+        kind = int(values.__dlpack_device__()[0]) if hasattr(values, "__dlpack_device__") else 0
+    except Exception:  # a foreign object's own code
+        return False
+    return kind in (_DLPACK_CUDA, _DLPACK_CUDA_MANAGED)
+
+
+_DLPACK_CUDA, _DLPACK_CUDA_MANAGED = 2, 13
+
+
+def taken(values: Any) -> tuple[CuPyBackend, Any]:
+    """See `xlstm.backends.taken`."""
+    cupy = importlib.import_module("cupy") if _backends else _import()  # a list may have very many rows
+    if not isinstance(values, cupy.ndarray):
+        values = _without_a_copy(cupy, values)
+    return backend(values.device.id), values
+
+
+def _without_a_copy(cupy: Any, values: Any) -> Any:
+    said = []
+    # By DLPack first: its exporter lets CuPy's current stream wait for its own.
+    for interface, way in (("__dlpack__", cupy.from_dlpack), ("__cuda_array_interface__", cupy.asarray)):
+        try:
+            if hasattr(values, interface):
+                return way(values)
+        except Exception as error:  # of the exporter's own code, too
+            said.append(error)
+    raise TypeError(_first_line(said[0])) from said[0]
 
 
 def version() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from . import cpu
-from .fast import Fast
+from .fast import LEVELS, Fast
 
 
 class NumPyBackend:
@@ -19,6 +20,7 @@ class NumPyBackend:
     library = "numpy"
     namespace = np
     on_host = True
+    levels = None
 
     def __reduce__(self) -> str:
         return "BACKEND"  # a copy of what uses the CPU, or its pickle, uses the same
@@ -35,13 +37,25 @@ class NumPyBackend:
     def to_host(self, array: Any) -> Any:
         return np.asarray(array)
 
+    def free_bytes(self) -> int:
+        return sys.maxsize  # host arrays are here already: nobody has to choose which of them fit
+
+    def conveyor(self) -> None:
+        return None
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        index = starts[:, None] + np.arange(time)
+        return steps[np.minimum(index, len(steps) - 1)]
+
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         # Rows of one id are brought together and summed in one call: np.add.at takes several times as long.
         order = np.argsort(ids, kind="stable")
         present, first = np.unique(ids[order], return_index=True)
         target[present] += np.add.reduceat(rows[order], first, axis=0)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        if kernels in LEVELS:
+            return Fast(None, "", no_level(kernels))
         implementation = cpu.find_cell(cell, dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
@@ -64,6 +78,11 @@ class NumPyBackend:
 
 
 BACKEND = NumPyBackend()
+
+
+def no_level(kernels: str) -> str:
+    """Why a level of CUDA GPUs does not run here."""
+    return f"kernels={kernels!r} is for CUDA GPUs, and this is the CPU (device='cpu')"
 
 
 def version() -> str:

@@ -81,6 +81,7 @@ class Batch(NamedTuple):
     x: Array  # (N, T, D), or None
     ids: Array  # (N, T), or None
     lengths: list[int]
+    drawn: Any = None  # where each row stood when the batch was drawn, (N,) on the host; None where it stands
 
 
 class Tape(NamedTuple):
@@ -112,6 +113,8 @@ class Model:
         As for a layer.
     rng
         Where the weights are drawn from; None leaves them zero, to be written.
+    precision
+        As for a layer.
 
     Attributes
     ----------
@@ -124,12 +127,18 @@ class Model:
     """
 
     def __init__(
-        self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator | None
+        self,
+        architecture: Architecture,
+        backend: Backend,
+        kernels: str,
+        rng: np.random.Generator | None,
+        precision: str = "highest",
     ) -> None:
-        self.architecture, self.backend, self.requested_kernels = architecture, backend, kernels
+        self.architecture, self.backend = architecture, backend
+        self.requested_kernels, self.precision = kernels, precision
         a, sizes = architecture, architecture.sizes
         checked(a.dropout, a.init)
-        choice = backends.find(a.cell, backend, a.dtype, kernels)
+        choice = backends.find(a.cell, backend, a.dtype, kernels, precision)
         self.kernels = choice.kernels
         self.readout = READOUTS[a.readout]
         host = params.zeros(a.shapes(), np.zeros(0, a.dtype))
@@ -155,7 +164,8 @@ class Model:
 
     def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        other = Model(self.architecture, backend, self.requested_kernels, None)
+        kernels = backends.elsewhere(self.requested_kernels, self.backend, backend)
+        other = Model(self.architecture, backend, kernels, None, self.precision)
         other.write(self.read())
         return other
 
@@ -165,12 +175,14 @@ class Model:
             "architecture": self.architecture,
             "device": self.backend.device,
             "kernels": self.requested_kernels,
+            "precision": self.precision,
             "values": self.read(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = backends.select(state["device"])
-        self.__init__(state["architecture"], backend, state["kernels"], None)  # type: ignore[misc]
+        precision = state.get("precision", "highest")  # which older pickles do not have
+        self.__init__(state["architecture"], backend, state["kernels"], None, precision)  # type: ignore[misc]
         self.write(state["values"])
 
     def read(self) -> Any:
@@ -227,11 +239,18 @@ class Model:
         """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.stack.context():
             outputs, finals, recurrent = self.stack.forward(
-                batch.x, self._no_states(), batch.lengths, self._tokens(batch), rng, True, self.readout.needs_outputs
+                batch.x,
+                self._no_states(),
+                batch.lengths,
+                self._tokens(batch),
+                rng,
+                True,
+                self.readout.needs_outputs,
+                batch.drawn,
             )
             assert recurrent is not None
             features, saved = self.readout.forward(self._readout, self._seen_of(batch, outputs, finals))
-            features, mask = self.stack.drop(features, rng)
+            features, mask = self.stack.drop(features, rng, batch.drawn)
             return head.forward(self._head, features), Tape(recurrent, saved, features, mask)
 
     def _seen(self, batch: Batch, states: list[Any] | None) -> tuple[Seen, list[Any]]:
@@ -246,7 +265,8 @@ class Model:
         valid = None
         if outputs is not None and min(batch.lengths) < outputs.shape[1]:
             xp, device = self.backend.namespace, outputs.device
-            lengths = xp.asarray(batch.lengths, device=device)
+            lengths = getattr(batch.lengths, "on_device", None)
+            lengths = xp.asarray(batch.lengths, device=device) if lengths is None else lengths
             valid = xp.arange(outputs.shape[1], dtype=lengths.dtype, device=device)[None, :] < lengths[:, None]
         return Seen(outputs, last, valid)
 
