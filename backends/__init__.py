@@ -134,6 +134,9 @@ class Backend(Protocol):
     def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
         """For each host array of booleans an array on this device: `scale` where it is true, else zero."""
 
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        """ids[where] = value. ids (N, T) int64 on this device, where (N, T) a host array of booleans."""
+
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         """The fast implementation of a cell on this device, or why there is none.
 

@@ -133,6 +133,10 @@ class CuPyBackend:
         with self.current():
             return self._rows.masks(kept, scale, dtype)
 
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        with self.current():
+            self._rows.put(ids, where, value)
+
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         return self.levels.find_cell(cell, dtype, kernels, precision)
 

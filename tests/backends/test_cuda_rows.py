@@ -194,3 +194,15 @@ def test_a_mask_takes_a_bit_of_each_number(gpu):
         expected = host.forward(np.zeros((4, 10, 3), "float32"))[2]
     for mask, there in zip(tape.dropout_masks, expected.dropout_masks, strict=True):
         np.testing.assert_array_equal(backends.select("cuda").to_host(mask), there)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 32), (5, 13)])
+def test_numbers_are_put_where_a_bit_is_set(shape, device: Gpu):
+    rng = np.random.default_rng(4)
+    ids, where = rng.integers(0, 9, shape), rng.random(shape) < 0.4
+    on_device = device.asarray(ids)
+    with device.launches(1):
+        backends.select(device.name).put(on_device, where, -7)
+    np.testing.assert_array_equal(device.get(on_device), np.where(where, -7, ids))
+    with pytest.raises(ValueError, match="ids must be contiguous, int64"):
+        backends.select(device.name).put(on_device, where[:, :0], 1)

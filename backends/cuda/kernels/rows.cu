@@ -92,3 +92,9 @@ LONE_KERNEL void expand(const u32* bits, REAL* out, i64 count, REAL kept) {
   i64 k = thread_of_all();
   if (k < count) out[k] = bits[k / 32] >> (k % 32) & 1 ? kept : 0;
 }
+
+// ids (count,): `value` where a bit is set.
+LONE_KERNEL void put(const u32* bits, i64* ids, i64 count, i64 value) {
+  i64 k = thread_of_all();
+  if (k < count && (bits[k / 32] >> (k % 32) & 1)) ids[k] = value;
+}
