@@ -47,11 +47,13 @@ __all__ = [
     "find_step",
     "hand_in",
     "is_device",
+    "is_on_gpu",
     "notices",
     "owner",
     "portable",
     "report",
     "select",
+    "taken",
 ]
 
 KERNELS = ("auto", "reference", "compiled", *reversed(LEVELS))
@@ -102,6 +104,27 @@ class Backend(Protocol):
 
     def to_host(self, array: Any) -> Any:
         """A NumPy array with the values of an array of this device."""
+
+    def free_bytes(self) -> int:
+        """How much memory new arrays may still take, as far as the device knows."""
+
+    def conveyor(self) -> Any:
+        """What brings host arrays here one after another, the next one on its way while this one is computed (see
+        `xlstm.backends.conveyor`); None where host arrays are here already."""
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        """Rows as one block, (N, time) or (N, time, D), inside `current`.
+
+        Parameters
+        ----------
+        steps
+            (S,) or (S, D): all steps of all sequences, one after another.
+        starts, lengths
+            (N,) int64, on this device: where each row begins in `steps`, and how many steps are its own. What stands
+            after them in the block is whatever follows the row in `steps`, or anything: nothing reads it.
+        time
+            T, the greatest of the lengths.
+        """
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         """target[ids[k]] += rows[k] for every k, repeated ids included. target (V, G), ids (K,), rows (K, G)."""
@@ -157,7 +180,9 @@ class DeviceReport(NamedTuple):
     """Which there are, or why there are none and what would change that."""
 
 
-def select(device: str | None, default: str = "auto", flops_per_step: float | None = None) -> Backend:
+def select(
+    device: str | None, default: str = "auto", flops_per_step: float | None = None, near: Backend | None = None
+) -> Backend:
     """The backend for a device's name.
 
     Parameters
@@ -167,6 +192,8 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
         is not set for `default`.
     flops_per_step
         The size of the work, for `"auto"`: see `AUTO_MIN_FLOPS_PER_STEP`. None is taken as large.
+    near
+        The device on which the data lie: `"auto"` is that one. None where they lie on the host.
 
     Raises
     ------
@@ -183,7 +210,7 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
     if device == "cpu":
         return numpy_arrays.BACKEND
     if device == "auto":
-        return _automatic(flops_per_step)
+        return _automatic(flops_per_step) if near is None else near
     if is_device(device):
         return cupy_arrays.backend(int(device.partition(":")[2] or 0))
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
@@ -192,6 +219,28 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
 def owner(array: object) -> Backend | None:
     """The backend on whose device an array lies; None where it is of another library than theirs."""
     return numpy_arrays.BACKEND if numpy_arrays.BACKEND.owns(array) else cupy_arrays.owner(array)
+
+
+def is_on_gpu(values: object) -> bool:
+    """Whether it is an array on a CUDA device, of whatever library: by its own word, nothing is imported."""
+    return not isinstance(values, _PLAIN) and not numpy_arrays.BACKEND.owns(values) and cupy_arrays.is_on_gpu(values)
+
+
+def taken(values: Any) -> tuple[Backend, Any]:
+    """The backend on whose device such an array lies, and the array as one of that backend's, without a copy.
+
+    Raises
+    ------
+    RuntimeError
+        If the device cannot be used: what is missing, and the command that mends it.
+    TypeError
+        If CuPy cannot take it: what its owner or CuPy says.
+    """
+    return cupy_arrays.taken(values)
+
+
+_PLAIN = (str, bytes, list, tuple, dict, int, float)
+"""What is no array of any library, and comes often."""
 
 
 def is_device(name: object) -> bool:

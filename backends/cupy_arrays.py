@@ -7,6 +7,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .conveyor import Conveyor
 from .cuda.errors import Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
 from .fast import Fast
@@ -105,6 +106,18 @@ class CuPyBackend:
         with self.current():
             return self._cupy.asnumpy(array)
 
+    def free_bytes(self) -> int:
+        with self.current():
+            free, _ = self._cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def conveyor(self) -> Conveyor:
+        return Conveyor(self._cupy, self._number)
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        index = starts[:, None] + self._cupy.arange(time, dtype=starts.dtype)[None, :]
+        return self._cupy.take(steps, self._cupy.minimum(index, steps.shape[0] - 1), axis=0)
+
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
             self._cupy.add.at(target, ids, rows)
@@ -163,6 +176,48 @@ def owner(array: Any) -> CuPyBackend | None:
     if not any(kind.__module__.partition(".")[0] == "cupy" for kind in type(array).__mro__):
         return None
     return backend(array.device.id) if hasattr(array, "device") else None
+
+
+def is_on_gpu(values: Any) -> bool:
+    """See `xlstm.backends.is_on_gpu`.
+
+    Tensors of PyTorch are asked for their device: one that requires gradients raises where it is asked for more.
+    """
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(values).__mro__}
+    if "cupy.ndarray" in names:
+        return True
+    if "torch.Tensor" in names:
+        return str(values.device.type) == "cuda"
+    if hasattr(values, "__cuda_array_interface__"):
+        return True
+    try:
+        kind = int(values.__dlpack_device__()[0]) if hasattr(values, "__dlpack_device__") else 0
+    except Exception:  # a foreign object's own code
+        return False
+    return kind in (_DLPACK_CUDA, _DLPACK_CUDA_MANAGED)
+
+
+_DLPACK_CUDA, _DLPACK_CUDA_MANAGED = 2, 13
+
+
+def taken(values: Any) -> tuple[CuPyBackend, Any]:
+    """See `xlstm.backends.taken`."""
+    cupy = importlib.import_module("cupy") if _backends else _import()  # a list may have very many rows
+    if not isinstance(values, cupy.ndarray):
+        values = _without_a_copy(cupy, values)
+    return backend(values.device.id), values
+
+
+def _without_a_copy(cupy: Any, values: Any) -> Any:
+    said = []
+    # By DLPack first: its exporter lets CuPy's current stream wait for its own.
+    for interface, way in (("__dlpack__", cupy.from_dlpack), ("__cuda_array_interface__", cupy.asarray)):
+        try:
+            if hasattr(values, interface):
+                return way(values)
+        except Exception as error:  # of the exporter's own code, too
+            said.append(error)
+    raise TypeError(_first_line(said[0])) from said[0]
 
 
 def version() -> str:

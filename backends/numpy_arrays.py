@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -35,6 +36,16 @@ class NumPyBackend:
 
     def to_host(self, array: Any) -> Any:
         return np.asarray(array)
+
+    def free_bytes(self) -> int:
+        return sys.maxsize  # host arrays are here already: nobody has to choose which of them fit
+
+    def conveyor(self) -> None:
+        return None
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        index = starts[:, None] + np.arange(time)
+        return steps[np.minimum(index, len(steps) - 1)]
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         # Rows of one id are brought together and summed in one call: np.add.at takes several times as long.

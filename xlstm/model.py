@@ -81,6 +81,7 @@ class Batch(NamedTuple):
     x: Array  # (N, T, D), or None
     ids: Array  # (N, T), or None
     lengths: list[int]
+    drawn: Any = None  # where each row stood when the batch was drawn, (N,) on the host; None where it stands
 
 
 class Tape(NamedTuple):
@@ -238,11 +239,18 @@ class Model:
         """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.stack.context():
             outputs, finals, recurrent = self.stack.forward(
-                batch.x, self._no_states(), batch.lengths, self._tokens(batch), rng, True, self.readout.needs_outputs
+                batch.x,
+                self._no_states(),
+                batch.lengths,
+                self._tokens(batch),
+                rng,
+                True,
+                self.readout.needs_outputs,
+                batch.drawn,
             )
             assert recurrent is not None
             features, saved = self.readout.forward(self._readout, self._seen_of(batch, outputs, finals))
-            features, mask = self.stack.drop(features, rng)
+            features, mask = self.stack.drop(features, rng, batch.drawn)
             return head.forward(self._head, features), Tape(recurrent, saved, features, mask)
 
     def _seen(self, batch: Batch, states: list[Any] | None) -> tuple[Seen, list[Any]]:
@@ -257,7 +265,8 @@ class Model:
         valid = None
         if outputs is not None and min(batch.lengths) < outputs.shape[1]:
             xp, device = self.backend.namespace, outputs.device
-            lengths = xp.asarray(batch.lengths, device=device)
+            lengths = getattr(batch.lengths, "on_device", None)
+            lengths = xp.asarray(batch.lengths, device=device) if lengths is None else lengths
             valid = xp.arange(outputs.shape[1], dtype=lengths.dtype, device=device)[None, :] < lengths[:, None]
         return Seen(outputs, last, valid)
 

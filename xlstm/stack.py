@@ -166,6 +166,7 @@ class Stack:
         rng: np.random.Generator | None = None,
         keep: bool = False,
         outputs: bool = True,
+        drawn: Any = None,
     ) -> tuple[Array | None, list[Any], Tape | None]:
         """The pass of a batch, inside `context`.
 
@@ -185,6 +186,8 @@ class Stack:
             Whether a backward pass follows; dropout is active only then.
         outputs
             Whether those of the last layer are made.
+        drawn
+            As for `drop`.
 
         Returns
         -------
@@ -210,7 +213,7 @@ class Stack:
             if layer > 0:
                 tokens = None
                 if tape is not None:
-                    current, mask = self.drop(current, rng)
+                    current, mask = self.drop(current, rng, drawn)
                     tape.dropout_masks.append(mask)
             wanted = outputs or layer < L - 1
             out = self._zeros(N, T) if S == 2 and wanted else None  # each direction writes its columns
@@ -241,11 +244,16 @@ class Stack:
         shape = (N, T, self._directions * self._width)
         return self.backend.namespace.zeros(shape, dtype=like.dtype, device=like.device)
 
-    def drop(self, array: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-        """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
+    def drop(self, array: Array, rng: np.random.Generator | None, drawn: Any = None) -> tuple[Array, Array | None]:
+        """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling.
+
+        `drawn` says where each row stood when the batch was drawn, (N,) integers on the host; None where it stands. So
+        a sequence gets the same mask of the same seed, in whatever order a device has the rows.
+        """
         if self.dropout == 0 or rng is None:
             return array, None
-        mask = self.backend.adopt(dropout_mask(rng, array.shape, self.dropout, self.dtype))
+        mask = dropout_mask(rng, array.shape, self.dropout, self.dtype)
+        mask = self.backend.adopt(mask if drawn is None else mask[drawn])
         return array * mask, mask
 
     # ------------------------------------------------------------ backward

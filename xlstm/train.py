@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from . import batch as batching
 from . import interrupts, optim
 from .backends import Backend
 from .batch import Encoded
-from .encode import UNKNOWN
+from .feed import Feed
 from .host import HostArray
 from .model import Batch, Model
 from .tasks import Task
@@ -81,11 +81,43 @@ class Settings(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Rows with their targets and weights, on the host."""
+    """Rows with their targets and weights, on the host; the steps may be on the model's device."""
 
     data: Encoded
     targets: Any  # as the task has them
     weights: HostArray  # (n,), of mean 1
+
+
+class _Part:
+    """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
+
+    On a GPU the targets and weights of all rows are brought there once.
+    """
+
+    def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
+        self._labelled, self._task, self._backend = labelled, task, model.backend
+        self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
+        self.lengths, self.rows = labelled.data.lengths, len(labelled.weights)
+        self._targets = self._weights = None
+        if not self._backend.on_host:
+            self._targets = task.placed(labelled.targets, self._backend, self._dtype)
+            self._weights = self._backend.from_host(labelled.weights)
+
+    def batches(
+        self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
+    ) -> Iterator[tuple[Batch, Any, Any, int]]:
+        """Of each of the `chosen` row numbers a batch, its targets, weights and size. In the context of the device."""
+        xp = self._backend.namespace
+        for rows, places, batch in self._feed.batches(chosen, token_dropout, rng):
+            if self._targets is None:
+                targets = self._task.batch(self._labelled.targets, rows, self._backend, self._dtype)
+            else:
+                targets = xp.take(self._targets, places, axis=0)
+            if self._weights is None:
+                weights = self._backend.adopt(self._labelled.weights[rows])
+            else:
+                weights = xp.take(self._weights, places, axis=0)
+            yield batch, targets, weights, len(rows)
 
 
 class Trainer:
@@ -138,6 +170,8 @@ class Trainer:
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
         per_epoch = -(-len(training.weights) // settings.batch_size)
+        training_part = _Part(training, self.model, self.task)
+        validation_part = None if validation is None else _Part(validation, self.model, self.task)
         first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
         best: Any = None
         best_score, since_best = (-np.inf, -np.inf), 0
@@ -146,7 +180,7 @@ class Trainer:
         try:
             for epoch in range(settings.epochs):
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    trained = self._epoch(training, settings, first_update, total)
+                    trained = self._epoch(training_part, settings, first_update, total)
                 reached, loss = self.model.read(), trained[0]
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
@@ -154,7 +188,7 @@ class Trainer:
                         f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
-                measured = None if validation is None else self.evaluate(validation)
+                measured = None if validation_part is None else self._evaluate(validation_part)
                 history, good, since = self.history.after(trained, measured), (best, best_score), since_best
                 if measured is not None:
                     # The epoch with the better score is the better one; of two alike, the one with the lower loss.
@@ -181,15 +215,14 @@ class Trainer:
         return interrupted
 
     def _epoch(
-        self, training: Labelled, settings: Settings, first_update: int, total: int
+        self, training: _Part, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
         model, task, optimizer = self.model, self.task, self.optimizer
         backend, xp = model.backend, model.backend.namespace
+        chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
         sums_seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
         with backend.current():
-            for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
-                targets, weights = self._of_rows(training, rows)
-                inputs = on_device(model, training.data, rows, settings.token_dropout, self.rng)
+            for inputs, targets, weights, count in training.batches(chosen, settings.token_dropout, self.rng):
                 outputs, tape = model.forward(inputs, self.rng)
                 loss, d_outputs = task.loss(outputs, targets, weights)
                 model.backward(tape, d_outputs)
@@ -197,45 +230,30 @@ class Trainer:
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
                 optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                sums_seen.append((loss * len(rows), *task.score_sums(outputs, targets)))
+                sums_seen.append((loss * count, *task.score_sums(outputs, targets)))
             # The only numbers that leave the device, once an epoch.
             columns = zip(*sums_seen, strict=True)
             sums = backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
-        return self._mean_loss_and_scores(sums, len(training.weights))
+        return self._mean_loss_and_scores(sums, training.rows)
 
     def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
+        return self._evaluate(_Part(rows, self.model, self.task))
+
+    def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
         model, task, backend, xp = self.model, self.task, self.model.backend, self.model.backend.namespace
         sums_seen = []
         with backend.current():
-            for chosen in batching.by_length(rows.data.lengths):
-                targets, weights = self._of_rows(rows, chosen)
-                outputs = model.logits(on_device(model, rows.data, chosen))
+            for inputs, targets, weights, count in part.batches(list(batching.by_length(part.lengths))):
+                outputs = model.logits(inputs)
                 loss, _ = task.loss(outputs, targets, weights)
-                sums_seen.append(xp.stack([loss * len(chosen), *task.score_sums(outputs, targets)]))
+                sums_seen.append(xp.stack([loss * count, *task.score_sums(outputs, targets)]))
             sums = backend.to_host(xp.sum(xp.stack(sums_seen), axis=0))
-        return self._mean_loss_and_scores(sums, len(rows.weights))
-
-    def _of_rows(self, labelled: Labelled, rows: HostArray) -> tuple[Any, Any]:
-        """Their targets and weights on the device."""
-        model = self.model
-        targets = self.task.batch(labelled.targets, rows, model.backend, model.architecture.dtype)
-        return targets, model.backend.adopt(labelled.weights[rows])
+        return self._mean_loss_and_scores(sums, part.rows)
 
     def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
         loss, *rest = map(float, sums)
         return loss / n, self.task.scores(rest, n)
-
-
-def on_device(
-    model: Model, data: Encoded, rows: HostArray, token_dropout: float = 0.0, rng: np.random.Generator | None = None
-) -> Batch:
-    """These rows as a batch on the model's device, a part of its tokens drawn from `rng` made unknown."""
-    block, lengths = data.padded(rows)
-    if token_dropout and model.architecture.tokens and rng is not None:
-        block[rng.random(block.shape) < token_dropout] = UNKNOWN
-    block = model.backend.adopt(block)
-    return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
 
 
 def print_progress(epoch: int, epochs: int, history: History) -> None:

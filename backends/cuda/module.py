@@ -29,6 +29,24 @@ def source(name: str) -> str:
     return text(name)
 
 
+VARIANTS = {
+    "steps.cu": (("CELL_LSTM",), ("CELL_RNN",), ("CELL_GRU",)),
+    "sixteen.cu": (("FLOAT16",), ("BFLOAT16",)),
+}
+"""The macros of the sources that are compiled in several ways; all others are compiled without any."""
+
+
+def variants() -> list[tuple[str, tuple[str, ...]]]:
+    """Every source with the macros that it is compiled with: all that `Module` takes."""
+    names = sorted(path.name for path in FOLDER.glob("*.cu"))
+    return [(name, defines) for name in names for defines in VARIANTS.get(name, ((),))]
+
+
+def options(dtype: str, defines: tuple[str, ...]) -> tuple[str, ...]:
+    """The options of the compiler; CuPy adds -ftz=true, by which float32 subnormals are zero."""
+    return ("-std=c++17", f"-DREAL={_REALS[dtype]}", *(f"-D{define}" for define in defines))
+
+
 class Module:
     """The kernels of one source file for one dtype.
 
@@ -45,8 +63,9 @@ class Module:
     """
 
     def __init__(self, cupy: Any, name: str, dtype: str, defines: tuple[str, ...] = ()) -> None:
-        options = ("-std=c++17", f"-DREAL={_REALS[dtype]}", *(f"-D{define}" for define in defines))
-        self._module = cupy.RawModule(code=source(name), options=options)
+        if defines not in VARIANTS.get(name, ((),)):
+            raise ValueError(f"{name} is not compiled with {defines}: VARIANTS has what the tests compile")
+        self._module = cupy.RawModule(code=source(name), options=options(dtype, defines))
         self._functions: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:

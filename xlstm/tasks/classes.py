@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import batch, guesses, losses
+from ..backends import owner
 from ..host import HostArray
 from ..labels import classes_of, known, row_weights
 from ..namespace import Array, array_namespace
@@ -97,6 +98,7 @@ class Classes(Task):
         "predict_log_proba": "log_probabilities",
         "decision_function": "decision",
     }
+    anywhere = True
 
     def __init__(self, classes: HostArray) -> None:
         self.classes = classes
@@ -154,24 +156,23 @@ class Classes(Task):
     def score(self, outputs: HostArray, targets: HostArray, weights: HostArray) -> float:
         return float(np.average(self.form.predicted(outputs) == targets, weights=weights))
 
-    def answers(self, outputs: HostArray) -> HostArray:
-        labels: HostArray = self.classes[self.form.predicted(outputs)]
+    def answers(self, outputs: Array) -> HostArray:
+        numbers = self.form.predicted(outputs)
+        home = owner(numbers)
+        labels: HostArray = self.classes[numbers if home is None else home.to_host(numbers)]
         return labels
 
-    def details(self, outputs: HostArray) -> HostArray:
+    def details(self, outputs: Array) -> Array:
         """The probability of each class, (n, C)."""
-        p: HostArray = self.form.probabilities(outputs)
-        return p
+        return self.form.probabilities(outputs)
 
-    def log_probabilities(self, outputs: HostArray) -> HostArray:
+    def log_probabilities(self, outputs: Array) -> Array:
         """The logarithm of the probability of each class, (n, C), also where that is too small for a number."""
-        log_p: HostArray = self.form.log_probabilities(outputs)
-        return log_p
+        return self.form.log_probabilities(outputs)
 
-    def decision(self, outputs: HostArray) -> HostArray:
+    def decision(self, outputs: Array) -> Array:
         """The logits (n, C), or for two classes (n,), above 0 where the second class is more probable."""
-        logits: HostArray = self.form.decision(outputs)
-        return logits
+        return self.form.decision(outputs)
 
     def random_targets(self, n: int, rng: np.random.Generator) -> HostArray:
         return rng.integers(0, len(self.classes), n)
