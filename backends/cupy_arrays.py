@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from .conveyor import Conveyor
-from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
 from .fast import Fast
 
@@ -161,6 +161,8 @@ def backend(number: int) -> CuPyBackend:
         with candidate.current():
             ones = cupy.ones((2, 2), dtype="float32")
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
+    except (MemoryError, DeviceLost) as error:
+        raise RuntimeError(f"cuda:{number} cannot be used: {error}") from error
     except Exception as error:
         raise RuntimeError(
             f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "
@@ -217,7 +219,7 @@ def _without_a_copy(cupy: Any, values: Any) -> Any:
                 return way(values)
         except Exception as error:  # of the exporter's own code, too
             said.append(error)
-    raise TypeError(_first_line(said[0])) from said[0]
+    raise TypeError(first_line(said[0])) from said[0]
 
 
 def version() -> str:
