@@ -274,6 +274,13 @@ def test_tokens_may_be_of_any_integers(cell, device):
     same_bits(Fused(device, narrow).run(), Fused(device, case).run())
 
 
+def test_a_token_that_is_none_reads_no_other_memory(cell, device):
+    case = make(cell, tokens=7)
+    ids, table = case.tokens
+    far = case._replace(tokens=(ids + 7 * np.resize([-1, 0, 10**9], ids.shape), table))
+    same_bits(Fused(device, far).run(), Fused(device, case).run())
+
+
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_the_gradient_of_tokens_needs_add_rows(cell, one_hot, device):
     fused = Fused(device, make(cell, **({"one_hot": 7} if one_hot else {"tokens": 7})))
