@@ -156,3 +156,10 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
     with gpu_or_standin(request.param) as gpu:
         yield gpu
+
+
+@pytest.fixture(params=["reference", "fused", "cudnn"])
+def level(request: pytest.FixtureRequest, device: Gpu) -> Iterator[str]:
+    """Each level of the GPU `device`, alone: what `kernels="auto"` takes there. The reference is the array code."""
+    with device.only(*{request.param} - {"reference"}):
+        yield request.param
