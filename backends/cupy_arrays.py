@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from .conveyor import Conveyor
-from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
 from .cuda.loss import KINDS, CudaLoss
 from .cuda.module import DTYPES
@@ -185,6 +185,8 @@ def backend(number: int) -> CuPyBackend:
         with candidate.current():
             ones = cupy.ones((2, 2), dtype="float32")
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
+    except (MemoryError, DeviceLost) as error:
+        raise RuntimeError(f"cuda:{number} cannot be used: {error}") from error
     except Exception as error:
         raise RuntimeError(
             f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "

@@ -17,6 +17,24 @@ from .. import gpu
 from ..gpu import VARIANTS, D, Gpu, H, N, T, classifier, current_device, labelled, relative
 from ..standin import machine
 
+WHERE = {
+    "reference": ("cuda",),
+    "fused": ("cuda", "fused"),
+    "cudnn": ("cuda", "cudnn"),
+    "second": ("cuda:1", "cudnn", "fused"),
+}
+"""A device, and the levels that are there."""
+
+
+@pytest.fixture(params=WHERE)
+def device(request, monkeypatch):
+    """The first GPU with each level alone, and the second with all: every test here is the same on each."""
+    name, *levels = WHERE[request.param]
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    with gpu.gpu_or_standin(name) as device, device.only(*levels):
+        yield device
+
+
 # ---------------------------------------------------------------- layers
 
 SHAPES = {
