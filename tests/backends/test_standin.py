@@ -654,7 +654,7 @@ def test_within_an_epoch_nothing_comes_to_the_host(variant, gpu: Machine):
     """Transfers do not grow with the batches: ten of them bring no more to the host than one."""
     kind, options = VARIANTS[variant]
     X, y = labelled(kind, n=20)
-    backends.select("cuda")  # tries the device once
+    classifier("cuda", **options).fit(X, y)  # the first use of a device tries it
 
     def to_host(batch_size, epochs):
         clf = classifier("cuda", **options, n_iter_no_change=99)
@@ -671,7 +671,7 @@ def test_within_an_epoch_nothing_comes_to_the_host(variant, gpu: Machine):
 
 def test_a_batch_is_the_same_launches_whatever_its_rows(gpu: Machine):
     X, y = np.random.default_rng(0).standard_normal((64, 5, 2)), [0, 1] * 32
-    backends.select("cuda")  # tries the device once
+    classifier("cuda", max_iter=1).fit(X, y)  # the first use of a device tries it
 
     def launches(n, batch_size):
         clf = classifier("cuda", max_iter=1, batch_size=batch_size)
