@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import backends
+from xlstm import backends, cells
 
 from ..gpu import VARIANTS, D, H, N, T, classifier, labelled
 from ..standin import FUNCTIONS, METHODS, SAME_AS_NUMPY, UFUNCS, CUDARuntimeError, Machine, Race, machine
@@ -644,6 +644,26 @@ def test_launches_do_not_grow_with_the_rows(gpu: Machine, cupy):
 
     assert work(2) == work(40)
     assert work(2)[2] == 0
+
+
+@pytest.mark.parametrize("embedded", [False, True], ids=["one-hot", "embedded"])
+def test_tokens_of_a_pure_cell_are_not_checked_on_a_gpu(embedded, gpu: Machine, cupy):
+    """It would have to wait for them. They wrap there; NumPy says so."""
+    V, rng = 4, np.random.default_rng(0)
+    host = {
+        name: rng.standard_normal(shape) for name, shape in cells.CELLS["lstm"].shapes(D if embedded else V, H).items()
+    }
+    table = rng.standard_normal((V, D)) if embedded else None
+    outside, inside = np.array([[V, 2 * V + 1]]), np.array([[0, 1]])
+    with pytest.raises(IndexError):
+        cells.lstm.forward(host, None, tokens=(outside, table))
+    params = {name: cupy.asarray(values) for name, values in host.items()}
+    there = None if table is None else cupy.asarray(table)
+    ids = [cupy.asarray(values) for values in (outside, inside)]
+    with gpu.counting() as seen:
+        wrapped, right = (cells.lstm.forward(params, None, tokens=(each, there))[0] for each in ids)
+    assert (seen.synchronizations, seen.to_host) == (0, 0)
+    np.testing.assert_array_equal(wrapped.get(), right.get())
 
 
 # ---------------------------------------------------------------- those of a classifier, and a GPU that goes away

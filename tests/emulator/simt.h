@@ -1,6 +1,6 @@
 // A GPU on the CPU: kernels of backends/cuda/kernels run here from their own source, compiled by g++.
 //
-// The threads of a KERNEL are fibres (ucontext), resumed in turn or, with a seed, in a shuffled order at every round; they
+// The threads of a KERNEL are fibres, resumed in turn or, with a seed, in a shuffled order at every round; they
 // wait at block_sync() until all threads of their block are there. Shared memory is poisoned, with a guard behind each
 // array. Reported are: a block that has ended in part while the others wait, too much shared or local memory, a launch
 // that does not end. The threads of a LONE_KERNEL are plain calls, in some order.
@@ -151,7 +151,10 @@ inline void run_block(u32 &random) {
   for (size_t at : gaps)
     if (!is_filled(memory + at, POISON)) fault = "a thread wrote behind the end of a shared array";
   for (Fibre *f : order)
-    if (!is_filled(f->stack.get() + SPARE - GAP, CANARY)) fault = "a thread needs more than 64 KB of local memory", f->started = false;
+    if (!is_filled(f->stack.get() + SPARE - GAP, CANARY)) {
+      fault = "a thread needs more than 64 KB of local memory";
+      f->started = false;
+    }
 }
 
 inline void run_lone_block(bool backward) {
