@@ -84,8 +84,8 @@ def forward(params: Mapping[str, Array], features: Array) -> Array:
         If the arrays are of different libraries.
     """
     weight, bias = _of(params)
-    if type(features) is not type(weight):
-        array_namespace(features, weight)  # which says so, where they are of different libraries
+    if type(features) is not type(weight) or features.device != "cpu":
+        array_namespace(features, weight)  # which says so, where they are of different libraries, or of another GPU
     _check_features(features, weight)
     return features @ weight.T + bias
 
