@@ -120,7 +120,9 @@ def test_nothing_is_hidden_in_a_step(variant, cell, kernels, gpu):
     with_masks = "dropout" in "".join(options)
     for step in steps_of(gpu, *data(kind, 40, 9), kernels=kernels, cell=cell, **options):
         counts = step.counts
-        assert (counts.synchronizations, counts.to_host, counts.driver_allocations) == (0, 0, 0)
+        assert (counts.synchronizations, counts.to_host) == (0, 0)
+        if "ragged" not in kind:  # there a batch may have a shape that none had before
+            assert counts.driver_allocations == 0
         if kernels == "fused":  # the array code makes its orders and turns from the host's lengths
             assert counts.to_device == int(with_masks)
         if kernels == "fused" and variant not in ("mean", "maximum", "attention"):
