@@ -52,7 +52,7 @@ def parameters(
         raise TypeError(
             f"like must be layer.parameters or an array, got {type(like).__name__}: pass one of its arrays."
         )
-    xp, rng = array_namespace(array), generator(seed)
+    xp, rng = array_namespace(array, anywhere=True), generator(seed)
     if not xp.isdtype(array.dtype, "real floating"):
         raise TypeError(f"like must be of a floating type, which the head is to have too; got dtype {array.dtype}.")
     backend = backends.owner(array)
