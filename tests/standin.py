@@ -775,7 +775,7 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
-            "driverGetVersion": lambda: gpu.driver_version,
+            "driverGetVersion": lambda: 12080 * gpu.driver,
             "getDeviceCount": device_count,
             "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
@@ -802,6 +802,8 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(modules[parent], last, modules[name])
+    standin_data = importlib.import_module(".standin_data", __package__)  # it imports this file
+    standin_data.extend(modules, gpu)
     return modules
 
 
@@ -832,7 +834,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def machine(
     devices: int = 1,
     *,
-    driver: bool | int = True,
+    driver: bool = True,
     import_error: Exception | None = None,
     launch_error: Exception | None = None,
     memory: int = 8 * 2**30,
@@ -845,7 +847,7 @@ def machine(
     devices
         How many GPUs it has.
     driver
-        False: every call of CUDA says that the driver is missing. A number is the version of one that is too old.
+        False: every call of CUDA says that the driver is missing.
     import_error
         What `import cupy` raises.
     launch_error
@@ -859,7 +861,7 @@ def machine(
     importer = _Importer(_modules(gpu), import_error)
     installed = [SimpleNamespace(name=name, metadata={"Name": name}) for name in ("numpy", *distributions)]
     with (
-        _without_modules("cupy", "array_api_compat.cupy"),
+        _without_modules("cupy", "cupyx", "array_api_compat.cupy"),
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),

@@ -435,9 +435,8 @@ def alloc_pinned_memory(size: int) -> PinnedMemory:
 class Machine:
     """The GPUs of a machine, and what was done on them."""
 
-    def __init__(self, devices: int, driver: bool | int, launch_error: Exception | None, memory: int) -> None:
-        self.devices, self.driver, self.launch_error = devices, driver is True, launch_error
-        self.driver_version = driver if type(driver) is int else 13000 * driver
+    def __init__(self, devices: int, driver: bool, launch_error: Exception | None, memory: int) -> None:
+        self.devices, self.driver, self.launch_error = devices, driver, launch_error
         self.memory = memory  # of each device
         self.counts = Counts()
         self.current = 0  # the number of the current device
