@@ -18,6 +18,7 @@ if __name__ != "xlstm.backends":
 import math
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -44,6 +45,7 @@ __all__ = [
     "crossing",
     "elsewhere",
     "find",
+    "find_loss",
     "find_step",
     "hand_in",
     "is_device",
@@ -129,6 +131,9 @@ class Backend(Protocol):
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         """target[ids[k]] += rows[k] for every k, repeated ids included. target (V, G), ids (K,), rows (K, G)."""
 
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        """For each host array of booleans an array on this device: `scale` where it is true, else zero."""
+
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         """The fast implementation of a cell on this device, or why there is none.
 
@@ -137,6 +142,9 @@ class Backend(Protocol):
 
     def fast_step(self, dtype: str) -> Fast:
         """The fast step of an optimiser on this device, or why there is none."""
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        """The fast form of a loss on this device, "logistic" or "softmax" (`xlstm.losses`), or why there is none."""
 
     def current(self) -> AbstractContextManager[Any]:
         """A context in which this device is the library's current one: work on its arrays belongs inside."""
@@ -369,6 +377,15 @@ def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     if fast.implementation is None and kernels == "compiled":
         raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
     return fast.implementation
+
+
+def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
+    """A loss with its sums by one call (see `xlstm.backends.cuda.loss`), or None for that of `xlstm.losses`.
+
+    Parameters as in `find`. None is no error for any `kernels`: of the cells and the optimiser it is said that they are
+    compiled.
+    """
+    return None if kernels == "reference" else backend.fast_loss(kind, dtype).implementation
 
 
 def report() -> list[DeviceReport]:

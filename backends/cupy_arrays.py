@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -82,12 +83,17 @@ class CuPyBackend:
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
 
+        from .cuda.rows import Rows  # here, for `import xlstm` is to stay light
+
         self.device = f"cuda:{number}"
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
         self._process = os.getpid()
         self.levels = Levels(cupy, self)
+        self._rows = Rows(cupy)
+        self._steps: dict[str, Any] = {}
+        self._losses: dict[tuple[str, str], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -115,18 +121,36 @@ class CuPyBackend:
         return Conveyor(self._cupy, self._number)
 
     def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
-        index = starts[:, None] + self._cupy.arange(time, dtype=starts.dtype)[None, :]
-        return self._cupy.take(steps, self._cupy.minimum(index, steps.shape[0] - 1), axis=0)
+        return self._rows.gather(steps, starts, lengths, time)
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
-            self._cupy.add.at(target, ids, rows)
+            self._rows.add(target, ids, rows)
+
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        with self.current():
+            return self._rows.masks(kept, scale, dtype)
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
-        return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
+        from .cuda.module import DTYPES
+        from .cuda.optimiser import CudaStep
+
+        if dtype not in DTYPES:
+            return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
+        step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
+        return Fast(step, "fused", "compiled at first use")
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        from .cuda.loss import KINDS, CudaLoss
+        from .cuda.module import DTYPES
+
+        if kind not in KINDS or dtype not in DTYPES:
+            return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
+        loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
+        return Fast(loss, "fused", "compiled at first use")
 
     def current(self) -> AbstractContextManager[Any]:
         return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
@@ -217,7 +241,7 @@ def _without_a_copy(cupy: Any, values: Any) -> Any:
                 return way(values)
         except Exception as error:  # of the exporter's own code, too
             said.append(error)
-    raise TypeError(_first_line(said[0])) from said[0]
+    raise TypeError(first_line(said[0])) from said[0]
 
 
 def version() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -53,6 +54,12 @@ class NumPyBackend:
         present, first = np.unique(ids[order], return_index=True)
         target[present] += np.add.reduceat(rows[order], first, axis=0)
 
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        made = [mask.astype(dtype) for mask in kept]
+        for mask in made:
+            mask *= scale
+        return made
+
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         if kernels in LEVELS:
             return Fast(None, "", no_level(kernels))
@@ -66,6 +73,9 @@ class NumPyBackend:
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
         return Fast(None, "", cpu.why_not(), mendable=cpu.mendable())
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        return Fast(None, "", "there are no compiled losses for the CPU")
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

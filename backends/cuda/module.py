@@ -12,6 +12,8 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "kernels"
 _REALS = {"float32": "float", "float64": "double"}
+DTYPES = tuple(_REALS)
+"""Those that kernels are compiled for."""
 
 
 @functools.cache
@@ -78,6 +80,13 @@ class Module:
         function = self._functions[name] = self._module.get_function(name)
         setattr(self, name, function)  # found at once from the second time on
         return function
+
+
+def contiguous(array: Any, dtype: str) -> Any:
+    """An array of CuPy's as kernels read it: itself where it is of that dtype and contiguous, else a copy."""
+    if array.dtype != dtype:
+        array = array.astype(dtype)
+    return array if array.flags.c_contiguous else array.copy()
 
 
 def blocks(threads: int, size: int) -> tuple[int]:
