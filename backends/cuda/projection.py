@@ -153,12 +153,10 @@ class Projection:
         """From dz (R, W) to the gradient of weight_ih, written or added to d_weight, and to that of the input.
 
         That is (N, T, D), zero after a row's length; for embedded tokens that of the table (V, D); None for one-hot
-        tokens and without `input_gradient`.
+        tokens and without `input_gradient`. Tokens need `add_rows`.
         """
         cupy, D = self._cupy, weight.shape[1]
         features, ids, table = saved
-        if ids is not None and add_rows is None:
-            raise ValueError("the gradient of tokens needs add_rows: pass the function of that name of the backend.")
         if features is None:
             # Those of the rows of the projected table come first, and take the place of dz.
             projected = cupy.zeros((D if table is None else table.shape[0], dz.shape[1]), dz.dtype)  # (V, W)

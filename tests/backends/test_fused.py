@@ -285,8 +285,10 @@ def test_a_token_that_is_none_reads_no_other_memory(cell, device):
 def test_the_gradient_of_tokens_needs_add_rows(cell, one_hot, device):
     fused = Fused(device, make(cell, **({"one_hot": 7} if one_hot else {"tokens": 7})))
     _, _, tape = fused.forward()
+    into = {name: device.asarray(np.full(value.shape, 3.0)) for name, value in fused.case.params.items()}
     with pytest.raises(ValueError, match="needs add_rows"):
-        fused.cell.backward(fused.params, tape, None, None)
+        fused.cell.backward(fused.params, tape, None, None, into=into, accumulate=False)
+    assert all((device.get(array) == 3).all() for array in into.values())
 
 
 @pytest.mark.parametrize("lengths", RAGGED)
@@ -642,3 +644,16 @@ def test_a_product_of_nothing_does_nothing(gpu):
         for sizes in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
             multiply(*sizes, 0, 1, 0, 1, 0, 1)
     assert seen.launches == 0
+
+
+def test_a_machine_without_cublas_has_no_products(gpu, monkeypatch):
+    import cupy
+
+    class WithoutCublas:
+        @property
+        def cublas(self) -> Any:
+            raise ImportError("no libcublas.so")
+
+    monkeypatch.setattr(cupy, "cuda", WithoutCublas())
+    with pytest.raises(Unsupported, match=r"CuPy cannot load cuBLAS \(no libcublas\.so\)"):
+        blas.Products(cupy, "float32", "highest")
