@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from .blas import Products, check_sizes
 from .module import Module, blocks
-from .order import Order
-from .projection import BLOCK, Array, Projection, Saved, Walk, contiguous, launch, strides, walk_of
+from .order import Order, Walk, walk_of
+from .projection import BLOCK, Array, Projection, Saved, contiguous, launch, strides
 
 MOST_PARTS = 64
 """Into how many parts at most the sum over all steps is cut that is the gradient of a bias: one kernel sums each, one
