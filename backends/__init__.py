@@ -15,25 +15,42 @@ if __name__ != "xlstm.backends":
         "Import that; a second copy would have a second registry."
     )
 
+import math
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from . import cupy_arrays, numpy_arrays
-from .fast import Fast
+from . import crossing, cupy_arrays, notices, numpy_arrays
+from .cuda import Unsupported
+from .cuda.array_code import Agreement, ArrayCode, hand_in
+from .fast import LEVELS, PRECISIONS, Fast
+from .notices import say_once
 
 __all__ = [
     "AUTO_MIN_FLOPS_PER_STEP",
     "KERNELS",
+    "LEVELS",
+    "PRECISIONS",
+    "Agreement",
+    "ArrayCode",
+    "AutoRule",
     "Backend",
     "Choice",
     "DeviceReport",
     "Fast",
+    "Unsupported",
+    "auto_rule",
+    "crossing",
+    "elsewhere",
     "find",
+    "find_loss",
     "find_step",
+    "hand_in",
     "is_device",
     "is_on_gpu",
+    "notices",
     "owner",
     "portable",
     "report",
@@ -41,15 +58,17 @@ __all__ = [
     "taken",
 ]
 
-KERNELS = ("auto", "reference", "compiled")
-"""What may be asked for: the fastest there is, never a fast one, or an error where there is no fast one."""
+KERNELS = ("auto", "reference", "compiled", *reversed(LEVELS))
+"""What may be asked for: the fastest there is, never a fast one, or an error where there is no fast one; and the levels
+of CUDA GPUs by name, an error where that one cannot be used."""
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 """`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
 
 Array code launches some twenty kernels a step, at 5 to 12 microseconds each, whatever the size: about 150 microseconds
 forward. A CPU core does some ten million operations in that time, so smaller steps end sooner on the CPU. This is an
-estimate, not a measurement on a GPU; `xlstm bench` measures the crossing point of a machine.
+estimate, not a measurement on a GPU; `xlstm bench --save` measures the crossing point of a machine and keeps it, and
+`"auto"` goes by that.
 """
 
 
@@ -71,6 +90,10 @@ class Backend(Protocol):
     @property
     def namespace(self) -> Any:
         """The array-API namespace."""
+
+    @property
+    def levels(self) -> Any:
+        """Of a GPU its `cuda.levels.Levels`; None on the CPU, which has none."""
 
     def owns(self, array: object) -> bool:
         """Whether `array` is of this library and lives on this device."""
@@ -111,11 +134,20 @@ class Backend(Protocol):
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         """target[ids[k]] += rows[k] for every k, repeated ids included. target (V, G), ids (K,), rows (K, G)."""
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
-        """The fast implementation of a cell on this device, or why there is none."""
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        """For each host array of booleans an array on this device: `scale` where it is true, else zero."""
+
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        """The fast implementation of a cell on this device, or why there is none.
+
+        `kernels` is one of `KERNELS` that may be fast, and `precision` one of `PRECISIONS`: see `find`.
+        """
 
     def fast_step(self, dtype: str) -> Fast:
         """The fast step of an optimiser on this device, or why there is none."""
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        """The fast form of a loss on this device, "logistic" or "softmax" (`xlstm.losses`), or why there is none."""
 
     def current(self) -> AbstractContextManager[Any]:
         """A context in which this device is the library's current one: work on its arrays belongs inside."""
@@ -231,33 +263,57 @@ def _automatic(flops_per_step: float | None) -> Backend:
     """What `"auto"` stands for. Only here may the choice fall back, and it says so once."""
     if not cupy_arrays.installed():
         return numpy_arrays.BACKEND  # nobody who has no GPU package expects a GPU
-    if flops_per_step is not None and flops_per_step < AUTO_MIN_FLOPS_PER_STEP:
-        _say_once(
-            "small work",
-            f"using the CPU: a step of this work is {flops_per_step / 1e6:.2g} million operations, and below "
-            f"{AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million the CPU is expected to be faster (device='cuda' overrides)",
-        )
-        return numpy_arrays.BACKEND
     try:
+        rule = auto_rule()
+        work = math.inf if flops_per_step is None else flops_per_step
+        if rule.never or work < rule.flops_per_step:
+            size = "" if rule.never else f"a step of this work is {work / 1e6:.2g} million operations, and "
+            say_once("small work", f"using the CPU: {size}{rule} (device='cuda' overrides)")
+            return numpy_arrays.BACKEND
         return cupy_arrays.backend(0)
     except RuntimeError as error:
-        _say_once("no usable GPU", f"using the CPU: {error}")
+        say_once("no usable GPU", f"using the CPU: {error}")
         return numpy_arrays.BACKEND
 
 
-_said: set[str] = set()
+class AutoRule(NamedTuple):
+    """From which size of work on `"auto"` takes the GPU."""
+
+    flops_per_step: float
+    """Of one time step of a batch; infinite where the CPU was faster at every size."""
+    measured: bool
+    """Whether `xlstm bench --save` measured it on this machine; else it is `AUTO_MIN_FLOPS_PER_STEP`."""
+
+    @property
+    def never(self) -> bool:
+        """Whether it takes the CPU whatever the size."""
+        return self.flops_per_step == math.inf
+
+    def __str__(self) -> str:
+        if self.never:
+            return "the CPU was measured to be faster at every size"
+        return (
+            f"below {self.flops_per_step / 1e6:.3g} million the CPU "
+            f"{'was measured' if self.measured else 'is expected'} to be faster"
+        )
 
 
-def _say_once(reason: str, message: str) -> None:
-    """Once a process for each kind of reason, not for each size of work."""
-    if reason not in _said:
-        _said.add(reason)
-        import logging  # not at the top: it would be a good part of the time of `import xlstm`
+def auto_rule() -> AutoRule:
+    """The rule that holds on this machine, where CuPy is installed.
 
-        logging.getLogger("xlstm").warning(message)
+    Raises
+    ------
+    RuntimeError
+        If a figure was saved here, and no GPU can be used to compare it with.
+    """
+    if crossing.saved():
+        here = crossing.Machine(numpy_arrays.processor(), cupy_arrays.processor(0))
+        if (measured := crossing.of(here)) is not None:
+            return AutoRule(measured, True)
+    return AutoRule(AUTO_MIN_FLOPS_PER_STEP, False)
 
 
-def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
+def find(cell: str, backend: Backend, dtype: str, kernels: str, precision: str = "highest") -> Choice:
     """Which implementation of a cell over whole sequences runs: the one place that decides it.
 
     Parameters
@@ -267,49 +323,72 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str) -> Choice:
     backend, dtype
         Where its arrays live, and `"float32"` or `"float64"`.
     kernels
-        `"auto"`, `"reference"` (never a fast one), or `"compiled"` (an error where there is none).
+        `"auto"`, `"reference"` (never a fast one), `"compiled"` (an error where there is none), or by name a level of
+        CUDA GPUs, `"fused"` or `"cudnn"` (an error where that one cannot be used).
+    precision
+        The least that products in float32 may be computed with, one of `PRECISIONS`. It is a permission: the CPU, the
+        array code and float64 have the highest in any case.
 
     Raises
     ------
     ValueError
-        If `kernels` is none of these; or, unless it is `"reference"`, if the environment variable XLSTM_CPU_TARGET
-        names an instruction set that is not there.
+        If `kernels` or `precision` is none of these; or, unless `kernels` is `"reference"`, if the environment variable
+        XLSTM_CPU_TARGET names an instruction set that is not there.
     RuntimeError
-        If compiled kernels were demanded and there are none for this cell, device and dtype.
+        If fast kernels were demanded and there are none for this cell, device and dtype, or a level by name and it
+        cannot be used.
     """
-    _check(kernels)
+    _check(kernels, precision)
     if kernels == "reference":
         return Choice(None, "reference", "asked for", False)
-    fast = backend.fast_cell(cell, dtype)
+    fast = backend.fast_cell(cell, dtype, kernels, precision)
     if fast.implementation is None:
-        if kernels == "compiled":
+        if kernels != "auto":
             raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
         return Choice(None, "reference", fast.reason, fast.mendable)
     return Choice(fast.implementation, fast.name, fast.reason, False)
 
 
-def _check(kernels: str) -> None:
-    if kernels not in KERNELS:
-        raise ValueError(f"kernels must be 'auto', 'reference' or 'compiled', got {kernels!r}.")
+def _check(kernels: str, precision: str = "highest") -> None:
+    for name, value, known in (("kernels", kernels, KERNELS), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise ValueError(f"{name} must be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, got {value!r}.")
 
 
 def portable(kernels: str) -> str:
-    """What to ask for instead of `kernels` where compiled ones may be missing: never an error."""
+    """What to ask for instead of `kernels` where fast ones may be missing: never an error."""
     return "reference" if kernels == "reference" else "auto"
+
+
+def elsewhere(kernels: str, old: Backend, new: Backend) -> str:
+    """What a copy on another device asks for: a level of one GPU, asked for by name, says nothing of another device."""
+    return "auto" if kernels in LEVELS and new is not old else kernels
 
 
 def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     """A faster step for an optimiser to take (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
 
-    Parameters and errors as in `find`.
+    Parameters and errors as in `find`. The levels of a GPU are those of cells, and share one step: asking for one by
+    name demands none.
     """
     _check(kernels)
     if kernels == "reference":
         return None
+    if kernels in LEVELS and backend.on_host:
+        raise RuntimeError(f"{numpy_arrays.no_level(kernels)}. Use kernels='auto' or kernels='reference'.")
     fast = backend.fast_step(dtype)
     if fast.implementation is None and kernels == "compiled":
         raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
     return fast.implementation
+
+
+def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
+    """A loss with its sums by one call (see `xlstm.backends.cuda.loss`), or None for that of `xlstm.losses`.
+
+    Parameters as in `find`. None is no error for any `kernels`: of the cells and the optimiser it is said that they are
+    compiled.
+    """
+    return None if kernels == "reference" else backend.fast_loss(kind, dtype).implementation
 
 
 def report() -> list[DeviceReport]:
@@ -351,4 +430,4 @@ def _entry(backend: Backend, library: str, detail: str) -> DeviceReport:
 def say_which_kernels(choice: Choice) -> None:
     """Say once, where training begins, that the reference path runs for want of kernels that could be had."""
     if choice.mendable:
-        _say_once("no kernels", choice.reason)
+        say_once("no kernels", choice.reason)

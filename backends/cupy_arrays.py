@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from . import conveyor
 from .conveyor import Conveyor
+from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.levels import Levels
 from .fast import Fast
 
 _INSTALL = (
@@ -57,20 +61,13 @@ def _import() -> Any:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
-        raise RuntimeError(
-            f"no GPU can be used: CuPy {cupy.__version__} found no working NVIDIA driver ({_first_line(error)}). "
-            "Install the driver of your GPU; the command nvidia-smi then lists it."
-        ) from error
+        raise RuntimeError(f"no GPU can be used: {why_no_device(error, cupy)}.") from error
     if count < 1:
         raise RuntimeError(
             f"no GPU can be used: CuPy {cupy.__version__} and the driver work, but there is no CUDA device. "
             "Check nvidia-smi, and that CUDA_VISIBLE_DEVICES does not hide it."
         )
     return cupy
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def count() -> int:
@@ -87,10 +84,17 @@ class CuPyBackend:
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
 
+        from .cuda.rows import Rows  # here, for `import xlstm` is to stay light
+
         self.device = f"cuda:{number}"
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
+        self._process = os.getpid()
+        self.levels = Levels(cupy, self)
+        self._rows = Rows(cupy)
+        self._steps: dict[str, Any] = {}
+        self._losses: dict[tuple[str, str], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -124,28 +128,49 @@ class CuPyBackend:
         return Conveyor(self._cupy, self._number)
 
     def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
-        index = starts[:, None] + self._cupy.arange(time, dtype=starts.dtype)[None, :]
-        return self._cupy.take(steps, self._cupy.minimum(index, steps.shape[0] - 1), axis=0)
+        return self._rows.gather(steps, starts, lengths, time)
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
-            self._cupy.add.at(target, ids, rows)
+            self._rows.add(target, ids, rows)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
-        reason = f"no compiled kernel of the {cell} cell for {self.device} in {dtype} comes with this version"
-        return Fast(None, "", reason)
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        with self.current():
+            return self._rows.masks(kept, scale, dtype)
+
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
-        return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
+        from .cuda.module import DTYPES
+        from .cuda.optimiser import CudaStep
+
+        if dtype not in DTYPES:
+            return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
+        step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
+        return Fast(step, "fused", "compiled at first use")
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        from .cuda.loss import KINDS, CudaLoss
+        from .cuda.module import DTYPES
+
+        if kind not in KINDS or dtype not in DTYPES:
+            return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
+        loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
+        return Fast(loss, "fused", "compiled at first use")
 
     def current(self) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
-        return device
+        return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
 
     quiet = current  # a GPU warns of nothing
 
     def synchronize(self) -> None:
-        self._cupy.cuda.Device(self._number).synchronize()
+        with self.current():  # where what failed on the way comes up
+            self._cupy.cuda.Device(self._number).synchronize()
+
+    def check_process(self) -> None:
+        """Raise in a process that was forked from the one that has used the device."""
+        check_process(self.device, self._process)
 
 
 _backends: dict[int, CuPyBackend] = {}
@@ -154,6 +179,7 @@ _backends: dict[int, CuPyBackend] = {}
 def backend(number: int) -> CuPyBackend:
     """The backend of one CUDA device; RuntimeError where it cannot be used."""
     if number in _backends:
+        _backends[number].check_process()
         return _backends[number]
     cupy = _import()
     found = int(cupy.cuda.runtime.getDeviceCount())
@@ -168,7 +194,7 @@ def backend(number: int) -> CuPyBackend:
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
     except Exception as error:
         raise RuntimeError(
-            f"cuda:{number} is there, but a first operation on it failed ({_first_line(error)}). CuPy needs CUDA's "
+            f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "
             f"libraries (cuBLAS, NVRTC): {_INSTALL} brings them."
         ) from error
     if not works:
@@ -222,7 +248,7 @@ def _without_a_copy(cupy: Any, values: Any) -> Any:
                 return way(values)
         except Exception as error:  # of the exporter's own code, too
             said.append(error)
-    raise TypeError(_first_line(said[0])) from said[0]
+    raise TypeError(first_line(said[0])) from said[0]
 
 
 def version() -> str:

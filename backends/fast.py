@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+LEVELS = ("cudnn", "fused")
+"""The fast implementations of cells for CUDA GPUs, by the names that `kernels` takes."""
+
+PRECISIONS = ("highest", "high", "bfloat16", "float16")
+"""What products in float32 may be computed with: float32, TF32, or numbers of 16 bits; sums are float32 in any case."""
+
 
 class Fast(NamedTuple):
     """A fast implementation, or why there is none."""

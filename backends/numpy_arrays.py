@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from . import cpu
-from .fast import Fast
+from .fast import LEVELS, Fast
 
 
 class NumPyBackend:
@@ -20,6 +21,7 @@ class NumPyBackend:
     library = "numpy"
     namespace = np
     on_host = True
+    levels = None
 
     def __reduce__(self) -> str:
         return "BACKEND"  # a copy of what uses the CPU, or its pickle, uses the same
@@ -54,7 +56,15 @@ class NumPyBackend:
         present, first = np.unique(ids[order], return_index=True)
         target[present] += np.add.reduceat(rows[order], first, axis=0)
 
-    def fast_cell(self, cell: str, dtype: str) -> Fast:
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        made = [mask.astype(dtype) for mask in kept]
+        for mask in made:
+            mask *= scale
+        return made
+
+    def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        if kernels in LEVELS:
+            return Fast(None, "", no_level(kernels))
         implementation = cpu.find_cell(cell, dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
@@ -65,6 +75,9 @@ class NumPyBackend:
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
         return Fast(None, "", cpu.why_not(), mendable=cpu.mendable())
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        return Fast(None, "", "there are no compiled losses for the CPU")
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()
@@ -77,6 +90,11 @@ class NumPyBackend:
 
 
 BACKEND = NumPyBackend()
+
+
+def no_level(kernels: str) -> str:
+    """Why a level of CUDA GPUs does not run here."""
+    return f"kernels={kernels!r} is for CUDA GPUs, and this is the CPU (device='cpu')"
 
 
 def version() -> str:

@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import numpy as np
@@ -41,24 +41,15 @@ import torch
 from lib.command import Row, choices, each, finish, parser, table, use_threads
 from lib.errors import errors_of, told, within
 from lib.harness import PAUSE, Rounds, of_all, speed
+from lib.jobs import Job, first_names
 from lib.torch_training import Encoder, Network, Padded, Training, step_of
 
-from xlstm import SequenceClassifier, batch, checkpoint, cli, data
+from xlstm import SequenceClassifier, checkpoint
 
 ASKED = {"names": 3.0, "JapaneseVowels": 2.0}
 """So many times as fast as PyTorch an epoch is to be."""
 OURS = "xlstm"
 WAYS = ("packed", "gathered")
-
-
-class Job(NamedTuple):
-    """A classifier's settings, and its data: all of training, then all of the test."""
-
-    settings: dict[str, Any]
-    X: list[Any]
-    y: list[Any]
-    X_test: list[Any]
-    y_test: list[Any]
 
 
 def main() -> int:
@@ -82,11 +73,7 @@ def arguments() -> argparse.Namespace:
 
 def job_of(name: str, folder: Path | None) -> Job:
     if name == "names":
-        texts, labels = data.first_names()
-        numbers = np.unique(labels, return_inverse=True)[1]
-        kept, aside = batch.stratified_split(numbers, 0.2, np.random.default_rng(0))
-        part = [[values[k] for k in rows] for rows in (kept, aside) for values in (texts, labels)]
-        return Job(dict(cli.NAMES_SETTINGS), *part)
+        return first_names()
     training, test = datasets.parts(name, folder)
     # What the classifier chooses by itself, said to both sides: a 128th of the rows, but 32, and 1000 updates.
     n, rows = len(training[0]), 32

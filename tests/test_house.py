@@ -27,7 +27,7 @@ namespace host ondevice arrays checks registry seeds labels names numeric sequen
 interrupts sides data files foreign tables
 cells
 params encode losses head optim readout
-stack
+stack trusted
 prepared convert checkpoint
 layerfile
 recurrent

@@ -9,12 +9,14 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
 
 from . import backends
+from .files import write_whole
 from .layers import LSTM
 from .stack import Sizes
 
@@ -85,9 +87,15 @@ def run(device: str | None = None, progress: Callable[[str], None] | None = None
 
 
 def paths(device: str, cell: str = "lstm") -> list[str]:
-    """What `kernels` may be for different implementations of a cell on this device: the fastest one, the reference."""
-    choice = backends.find(cell, backends.select(device), "float32", "auto")
-    return ["reference"] if choice.implementation is None else ["compiled", "reference"]
+    """What `kernels` may be for the different implementations of a cell on this device; the reference is the last."""
+    backend, found = backends.select(device), []
+    for kernels in ("compiled",) if backend.on_host else backends.LEVELS:
+        try:
+            backends.find(cell, backend, "float32", kernels)
+        except RuntimeError:
+            continue  # `xlstm devices` says why
+        found.append(kernels)
+    return [*found, "reference"]
 
 
 def _measure(size: tuple[int, int, int, int], every: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -141,24 +149,49 @@ def _results(layer: LSTM, x: Any, dh: Any) -> list[Any]:
 
 
 def _crossing(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The smallest measured work a step from which on the GPU trains faster than the CPU; None without a GPU."""
-    gpus = [row for row in rows if row["device"] != "cpu"]
-    if not gpus or all(row["device"] != "cpu" for row in rows):
-        return None
-    cpu: dict[Any, float] = {}
+    """The smallest measured work a step from which on the first GPU trains faster than the CPU; None without one."""
+    best: dict[str, dict[Any, dict[str, Any]]] = {}  # of each device and size the row of its fastest path
     for row in rows:
-        if row["device"] == "cpu":  # the fastest of its paths
-            size = tuple(row["size"])
-            cpu[size] = min(row["training_step_ms"], cpu.get(size, row["training_step_ms"]))
-    ordered = sorted(gpus, key=lambda row: row["flops_per_step"])
+        of_device = best.setdefault(row["device"], {})
+        size = tuple(row["size"])
+        if size not in of_device or row["training_step_ms"] < of_device[size]["training_step_ms"]:
+            of_device[size] = row
+    gpu = min((device for device in best if device != "cpu"), default=None)
+    if gpu is None or "cpu" not in best:
+        return None
+    ordered = sorted(best[gpu].values(), key=lambda row: row["flops_per_step"])
     first = None
     for row in reversed(ordered):
-        if row["training_step_ms"] >= cpu[tuple(row["size"])]:
+        if row["training_step_ms"] >= best["cpu"][tuple(row["size"])]["training_step_ms"]:
             break
         first = row
     if first is None:
         return {"flops_per_step": None, "size": None, "device": ordered[0]["device"]}
     return {"flops_per_step": first["flops_per_step"], "size": first["size"], "device": first["device"]}
+
+
+def save(results: dict[str, Any]) -> Path:
+    """Keep the crossing point for `device="auto"` to go by on this machine; returns the file.
+
+    Raises
+    ------
+    ValueError
+        If there is none, for want of a GPU, or of the CPU, among what was measured. Nothing is then written.
+    OSError
+        If the file cannot be written; an older one is untouched.
+    """
+    found = results["crossing"]
+    if found is None:
+        raise ValueError(
+            "there is no crossing point to save: it takes the times of the CPU and of a GPU (no --device), and `xlstm "
+            "devices` says why there is no GPU."
+        )
+    (gpu,) = (entry.detail for entry in backends.report() if entry.device == found["device"])
+    machine = backends.crossing.Machine(results["machine"]["processor"], gpu)
+    path = backends.crossing.path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, [backends.crossing.content(machine, found["flops_per_step"])])
+    return path
 
 
 def table(results: dict[str, Any]) -> str:
@@ -186,7 +219,7 @@ def table(results: dict[str, Any]) -> str:
     else:
         lines.append(
             f"From (N, T, D, H) = {tuple(crossing['size'])} on, {crossing['flops_per_step'] / 1e6:.3g} million "
-            f"operations a step, {crossing['device']} trains faster than the CPU (device='auto' takes it from "
-            f"{backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million on)."
+            f"operations a step, {crossing['device']} trains faster than the CPU. `xlstm bench --save` has "
+            "device='auto' go by that."
         )
     return "\n".join(lines)

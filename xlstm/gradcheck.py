@@ -312,7 +312,7 @@ def _of_estimator(
     fitted = estimator.fitted_state()
     old, task = fitted.model, fitted.task
     architecture = old.architecture._replace(dtype="float64", dropout=0.0)
-    model = Model(architecture, old.backend, backends.portable(estimator.kernels), None)
+    model = Model(architecture, old.backend, backends.portable(estimator.kernels), None, estimator.precision)
     values = _host_values(old.parameters, old.backend.to_host, params)
     if inputs is None:
         lengths = np.array([4, 3, 1, 4])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .backends import KERNELS, Backend, portable
+from .backends import KERNELS, PRECISIONS, Backend, portable
 from .cells import CELLS
 from .checks import DTYPES, checked, positive
 from .stack import Sizes
@@ -27,10 +27,10 @@ PARTS_BEFORE: dict[str, Any] = {}
 """Of each part that came after the first files of layers, what a file without it stands for. They never change."""
 SETTINGS: dict[str, type] = {
     "cell": str, "input_size": int, "hidden_size": int, "num_layers": int, "bidirectional": bool,
-    "dropout": float, "dtype": str, "init": str, "kernels": str,
+    "dropout": float, "dtype": str, "init": str, "kernels": str, "precision": str,
 }  # fmt: skip
 """What a layer is made with, as a file has it."""
-SETTINGS_BEFORE: dict[str, Any] = {}
+SETTINGS_BEFORE: dict[str, Any] = {"precision": "highest"}
 """Of each setting that came later, what a file without it stands for. They never change."""
 
 Self = TypeVar("Self", bound="SavedLayer")
@@ -193,7 +193,7 @@ def _settings(found: Any) -> dict[str, Any]:
     for name in ("input_size", "hidden_size", "num_layers"):
         positive(name, settings[name])
     checked(settings["dropout"], settings["init"])
-    for name, known in (("dtype", DTYPES), ("kernels", KERNELS)):
+    for name, known in (("dtype", DTYPES), ("kernels", KERNELS), ("precision", PRECISIONS)):
         if settings[name] not in known:
             raise ValueError(f"{name} is {settings[name]!r:.80}, expected one of {known}")
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.

@@ -35,7 +35,13 @@ class LSTM(RecurrentLayer):
     init
         `"orthogonal"` (forget bias 1) or `"pytorch"` (all uniform in ±1/√H).
     kernels
-        `"auto"`; `"reference"`, never compiled ones; or `"compiled"`, which is an error where there are none.
+        `"auto"`, the fastest there are; `"reference"`, the array code, never fast ones; `"compiled"`, an error where
+        there are no fast ones; `"fused"` or `"cudnn"`, that level of a CUDA GPU, an error where it cannot be used.
+    precision
+        What products in float32 may be computed with on a CUDA GPU: `"highest"`, float32 itself; `"high"`, TF32, which
+        reads 10 bits of a mantissa; `"bfloat16"` or `"float16"`, which read 7 or 10, while parameters, sums and the
+        optimiser stay float32. It is a permission: what cannot use it computes more precisely. The CPU does so always,
+        and float64 is float64 everywhere.
 
     Attributes
     ----------
@@ -75,6 +81,7 @@ class LSTM(RecurrentLayer):
         b_o: Any,
         device: str | None = None,
         kernels: str = "auto",
+        precision: str = "highest",
     ) -> LSTM:
         """One layer from four gate matrices that act on z = [h; x], h on top, as textbooks write them.
 
@@ -96,7 +103,7 @@ class LSTM(RecurrentLayer):
 
         matrices = {"W_i": W_i, "W_f": W_f, "W_g": W_g, "W_o": W_o}
         biases = {"b_i": b_i, "b_f": b_f, "b_g": b_g, "b_o": b_o}
-        return cls.of_values(from_gate_matrices(matrices, biases), device, kernels)
+        return cls.of_values(from_gate_matrices(matrices, biases), device, kernels=kernels, precision=precision)
 
 
 class GRU(RecurrentLayer):
@@ -127,10 +134,11 @@ class GRU(RecurrentLayer):
         init: str = "orthogonal",
         kernels: str = "auto",
         reset_after: bool = True,
+        precision: str = "highest",
     ) -> None:
         self.cell = "gru" if reset_after else "gru_reset_before"
         super().__init__(
-            input_size, hidden_size, num_layers, bidirectional, dropout, dtype, device, seed, init, kernels
+            input_size, hidden_size, num_layers, bidirectional, dropout, dtype, device, seed, init, kernels, precision
         )
 
     @classmethod
@@ -155,7 +163,16 @@ class RNN(RecurrentLayer):
     cell = "rnn"
 
     @classmethod
-    def from_matrices(cls, *, U: Any, V: Any, b_h: Any, device: str | None = None, kernels: str = "auto") -> RNN:
+    def from_matrices(
+        cls,
+        *,
+        U: Any,
+        V: Any,
+        b_h: Any,
+        device: str | None = None,
+        kernels: str = "auto",
+        precision: str = "highest",
+    ) -> RNN:
         """One layer from the matrices of h = tanh(U·x + V·h + b_h).
 
         Parameters
@@ -174,7 +191,7 @@ class RNN(RecurrentLayer):
         """
         from .convert import from_elman_matrices
 
-        return cls.of_values(from_elman_matrices(U, V, b_h), device, kernels)
+        return cls.of_values(from_elman_matrices(U, V, b_h), device, kernels=kernels, precision=precision)
 
 
 LAYERS: dict[str, type[RecurrentLayer]] = {kind.cell: kind for kind in (LSTM, RNN, GRU)}

@@ -113,6 +113,8 @@ class Model:
         As for a layer.
     rng
         Where the weights are drawn from; None leaves them zero, to be written.
+    precision
+        As for a layer.
 
     Attributes
     ----------
@@ -125,12 +127,18 @@ class Model:
     """
 
     def __init__(
-        self, architecture: Architecture, backend: Backend, kernels: str, rng: np.random.Generator | None
+        self,
+        architecture: Architecture,
+        backend: Backend,
+        kernels: str,
+        rng: np.random.Generator | None,
+        precision: str = "highest",
     ) -> None:
-        self.architecture, self.backend, self.requested_kernels = architecture, backend, kernels
+        self.architecture, self.backend = architecture, backend
+        self.requested_kernels, self.precision = kernels, precision
         a, sizes = architecture, architecture.sizes
         checked(a.dropout, a.init)
-        choice = backends.find(a.cell, backend, a.dtype, kernels)
+        choice = backends.find(a.cell, backend, a.dtype, kernels, precision)
         self.kernels = choice.kernels
         self.readout = READOUTS[a.readout]
         host = params.zeros(a.shapes(), np.zeros(0, a.dtype))
@@ -141,6 +149,7 @@ class Model:
             self.gradients = params.zeros(host.shapes, self.parameters.flat)
         recurrent, its_gradients = self.parameters.section("recurrent."), self.gradients.section("recurrent.")
         self.stack = Stack(sizes, a.dropout, a.dtype, backend, choice, recurrent, its_gradients)
+        self._d_head = self.gradients.section("head.")
         self._head, self._readout = self.parameters.section("head."), self.parameters.section("readout.")
         self._table = self.parameters["embedding.weight"] if a.embedding_size else None
 
@@ -156,7 +165,8 @@ class Model:
 
     def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        other = Model(self.architecture, backend, self.requested_kernels, None)
+        kernels = backends.elsewhere(self.requested_kernels, self.backend, backend)
+        other = Model(self.architecture, backend, kernels, None, self.precision)
         other.write(self.read())
         return other
 
@@ -166,12 +176,14 @@ class Model:
             "architecture": self.architecture,
             "device": self.backend.device,
             "kernels": self.requested_kernels,
+            "precision": self.precision,
             "values": self.read(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         backend = backends.select(state["device"])
-        self.__init__(state["architecture"], backend, state["kernels"], None)  # type: ignore[misc]
+        precision = state.get("precision", "highest")  # which older pickles do not have
+        self.__init__(state["architecture"], backend, state["kernels"], None, precision)  # type: ignore[misc]
         self.write(state["values"])
 
     def read(self) -> Any:
@@ -227,6 +239,8 @@ class Model:
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
         """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.stack.context():
+            N, T = (batch.x if batch.ids is None else batch.ids).shape[:2]
+            steps = (T,) if self.readout.each_step else ()
             outputs, finals, recurrent = self.stack.forward(
                 batch.x,
                 self._no_states(),
@@ -236,10 +250,13 @@ class Model:
                 True,
                 self.readout.needs_outputs,
                 batch.drawn,
+                then=[(N, *steps, self.stack.sizes.output_size)],
             )
             assert recurrent is not None
             features, saved = self.readout.forward(self._readout, self._seen_of(batch, outputs, finals))
-            features, mask = self.stack.drop(features, rng, batch.drawn)
+            mask = recurrent.dropout_masks[-1]
+            if mask is not None:
+                features = features * mask
             return head.forward(self._head, features), Tape(recurrent, saved, features, mask)
 
     def _seen(self, batch: Batch, states: list[Any] | None) -> tuple[Seen, list[Any]]:
@@ -270,9 +287,7 @@ class Model:
     def backward(self, tape: Tape, d_logits: Array) -> None:
         """From the loss's gradient, like the logits, to that of every parameter, written to `gradients`."""
         with self.stack.context():
-            d_features, d_head = head.backward(self._head, tape.features, d_logits)
-            for name, gradient in d_head.items():
-                self.gradients[f"head.{name}"][...] = gradient
+            d_features, _ = head.backward(self._head, tape.features, d_logits, into=self._d_head)
             if tape.mask is not None:
                 d_features = d_features * tape.mask
             d_seen, d_readout = self.readout.backward(self._readout, tape.saved, d_features)

@@ -33,6 +33,7 @@ class RecurrentLayer(SavedLayer):
     """
 
     cell: str = ""
+    precision: str = "highest"  # of pickles from before there was one
     parameters: params.Parameters
     gradients: params.Parameters
 
@@ -48,41 +49,33 @@ class RecurrentLayer(SavedLayer):
         seed: Any = None,
         init: str = "orthogonal",
         kernels: str = "auto",
+        precision: str = "highest",
     ) -> None:
-        self._configure(input_size, hidden_size, num_layers, bidirectional, dropout, dtype, init, kernels)
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        how = {"dropout": dropout, "dtype": dtype, "init": init, "kernels": kernels, "precision": precision}
+        self._configure({**sizes, "bidirectional": bidirectional, **how})
         self._generator = generator(seed)
         backend = backends.select(device, default="cpu", flops_per_step=self.sizes.flops_per_step())
-        choice = backends.find(self.cell, backend, self.dtype, kernels)  # refuses before anything is drawn
+        choice = self._choice(backend)  # refuses before anything is drawn
         values = params.zeros(self.sizes.shapes(), np.zeros(0, self.dtype))
         start(self.sizes, init, self._generator, values)
         self._place(backend, values.flat, choice)
 
-    def _configure(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bidirectional: bool,
-        dropout: float,
-        dtype: str,
-        init: str,
-        kernels: str,
-    ) -> None:
-        """Check the constructor's arguments and keep them."""
-        self.input_size = positive("input_size", input_size)
-        self.hidden_size = positive("hidden_size", hidden_size)
-        self.num_layers = positive("num_layers", num_layers)
-        self.bidirectional = bool(bidirectional)
-        self.dropout = checked(dropout, init)
-        self.dtype = dtype_name(dtype)
-        self.init = init
-        self.requested_kernels = kernels
+    def _configure(self, settings: Mapping[str, Any]) -> None:
+        """Check what the constructor was given, by the names of `SETTINGS`, and keep it; the cell is known."""
+        self.input_size = positive("input_size", settings["input_size"])
+        self.hidden_size = positive("hidden_size", settings["hidden_size"])
+        self.num_layers = positive("num_layers", settings["num_layers"])
+        self.bidirectional = bool(settings["bidirectional"])
+        self.dropout, self.init = checked(settings["dropout"], settings["init"]), settings["init"]
+        self.dtype = dtype_name(settings["dtype"])
+        self.requested_kernels, self.precision = settings["kernels"], settings["precision"]
 
     @classmethod
-    def of_values(cls: type[Self], values: Mapping[str, Any], device: str | None, kernels: str = "auto") -> Self:
+    def of_values(cls: type[Self], values: Mapping[str, Any], device: str | None, **chosen: str) -> Self:
         """One layer in one direction with these host values of `weight_ih`, `weight_hh`, `bias` and what else it has.
 
-        Their dtype becomes the layer's.
+        Their dtype becomes the layer's. `chosen` may be `kernels` and `precision`, as in the constructor.
 
         Raises
         ------
@@ -97,7 +90,8 @@ class RecurrentLayer(SavedLayer):
         host = params.zeros(sizes.shapes(), np.zeros(0, dtype_name(dtype)))
         for name, value in values.items():
             host[f"{name}_l0"] = value
-        settings = {**sizes._asdict(), "dropout": 0.0, "dtype": dtype, "init": "orthogonal", "kernels": kernels}
+        usual = {"dropout": 0.0, "dtype": dtype, "init": "orthogonal", "kernels": "auto", "precision": "highest"}
+        settings = {**sizes._asdict(), **usual, **chosen}
         return cls.of_settings(settings, host.flat, generator(None), device)
 
     @classmethod
@@ -105,9 +99,8 @@ class RecurrentLayer(SavedLayer):
         cls: type[Self], settings: Mapping[str, Any], values: Any, generator: np.random.Generator, device: str | None
     ) -> Self:
         layer = object.__new__(cls)
-        arguments = dict(settings)
-        layer.cell = arguments.pop("cell")
-        layer._configure(**arguments)
+        layer.cell = settings["cell"]
+        layer._configure(settings)
         layer._generator = generator
         layer._place(backends.select(device, default="cpu", flops_per_step=layer.sizes.flops_per_step()), values)
         return layer
@@ -123,13 +116,16 @@ class RecurrentLayer(SavedLayer):
         """What the layer is made of."""
         return Sizes(self.cell, self.input_size, self.hidden_size, self.num_layers, self.bidirectional)
 
+    def _choice(self, backend: Backend) -> backends.Choice:
+        return backends.find(self.cell, backend, self.dtype, self.requested_kernels, self.precision)
+
     def _place(self, backend: Backend, host_values: Any, choice: backends.Choice | None = None) -> None:
         """Put the parameters on this backend's device and build the stack on them."""
         sizes = self.sizes
         with backend.current():
             self.parameters = params.Parameters(sizes.shapes(), backend.from_host(host_values))
             self.gradients = params.zeros(self.parameters.shapes, self.parameters.flat)
-        choice = choice or backends.find(sizes.cell, backend, self.dtype, self.requested_kernels)
+        choice = choice or self._choice(backend)
         self.stack = Stack(sizes, self.dropout, self.dtype, backend, choice, self.parameters, self.gradients)
         self.backend, self.device, self.kernels = backend, backend.device, choice.kernels
         self._record = self.stack.record
@@ -155,6 +151,7 @@ class RecurrentLayer(SavedLayer):
         host = self.backend.to_host(self.parameters.flat)
         other: Self = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
+        other.requested_kernels = backends.elsewhere(self.requested_kernels, self.backend, target)
         other._generator = copy.deepcopy(self._generator)
         other._place(target, host)
         return other
@@ -391,8 +388,9 @@ class RecurrentLayer(SavedLayer):
         return f"{'an' if name[0] in 'AEFHILMNORSX' else 'a'} {name}"  # as the letters are spoken
 
     def __repr__(self) -> str:
+        precision = "" if self.precision == "highest" else f", precision={self.precision!r}"
         return (
             f"{type(self).__name__}({self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
             f"bidirectional={self.bidirectional}, dropout={self.dropout}, dtype={self.dtype!r}, "
-            f"device={self.device!r}, kernels={self.kernels!r})"
+            f"device={self.device!r}, kernels={self.kernels!r}{precision})"
         )

@@ -16,6 +16,7 @@ from .batch import Encoded
 from .feed import Feed
 from .host import HostArray
 from .model import Batch, Model
+from .namespace import Array
 from .tasks import Task
 
 UPDATE_BUDGET = 1000
@@ -88,6 +89,49 @@ class Labelled(NamedTuple):
     weights: HostArray  # (n,), of mean 1
 
 
+class Tally:
+    """The loss and the scores of some batches, on the device until all are there.
+
+    Parameters
+    ----------
+    model, task
+        Of which outputs, and what they are to be.
+    batches
+        The rows of each batch that will come.
+    """
+
+    def __init__(self, model: Model, task: Task, batches: list[HostArray]) -> None:
+        self._backend, self._task = model.backend, task
+        self._fast = task.fast_loss(model.backend, model.architecture.dtype, model.requested_kernels)
+        self._seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
+        self._table, self._count = None, 0
+        if self._fast is not None:  # one table for all, instead of arrays that have to be brought together at the end
+            self._table = self._fast.table(len(batches), max(map(len, batches)))
+
+    def add(self, outputs: Array, targets: Any, weights: Array, gradient: bool = True) -> Array:
+        """The gradient of the loss of a batch, like its outputs; without `gradient` it may be None."""
+        if self._table is not None:
+            sums = self._table[self._count]
+            self._count += 1
+            return self._fast.add(outputs, targets, weights, sums, gradient)
+        loss, d_outputs = self._task.loss(outputs, targets, weights)
+        self._seen.append((loss * outputs.shape[0], *self._task.score_sums(outputs, targets)))
+        return d_outputs
+
+    def totals(self, in_turn: bool = False) -> HostArray:
+        """The sums over all batches, on the host: of the loss times its rows, and of what the scores are made of.
+
+        `in_turn` adds one batch after another, instead of by halves: those of a validation part were always summed so.
+        """
+        xp = self._backend.namespace
+        if self._table is not None:
+            return self._backend.to_host(xp.sum(self._table, axis=(0, 1)))
+        if in_turn:
+            return self._backend.to_host(xp.sum(xp.stack([xp.stack(list(sums)) for sums in self._seen]), axis=0))
+        columns = zip(*self._seen, strict=True)
+        return self._backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
+
+
 class _Part:
     """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
 
@@ -105,8 +149,8 @@ class _Part:
 
     def batches(
         self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
-    ) -> Iterator[tuple[Batch, Any, Any, int]]:
-        """Of each of the `chosen` row numbers a batch, its targets, weights and size. In the context of the device."""
+    ) -> Iterator[tuple[Batch, Any, Any]]:
+        """Of each of the `chosen` row numbers a batch, its targets and weights. In the context of the device."""
         xp = self._backend.namespace
         for rows, places, batch in self._feed.batches(chosen, token_dropout, rng):
             if self._targets is None:
@@ -117,7 +161,7 @@ class _Part:
                 weights = self._backend.adopt(self._labelled.weights[rows])
             else:
                 weights = xp.take(self._weights, places, axis=0)
-            yield batch, targets, weights, len(rows)
+            yield batch, targets, weights
 
 
 class Trainer:
@@ -217,23 +261,18 @@ class Trainer:
     def _epoch(
         self, training: _Part, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, task, optimizer = self.model, self.task, self.optimizer
-        backend, xp = model.backend, model.backend.namespace
+        model, optimizer = self.model, self.optimizer
         chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
-        sums_seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
-        with backend.current():
-            for inputs, targets, weights, count in training.batches(chosen, settings.token_dropout, self.rng):
+        with model.backend.current():
+            tally = Tally(model, self.task, chosen)
+            for inputs, targets, weights in training.batches(chosen, settings.token_dropout, self.rng):
                 outputs, tape = model.forward(inputs, self.rng)
-                loss, d_outputs = task.loss(outputs, targets, weights)
-                model.backward(tape, d_outputs)
+                model.backward(tape, tally.add(outputs, targets, weights))
                 rate = optim.learning_rate_at(
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
                 optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                sums_seen.append((loss * count, *task.score_sums(outputs, targets)))
-            # The only numbers that leave the device, once an epoch.
-            columns = zip(*sums_seen, strict=True)
-            sums = backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
+            sums = tally.totals()  # the only numbers that leave the device, once an epoch
         return self._mean_loss_and_scores(sums, training.rows)
 
     def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
@@ -241,14 +280,12 @@ class Trainer:
         return self._evaluate(_Part(rows, self.model, self.task))
 
     def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
-        model, task, backend, xp = self.model, self.task, self.model.backend, self.model.backend.namespace
-        sums_seen = []
-        with backend.current():
-            for inputs, targets, weights, count in part.batches(list(batching.by_length(part.lengths))):
-                outputs = model.logits(inputs)
-                loss, _ = task.loss(outputs, targets, weights)
-                sums_seen.append(xp.stack([loss * count, *task.score_sums(outputs, targets)]))
-            sums = backend.to_host(xp.sum(xp.stack(sums_seen), axis=0))
+        model, chosen = self.model, list(batching.by_length(part.lengths))
+        with model.backend.current():
+            tally = Tally(model, self.task, chosen)
+            for inputs, targets, weights in part.batches(chosen):
+                tally.add(model.logits(inputs), targets, weights, gradient=False)
+            sums = tally.totals(in_turn=True)
         return self._mean_loss_and_scores(sums, part.rows)
 
     def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:

@@ -30,6 +30,9 @@ class Order:
         N, T, and the greatest length.
     active : list of int
         For each of the steps, how many rows still run: the first so many, longest first.
+    starts : list of int
+        How many steps all rows together have before each of the steps, and at last in all: where the rows of a step
+        begin when all that is valid stands step by step.
     is_sorted : bool
         Whether the rows came longest first, so that no row changes its place.
     """
@@ -43,6 +46,7 @@ class Order:
             np.asarray(self.lengths), minlength=self.steps + 1
         ).tolist()  # how many rows have each length
         self.active = [self.rows - ended for ended in accumulate(ends[: self.steps])]
+        self.starts = [0, *accumulate(self.active)]
 
     @cached_property
     def _table(self) -> Any:
@@ -65,3 +69,11 @@ class Order:
     def sorted_rows(self) -> Any:
         """Which row of the batch stands in each place, (N,) int64 on the device; None where each is in its own."""
         return None if self.is_sorted else self._table[2]
+
+    @cached_property
+    def starts_on_device(self) -> Any:
+        """`starts`, (steps + 1,) int64 on the device: from the lengths that are there, so that nothing is uploaded."""
+        cupy = self._cupy
+        steps = cupy.arange(self.steps + 1, dtype=cupy.int64)
+        # A row of this length has had min(length, t) steps before step t.
+        return cupy.minimum(self.on_device[:, None], steps[None, :]).sum(axis=0)

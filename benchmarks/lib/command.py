@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,9 +46,7 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text: str) -> None:
     """Print the results, and write them where --out was given, with the machine, its versions and the date."""
-    settings = {key: value for key, value in vars(options).items() if key not in ("json", "out", "folder")}
-    today = datetime.date.today().isoformat()
-    whole = {"benchmark": name, "date": today, "machine": machine.describe(), "settings": settings, **results}
+    whole = described(options, name, results)
     if options.json:
         print(json.dumps(whole), flush=True)
     else:
@@ -56,9 +55,23 @@ def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text
         print(f"{text}\n\n{machine.processor()}, {cores} cores, {whole['machine']['python']}; {versions}", flush=True)
     if options.out is not None:
         path = Path(options.out) if options.out else RESULTS / f"{name}-{machine.slug()}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_text(whole) + "\n", encoding="utf-8")
+        write(path, whole)
         print(f"written: {path}", file=sys.stderr)
+
+
+def described(options: argparse.Namespace, name: str, results: dict[str, Any]) -> dict[str, Any]:
+    """The results with the command, the date, the machine and the options."""
+    settings = {key: value for key, value in vars(options).items() if key not in ("json", "out", "folder")}
+    today = datetime.date.today().isoformat()
+    return {"benchmark": name, "date": today, "machine": machine.describe(), "settings": settings, **results}
+
+
+def write(path: Path, whole: dict[str, Any]) -> None:
+    """A file of results, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside.write_text(as_text(whole) + "\n", encoding="utf-8")
+    os.replace(beside, path)
 
 
 def as_text(value: Any, indent: int = 0) -> str:

@@ -18,7 +18,7 @@ from .checkout import ROOT
 
 PACKAGES = (
     "xp-lstm", "numpy", "array-api-compat", "torch", "onnxruntime", "onnx", "jax", "jaxlib", "thinc", "scikit-learn",
-    "threadpoolctl",
+    "threadpoolctl", "cupy-cuda12x", "cupy-cuda13x", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13",
 )  # fmt: skip
 THREADS = re.compile(r"(OMP|OPENBLAS|MKL|BLIS|VECLIB|NUMEXPR)_\w*THREADS|XLSTM_\w+|OPENBLAS_CORETYPE")
 """Environment variables that change how fast, or on what, something runs."""
@@ -45,8 +45,8 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """The CPU's name."""
-    return backends.report()[0].detail
+    """The CPU's name; no GPU is asked."""
+    return backends.numpy_arrays.processor()
 
 
 def kernels() -> str:
@@ -54,9 +54,9 @@ def kernels() -> str:
     return str(xlstm.LSTM(1, 1, device="cpu").kernels)
 
 
-def slug() -> str:
-    """The CPU's name for a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-") or "unknown"
+def slug(name: str = "") -> str:
+    """A name, by default the CPU's, for a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", (name or processor()).lower()).strip("-") or "unknown"
 
 
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The model of a classifier written by hand in PyTorch, and its training: the other side of epochs.py.
 
-It is written for speed: no DataLoader, all tensors made and padded beforehand, time first, fused Adam, clipping of all
-gradients together, one bias (the second stays zero and gets no gradient), nothing read back within an epoch.
+It is written for speed: no DataLoader, all tensors made, padded and brought to the device beforehand, time first,
+fused Adam, clipping of all gradients together, one bias (the second stays zero and gets no gradient), nothing read back
+within an epoch.
 """
 
 from __future__ import annotations
@@ -39,20 +40,22 @@ class Encoder:
 class Padded:
     """Labelled rows as tensors, time first: `steps` (T, n, D) or (T, n), and the same with each row turned round."""
 
-    def __init__(self, rows: list[Any], labels: Any, weights: Any) -> None:
-        self.host_lengths = np.array([len(row) for row in rows])
-        self.lengths = torch.from_numpy(self.host_lengths)
-        self.labels, self.weights = torch.from_numpy(labels), torch.from_numpy(weights.astype(np.float32))
+    def __init__(self, rows: list[Any], labels: Any, weights: Any, device: str = "cpu") -> None:
+        self.device, self.host_lengths = device, np.array([len(row) for row in rows])
+        self.lengths = torch.from_numpy(self.host_lengths).to(device)
+        self.labels = torch.from_numpy(labels).to(device)
+        self.weights = torch.from_numpy(weights.astype(np.float32)).to(device)
         shape = (int(self.host_lengths.max()), len(rows), *rows[0].shape[1:])
         self.steps = torch.from_numpy(np.zeros(shape, rows[0].dtype))
         self.turned = torch.zeros_like(self.steps)
         for n, row in enumerate(rows):
             values = torch.from_numpy(row)
             self.steps[: len(row), n], self.turned[: len(row), n] = values, values.flip(0)
+        self.steps, self.turned = self.steps.to(device), self.turned.to(device)
 
     def take(self, rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Steps, turned steps, lengths and number of each of these rows, longest first; no longer than the first."""
-        chosen = torch.from_numpy(rows)
+        chosen = torch.from_numpy(rows).to(self.device)
         T = int(self.host_lengths[rows[0]])
         return self.steps[:T].index_select(1, chosen), self.turned, self.lengths.index_select(0, chosen), chosen
 
@@ -101,15 +104,16 @@ class Network(nn.Module):
             x, turned = x.to(self.head.weight.dtype), turned.to(self.head.weight.dtype)
         if self.embedding is not None:
             if token_dropout:
-                x.masked_fill_(torch.rand(x.shape) < token_dropout, 0)
+                x.masked_fill_(torch.rand(x.shape, device=x.device) < token_dropout, 0)
             x = self.embedding(x)
         if self.way == "packed":
-            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=True)
+            on_host = torch.from_numpy(padded.host_lengths[rows])  # packing wants them there
+            packed = nn.utils.rnn.pack_padded_sequence(x, on_host, enforce_sorted=True)
             _, (h, _) = self.layers[0](packed)
             final = torch.cat((h[-2], h[-1]), 1) if self.bidirectional else h[-1]
         else:
             T, N = x.shape[:2]
-            last = (lengths - 1) * N + torch.arange(N)
+            last = (lengths - 1) * N + torch.arange(N, device=x.device)
             sides = [x, turned[:T].index_select(1, chosen)] if self.bidirectional else [x]
             finals = [
                 layer(side)[0].flatten(0, 1).index_select(0, last)
@@ -157,7 +161,7 @@ class Training:
         losses, hits = [], []
         for chosen in batch.shuffled(rows.host_lengths, settings["batch_size"], self.rng):
             chosen = chosen[::-1].copy()  # longest first
-            numbers = torch.from_numpy(chosen)
+            numbers = torch.from_numpy(chosen).to(rows.device)
             labels = rows.labels.index_select(0, numbers)
             logits = network(rows, chosen, settings["token_dropout"])
             loss = loss_of(logits, labels, rows.weights.index_select(0, numbers) if self.weighted else None)
@@ -182,7 +186,8 @@ class Training:
         self.network.eval()
         order = np.argsort(-rows.host_lengths, kind="stable")
         with torch.inference_mode():
-            return float(right(self.network(rows, order), rows.labels[order])) / len(order)
+            labels = rows.labels[torch.from_numpy(order).to(rows.device)]
+            return float(right(self.network(rows, order), labels)) / len(order)
 
 
 def step_of(network: Network, rows: Padded) -> dict[str, Any]:

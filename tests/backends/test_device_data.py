@@ -764,16 +764,21 @@ def test_host_data_is_uploaded_once(gpu: Machine):
         assert back <= 40 * 2 * 8 + 2
 
 
-def test_the_share_of_the_memory_decides(gpu: Machine):
+def test_the_share_of_the_memory_decides(gpu: Machine, monkeypatch):
     X, y = np.random.default_rng(0).standard_normal((40, 50, 4)).astype(np.float32), [0, 1] * 20
     data, backend = sequences.read(X), backends.select("cuda")
     needed = X.nbytes + 2 * X.nbytes  # as it is, and as steps in float64
-    gpu.free = int(needed / feed.SHARE_OF_FREE_MEMORY) - 1
+    before, kept = backend.free_bytes(), backend.from_host(X)
+    assert 0 <= before - backend.free_bytes() - kept.nbytes < 1000
+    del kept
+    assert backend.free_bytes() == before, "what the pool has free counts"
+    free = [int(needed / feed.SHARE_OF_FREE_MEMORY) - 1]
+    monkeypatch.setattr(type(backend), "free_bytes", lambda self: free[0])
     assert feed.near(data, backend, "float64").place is None
-    gpu.free += 2
+    free[0] += 2
     assert feed.near(data, backend, "float64").place is backend
     assert feed.near(data, backends.select("cpu"), "float64") is data
-    gpu.free = int(2 * X.nbytes / feed.SHARE_OF_FREE_MEMORY) + 1  # not for both, but for the steps
+    free[0] = int(2 * X.nbytes / feed.SHARE_OF_FREE_MEMORY) + 1  # not for both, but for the steps
     clf = classifier("cuda", max_iter=2).fit(X, y)
     steps = clf.fitted_state().encoded_near(data).steps
     assert backend.owns(steps)

@@ -286,7 +286,8 @@ def test_kernels_are_found_or_refused(gpu: Machine):
         choice = backends.find("lstm", backend, "float32", "reference")
         assert (choice.implementation, choice.kernels) == (None, "reference")
         assert backends.find("lstm", backend, "float32", "auto").reason
-        with pytest.raises(ValueError, match="kernels must be 'auto', 'reference' or 'compiled', got 'fast'"):
+        known = "'auto', 'reference', 'compiled', 'fused' or 'cudnn'"
+        with pytest.raises(ValueError, match=f"kernels must be {known}, got 'fast'"):
             backends.find("lstm", backend, "float32", "fast")
 
 

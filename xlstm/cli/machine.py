@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from .. import backends, bench, gradcheck
+from .. import backends, bench, gradcheck, trusted
 from ..cells import CELLS
 from ..layers import layer_of
 from .common import show
@@ -16,7 +16,12 @@ def run_bench(options: Any) -> int:
     """Time each backend."""
     device = None if options.device is None else backends.select(options.device).device
     results = bench.run(device, progress=lambda line: print(line, file=sys.stderr, flush=True))
-    return show(options, bench.table(results), results)
+    text = bench.table(results)
+    if options.save:
+        path = bench.save(results)
+        results["saved"] = str(path)
+        text += f"\nsaved: {path}"
+    return show(options, text, results)
 
 
 def run_devices(options: Any) -> int:
@@ -36,12 +41,17 @@ def run_devices(options: Any) -> int:
     wanted = os.environ.get("XLSTM_DEVICE")
     if not used and wanted:
         lines.append(f"XLSTM_DEVICE is {wanted!r}, which is none of these: set it to auto, cpu, cuda or cuda:N")
+    values = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None, "auto": None}
     if len([entry for entry in report if entry.usable]) > 1:
-        lines.append(
-            f"'auto' takes the GPU for work of {backends.AUTO_MIN_FLOPS_PER_STEP / 1e6:.0f} million operations a step "
-            "or more, the CPU for less"
-        )
-    values = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None}
+        rule = backends.auto_rule()
+        limit = None if rule.never else rule.flops_per_step
+        values["auto"] = {"flops_per_step": limit, "measured": rule.measured}
+        source = f"as measured here: {backends.crossing.path()}" if rule.measured else "an estimate: see bench --save"
+        line = "'auto' takes the CPU for work of any size"
+        if limit is not None:
+            size = f"{limit / 1e6:.3g} million operations a step or more"
+            line = f"'auto' takes the GPU for work of {size}, the CPU for less"
+        lines.append(f"{line} ({source})")
     return show(options, "\n".join(lines), values)
 
 
@@ -65,5 +75,24 @@ def run_check(options: Any) -> int:
                     lines.append(f"WRONG  {error}")
                     rows.append({"layer": repr(layer), "device": layer.device, "passed": False, "error": None})
     lines.append("some gradients are WRONG" if wrong else "all gradients agree with finite differences")
-    values = {"checks": rows, "passed": not wrong, "exit_code": int(wrong)}
+    levels = [row for name in usable for row in trusted.at_length(backends.select(name))]
+    if levels:
+        failed = any(row["error"] is not None or row["failure"] for row in levels if not row["passed"])
+        wrong |= failed
+        lines += ["", *_table(levels), "some levels are WRONG" if failed else "all levels agree with the array code"]
+    values = {"checks": rows, "levels": levels, "passed": not wrong, "exit_code": int(wrong)}
     return show(options, "\n".join(lines), values, int(wrong))
+
+
+def _table(levels: list[dict[str, Any]]) -> list[str]:
+    """The comparisons of levels with the array code, a line each."""
+    columns, form = ("device", "kernels", "cell", "dtype", "precision"), "{:<8} {:<14} {:<5} {:<8} {:<9}"
+    lines = [f"{'':<7}{form.format(*columns)} {'problems':>8} {'error':>8} {'bound':>8}"]
+    for row in levels:
+        start = form.format(*(row[name] for name in columns))
+        if row["error"] is None:
+            lines.append(f"{'WRONG' if row['failure'] else '-':<7}{start} {row['failure'] or row['reason']}")
+            continue
+        mark, told = ("ok", "") if row["passed"] else ("WRONG", f"  {row['where']}")
+        lines.append(f"{mark:<7}{start} {row['problems']:>8} {row['error']:>8.1e} {row['bound']:>8.0e}{told}")
+    return lines

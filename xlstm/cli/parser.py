@@ -62,12 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     _reading(measured, remembered=True)
     _skipping(measured)
 
-    command("bench", machine.run_bench, "time forward and training step of each backend on this machine")
+    timed = command("bench", machine.run_bench, "time forward and training step of each backend on this machine")
+    timed.add_argument(
+        "--save",
+        action="store_true",
+        help="keep, in the user's configuration folder, from which size of work on the GPU was faster than the CPU: "
+        "device auto goes by it (default: it goes by an estimate)",
+    )
     command("devices", machine.run_devices, "list the devices of this machine, which is used, and why not the others")
     check = command(
         "check",
         machine.run_check,
         "check the gradients of every backend of this machine against finite differences",
+        "What makes cells fast on a GPU is also compared with the array code there, in every dtype and precision.",
     )
     check.add_argument("--seed", type=_seed, default=0, help="of the random inputs (default: 0)")
     return parser
@@ -140,6 +147,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
         ("--learning-rate", _number(0, math.inf), f"the highest learning rate (default: {usual.learning_rate_init})"),
     ):
         parser.add_argument(flag, type=kind, metavar="N" if kind is _count else "X", help=help)
+    parser.add_argument(
+        "--kernels", choices=backends.KERNELS, help=f"which implementation of the layers (default: {usual.kernels})"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=backends.PRECISIONS,
+        help="what a GPU's products in float32 may be computed with; the CPU's are always of the highest "
+        f"(default: {usual.precision})",
+    )
     parser.add_argument(
         "--bidirectional",
         action="store_true",

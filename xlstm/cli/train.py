@@ -56,6 +56,8 @@ SETTINGS = {
     "learning_rate": "learning_rate_init",
     "class_weight": "class_weight",
     "early_stopping": "early_stopping",
+    "kernels": "kernels",
+    "precision": "precision",
 }
 """The arguments that stand for a setting of the classifier; None leaves its default."""
 

@@ -280,7 +280,7 @@ class SequenceEstimator(Mannered, Configured):
         ondevice.check_setting(data.place, backend)
         data = feed.near(data, backend, architecture.dtype)
         encoder = encoder or learnt(data)
-        model = Model(architecture, backend, self.kernels, rng)
+        model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
         return Fitted(trainer, encoder, width, names, type(self).__name__), data

@@ -83,8 +83,8 @@ class SequenceClassifier(SequenceEstimator):
     device : str or None
         "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto": the GPU on which X
         lies, or for X on the host whatever suits the size of the work.
-    kernels : {"auto", "reference", "compiled"}
-        Which implementation of the layers; "compiled" is an error where there is none.
+    kernels : {"auto", "reference", "compiled", "fused", "cudnn"}
+        Which implementation of the layers: see `LSTM`. "compiled", "fused" and "cudnn" are errors where there is none.
     random_state : int, generator or None
         Where the weights, the order of the rows and the dropout masks are drawn from.
     verbose : bool
@@ -95,6 +95,8 @@ class SequenceClassifier(SequenceEstimator):
     split : {"characters", "words"}
         What the tokens of a string are: its characters, or its words, which white space separates. Of no effect on
         lists of tokens and on numbers.
+    precision : {"highest", "high", "bfloat16", "float16"}
+        What the products of the layers may be computed with on a CUDA GPU: see `LSTM`. A permission, not a demand.
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency.
 

@@ -35,7 +35,7 @@ class Configured:
         Of each setting that came after the first version, what a file without it stands for.
     """
 
-    settings_before: ClassVar[dict[str, Any]] = {"readout": "final", "split": "characters"}
+    settings_before: ClassVar[dict[str, Any]] = {"readout": "final", "split": "characters", "precision": "highest"}
 
     constraints: ClassVar[dict[str, Constraint]] = {
         "cell": OneOf(cells.CELLS),
@@ -69,6 +69,7 @@ class Configured:
         "dtype": FloatType(),
         "device": Device(),
         "kernels": OneOf(backends.KERNELS),
+        "precision": OneOf(backends.PRECISIONS),
         "verbose": Flag(levels=True),
         "split": OneOf(sequences.SPLITS),
         "readout": OneOf([name for name, readout in READOUTS.items() if not readout.each_step]),
@@ -109,6 +110,7 @@ class Configured:
     verbose: bool | int = False
     readout: str = "final"
     split: str = "characters"
+    precision: str = "highest"
 
     @classmethod
     def _parameter_names(cls) -> list[str]:

@@ -243,7 +243,7 @@ def _fitted(
     rng.bit_generator.state = header["generator"]
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
     kernels = backends.portable(estimator.kernels)
-    model = Model(architecture, backend, kernels, None)
+    model = Model(architecture, backend, kernels, None, estimator.precision)
     model.write(arrays[0])
     optimizer = estimator.optimizer_for(model, header["solver"])
     optimizer.resume(_count(header["updates"]), arrays[1:])

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import batch, guesses, losses
-from ..backends import owner
+from .. import backends, batch, guesses, losses
+from ..backends import Backend
 from ..host import HostArray
 from ..labels import classes_of, known, row_weights
 from ..namespace import Array, array_namespace
@@ -22,6 +22,7 @@ class Binary:
     """Two classes: one output, the logit of the second."""
 
     outputs = 1
+    loss_name = "logistic"  # as backends know it
 
     def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
         return losses.logistic_cross_entropy(outputs, targets, weights)
@@ -51,6 +52,8 @@ class Binary:
 
 class MultiClass:
     """More classes: an output for each, and a softmax."""
+
+    loss_name = "softmax"
 
     def __init__(self, outputs: int) -> None:
         self.outputs = outputs
@@ -146,6 +149,12 @@ class Classes(Task):
     def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
         return self.form.loss(outputs, targets, weights)
 
+    def fast_loss(self, backend: Backend, dtype: str, kernels: str) -> Any:
+        kind = type(self)
+        if kind.loss is not Classes.loss or kind.score_sums is not Classes.score_sums:
+            return None
+        return backends.find_loss(self.form.loss_name, backend, dtype, kernels)
+
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         xp = array_namespace(outputs)
         return (xp.sum(xp.astype(self.form.predicted(outputs) == targets, outputs.dtype)),)
@@ -158,7 +167,7 @@ class Classes(Task):
 
     def answers(self, outputs: Array) -> HostArray:
         numbers = self.form.predicted(outputs)
-        home = owner(numbers)
+        home = backends.owner(numbers)
         labels: HostArray = self.classes[numbers if home is None else home.to_host(numbers)]
         return labels
 

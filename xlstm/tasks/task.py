@@ -141,6 +141,14 @@ class Task:
         """
         raise NotImplementedError
 
+    def fast_loss(self, backend: Backend, dtype: str, kernels: str) -> Any:
+        """What computes `loss` and `score_sums` at once, or None, which is always right: see `backends.find_loss`.
+
+        A task whose loss a backend has names it here, and says None for subclasses with another loss or other scores.
+        Its `score_sums` are then one number, of the rows that are right.
+        """
+        return None
+
     def score_sums(self, outputs: Array, targets: Any) -> tuple[Array, ...]:
         """Sums over the rows of a batch, each (), of which `scores` makes the scores of all batches."""
         raise NotImplementedError

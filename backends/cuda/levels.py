@@ -1,0 +1,281 @@
+"""Which level does the work of a cell on a CUDA GPU: cuDNN, the fused kernels, or the array code.
+
+A level is used once it was seen to work: at its first use for a cell, dtype and precision on a device, it is compared
+with the array code. Which of those that are there does a call is decided by `in_order` alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..fast import LEVELS, Fast
+from ..notices import say_once
+from . import Unsupported
+from .array_code import array_code
+from .order import Order
+
+CELLS = ("lstm", "rnn", "gru")
+"""The cells that the levels have."""
+
+FEW_STEPS = 4
+"""Below so many steps a call is the fused kernels'. An estimate, not a measurement on a GPU: see `in_order`."""
+
+CUDNN_STEPS = 65_535
+"""The most steps that cuDNN takes in a call."""
+
+
+class Work(NamedTuple):
+    """What a call has to do."""
+
+    rows: int  # N
+    time: int  # T
+    features: int  # D, the tokens of the vocabulary where they are one-hot
+    hidden: int  # H
+    one_hot: bool
+    ragged: bool
+
+
+def in_order(cell: str, dtype: str, precision: str, work: Work, there: Sequence[str]) -> tuple[str, ...]:
+    """The levels that are `there`, in the order in which they are tried for a call: the one place that decides it.
+
+    The rule: cuDNN where it is installed and was seen to work. A call of it walks through all steps by itself, while
+    the fused kernels are launched twice a step by Python, at 5 to 12 microseconds each, and it has kernels for numbers
+    of 16 bits. The fused kernels come first
+
+    - where cuDNN is not there, or is not to be trusted;
+    - for less than `FEW_STEPS` steps, as in a stream: a call of cuDNN costs some 50 microseconds on the host, as much
+      as that many steps of theirs;
+    - for one-hot tokens: they read the columns of the weights that are in use, where cuDNN would multiply with a
+      matrix that is nearly all zeros, and that has to be made;
+    - for more than `CUDNN_STEPS` steps, which cuDNN refuses.
+
+    The figures are estimates: none was measured on a GPU yet. The cell, the dtype and the precision decide nothing
+    more: a level that lacks one of them is not there.
+    """
+    fused_first = work.time < FEW_STEPS or work.one_hot or work.time > CUDNN_STEPS
+    order = ("fused", "cudnn") if fused_first else ("cudnn", "fused")
+    return tuple(name for name in order if name in there)
+
+
+def precision_of(level: str, dtype: str, precision: str) -> str:
+    """With what a level computes where this precision is allowed: the same, or the next better one that it has."""
+    if dtype == "float64":
+        return "highest"
+    if level == "fused" and precision in ("bfloat16", "float16"):
+        return "high"  # TF32 has as many bits as float16, and the range of bfloat16
+    return precision
+
+
+class Level(NamedTuple):
+    """A level that is there, for one cell, dtype and precision."""
+
+    name: str
+    told: str
+    """What to call it: with cuDNN's version."""
+    cell: Any
+    """What does the work: `fused.FusedCell` or `cudnn.cell.CudnnCell`."""
+
+
+class Verdict(NamedTuple):
+    """What became of a level for one cell, dtype and precision."""
+
+    level: Level | None
+    """None where it is not to be used."""
+    reason: str
+    """What it is, or why it is not used."""
+    distrusted: bool
+    """Whether it is there and failed its check."""
+
+
+class Levels:
+    """The levels of one device.
+
+    Parameters
+    ----------
+    cupy
+        The module `cupy`.
+    backend
+        Of the device: see `xlstm.backends.Backend`.
+    """
+
+    cells = CELLS
+    precision_of = staticmethod(precision_of)
+
+    def __init__(self, cupy: Any, backend: Any) -> None:
+        self._cupy, self._backend = cupy, backend
+        self._verdicts: dict[tuple[str, str, str, str], Verdict] = {}
+        self._lock = threading.RLock()
+
+    def find_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
+        """The implementation that runs a cell: see `xlstm.backends.find`."""
+        names = (kernels,) if kernels in LEVELS else LEVELS
+        with self._lock:
+            verdicts = {name: self.verdict(name, cell, dtype, precision) for name in names}
+        there = [verdict.level for verdict in verdicts.values() if verdict.level is not None]
+        device = self._backend.device
+        instead = f"{there[0].told} is" if there else "the array code is"
+        for name, verdict in verdicts.items():
+            if verdict.distrusted and kernels not in LEVELS:
+                reason = f"{name} on {device} for {cell}, {dtype}, {precision}"
+                say_once(reason, f"{verdict.reason}; {instead} used instead")
+        told = "; ".join(verdict.reason for verdict in verdicts.values())
+        if not there:
+            return Fast(None, "", f"{told}" if kernels in LEVELS else f"{told}; the array code runs")
+        demanded = kernels if kernels in LEVELS else None
+        implementation = LevelledCell(self._cupy, cell, dtype, precision, there, demanded)
+        return Fast(implementation, there[0].told, told)
+
+    def verdict(self, name: str, cell: str, dtype: str, precision: str) -> Verdict:
+        """Whether a level is used, worked out at the first question: made, and compared with the array code.
+
+        A check that memory ends in is no verdict: MemoryError is raised, and the next question asks again.
+        """
+        own = precision_of(name, dtype, precision)
+        key = (name, cell, dtype, own)
+        if key not in self._verdicts:
+            self._verdicts[key] = self._tried(name, cell, dtype, own)
+        return self._verdicts[key]
+
+    def _tried(self, name: str, cell: str, dtype: str, precision: str) -> Verdict:
+        level, reason = self.made(name, cell, dtype, precision)
+        if level is None:
+            return Verdict(None, reason, False)
+        try:
+            found = array_code().agreement(cell, level.cell, self._backend, dtype, precision)
+        except MemoryError:
+            raise
+        except Exception as error:
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            wrong = f"it failed its check ({type(error).__name__}: {line})"
+        else:
+            if found is not None and found.good:
+                return Verdict(level, reason, False)
+            wrong = "it can do none of the problems of its check" if found is None else str(found)
+        what = f"{level.told} is not used for the {cell} cell in {dtype} (precision {precision!r}) on "
+        return Verdict(None, f"{what}{self._backend.device}: {wrong}", True)
+
+    def made(self, name: str, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
+        """A level before any check, and what it is; or None, and why it is not there."""
+        if cell not in CELLS:
+            return None, f"{name} has no kernels of the {cell} cell"
+        try:
+            return MAKERS[name](self._cupy, cell, dtype, precision)
+        except (RuntimeError, Unsupported) as error:
+            return None, f"{name}: {error}"
+
+
+def _fused(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
+    try:
+        module = importlib.import_module("..fused", __name__)
+    except ModuleNotFoundError:
+        return None, "fused kernels do not come with this version"
+    return Level("fused", "fused", module.FusedCell(cupy, cell, dtype, precision)), "fused: compiled at first use"
+
+
+def _cudnn(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
+    try:
+        load = importlib.import_module("..cudnn.library", __name__).load
+        make = importlib.import_module("..cudnn.cell", __name__).CudnnCell
+    except ModuleNotFoundError:
+        return None, "cuDNN is not used by this version"
+    library = load(cupy)
+    told = f"cudnn {library.name}"
+    return Level("cudnn", told, make(library, cupy, cell, dtype, precision)), f"{told}: {library.path}"
+
+
+MAKERS: dict[str, Callable[[Any, str, str, str], tuple[Level | None, str]]] = {"cudnn": _cudnn, "fused": _fused}
+"""How each level is made, by its name."""
+
+
+class LevelledCell:
+    """A cell on one device by its levels, each call by the one that `in_order` names; what none can do, by array code.
+
+    It has the methods of a fast cell: see `xlstm.backends.Choice`. A tape remembers who made it.
+
+    Parameters
+    ----------
+    cupy, cell, dtype, precision
+        The module, and what the levels were made for.
+    levels
+        Those that are there.
+    demanded
+        The name of the level that was asked for: a call that it cannot do is then an error.
+    """
+
+    needs_context = True
+    has_bfloat16 = False
+    """Whether there are packed weights in bfloat16: `precision` says it here."""
+
+    def __init__(
+        self, cupy: Any, cell: str, dtype: str, precision: str, levels: Sequence[Level], demanded: str | None
+    ) -> None:
+        self._cupy, self._cell, self._dtype, self._precision = cupy, cell, dtype, precision
+        self._levels, self._demanded = {level.name: level for level in levels}, demanded
+
+    def order(self, xp: Any, lengths: list[int] | None, rows: int, time: int, device: Any) -> Order | None:
+        """What `forward` takes for its `lengths`: the same for every level."""
+        return None if lengths is None else Order(self._cupy, lengths, time)
+
+    def pack(self, params: Mapping[str, Any], bfloat16: bool = False) -> dict[str, Any]:
+        """What each level makes of the parameters, by its name: for `forward`'s `packed`."""
+        return {name: level.cell.pack(params, bfloat16) for name, level in self._levels.items()}
+
+    def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
+        """There is no shorter call than `forward` on a GPU: None asks for it."""
+        return lambda x, state: None
+
+    def forward(
+        self,
+        params: Mapping[str, Any],
+        x: Any,
+        state: Any = None,
+        lengths: Any = None,
+        *,
+        tokens: Any = None,
+        packed: Any = None,
+        **options: Any,
+    ) -> tuple[Any, Any, Any]:
+        """As `xlstm.cells.walk.forward`. `packed` is what `pack` made of the same parameters."""
+        N, T = (x if tokens is None else tokens[0]).shape[:2]
+        D = params["weight_ih"].shape[1]
+        H = params["weight_hh"].shape[1]
+        if isinstance(lengths, list):
+            lengths = Order(self._cupy, lengths, T)
+        one_hot = tokens is not None and tokens[1] is None
+        work = Work(N, T, D, H, one_hot, lengths is not None)
+        for name in in_order(self._cell, self._dtype, self._precision, work, tuple(self._levels)):
+            level = self._levels[name]
+            own = {} if packed is None else {"packed": packed[name]}
+            try:
+                outputs, final, tape = level.cell.forward(params, x, state, lengths, tokens=tokens, **own, **options)
+            except Unsupported as reason:
+                if self._demanded is not None:
+                    raise RuntimeError(
+                        f"kernels={self._demanded!r} cannot do this call: {reason}. Use kernels='auto'."
+                    ) from None
+                say_once(f"{level.told}: {reason}", f"{level.told} leaves a call to others: {reason}")
+                continue
+            return outputs, final, None if tape is None else (level.cell, tape)
+        record = array_code().cell(self._cell)
+        if lengths is not None:
+            like = params["weight_hh"]
+            lengths = record.order(_namespace(like), lengths.lengths, N, T, like.device)
+        outputs, final, tape = record.forward(params, x, state, lengths, tokens=tokens, **options)
+        return outputs, final, None if tape is None else (record, tape)
+
+    def backward(
+        self, params: Mapping[str, Any], tape: Any, *gradients: Any, **options: Any
+    ) -> tuple[Any, Any, Mapping[str, Any]]:
+        """As `xlstm.cells.walk.backward`, by whoever made the tape."""
+        made_by, own = tape
+        result: tuple[Any, Any, Mapping[str, Any]] = made_by.backward(params, own, *gradients, **options)
+        return result
+
+
+def _namespace(array: Any) -> Any:
+    from array_api_compat import array_namespace
+
+    return array_namespace(array)

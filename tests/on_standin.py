@@ -1,0 +1,103 @@
+"""Run a script as it would run on a machine with a GPU, on the stand-in for CuPy; for tests of benchmarks/bench_gpu.py.
+
+    python tests/on_standin.py benchmarks/bench_gpu.py --quick
+
+XLSTM_PLANT="part fault" plants a fault into that part of it: "raise", "hang" or "die" in its second case.
+"""
+
+import contextlib
+import os
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from tests.standin import machine  # noqa: E402
+
+
+class Event:
+    """`cupy.cuda.Event`, by the host's clock."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
+        self.at = 0.0
+
+    def record(self, stream: Any = None) -> None:
+        self.at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
+class MemoryHook:
+    """`cupy.cuda.MemoryHook`: the stand-in has no pool that would tell it anything."""
+
+    def __enter__(self) -> "MemoryHook":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def complete(cupy: Any) -> None:
+    """What the benchmark uses of CuPy, and the tests of the library do not."""
+    pool = SimpleNamespace(free_all_blocks=lambda: None, used_bytes=lambda: 0, total_bytes=lambda: 0)
+    given = {
+        (cupy.cuda, "Event"): Event,
+        (cupy.cuda, "MemoryHook"): MemoryHook,
+        (cupy.cuda, "get_elapsed_time"): lambda start_event, end_event: 1e3 * (end_event.at - start_event.at),
+        (cupy, "get_default_memory_pool"): lambda: pool,
+        (cupy.cuda, "set_allocator"): lambda allocator=None: None,
+        (cupy.cuda.runtime, "profilerStart"): lambda: None,
+        (cupy.cuda.runtime, "profilerStop"): lambda: None,
+        (cupy.cuda.runtime, "driverGetVersion"): lambda: 13000,
+        (cupy.cuda.runtime, "runtimeGetVersion"): lambda: 13000,
+    }
+    for (module, name), value in given.items():
+        if not hasattr(module, name):
+            setattr(module, name, value)
+
+
+def plant(parts: dict[str, Any], part: str, fault: str) -> None:
+    """Make the second case of a part fail."""
+    measure, done = parts[part].measure, []
+
+    def faulty(case: Any, given: Any, seconds: float) -> Any:
+        if case == parts[part].cases(given)[1]:
+            if fault == "raise":
+                raise ValueError("planted")
+            if fault == "hang":
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(case)
+        return measure(case, given, seconds)
+
+    parts[part] = parts[part]._replace(measure=faulty)
+
+
+def main() -> None:
+    script = Path(sys.argv[1])
+    sys.path.insert(0, str(script.parent))
+    sys.argv = sys.argv[1:]
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401  before there is a stand-in: it reads which distributions are installed
+    with machine():
+        import cupy
+
+        complete(cupy)
+        if "XLSTM_PLANT" not in os.environ:
+            runpy.run_path(str(script), run_name="__main__")
+        else:
+            import bench_gpu
+
+            plant(bench_gpu.PARTS, *os.environ["XLSTM_PLANT"].split())
+            sys.exit(bench_gpu.main())
+
+
+if __name__ == "__main__":
+    main()
