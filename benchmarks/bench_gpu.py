@@ -32,7 +32,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from lib import gpu_device, gpu_epochs, gpu_programs, gpu_report, gpu_right, gpu_times, gpu_usage, machine
 from lib.checkout import RESULTS
