@@ -1,8 +1,8 @@
 """The sides of the tables of bench_gpu.py: one LSTM layer on a GPU, by this library, PyTorch and JAX.
 
 Each side has `infer`, which gives the outputs of all steps, and `train`, a forward and a backward pass from a gradient
-of all outputs to those of the input and of all weights. Both take the number of an input: inputs take turns, so that none
-stays in the GPU's cache. `results` makes of what `train` returns arrays as ours are: of CuPy, or else on the host.
+of all outputs to those of the input and of all weights. Both take the number of an input: inputs take turns, so that
+none stays in the GPU's cache. `results` makes of what `train` returns arrays as ours are: of CuPy, or on the host.
 """
 
 from __future__ import annotations
