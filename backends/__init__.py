@@ -18,6 +18,7 @@ if __name__ != "xlstm.backends":
 import math
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -44,14 +45,17 @@ __all__ = [
     "crossing",
     "elsewhere",
     "find",
+    "find_loss",
     "find_step",
     "hand_in",
     "is_device",
+    "is_on_gpu",
     "notices",
     "owner",
     "portable",
     "report",
     "select",
+    "taken",
 ]
 
 KERNELS = ("auto", "reference", "compiled", *reversed(LEVELS))
@@ -103,8 +107,32 @@ class Backend(Protocol):
     def to_host(self, array: Any) -> Any:
         """A NumPy array with the values of an array of this device."""
 
+    def free_bytes(self) -> int:
+        """How much memory new arrays may still take, as far as the device knows."""
+
+    def conveyor(self) -> Any:
+        """What brings host arrays here one after another, the next one on its way while this one is computed (see
+        `xlstm.backends.conveyor`); None where host arrays are here already."""
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        """Rows as one block, (N, time) or (N, time, D), inside `current`.
+
+        Parameters
+        ----------
+        steps
+            (S,) or (S, D): all steps of all sequences, one after another.
+        starts, lengths
+            (N,) int64, on this device: where each row begins in `steps`, and how many steps are its own. What stands
+            after them in the block is whatever follows the row in `steps`, or anything: nothing reads it.
+        time
+            T, the greatest of the lengths.
+        """
+
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         """target[ids[k]] += rows[k] for every k, repeated ids included. target (V, G), ids (K,), rows (K, G)."""
+
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        """For each host array of booleans an array on this device: `scale` where it is true, else zero."""
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         """The fast implementation of a cell on this device, or why there is none.
@@ -114,6 +142,9 @@ class Backend(Protocol):
 
     def fast_step(self, dtype: str) -> Fast:
         """The fast step of an optimiser on this device, or why there is none."""
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        """The fast form of a loss on this device, "logistic" or "softmax" (`xlstm.losses`), or why there is none."""
 
     def current(self) -> AbstractContextManager[Any]:
         """A context in which this device is the library's current one: work on its arrays belongs inside."""
@@ -157,7 +188,9 @@ class DeviceReport(NamedTuple):
     """Which there are, or why there are none and what would change that."""
 
 
-def select(device: str | None, default: str = "auto", flops_per_step: float | None = None) -> Backend:
+def select(
+    device: str | None, default: str = "auto", flops_per_step: float | None = None, near: Backend | None = None
+) -> Backend:
     """The backend for a device's name.
 
     Parameters
@@ -167,6 +200,8 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
         is not set for `default`.
     flops_per_step
         The size of the work, for `"auto"`: see `AUTO_MIN_FLOPS_PER_STEP`. None is taken as large.
+    near
+        The device on which the data lie: `"auto"` is that one. None where they lie on the host.
 
     Raises
     ------
@@ -183,7 +218,7 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
     if device == "cpu":
         return numpy_arrays.BACKEND
     if device == "auto":
-        return _automatic(flops_per_step)
+        return _automatic(flops_per_step) if near is None else near
     if is_device(device):
         return cupy_arrays.backend(int(device.partition(":")[2] or 0))
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
@@ -192,6 +227,28 @@ def select(device: str | None, default: str = "auto", flops_per_step: float | No
 def owner(array: object) -> Backend | None:
     """The backend on whose device an array lies; None where it is of another library than theirs."""
     return numpy_arrays.BACKEND if numpy_arrays.BACKEND.owns(array) else cupy_arrays.owner(array)
+
+
+def is_on_gpu(values: object) -> bool:
+    """Whether it is an array on a CUDA device, of whatever library: by its own word, nothing is imported."""
+    return not isinstance(values, _PLAIN) and not numpy_arrays.BACKEND.owns(values) and cupy_arrays.is_on_gpu(values)
+
+
+def taken(values: Any) -> tuple[Backend, Any]:
+    """The backend on whose device such an array lies, and the array as one of that backend's, without a copy.
+
+    Raises
+    ------
+    RuntimeError
+        If the device cannot be used: what is missing, and the command that mends it.
+    TypeError
+        If CuPy cannot take it: what its owner or CuPy says.
+    """
+    return cupy_arrays.taken(values)
+
+
+_PLAIN = (str, bytes, list, tuple, dict, int, float)
+"""What is no array of any library, and comes often."""
 
 
 def is_device(name: object) -> bool:
@@ -320,6 +377,15 @@ def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     if fast.implementation is None and kernels == "compiled":
         raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
     return fast.implementation
+
+
+def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
+    """A loss with its sums by one call (see `xlstm.backends.cuda.loss`), or None for that of `xlstm.losses`.
+
+    Parameters as in `find`. None is no error for any `kernels`: of the cells and the optimiser it is said that they are
+    compiled.
+    """
+    return None if kernels == "reference" else backend.fast_loss(kind, dtype).implementation
 
 
 def report() -> list[DeviceReport]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .conveyor import Conveyor
 from .cuda.errors import Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
 from .fast import Fast
@@ -81,12 +83,17 @@ class CuPyBackend:
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
 
+        from .cuda.rows import Rows  # here, for `import xlstm` is to stay light
+
         self.device = f"cuda:{number}"
         self.namespace = namespace
         self._cupy = cupy
         self._number = number
         self._process = os.getpid()
         self.levels = Levels(cupy, self)
+        self._rows = Rows(cupy)
+        self._steps: dict[str, Any] = {}
+        self._losses: dict[tuple[str, str], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -105,15 +112,45 @@ class CuPyBackend:
         with self.current():
             return self._cupy.asnumpy(array)
 
+    def free_bytes(self) -> int:
+        with self.current():
+            free, _ = self._cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def conveyor(self) -> Conveyor:
+        return Conveyor(self._cupy, self._number)
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        return self._rows.gather(steps, starts, lengths, time)
+
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
-            self._cupy.add.at(target, ids, rows)
+            self._rows.add(target, ids, rows)
+
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        with self.current():
+            return self._rows.masks(kept, scale, dtype)
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
-        return Fast(None, "", f"no compiled step of an optimiser for {self.device} comes with this version")
+        from .cuda.module import DTYPES
+        from .cuda.optimiser import CudaStep
+
+        if dtype not in DTYPES:
+            return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
+        step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
+        return Fast(step, "fused", "compiled at first use")
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        from .cuda.loss import KINDS, CudaLoss
+        from .cuda.module import DTYPES
+
+        if kind not in KINDS or dtype not in DTYPES:
+            return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
+        loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
+        return Fast(loss, "fused", "compiled at first use")
 
     def current(self) -> AbstractContextManager[Any]:
         return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
@@ -163,6 +200,48 @@ def owner(array: Any) -> CuPyBackend | None:
     if not any(kind.__module__.partition(".")[0] == "cupy" for kind in type(array).__mro__):
         return None
     return backend(array.device.id) if hasattr(array, "device") else None
+
+
+def is_on_gpu(values: Any) -> bool:
+    """See `xlstm.backends.is_on_gpu`.
+
+    Tensors of PyTorch are asked for their device: one that requires gradients raises where it is asked for more.
+    """
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(values).__mro__}
+    if "cupy.ndarray" in names:
+        return True
+    if "torch.Tensor" in names:
+        return str(values.device.type) == "cuda"
+    if hasattr(values, "__cuda_array_interface__"):
+        return True
+    try:
+        kind = int(values.__dlpack_device__()[0]) if hasattr(values, "__dlpack_device__") else 0
+    except Exception:  # a foreign object's own code
+        return False
+    return kind in (_DLPACK_CUDA, _DLPACK_CUDA_MANAGED)
+
+
+_DLPACK_CUDA, _DLPACK_CUDA_MANAGED = 2, 13
+
+
+def taken(values: Any) -> tuple[CuPyBackend, Any]:
+    """See `xlstm.backends.taken`."""
+    cupy = importlib.import_module("cupy") if _backends else _import()  # a list may have very many rows
+    if not isinstance(values, cupy.ndarray):
+        values = _without_a_copy(cupy, values)
+    return backend(values.device.id), values
+
+
+def _without_a_copy(cupy: Any, values: Any) -> Any:
+    said = []
+    # By DLPack first: its exporter lets CuPy's current stream wait for its own.
+    for interface, way in (("__dlpack__", cupy.from_dlpack), ("__cuda_array_interface__", cupy.asarray)):
+        try:
+            if hasattr(values, interface):
+                return way(values)
+        except Exception as error:  # of the exporter's own code, too
+            said.append(error)
+    raise TypeError(first_line(said[0])) from said[0]
 
 
 def version() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -36,11 +38,27 @@ class NumPyBackend:
     def to_host(self, array: Any) -> Any:
         return np.asarray(array)
 
+    def free_bytes(self) -> int:
+        return sys.maxsize  # host arrays are here already: nobody has to choose which of them fit
+
+    def conveyor(self) -> None:
+        return None
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        index = starts[:, None] + np.arange(time)
+        return steps[np.minimum(index, len(steps) - 1)]
+
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         # Rows of one id are brought together and summed in one call: np.add.at takes several times as long.
         order = np.argsort(ids, kind="stable")
         present, first = np.unique(ids[order], return_index=True)
         target[present] += np.add.reduceat(rows[order], first, axis=0)
+
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        made = [mask.astype(dtype) for mask in kept]
+        for mask in made:
+            mask *= scale
+        return made
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         if kernels in LEVELS:
@@ -55,6 +73,9 @@ class NumPyBackend:
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
         return Fast(None, "", cpu.why_not(), mendable=cpu.mendable())
+
+    def fast_loss(self, kind: str, dtype: str) -> Fast:
+        return Fast(None, "", "there are no compiled losses for the CPU")
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

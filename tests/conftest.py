@@ -117,6 +117,14 @@ def usable_target(name: str) -> str:
     return name
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_configuration_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What whoever runs the tests has measured and kept is neither read nor written, by child processes neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("configuration")))
+        yield
+
+
 @pytest.fixture(params=["cuda", "cuda:1"])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     """The first and the second GPU, by the names that users type: real ones where there are any, else the stand-in's.

@@ -51,6 +51,18 @@ class Gpu:
         names = [name for name in _gpus() if name != self.device]
         return Gpu(names[0], self._standin) if names else None
 
+    def shuffle(self, seed: int) -> None:
+        """From now on blocks and threads run in the order of this seed: on the stand-in; a real GPU has its own."""
+        if self._standin is not None:
+            self._standin.schedule = seed
+
+    @contextmanager
+    def launches(self, expected: int) -> Iterator[None]:
+        """Seen by the stand-in: so many launches inside, and nothing that comes to the host."""
+        with nullcontext() if self._standin is None else self._standin.counting() as seen:
+            yield
+        assert seen is None or (seen.launches, seen.to_host) == (expected, 0)
+
     @contextmanager
     def nothing_comes_to_the_host(self) -> Iterator[None]:
         """Seen by the stand-in, which counts; on a real GPU nothing is seen."""

@@ -14,9 +14,12 @@ Names, signatures and error types are those of CuPy 14. It is stricter where CuP
   these arrays.
 - Work on an array is done while its device is the current one; views may be taken at any time.
 - An array is not written while an overlapping part of it is read.
-- Uninitialised memory holds NaN.
+- Uninitialised memory holds NaN, and so does memory whose last array has gone.
+- Work of two streams on one array, with nothing between that orders them, is an error (`Race`).
 
-A launch is counted for each operation, however many kernels CuPy may need for it; views launch nothing.
+As CuPy does: float32 flushes subnormal numbers to zero; index arrays wrap; memory comes from a pool; `concatenate` and
+`stack` launch once a piece. Else a launch is counted for each operation, however many kernels CuPy may need
+for it (with a batch of one row it needs some more); views launch nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +32,6 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -38,117 +40,28 @@ import numpy as np
 
 from xlstm import backends
 
-from .emulator.emulator import Emulated
+from . import standin_machine
+from .standin_kernels import CUBLAS, RawModule, gemm_ex
+from .standin_machine import (
+    Block,
+    Counts,
+    CUDADriverError,
+    CUDARuntimeError,
+    Event,
+    Machine,
+    MemoryPool,
+    OutOfMemoryError,
+    PinnedMemory,
+    Race,
+    Stream,
+    alloc_pinned_memory,
+    get_elapsed_time,
+)
+from .standin_machine import machine_now as _gpu
+
+__all__ = ["CUDARuntimeError", "Counts", "Machine", "OutOfMemoryError", "Race", "machine", "ndarray"]
 
 VERSION = "14.2.0"
-
-
-# ---------------------------------------------------------------- the machine
-
-
-class CUDARuntimeError(RuntimeError):
-    """As CuPy raises it: a status of CUDA's, its name and its meaning."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(
-            {
-                35: "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
-                101: "cudaErrorInvalidDevice: invalid device ordinal",
-                500: "CUDA_ERROR_NOT_FOUND: named symbol not found",
-            }[status]
-        )
-        self.status = status
-
-
-@dataclass
-class Counts:
-    """What was done on the GPUs."""
-
-    launches: int = 0
-    products: int = 0
-    """Those of the launches that cuBLAS was asked for by address."""
-    allocations: int = 0
-    allocated_bytes: int = 0
-    to_device: int = 0
-    to_host: int = 0
-
-
-class Machine:
-    """The GPUs of a machine, and what was done on them."""
-
-    def __init__(self, devices: int, driver: bool | int, launch_error: Exception | None) -> None:
-        self.devices, self.driver, self.launch_error = devices, driver is True, launch_error
-        self.driver_version = driver if type(driver) is int else 13000 * driver
-        self.counts = Counts()
-        self.current = 0  # the number of the current device
-        self.schedule = 0  # the seed of the schedule of kernels; 0 for the plain one
-
-    @contextmanager
-    def counting(self) -> Iterator[Counts]:
-        """The counts of what is done inside: to be read once it has ended."""
-        before, seen = Counts(**vars(self.counts)), Counts()
-        try:
-            yield seen
-        finally:
-            for field in fields(Counts):
-                setattr(seen, field.name, getattr(self.counts, field.name) - getattr(before, field.name))
-
-    def check_driver(self) -> None:
-        if not self.driver:
-            raise CUDARuntimeError(35)
-
-    def check_device(self, number: int) -> None:
-        self.check_driver()
-        if not 0 <= number < self.devices:
-            raise CUDARuntimeError(101)
-
-    def launch(self) -> None:
-        self.check_device(self.current)
-        if self.launch_error is not None:
-            raise self.launch_error
-        self.counts.launches += 1
-
-    def allocate(self, host: Any) -> ndarray:
-        """`host`, which nobody else may hold, as a new array on the current device."""
-        self.check_device(self.current)
-        self.counts.allocations += 1
-        self.counts.allocated_bytes += host.nbytes
-        return _array(_guarded(host), self.current)
-
-
-GUARD = 256
-"""The bytes before and after each array, which no kernel may write: NaN in floats, so that reading them is seen too."""
-
-
-def _guarded(host: Any) -> Any:
-    """A copy of a NumPy array in memory of its own between two guards."""
-    memory = np.full(host.nbytes + 2 * GUARD, 0xFF, dtype=np.uint8)
-    strides = np.empty_like(host, order="K").strides  # as CuPy keeps the order of the axes, without gaps
-    inside = np.ndarray(host.shape, host.dtype, memory, GUARD, strides)
-    inside[...] = host
-    return inside
-
-
-def _base(host: Any) -> Any:
-    """The memory of an array with its guards."""
-    while isinstance(host.base, np.ndarray):
-        host = host.base
-    return host
-
-
-def check_guards(array: ndarray) -> None:
-    memory = _base(array._host)
-    assert memory.dtype == np.uint8
-    whole = (memory[:GUARD] == 0xFF).all() and (memory[-GUARD:] == 0xFF).all()
-    assert whole, "a kernel wrote outside of an array"
-
-
-_machine: Machine | None = None
-
-
-def _gpu() -> Machine:
-    assert _machine is not None, "an array of the stand-in for CuPy was used after its machine had gone"
-    return _machine
 
 
 class Device:
@@ -179,7 +92,17 @@ class Device:
         _gpu().current = self.id
 
     def synchronize(self) -> None:
-        _gpu().check_device(self.id)
+        gpu = _gpu()
+        gpu.check_device(self.id)
+        gpu.host_waits(gpu.all_seen(self.id))
+
+    @property
+    def mem_info(self) -> tuple[int, int]:
+        return _gpu().memory_info(self.id)
+
+    @property
+    def compute_capability(self) -> str:
+        return "90"
 
     def __repr__(self) -> str:
         return f"<CUDA Device {self.id}>"
@@ -192,14 +115,16 @@ class ndarray:
     """`cupy.ndarray`: a NumPy array that only this file may touch, and the number of the device it is said to be on."""
 
     __module__ = "cupy"
-    __slots__ = ("_host", "_number")
+    __slots__ = ("_block", "_host", "_number")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, shape: Any, dtype: Any = float) -> None:
-        host = np.empty(shape, dtype)
-        host.fill(np.nan if host.dtype.kind in "fc" else 1)
-        new = _gpu().allocate(host)
-        self._host, self._number = new._host, new._number
+    def __init__(
+        self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C"
+    ) -> None:
+        if memptr is not None or strides is not None:
+            raise NotImplementedError("the stand-in's arrays have memory of their own")
+        new = _allocated(np.empty(shape, dtype, order), None)  # type: ignore[call-overload]
+        self._host, self._number, self._block = new._host, new._number, new._block
 
     # What the host knows without asking the device.
     device = property(lambda self: Device(self._number))
@@ -211,9 +136,13 @@ class ndarray:
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: self._host.flags)
-    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data, device_id=self._number))
-    T = property(lambda self: _array(self._host.T, self._number))
-    mT = property(lambda self: _array(self._host.mT, self._number))
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data, device_id=self._number, mem=self._block))
+    T = property(lambda self: self._seen_as(self._host.T))
+    mT = property(lambda self: self._seen_as(self._host.mT))
+
+    def _seen_as(self, host: Any) -> ndarray:
+        """A view of the same memory."""
+        return _array(host, self._number, self._block)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -223,25 +152,60 @@ class ndarray:
 
     # ------------------------------------------------------------ to the host and from it
 
-    def get(self, stream: Any = None, order: str = "C", out: Any = None, *, blocking: bool = True) -> Any:
-        _gpu().counts.to_host += 1
+    def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
+        gpu = _gpu()
+        stream = gpu.stream_of(self._number) if stream is None else stream
         if out is None:
-            return np.array(self._host, order=order)  # type: ignore[call-overload]
-        out[...] = self._host
+            out = np.empty_like(self._host, order=order)  # type: ignore[call-overload]
+        elif not isinstance(out, np.ndarray) or self.dtype != out.dtype:
+            raise TypeError(f"{getattr(out, 'dtype', type(out))} array cannot be obtained from {self.dtype} array")
+        elif self.shape != out.shape:
+            raise ValueError(f"Shape mismatch. Expected shape: {self.shape}, actual shape: {out.shape}")
+        gpu.touch(stream, "a copy to the host", [self._block])
+        gpu.fetched(self._host.nbytes)
+        if blocking:
+            out[...] = self._host
+            stream.synchronize()
+        else:
+            gpu.will_fetch(out, np.array(self._host), stream)
         return out
 
-    def set(self, values: Any, stream: Any = None) -> None:
-        if not isinstance(values, np.ndarray):
+    def set(self, arr: Any, stream: Any = None) -> None:
+        if not isinstance(arr, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
-        self._check_device()
-        _gpu().counts.to_device += 1
-        self._host[...] = values
+        if self.dtype != arr.dtype:
+            raise TypeError(f"{arr.dtype} array cannot be set to {self.dtype} array")
+        if self.shape != arr.shape:
+            raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
+        if not (self.flags.c_contiguous or self.flags.f_contiguous):
+            raise RuntimeError("Cannot set to non-contiguous array")
+        gpu = _gpu()
+        stream = gpu.stream_of(self._number) if stream is None else stream
+        gpu.touch(stream, "a copy to the device", (), [self._block])
+        self._host[...] = arr
+        gpu.sent(arr, stream)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "descr": self.dtype.descr,
+            "data": (self._host.ctypes.data if self.size else 0, False),
+            "strides": None if self.flags.c_contiguous else self.strides,
+            "version": 3,
+            "stream": _gpu().stream_of(self._number).ptr or 1,  # 1: the legacy default stream
+        }
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (2, self._number)  # 2: CUDA
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        raise BufferError("this array is on a GPU")
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        if stream is None:  # no consumer of the device: NumPy, which cannot read it
+            raise BufferError("this array is on a GPU")
+        return _Capsule(self)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return _run(ufunc, inputs, kwargs) if method == "__call__" else NotImplemented
@@ -252,46 +216,60 @@ class ndarray:
     # ------------------------------------------------------------ indexing
 
     def __getitem__(self, key: Any) -> ndarray:
-        key, gathers = self._host_key(key)
-        result = self._host[key]
-        if not gathers:
-            return _array(result, self._number)
+        key, indices = self._host_key(key)
+        if indices is None:
+            return self._seen_as(self._host[key])
         self._check_device()
-        _gpu().launch()
-        return _gpu().allocate(result)
+        gpu = _gpu()
+        if any(index.dtype.kind == "b" for index in indices):
+            gpu.reads_a_size()  # how many elements are true
+        gpu.launch("getitem", [self._block, *(index._block for index in indices)])
+        return _allocated(self._host[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key, scatters = self._host_key(key)
+        key, indices = self._host_key(key)
         self._check_device()
+        reads = [index._block for index in indices or ()]
+        kind = None
         if isinstance(value, ndarray):
             value._check_device()
+            reads.append(value._block)
             value = value._host
-            if not scatters:
-                if _same_memory(self._host[key], value):
+            if indices is None:
+                target = self._host[key]
+                if _same_memory(target, value):
                     return  # what a[key] += b ends with
-                _refuse_overlap(self._host[key], value)
+                _refuse_overlap(target, value)
+                same = target.shape == value.shape and target.strides == value.strides and target.dtype == value.dtype
+                kind = "copies" if same and target.flags.c_contiguous else None
         elif np.ndim(value) > 0:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        _gpu().launch()
+        _gpu().launch("memcpy" if kind else "setitem", reads, [self._block], kind=kind)
         with np.errstate(all="ignore"):
             self._host[key] = value
 
-    def _host_key(self, key: Any) -> tuple[tuple[Any, ...], bool]:
-        """A key for the NumPy array that gives an array in any case, and whether it holds index arrays."""
+    def _host_key(self, key: Any) -> tuple[tuple[Any, ...], list[ndarray] | None]:
+        """A key for the NumPy array that gives an array in any case, and the index arrays in it; None for a view.
+
+        Indices of arrays that are out of range wrap, as CuPy's do.
+        """
+        parts = key if isinstance(key, tuple) else (key,)
+        indices = [part for part in parts if isinstance(part, ndarray)]
         host_key: list[Any] = []
-        for part in key if isinstance(key, tuple) else (key,):
+        axis, taken = 0, sum(_axes_of(part) for part in parts)
+        for part in parts:
             if isinstance(part, ndarray):
                 part._check_device()
-                if part.dtype.kind == "b":
-                    _gpu().counts.to_host += 1  # CuPy reads how many elements are true
-                host_key.append(part._host)
+                is_mask = part.dtype.kind == "b"
+                host_key.append(part._host if is_mask else _wrapped(part._host, self.shape[axis]))
             elif part is None or part is Ellipsis or isinstance(part, slice):
                 host_key.append(part)
             else:
                 host_key.append(operator.index(part))
+            axis += self.ndim - taken if part is Ellipsis else _axes_of(part)
         if not any(part is Ellipsis for part in host_key):
             host_key.append(Ellipsis)
-        return tuple(host_key), any(isinstance(part, np.ndarray) for part in host_key)
+        return tuple(host_key), indices or None
 
     def _check_device(self) -> None:
         if self._number != _gpu().current:
@@ -307,11 +285,13 @@ class ndarray:
     ) -> ndarray:
         if not copy and np.dtype(dtype) == self.dtype:
             return self
-        result: ndarray = _run(lambda host: host.astype(dtype), (self,), {})
+        kind = "copies" if self.flags.c_contiguous and np.dtype(dtype) == self.dtype else None
+        result: ndarray = _run(lambda host: host.astype(dtype), (self,), {}, "astype", kind)
         return result
 
     def copy(self, order: str = "C") -> ndarray:
-        result: ndarray = _run(lambda host: host.copy(order), (self,), {})
+        kind = "copies" if self.flags.c_contiguous else None  # else a kernel
+        result: ndarray = _run(lambda host: host.copy(order), (self,), {}, "copy", kind)
         return result
 
     __copy__ = copy
@@ -326,8 +306,8 @@ class ndarray:
     def fill(self, value: Any) -> None:
         self[...] = value
 
-    def view(self) -> ndarray:
-        return _array(self._host.view(), self._number)
+    def view(self, dtype: Any = None) -> ndarray:
+        return self._seen_as(self._host.view() if dtype is None else self._host.view(dtype))
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         return _run(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {"order": order})
@@ -336,10 +316,48 @@ class ndarray:
         return _run(np.transpose, (self, axes[0] if len(axes) == 1 else axes or None), {})
 
 
-def _array(host: Any, number: int) -> ndarray:
+def _array(host: Any, number: int, block: Block) -> ndarray:
     array = ndarray.__new__(ndarray)
-    array._host, array._number = host, number
+    array._host, array._number, array._block = host, number, block
     return array
+
+
+_NOTHING: Any = object()
+
+
+def _allocated(form: Any, values: Any = _NOTHING) -> ndarray:
+    """A new array on the current device, like a NumPy array and with its values; None: with rubbish."""
+    gpu = _gpu()
+    gpu.check_device(gpu.current)
+    gpu.counts.allocations += 1
+    gpu.counts.allocated_bytes += form.nbytes
+    block = Block(gpu, gpu.current, form.nbytes)
+    # As CuPy keeps the order of the axes, without gaps.
+    inside = np.ndarray(form.shape, form.dtype, block.bytes, 0, np.empty_like(form, order="K").strides)
+    if values is not None:
+        inside[...] = form if values is _NOTHING else values
+        gpu.touch(gpu.stream_of(gpu.current), "the first values", (), [block])
+    elif form.dtype.kind not in "fc":
+        inside.fill(1)
+    return _array(inside, gpu.current, block)
+
+
+class _Capsule:
+    """What `__dlpack__` gives: to be taken once."""
+
+    def __init__(self, array: ndarray) -> None:
+        self.array: ndarray | None = array
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes of an array a part of a key is for."""
+    if part is None or part is Ellipsis:
+        return 0
+    return part.ndim if isinstance(part, ndarray) and part.dtype.kind == "b" else 1
+
+
+def _wrapped(indices: Any, size: int) -> Any:
+    return indices % size if size else indices
 
 
 def _same_memory(a: Any, b: Any) -> bool:
@@ -366,33 +384,64 @@ def _unwrap(value: Any, arrays: list[ndarray]) -> Any:
     return value
 
 
-def _run(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-    """The result of a NumPy function as arrays of the stand-in: a launch, or else a view."""
+def _flushed(host: Any) -> Any:
+    """As CuPy's kernels read and write float32: subnormal numbers are zero (it compiles with -ftz=true)."""
+    if isinstance(host, np.ndarray) and host.dtype == np.float32:
+        subnormal = (np.abs(host) < np.finfo(np.float32).tiny) & (host != 0)
+        if subnormal.any():
+            return np.where(subnormal, np.copysign(np.float32(0), host), host)
+    return host
+
+
+REDUCTIONS = (np.sum, np.mean, np.prod, np.cumsum, np.cumprod, np.max, np.min, np.std, np.var, np.diff, np.clip)
+
+
+def _run(
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    name: str = "",
+    kind: str | None = None,
+    count: int = 1,
+) -> Any:
+    """The result of a NumPy function as arrays of the stand-in: launches, or else a view.
+
+    `name` is that of the launch, for which NumPy's is the default.
+    """
     arrays: list[ndarray] = []
     host_args = [_unwrap(value, arrays) for value in args]
-    host_kwargs = {name: _unwrap(value, arrays) for name, value in kwargs.items() if name != "out"}
+    host_kwargs = {key: _unwrap(value, arrays) for key, value in kwargs.items() if key != "out"}
     out = kwargs.get("out")
     (out,) = out if isinstance(out, tuple) else (out,)
+    computes = function is not np.matmul and (isinstance(function, np.ufunc) or function in REDUCTIONS)
+    if computes:  # cuBLAS flushes nothing, nor does what only moves numbers
+        host_args = [_flushed(value) for value in host_args]
+    name = name or function.__name__
+    reads = [array._block for array in arrays]
     if out is not None:
         if not isinstance(out, ndarray):
             raise TypeError(f"Unsupported type {type(out)}")
         for array in (*arrays, out):
             array._check_device()
             _refuse_overlap(out._host, array._host)
-        _gpu().launch()
+        _gpu().launch(name, reads, [out._block], kind=kind, count=count)
         with np.errstate(all="ignore"):  # a GPU warns of nothing
             function(*host_args, **host_kwargs, out=out._host)
+        if computes:
+            out._host[...] = _flushed(out._host)
         return out
     with np.errstate(all="ignore"):
         result = function(*host_args, **host_kwargs)
-    if isinstance(result, np.ndarray) and any(np.may_share_memory(result, array._host) for array in arrays):
-        return _array(result, arrays[0]._number)
+    if isinstance(result, np.ndarray):
+        for array in arrays:
+            if np.may_share_memory(result, array._host):
+                return array._seen_as(result)
     for array in arrays:
         array._check_device()
-    _gpu().launch()
+    _gpu().launch(name, reads, kind=kind, count=count)
     if isinstance(result, (tuple, list)):
-        return type(result)(_gpu().allocate(np.array(item)) for item in result)
-    return _gpu().allocate(np.array(result))
+        return type(result)(_allocated(np.array(item)) for item in result)
+    return _allocated(_flushed(np.array(result)) if computes else np.array(result))
 
 
 def _refuse(what: str) -> Callable[..., Any]:
@@ -425,11 +474,17 @@ class ufunc:
 
     def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
         arrays: list[ndarray] = []
-        operands = [_unwrap(value, arrays) for value in (a, indices, b)]
+        target, places, values = (_unwrap(value, arrays) for value in (a, indices, b))
         for array in arrays:
             array._check_device()
-        _gpu().launch()
-        self._function.at(*operands)
+        _gpu().launch(f"{self.name}.at", [array._block for array in arrays], [a._block])
+        places = places if isinstance(places, tuple) else (places,)
+        places = tuple(
+            _wrapped(place, target.shape[axis]) if isinstance(place, np.ndarray) else place
+            for axis, place in enumerate(places)
+        )
+        self._function.at(target, places, *(() if values is None else (_flushed(values),)))
+        target[...] = _flushed(target)
 
 
 REFUSED = """
@@ -537,32 +592,92 @@ def _function(name: str, parameters: list[str]) -> Callable[..., Any]:
         if len(args) > len(parameters) or not kwargs.keys() <= set(parameters):
             raise TypeError(f"cupy.{name} takes {', '.join(parameters)}; got {len(args)} arguments and {list(kwargs)}")
         if name in READ_SIZES:
-            _gpu().counts.to_host += 1
+            _gpu().reads_a_size()
+        if name in JOINED:
+            return _joined(name, args, kwargs)
+        if name == "take":
+            kwargs = {**kwargs, "mode": "wrap"}
+        if name == "take_along_axis":
+            return _run(_take_along_axis, args, kwargs, name)
         return _run(getattr(np, name), args, kwargs)
 
     return function
 
 
-def _creation(function: Callable[..., Any]) -> Callable[..., Any]:
+JOINED = ("concatenate", "stack", "vstack")
+
+
+def _joined(name: str, args: Any, kwargs: Any) -> Any:
+    """Arrays put together: a launch each; one for all of nine and more, which need their addresses on the device."""
+    pieces = list(args[0] if args else kwargs["tup"])
+    arrays = [piece for piece in pieces if isinstance(piece, ndarray)]
+    at_once = len(arrays) > 8 and len({piece.dtype for piece in arrays}) == 1
+    at_once = at_once and sum(piece.nbytes for piece in arrays) < 2**21 * len(arrays)
+    result = _run(getattr(np, name), args, kwargs, name, None, 1 if at_once else len(pieces))
+    if at_once:
+        same = len({piece.shape for piece in arrays}) == 1 and all(piece.flags.c_contiguous for piece in arrays)
+        for count in (1,) if same else (1, 1, arrays[0].ndim):  # where they stand; sizes and strides
+            _gpu().sent(np.zeros(count * len(arrays), np.int64), _gpu().stream_of(_gpu().current))
+    return result
+
+
+def _take_along_axis(a: Any, indices: Any, axis: Any = None) -> Any:
+    return np.take_along_axis(a, indices % (a.size if axis is None else a.shape[axis]), axis)
+
+
+def _creation(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def create(*args: Any, **kwargs: Any) -> ndarray:
-        _gpu().launch()
-        return _gpu().allocate(function(*args, **kwargs))
+        _gpu().launch(name)
+        return _allocated(function(*args, **kwargs))
 
     return create
 
 
+def _imported(obj: Any) -> ndarray:
+    """Another library's array on a device, as a view of the same memory."""
+    gpu, interface = _gpu(), obj.__cuda_array_interface__
+    if interface.get("mask") is not None:
+        raise ValueError("CuPy currently does not support masked arrays.")
+    shape, dtype, strides = interface["shape"], np.dtype(interface["typestr"]), interface.get("strides")
+    if interface.get("stream") is not None:
+        gpu.stream_of(gpu.current).synchronize()  # CuPy waits for the stream that is named
+    if 0 in shape:
+        return _allocated(np.empty(shape, dtype), None)
+    start = interface["data"][0]
+    block = gpu.block_at(start)
+    return _array(np.ndarray(shape, dtype, block.bytes, start - block.address, strides), block.number, block)
+
+
+def _from_dlpack(array: Any, *, device: Any = None, copy: bool | None = None) -> ndarray:
+    """`cupy.from_dlpack`: a view of the same memory; of the host's a copy."""
+    if array.__dlpack_device__()[0] not in (2, 13):
+        raise RuntimeError("CPU arrays cannot be directly imported to CuPy. Use `cupy.array(numpy.from_dlpack(...))`.")
+    capsule = array.__dlpack__(stream=_gpu().stream_of(array.__dlpack_device__()[1]).ptr or 1)
+    taken, capsule.array = capsule.array, None
+    if taken is None:
+        raise ValueError("A DLPack tensor object can only be consumed once")
+    view = taken._seen_as(taken._host)
+    return view.copy() if copy else view
+
+
 def _from_host(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", subok: bool = False) -> ndarray:
     """`cupy.array`: with `cupy.asarray`, the way to the device."""
+    if not isinstance(obj, ndarray) and hasattr(obj, "__cuda_array_interface__"):
+        obj = _imported(obj)
     if isinstance(obj, ndarray):
         if copy or (dtype is not None and np.dtype(dtype) != obj.dtype):
-            result: ndarray = _run(lambda host: np.array(host, dtype=dtype), (obj,), {})
+            same = obj.flags.c_contiguous and dtype in (None, obj.dtype)
+            result: ndarray = _run(
+                lambda host: np.array(host, dtype=dtype), (obj,), {}, "array", "copies" if same else None
+            )
             return result
         return obj
     host = np.array(obj, dtype=dtype)
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
-    _gpu().counts.to_device += 1
-    return _gpu().allocate(host)
+    result = _allocated(host)
+    _gpu().sent(obj if isinstance(obj, np.ndarray) else host, _gpu().stream_of(_gpu().current))
+    return result
 
 
 NAMES: dict[str, Any] = {
@@ -573,18 +688,24 @@ NAMES: dict[str, Any] = {
     "ufunc": ufunc,
     "array": _from_host,
     "asarray": lambda a, dtype=None, order=None, *, copy=None: _from_host(a, dtype, bool(copy)),
-    "asnumpy": lambda a, stream=None, order="C", out=None: (
-        a.get(stream, order, out) if isinstance(a, ndarray) else np.asarray(a)
+    "from_dlpack": _from_dlpack,
+    "ascontiguousarray": lambda a, dtype=None: (
+        a if a.flags.c_contiguous and dtype in (None, a.dtype) else a.astype(dtype or a.dtype).copy()
+    ),
+    "asnumpy": lambda a, stream=None, order="C", out=None, *, blocking=True: (
+        a.get(stream, order, out, blocking) if isinstance(a, ndarray) else np.asarray(a)
     ),
     "empty": lambda shape, dtype=float, order="C": ndarray(shape, dtype),
-    "zeros": _creation(lambda shape, dtype=float, order="C": np.zeros(shape, dtype)),
-    "ones": _creation(lambda shape, dtype=float, order="C": np.ones(shape, dtype)),
-    "full": _creation(lambda shape, fill_value, dtype=None, order="C": np.full(shape, fill_value, dtype)),
-    "arange": _creation(lambda start, stop=None, step=1, dtype=None: np.arange(start, stop, step, dtype)),
+    "zeros": _creation("zeros", lambda shape, dtype=float, order="C": np.zeros(shape, dtype)),
+    "ones": _creation("ones", lambda shape, dtype=float, order="C": np.ones(shape, dtype)),
+    "full": _creation("full", lambda shape, fill_value, dtype=None, order="C": np.full(shape, fill_value, dtype)),
+    "arange": _creation("arange", lambda start, stop=None, step=1, dtype=None: np.arange(start, stop, step, dtype)),
     "linspace": _creation(
-        lambda start, stop, num=50, endpoint=True, dtype=None: np.linspace(start, stop, num, endpoint, dtype=dtype)
+        "linspace",
+        lambda start, stop, num=50, endpoint=True, dtype=None: np.linspace(start, stop, num, endpoint, dtype=dtype),
     ),
-    "eye": _creation(lambda N, M=None, k=0, dtype=float: np.eye(N, M, k, dtype)),
+    "eye": _creation("eye", lambda N, M=None, k=0, dtype=float: np.eye(N, M, k, dtype)),
+    "RawModule": RawModule,
     "__version__": VERSION,
 }
 
@@ -600,115 +721,6 @@ for _name, _ufunc in (pair.split() for pair in ARITHMETIC.split(",")):
     setattr(ndarray, f"__i{_name}__", _operator(getattr(np, _ufunc), in_place=True))
 
 
-# ---------------------------------------------------------------- kernels, and products by address
-
-
-def _address(value: Any) -> tuple[int, Any] | None:
-    if isinstance(value, np.ndarray):
-        raise TypeError(f"Unsupported type {type(value)}")
-    return (value._host.ctypes.data, value.dtype) if isinstance(value, ndarray) else None
-
-
-class RawModule:
-    """`cupy.RawModule`: its kernels run in the emulator, by name."""
-
-    def __init__(
-        self,
-        *,
-        code: str | None = None,
-        path: str | None = None,
-        options: tuple[str, ...] = (),
-        backend: str = "nvrtc",
-        translate_cucomplex: bool = False,
-        enable_cooperative_groups: bool = False,
-        name_expressions: Any = None,
-        jitify: bool = False,
-    ) -> None:
-        if code is None or path is not None or backend != "nvrtc" or enable_cooperative_groups or jitify:
-            raise NotImplementedError("the stand-in compiles plain sources alone")
-        self._emulated = Emulated(code, options)
-
-    def get_function(self, name: str) -> RawKernel:
-        if name not in self._emulated.kernels:
-            raise CUDARuntimeError(500)
-        return RawKernel(self._emulated, name)
-
-
-class RawKernel:
-    """`cupy.RawKernel`."""
-
-    def __init__(self, emulated: Emulated, name: str) -> None:
-        self._emulated, self.name = emulated, name
-
-    def __call__(
-        self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], *, shared_mem: int = 0
-    ) -> None:
-        if not all(isinstance(value, tuple) for value in (grid, block, args)) or shared_mem:
-            raise TypeError("grid, block and args are tuples, and the kernels here have no dynamic shared memory")
-        arrays = [argument for argument in args if isinstance(argument, ndarray)]
-        for array in arrays:
-            array._check_device()
-        gpu = _gpu()
-        gpu.launch()
-        self._emulated.launch(self.name, grid, block, args, _address, gpu.schedule)
-        for array in arrays:
-            check_guards(array)
-
-
-NAMES["RawModule"] = RawModule
-
-CUBLAS = {
-    "CUBLAS_OP_N": 0,
-    "CUBLAS_OP_T": 1,
-    "CUBLAS_COMPUTE_32F": 68,
-    "CUBLAS_COMPUTE_32F_FAST_TF32": 77,
-    "CUBLAS_COMPUTE_64F": 70,
-    "CUBLAS_GEMM_DEFAULT": -1,
-}
-CUDA_TYPES = {0: np.float32, 1: np.float64}  # CUDA_R_32F, CUDA_R_64F
-
-
-def _host_matrix(address: int, rows: int, columns: int, leading: int, dtype: Any) -> Any:
-    """A matrix in the order of Fortran that stands at an address."""
-    if leading < rows:
-        raise RuntimeError("CUBLAS_STATUS_INVALID_VALUE: a leading dimension is less than the rows")
-    size = (leading * (columns - 1) + rows) * np.dtype(dtype).itemsize
-    memory = np.frombuffer((ctypes.c_char * size).from_address(address), dtype=dtype)
-    itemsize = memory.itemsize
-    return np.lib.stride_tricks.as_strided(memory, (rows, columns), (itemsize, itemsize * leading))
-
-
-def _tf32(values: Any) -> Any:
-    """Rounded to the 10 bits of a mantissa that TF32 reads."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0xFFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)).view(np.float32)
-
-
-def gemm_ex(
-    handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int, lda: int, B: int,
-    Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int, algo: int,
-) -> None:  # fmt: skip
-    """`cupy.cuda.cublas.gemmEx`: C = alpha · op(A) · op(B) + beta · C, all in the order of Fortran, by addresses."""
-    if handle != 1 + _gpu().current:
-        raise RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED")
-    if not Atype == Btype == Ctype or (computeType == 70) != (Ctype == 1) or computeType not in (68, 77, 70):
-        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED")
-    dtype: Any = CUDA_TYPES[Ctype]
-    scale_type: Any = ctypes.c_double if Ctype == 1 else ctypes.c_float
-    a_scale, b_scale = (scale_type.from_address(address).value for address in (alpha, beta))
-    _gpu().launch()
-    _gpu().counts.products += 1
-    a = _host_matrix(A, *((m, k) if transa == 0 else (k, m)), lda, dtype)
-    b = _host_matrix(B, *((k, n) if transb == 0 else (n, k)), ldb, dtype)
-    c = _host_matrix(C, m, n, ldc, dtype)
-    a, b = (a if transa == 0 else a.T), (b if transb == 0 else b.T)
-    if computeType == 77:
-        a, b = _tf32(a), _tf32(b)
-    with np.errstate(all="ignore"):
-        product = dtype(a_scale) * (a @ b)
-        c[...] = product if b_scale == 0 else product + dtype(b_scale) * c
-
-
 # ---------------------------------------------------------------- the modules, and a machine that has them
 
 
@@ -721,28 +733,64 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
 
     def properties(number: int) -> dict[str, Any]:
         gpu.check_device(number)
-        return {"name": b"Stand-in GPU", "totalGlobalMem": 8 * 2**30, "major": 9, "minor": 0}
+        return {"name": b"Stand-in GPU", "totalGlobalMem": gpu.memory, "major": 9, "minor": 0}
 
-    def synchronize() -> None:
-        gpu.check_device(gpu.current)
+    def set_device(number: int) -> None:
+        gpu.check_device(number)
+        gpu.current = number
 
+    def memcpy_async(dst: int, src: int, size: int, kind: int, stream: int) -> None:
+        """To (1) and from (2) a device, and on it (3)."""
+        if kind not in (1, 2, 3):
+            raise CUDARuntimeError(1)
+        on = next((each for each in gpu.clocks.values() if each.ptr == stream), gpu.null_stream(gpu.current))
+        read = [gpu.block_at(src, size)] if kind != 1 else []
+        written = [gpu.block_at(dst, size)] if kind != 2 else []
+        gpu.touch(on, "memcpyAsync", read, written)
+        source, target = (np.frombuffer((ctypes.c_char * size).from_address(at), dtype=np.uint8) for at in (src, dst))
+        if kind == 2:
+            gpu.fetched(size)
+            gpu.will_fetch(target, source.copy(), on)
+            return
+        if kind == 3:
+            gpu.launch("memcpy", kind="copies")
+        target[...] = source
+        if kind == 1:
+            gpu.sent(source, on)
+
+    pool = MemoryPool(gpu)
+    default_stream = type("Stream", (Stream,), {"null": Stream.default(gpu, 0, anywhere=True)})
     contents: dict[str, dict[str, Any]] = {
-        "cupy": NAMES,
+        "cupy": {**NAMES, "get_default_memory_pool": lambda: pool},
         "cupy.cuda": {
             "Device": Device,
-            "Stream": SimpleNamespace(null=SimpleNamespace(synchronize=synchronize)),
+            "Stream": default_stream,
+            "Event": Event,
+            "MemoryPool": MemoryPool,
+            "PinnedMemoryPointer": PinnedMemory,
+            "alloc_pinned_memory": alloc_pinned_memory,
+            "get_elapsed_time": get_elapsed_time,
             "is_available": lambda: gpu.driver and gpu.devices > 0,
-            "get_current_stream": lambda: SimpleNamespace(ptr=0, synchronize=synchronize),
+            "get_current_stream": lambda device_id=-1: gpu.stream_of(gpu.current if device_id < 0 else device_id),
         },
         "cupy.cuda.runtime": {
             "CUDARuntimeError": CUDARuntimeError,
-            "driverGetVersion": lambda: gpu.driver_version,
+            "driverGetVersion": lambda: 12080 * gpu.driver,
             "getDeviceCount": device_count,
             "runtimeGetVersion": lambda: 12090,
             "getDeviceProperties": properties,
             "getDevice": lambda: gpu.current,
-            "deviceSynchronize": synchronize,
+            "setDevice": set_device,
+            "deviceSynchronize": lambda: Device().synchronize(),
+            "streamSynchronize": lambda stream: gpu.stream_of(gpu.current).synchronize(),
+            "memGetInfo": lambda: gpu.memory_info(gpu.current),
+            "memcpyAsync": memcpy_async,
+            "memcpyHostToDevice": 1,
+            "memcpyDeviceToHost": 2,
+            "memcpyDeviceToDevice": 3,
         },
+        "cupy.cuda.driver": {"CUDADriverError": CUDADriverError},
+        "cupy.cuda.memory": {"OutOfMemoryError": OutOfMemoryError, "MemoryPool": MemoryPool},
         "cupy.cuda.device": {"Device": Device, "get_cublas_handle": lambda: 1 + gpu.current},
         "cupy.cuda.cublas": {**CUBLAS, "gemmEx": gemm_ex},
         "cupy.linalg": {"lstsq": None},  # array_api_compat asks for this name
@@ -754,7 +802,13 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(modules[parent], last, modules[name])
+    standin_data = importlib.import_module(".standin_data", __package__)  # it imports this file
+    standin_data.extend(modules, gpu)
     return modules
+
+
+ATTRIBUTES = ("cupy.cuda.cublas", "cupy.cuda.driver")
+"""Modules that are found as attributes alone: `import cupy.cuda.cublas` fails with the real CuPy too."""
 
 
 class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -764,7 +818,7 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._modules, self._error = modules, error
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name not in self._modules:
+        if name not in self._modules or name in ATTRIBUTES:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=name in ("cupy", "cupy.cuda"))
 
@@ -780,9 +834,10 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def machine(
     devices: int = 1,
     *,
-    driver: bool | int = True,
+    driver: bool = True,
     import_error: Exception | None = None,
     launch_error: Exception | None = None,
+    memory: int = 8 * 2**30,
     distributions: tuple[str, ...] = ("cupy-cuda12x",),
 ) -> Iterator[Machine]:
     """A machine with the stand-in for CuPy in place of whatever this one has; all is as before when it ends.
@@ -792,20 +847,21 @@ def machine(
     devices
         How many GPUs it has.
     driver
-        False: every call of CUDA says that the driver is missing. A number is the version of one that is too old.
+        False: every call of CUDA says that the driver is missing.
     import_error
         What `import cupy` raises.
     launch_error
         What an operation on a device raises, as where a library of CUDA is missing.
+    memory
+        The bytes of each device.
     distributions
         The installed distributions that bring CuPy. None of them: it is not installed.
     """
-    global _machine
-    gpu, previous = Machine(devices, driver, launch_error), _machine
+    gpu = Machine(devices, driver, launch_error, memory)
     importer = _Importer(_modules(gpu), import_error)
     installed = [SimpleNamespace(name=name, metadata={"Name": name}) for name in ("numpy", *distributions)]
     with (
-        _without_modules("cupy", "array_api_compat.cupy"),
+        _without_modules("cupy", "cupyx", "array_api_compat.cupy"),
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
@@ -813,11 +869,11 @@ def machine(
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]
-        _machine = gpu
+        standin_machine.machines.append(gpu)
         try:
             yield gpu
         finally:
-            _machine = previous
+            standin_machine.machines.remove(gpu)
 
 
 @contextmanager

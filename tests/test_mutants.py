@@ -26,6 +26,11 @@ CLASSES = "xlstm/tasks/classes.py"
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 READOUT_TEST = "tests/library/test_readout.py"
+FUSED, FUSED_INPUT = "backends/cuda/fused.py", "backends/cuda/projection.py"
+STEPS, FUSED_LSTM, FUSED_RNN, FUSED_GRU = (
+    f"backends/cuda/kernels/{name}" for name in ("steps.cu", "lstm.h", "rnn.h", "gru.h")
+)
+FUSED_TEST = "tests/backends/test_fused.py"
 
 
 class Mutant(NamedTuple):
@@ -83,6 +88,31 @@ MUTANTS = [
     Mutant("the reset gate missing on the way to the candidate's h", GRU, "dz_h[:, 2 * H :] = dn * r\n", "dz_h[:, 2 * H :] = dn\n", CELLS_TEST),
     Mutant("h for the reset h in a weight gradient", GRU, "gates[first[0] :, :, :H] * h, (T * N, H)", "h, (T * N, H)", CELLS_TEST),
     Mutant("dropout's mask not in the backward pass", STACK, "d_outputs = d_outputs * tape.dropout_masks[layer - 1]", "pass", LAYERS_TEST),
+    # The fused cells of a GPU: their kernels, run by the emulator, and what launches them.
+    Mutant("two gates of a fused cell swapped", FUSED_LSTM, "z[0] = i, z[H] = f,", "z[0] = f, z[H] = i,", FUSED_TEST),
+    Mutant("a fused cell's dc not carried on", FUSED_LSTM, "*dc = d * f;", "*dc = 0;", FUSED_TEST),
+    Mutant("a fused cell's old tanh in its gradient", FUSED_LSTM, "tanh(f * c + i * g)", "tanh(c)", FUSED_TEST),
+    Mutant("a fused RNN's slope", FUSED_RNN, "*dh * ((1 - z[0]) * (1 + z[0]))", "*dh * (1 - z[0])", FUSED_TEST),
+    Mutant("a fused GRU without its reset gate", FUSED_GRU, "bias[2 * H] + r * s)", "bias[2 * H] + s)", FUSED_TEST),
+    Mutant("a fused GRU's biases of its gates exchanged", FUSED_GRU, "? bias + column - H : bias_hn", "? bias + column : bias_hn", FUSED_TEST),
+    Mutant("what reaches a fused GRU's h past the gates lost", FUSED, "add = self._layout.from_h > 0", "add = False", FUSED_TEST),
+    Mutant("a step of the padding packed", STEPS, "if (t >= length) return;\n  i64 from", "if (t > length) return;\n  i64 from", FUSED_TEST),
+    Mutant("a row of an order ended a step too early", "backends/cuda/order.py", "accumulate(ends[: self.steps])]", "accumulate(ends[1 : self.steps + 1])]", FUSED_TEST),
+    Mutant("the padding of a fused cell's input gradient not zeroed", STEPS, "    row[t * D + d] = 0;", "    ;", FUSED_TEST),
+    Mutant("a fused cell's direction not turned", STEPS, "return reverse ? length - 1 - t : t;", "return t;", FUSED_TEST),
+    Mutant("a fused cell blind to an input's strides", STEPS, "d * feature_stride;", "d;", FUSED_TEST),
+    Mutant("a fused cell's outputs by rows of their order", STEPS, "    outputs[row * row_stride", "    outputs[place * row_stride", FUSED_TEST),
+    Mutant("a final state's gradient by rows of the order", STEPS, "d_h ? d_h[row * H + unit]", "d_h ? d_h[all]", FUSED_TEST),
+    Mutant("the gradient of a row that begins not its own", STEPS, "bool runs_on = place < later;", "bool runs_on = place <= later;", FUSED_TEST),
+    Mutant("a barrier missing", STEPS, "    block_sync();\n", "", FUSED_TEST),
+    Mutant("a bias's gradient never added", STEPS, "*target = add ? *target + sum : sum;", "*target = sum;", FUSED_TEST),
+    Mutant("a product added to what nobody wrote", "backends/cuda/blas.py", "self._one if add else self._zero", "self._one", FUSED_TEST),
+    Mutant("a product in TF32 that nobody allowed", "backends/cuda/blas.py", 'if precision == "highest" else', "if False else", FUSED_TEST),
+    Mutant("a tape's states over each other", FUSED, "(here, walk.starts[t + 1]) if keep", "(0, 0) if keep", FUSED_TEST),
+    Mutant("a weight's gradient from states that nobody gave", FUSED, "first = 0 if tape.given[0] else walk.rows", "first = 0", FUSED_TEST),
+    Mutant("a weight's gradient not zeroed where there is none", FUSED, "            d_weight_hh.fill(0)", "            pass", FUSED_TEST),
+    Mutant("an initial state's gradient not sorted back", FUSED, "if walk.on_device[0] is not None:", "if False:", FUSED_TEST),
+    Mutant("a second product over the first", FUSED_INPUT, "add=k > 0,", "add=False,", FUSED_TEST),
     # The readouts.
     Mutant("a mean over the padding too", READOUT, "xp.astype(seen.valid, xp.int32)", "xp.astype(seen.valid | True, xp.int32)", READOUT_TEST),
     Mutant("a maximum over the padding too", READOUT, "return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))", "return outputs", READOUT_TEST),

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from .backends import numpy_arrays
 from .host import HostArray
+from .namespace import Array
 
 POOL_BATCHES = 16
 """Number of batches whose rows are drawn at random together, sorted by length and cut up again: enough of them that the
 rows of a batch have about one length, and few enough that they are other rows in each epoch."""
 
 
-class Encoded(NamedTuple):
-    """Encoded sequences on the host, one after another."""
+class Lengths(list[int]):
+    """The lengths of a batch on a device, which has them too: so that nothing asks the host for them again.
 
-    steps: HostArray  # (sum of the lengths, D) features, or (sum of the lengths,) token numbers
+    Attributes
+    ----------
+    on_device : (N,) int64
+        The same.
+    """
+
+    def __init__(self, lengths: Iterable[int], on_device: Array) -> None:
+        super().__init__(lengths)
+        self.on_device = on_device
+
+
+class Encoded(NamedTuple):
+    """Encoded sequences, one after another: on the host, or their steps on a device."""
+
+    steps: Array  # (sum of the lengths, D) features, or (sum of the lengths,) token numbers
     lengths: HostArray  # (n,)
     starts: HostArray  # (n,): where each begins
 
     @classmethod
-    def of(cls, steps: HostArray, lengths: HostArray) -> Encoded:
+    def of(cls, steps: Array, lengths: HostArray) -> Encoded:
         return cls(steps, lengths, np.cumsum(lengths) - lengths)
 
     def rows(self, rows: HostArray) -> Encoded:
@@ -30,13 +46,13 @@ class Encoded(NamedTuple):
         return Encoded(self.steps, self.lengths[rows], self.starts[rows])
 
     def padded(self, rows: HostArray) -> tuple[HostArray, list[int]]:
-        """These rows as one block, (N, T, D) or (N, T), T the greatest length; and their lengths.
+        """These rows as one block on the host, (N, T, D) or (N, T), T the greatest length; and their lengths.
 
         The padding after a row is not zero: it is whatever follows the row in `steps`, and nothing reads it.
         """
         lengths = self.lengths[rows]
-        index = self.starts[rows][:, None] + np.arange(int(lengths.max()))
-        return self.steps[np.minimum(index, len(self.steps) - 1)], lengths.tolist()
+        block = numpy_arrays.BACKEND.gather(self.steps, self.starts[rows], lengths, int(lengths.max()))
+        return block, lengths.tolist()
 
 
 def size_for(rows: int, wanted: int | str) -> int:

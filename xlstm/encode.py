@@ -1,20 +1,44 @@
 """From what users have to what a model reads: tokens to numbers, numeric features to unit scale.
 
-An encoder belongs to its model and is saved with it. It is fitted on the training part alone.
+An encoder belongs to its model and is saved with it. It is fitted on the training part alone. Data that lies on a
+device is encoded there; what was learnt of it comes to the host, where an encoder has its numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from .backends import Backend
 from .host import HostArray
+from .namespace import Array
 from .sequences import Series, Texts
 
 UNKNOWN = 0
 """The number of a token that was not seen in training. Its input to the first layer is zero, and stays so: it says
 nothing, rather than something that was never learned."""
+
+
+CHUNK = 2**22
+"""How many numbers of a series are scaled at once on a device: a part of its memory, and not as much as X itself."""
+
+
+class _Moved:
+    """Numbers of an encoder, as an array on each device that asked for them."""
+
+    def __init__(self) -> None:
+        self._there: dict[str, Array] = {}
+
+    def on(self, place: Backend, numbers: HostArray) -> Array:
+        """`numbers`, always the same, on a device."""
+        if place.device not in self._there:
+            self._there[place.device] = place.from_host(numbers)
+        return self._there[place.device]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Moved, ()  # copies, and other processes, bring them there themselves
 
 
 class TokenEncoder:
@@ -33,12 +57,16 @@ class TokenEncoder:
     def __init__(self, kind: str, fold_case: bool, vocabulary: list[Any]) -> None:
         self.kind, self.fold_case, self.vocabulary = kind, fold_case, vocabulary
         self._numbers = {token: number for number, token in enumerate(vocabulary, start=1)}
+        self._moved = _Moved()
 
     @classmethod
     def fit(cls, texts: Texts, fold_case: bool) -> TokenEncoder:
         """The vocabulary of these texts, sorted, so that it does not depend on their order."""
         tokens = texts.tokens
-        if texts.kind == "integers":
+        if texts.place is not None:
+            with texts.place.current():
+                vocabulary = texts.place.to_host(texts.place.namespace.unique_values(tokens)).tolist()
+        elif texts.kind == "integers":
             vocabulary = np.unique(np.asarray(tokens)).tolist()
         elif texts.kind == "characters":
             vocabulary = sorted({_fold(character, fold_case) for character in set(tokens)})
@@ -51,8 +79,8 @@ class TokenEncoder:
         """V: the number of tokens, the unknown one included."""
         return len(self.vocabulary) + 1
 
-    def encode(self, texts: Texts) -> HostArray:
-        """The numbers of all tokens, (sum of the lengths,).
+    def encode(self, texts: Texts, dtype: str = "float64") -> Array:
+        """The numbers of all tokens, (sum of the lengths,) int64, whatever the `dtype` of the model.
 
         Raises
         ------
@@ -61,6 +89,12 @@ class TokenEncoder:
         """
         if texts.kind != self.kind:
             raise _of_another_kind(self.kind, texts.kind)
+        if texts.place is not None:
+            xp, tokens = texts.place.namespace, texts.tokens
+            with texts.place.current():
+                known = self._moved.on(texts.place, np.asarray(self.vocabulary, dtype=np.int64))
+                place = xp.minimum(xp.searchsorted(known, tokens), len(self.vocabulary) - 1)
+                return xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)
         if texts.kind == "integers":
             tokens = np.asarray(texts.tokens)
             known = np.asarray(self.vocabulary, dtype=np.int64)
@@ -92,6 +126,7 @@ class Scaler:
 
     def __init__(self, mean: HostArray, scale: HostArray) -> None:
         self.mean, self.scale = mean, scale
+        self._moved = _Moved()
 
     @classmethod
     def fit(cls, series: Series, standardize: bool) -> Scaler:
@@ -99,22 +134,29 @@ class Scaler:
         D = series.values.shape[1]
         if not standardize:
             return cls(np.zeros(D), np.ones(D))
+        if series.place is not None:
+            with series.place.current():
+                return cls._of(*series.place.to_host(_moments(series.place, series.values)))
         # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1
         values = series.values / largest
-        deviation = values.std(axis=0)
+        return cls._of(largest, values.mean(axis=0), values.std(axis=0))
+
+    @classmethod
+    def _of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
+        """From the largest value of each feature, and mean and deviation of the values divided by it, each (D,)."""
         scale = deviation * largest
         scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1
-        return cls(values.mean(axis=0) * largest, scale)
+        return cls(mean * largest, scale)
 
     @property
     def size(self) -> int:
         """D: the number of features."""
         return len(self.mean)
 
-    def encode(self, series: Series) -> HostArray:
-        """The scaled values, (sum of the lengths, D), float64.
+    def encode(self, series: Series, dtype: str = "float64") -> Array:
+        """The scaled values, (sum of the lengths, D): computed in float64, in `dtype`.
 
         Raises
         ------
@@ -127,12 +169,40 @@ class Scaler:
                 + ("" if series.columns is None else " Where X is one sequence (time, features), pass [X].")
             )
         # Each divided first: the difference of two numbers near the end of the range could overflow.
-        scaled: HostArray = series.values / self.scale - self.mean / self.scale
-        return scaled
+        if series.place is None:
+            scaled: HostArray = series.values / self.scale - self.mean / self.scale
+            return scaled.astype(dtype, copy=False)
+        xp, values = series.place.namespace, series.values
+        with series.place.current():
+            numbers = self._moved.on(series.place, np.stack([self.scale, self.mean / self.scale]))  # (2, D)
+            steps = xp.empty(values.shape, dtype=getattr(xp, dtype), device=values.device)
+            for part in _chunks(values):
+                steps[part, :] = xp.astype(values[part, :] / numbers[0, :] - numbers[1, :], steps.dtype)
+        return steps
 
     def state(self) -> dict[str, Any]:
         """What a file keeps."""
         return {"kind": self.kind, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+
+
+def _chunks(values: Array) -> Iterator[slice]:
+    """All steps of (S, D), some at once."""
+    S, D = values.shape
+    some = max(1, CHUNK // D)
+    return (slice(start, start + some) for start in range(0, S, some))
+
+
+def _moments(place: Backend, values: Array) -> Array:
+    """(3, D) float64: of each feature the largest absolute value, 1 for 0, and of the values (S, D) divided by it, so
+    that neither sums nor squares overflow, mean and standard deviation. On the device of the values."""
+    xp, S = place.namespace, values.shape[0]
+    parts = list(_chunks(values))
+    largest = xp.max(xp.stack([xp.max(xp.abs(values[part, :]), axis=0) for part in parts]), axis=0)
+    largest = xp.astype(largest, xp.float64)
+    largest = xp.where(largest == 0, xp.ones_like(largest), largest)
+    mean = xp.sum(xp.stack([xp.sum(values[part, :] / largest, axis=0) for part in parts]), axis=0) / S
+    squares = [xp.sum(xp.square(values[part, :] / largest - mean), axis=0) for part in parts]
+    return xp.stack([largest, mean, xp.sqrt(xp.sum(xp.stack(squares), axis=0) / S)])
 
 
 Encoder = TokenEncoder | Scaler
@@ -160,10 +230,11 @@ def _of_another_kind(trained: str, got: str) -> ValueError:
     return ValueError(f"this model was trained on {trained}, got {got}.{hints.get((trained, got), '')}")
 
 
-def encode(encoder: Encoder, data: Series | Texts) -> HostArray:
-    """`data` as the numbers its model reads: (sum of the lengths,) tokens, or (sum of the lengths, D) features."""
+def encode(encoder: Encoder, data: Series | Texts, dtype: str = "float64") -> Array:
+    """`data` as the numbers its model reads, where it lies: (sum of the lengths,) int64 tokens, or (sum of the lengths,
+    D) features in the `dtype` of the model."""
     check_kind(encoder, data)
-    return encoder.encode(data)  # type: ignore[arg-type]
+    return encoder.encode(data, dtype)  # type: ignore[arg-type]
 
 
 def from_state(state: dict[str, Any]) -> Encoder:

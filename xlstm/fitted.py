@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import batch, columns, encode, guesses, sequences, train
+from . import backends, batch, columns, encode, feed, guesses, ondevice, sequences, train
 from .backends import Backend
 from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
 from .model import Model
 from .names import are_numbers
+from .namespace import Array
 from .sides import Sides
 from .tasks import Task
 
@@ -38,8 +40,9 @@ class Fitted:
         owner: str,  # the name of the estimator's class, for messages
         table: Table | None = None,  # where the command line trained it on a table; of no effect in Python
         sides: Sides | None = None,  # where rows were ever set aside: which they were
+        answers_there: bool = False,  # whether answers lie where X does, as the first y did on a GPU
     ) -> None:
-        self.trainer, self.encoder, self.sides = trainer, encoder, sides
+        self.trainer, self.encoder, self.sides, self.answers_there = trainer, encoder, sides, answers_there
         self.columns, self.feature_names, self.owner = columns, feature_names, owner
         self.table = table
 
@@ -84,48 +87,84 @@ class Fitted:
 
         `quiet` does not warn where one of the two has names of features and the other has none.
         """
+        ondevice.check_model(data.place, self.model.backend)
         encode.check_kind(self.encoder, data)
         if self.encoder.size == 1:
             guesses.warn(guesses.one_sequence_as_many(data, self.columns))
         return columns.check(data, self.columns, self.feature_names, self.owner, quiet)
 
     def encoded(self, data: sequences.Series | sequences.Texts) -> Encoded:
-        """`data` as the model reads it."""
+        """`data` as the model reads it, where it lies."""
+        dtype, place = self.model.architecture.dtype, data.place
         with np.errstate(over="ignore"):  # said below, with the row
-            steps = encode.encode(self.encoder, data)
-            if not self.model.architecture.tokens:
-                steps = steps.astype(self.model.architecture.dtype)
-        if not np.isfinite(steps).all():
-            step = int(np.argmin(np.isfinite(steps).all(axis=1)))
+            steps = encode.encode(self.encoder, data, dtype)
+        if not self.model.architecture.tokens and not self._all_finite(steps, place):
+            host = steps if place is None else place.to_host(steps)
+            step = int(np.argmin(np.isfinite(host).all(axis=1)))
             row = int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
-            dtype = self.model.architecture.dtype
             raise ValueError(
                 f"row {row} of X holds numbers too large for {dtype}: rescale them, or use dtype='float64'."
             )
         return Encoded.of(steps, data.lengths)
 
-    def outputs(self, X: Any, reading: sequences.Reading) -> HostArray:
-        """(n, K) for the sequences X, on the host, in the model's dtype: what the task makes its answers of."""
-        data = self.matched(sequences.read(X, *reading))
-        encoded = self.encoded(data)
-        model = self.model
-        outputs: HostArray = np.empty((len(data.lengths), model.architecture.outputs), dtype=model.architecture.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the end of the range saturate the gates
-            for rows in batch.by_length(encoded.lengths):
-                outputs[rows] = model.backend.to_host(model.logits(train.on_device(model, encoded, rows)))
-        return outputs
+    def encoded_near(self, data: sequences.Series | sequences.Texts) -> Encoded:
+        """`encoded`, on the model's device where that has room for it."""
+        backend = self.model.backend
+        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype)), backend)
 
-    def predict(self, X: Any, reading: sequences.Reading) -> HostArray:
+    def _all_finite(self, steps: Array, place: Backend | None) -> bool:
+        if place is None:
+            return bool(np.isfinite(steps).all())
+        with place.current():
+            return ondevice.true_of_all(place, place.namespace.isfinite(steps))
+
+    def outputs(self, X: Any, reading: sequences.Reading) -> Array:
+        """(n, K) for the sequences X, where X lies, in the model's dtype: what the task makes its answers of."""
+        model, backend = self.model, self.model.backend
+        data = self.matched(sequences.read(X, *reading))
+        encoded, xp = self.encoded_near(data), backend.namespace
+        # Numbers near the end of the range saturate the gates.
+        with backend.current(), np.errstate(over="ignore", invalid="ignore"):
+            shape = (len(data.lengths), model.architecture.outputs)
+            outputs = xp.empty(shape, dtype=getattr(xp, model.architecture.dtype))
+            batches = feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths)))
+            for rows, places, inputs in batches:
+                outputs[rows if places is None else places] = model.logits(inputs)
+        return outputs if data.place is not None else backend.to_host(outputs)
+
+    def made(self, make: Callable[[Any], Any], outputs: Array) -> Any:
+        """What a function of the task's gives for outputs (n, K), where these lie."""
+        home = backends.owner(outputs)
+        if home is None or home.on_host:
+            return make(outputs)
+        with home.current():
+            if self.task.anywhere:
+                return make(outputs)
+            made = make(home.to_host(outputs))
+            numeric = isinstance(made, np.ndarray) and made.dtype.kind in "biufc"
+            return home.from_host(made) if numeric else made
+
+    def answers(self, outputs: Array) -> Any:
+        """The answers for outputs (n, K), (n,), on the host; on a GPU where these outputs are and y was in training."""
+        home = backends.owner(outputs)
+        if home is None or home.on_host:
+            return self.task.answers(outputs)
+        with home.current():
+            answers = self.task.answers(outputs if self.task.anywhere else home.to_host(outputs))
+            return home.from_host(answers) if self.answers_there else answers
+
+    def predict(self, X: Any, reading: sequences.Reading) -> Any:
         """The answer for each sequence, (n,)."""
-        return self.task.answers(self.outputs(X, reading))
+        return self.answers(self.outputs(X, reading))
 
     def score(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`."""
-        outputs = self.outputs(X, reading)
-        targets = self.task.read(y, len(outputs))
+        outputs = ondevice.brought("outputs", self.outputs(X, reading))
+        targets = self.task.read(ondevice.brought("y", y), len(outputs))
         return self.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
         trainer = self.trainer.to(backend)
-        return Fitted(trainer, self.encoder, self.columns, self.feature_names, self.owner, self.table, self.sides)
+        kept = (self.columns, self.feature_names, self.owner, self.table, self.sides, self.answers_there)
+        return Fitted(trainer, self.encoder, *kept)

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, gradpair, train
+from . import backends, feed, gradpair, ondevice
 from .batch import Encoded
 from .estimators.base import SequenceEstimator
 from .host import HostArray
-from .model import Batch
 from .recurrent import RecurrentLayer
 from .seeds import generator
 
@@ -324,11 +323,12 @@ def _of_estimator(
         if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
             raise TypeError("the inputs of a classifier are (X, y).")
         data = sequences.read(inputs[0], estimator.encoding)
-        lengths, targets = data.lengths, task.read(inputs[1], len(data.lengths))
+        ondevice.check_model(data.place, old.backend)
+        lengths, targets = data.lengths, task.read(ondevice.brought("y", inputs[1]), len(data.lengths))
         steps = encode.encode(fitted.encoder, data)
     encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
     backend = model.backend
-    batch: Batch = train.on_device(model, encoded, rows)
+    batch = feed.whole(model, encoded)
     targets, weights = (
         task.batch(targets, rows, backend, "float64"),
         backend.from_host(np.linspace(0.5, 1.5, len(rows))),

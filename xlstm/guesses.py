@@ -72,7 +72,9 @@ def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str
     # Names without a number in them are those of things that are measured: columns of time steps count or date them.
     of_things = data.names is not None and not any(character.isdigit() for name in data.names for character in name)
     in_runs = classes < runs <= by_chance / 3 - 2  # less 2: in small tables chance makes few runs, too
-    if not (of_things or in_runs or _is_smooth(data.values[: ROWS_LOOKED_AT * columns].reshape(-1, columns), targets)):
+    # Of a table on a GPU the labels alone are looked at: its values stay where they are.
+    smooth = data.place is None and _is_smooth(data.values[: ROWS_LOOKED_AT * columns].reshape(-1, columns), targets)
+    if not (of_things or in_runs or smooth):
         return None
     names = "" if data.names is None else f" ({', '.join(data.names[:5])}{', …' if columns > 5 else ''})"
     return (

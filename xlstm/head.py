@@ -90,8 +90,13 @@ def forward(params: Mapping[str, Array], features: Array) -> Array:
     return features @ weight.T + bias
 
 
-def backward(params: Mapping[str, Array], features: Array, d_logits: Array) -> tuple[Array, dict[str, Array]]:
+def backward(
+    params: Mapping[str, Array], features: Array, d_logits: Array, *, into: Mapping[str, Array] | None = None
+) -> tuple[Array, dict[str, Array]]:
     """d_features like the features, and the gradients of the parameters, from d_logits like the logits.
+
+    `into` holds contiguous arrays of NumPy, CuPy or PyTorch, with the parameters' names, shapes and dtype: gradients
+    are written there, in place of what they hold, and those arrays returned.
 
     Raises
     ------
@@ -111,8 +116,11 @@ def backward(params: Mapping[str, Array], features: Array, d_logits: Array) -> t
     d_features = d_logits @ weight
     features = xp.reshape(features, (-1, features.shape[-1]))  # (N, F) or (N·T, F)
     d_logits = xp.reshape(d_logits, (-1, d_logits.shape[-1]))
-    d_params = {"weight": d_logits.T @ features, "bias": xp.sum(d_logits, axis=0)}
-    return d_features, d_params
+    if into is None:
+        return d_features, {"weight": d_logits.T @ features, "bias": xp.sum(d_logits, axis=0)}
+    xp.matmul(d_logits.T, features, out=into["weight"])
+    xp.sum(d_logits, axis=0, out=into["bias"])
+    return d_features, {"weight": into["weight"], "bias": into["bias"]}
 
 
 def _check_features(features: Array, weight: Array) -> None:

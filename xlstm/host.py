@@ -1,4 +1,7 @@
-"""Objects that users pass, as NumPy arrays: the one place that converts them, and says of the others what to pass."""
+"""Objects that users pass, as NumPy arrays: the one place that converts them, and says of the others what to pass.
+
+What lies on a GPU is the matter of `ondevice`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def on_host(name: str, values: Any, ragged: str = "make all its parts of one len
     Raises
     ------
     TypeError
-        If it lives on a GPU, belongs to PyTorch's automatic differentiation, or cannot be an array.
+        If it belongs to PyTorch's automatic differentiation, or cannot be an array.
     ValueError
         If it is ragged.
     """
@@ -60,11 +63,6 @@ def away_from_host(name: str, values: Any) -> str | None:
     if is_tensor(values):
         steps = tensor_steps(values)
         return f"{name} is a torch tensor{_where(values)}: pass {variable}{steps}.numpy()." if steps else None
-    if hasattr(values, "__cuda_array_interface__"):
-        return (
-            f"{name} lives on a GPU: pass host data, cupy.asnumpy({variable}) of a CuPy array. An estimator moves it "
-            "to its device by itself."
-        )
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .host import HostArray, is_missing, on_host
+from .ondevice import brought
 
 
 def classes_of(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
@@ -165,7 +166,7 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
 
 
 def _reals(sample_weight: Any) -> HostArray:
-    weights = on_host("sample_weight", sample_weight)
+    weights = on_host("sample_weight", brought("sample_weight", sample_weight))
     if weights.dtype.kind not in "biufO":
         raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}.")
     try:

@@ -81,6 +81,7 @@ class Batch(NamedTuple):
     x: Array  # (N, T, D), or None
     ids: Array  # (N, T), or None
     lengths: list[int]
+    drawn: Any = None  # where each row stood when the batch was drawn, (N,) on the host; None where it stands
 
 
 class Tape(NamedTuple):
@@ -148,6 +149,7 @@ class Model:
             self.gradients = params.zeros(host.shapes, self.parameters.flat)
         recurrent, its_gradients = self.parameters.section("recurrent."), self.gradients.section("recurrent.")
         self.stack = Stack(sizes, a.dropout, a.dtype, backend, choice, recurrent, its_gradients)
+        self._d_head = self.gradients.section("head.")
         self._head, self._readout = self.parameters.section("head."), self.parameters.section("readout.")
         self._table = self.parameters["embedding.weight"] if a.embedding_size else None
 
@@ -237,12 +239,24 @@ class Model:
     def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
         """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
         with self.stack.context():
+            N, T = (batch.x if batch.ids is None else batch.ids).shape[:2]
+            steps = (T,) if self.readout.each_step else ()
             outputs, finals, recurrent = self.stack.forward(
-                batch.x, self._no_states(), batch.lengths, self._tokens(batch), rng, True, self.readout.needs_outputs
+                batch.x,
+                self._no_states(),
+                batch.lengths,
+                self._tokens(batch),
+                rng,
+                True,
+                self.readout.needs_outputs,
+                batch.drawn,
+                then=[(N, *steps, self.stack.sizes.output_size)],
             )
             assert recurrent is not None
             features, saved = self.readout.forward(self._readout, self._seen_of(batch, outputs, finals))
-            features, mask = self.stack.drop(features, rng)
+            mask = recurrent.dropout_masks[-1]
+            if mask is not None:
+                features = features * mask
             return head.forward(self._head, features), Tape(recurrent, saved, features, mask)
 
     def _seen(self, batch: Batch, states: list[Any] | None) -> tuple[Seen, list[Any]]:
@@ -257,7 +271,8 @@ class Model:
         valid = None
         if outputs is not None and min(batch.lengths) < outputs.shape[1]:
             xp, device = self.backend.namespace, outputs.device
-            lengths = xp.asarray(batch.lengths, device=device)
+            lengths = getattr(batch.lengths, "on_device", None)
+            lengths = xp.asarray(batch.lengths, device=device) if lengths is None else lengths
             valid = xp.arange(outputs.shape[1], dtype=lengths.dtype, device=device)[None, :] < lengths[:, None]
         return Seen(outputs, last, valid)
 
@@ -272,9 +287,7 @@ class Model:
     def backward(self, tape: Tape, d_logits: Array) -> None:
         """From the loss's gradient, like the logits, to that of every parameter, written to `gradients`."""
         with self.stack.context():
-            d_features, d_head = head.backward(self._head, tape.features, d_logits)
-            for name, gradient in d_head.items():
-                self.gradients[f"head.{name}"][...] = gradient
+            d_features, _ = head.backward(self._head, tape.features, d_logits, into=self._d_head)
             if tape.mask is not None:
                 d_features = d_features * tape.mask
             d_seen, d_readout = self.readout.backward(self._readout, tape.saved, d_features)

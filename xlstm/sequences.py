@@ -1,7 +1,9 @@
 """What users pass as X, made into one form: the only place that reads and checks input.
 
 Whatever comes in – strings, lists of tokens, ragged lists of (time_i, features), arrays – becomes a `Series` or a
-`Texts`: all steps of all sequences one after another, and the length of each. Nothing here knows a model.
+`Texts`: all steps of all sequences one after another, and the length of each. Nothing here knows a model. Arrays on a
+GPU stay there (`ondevice`): their lengths are known from their shapes, and what is asked of all their numbers comes to
+the host as one flag.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import ondevice
+from .backends import Backend, is_on_gpu
 from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
+from .namespace import Array
+from .numeric import int64, joined, numbers
 
 ENCODINGS = ("auto", "tokens")
 SPLITS = ("characters", "words")
@@ -31,19 +37,21 @@ class Reading(NamedTuple):
 class Series(NamedTuple):
     """Numeric sequences."""
 
-    values: HostArray  # (sum of the lengths, D), float32 or float64
+    values: Array  # (sum of the lengths, D), float32 or float64
     lengths: HostArray  # (n,), int64
     columns: int | None  # the number of columns, where X was a two-dimensional (n, time): else None
     names: Names | None = None  # of those columns, or else of the features
     table: bool = False  # whether X was one array or data frame, (n, time)
+    place: Backend | None = None  # on whose device the values lie; None for the host
 
 
 class Texts(NamedTuple):
     """Sequences of tokens, not yet numbered."""
 
-    tokens: str | list[str] | HostArray  # all characters in one string; all words in a list; or all integers
+    tokens: str | list[str] | Array  # all characters in one string; all words in a list; or all integers
     lengths: HostArray  # (n,), int64
     kind: str  # "characters", "words" or "integers"
+    place: Backend | None = None  # on whose device integers lie; None for the host
 
 
 def from_channels_first(X: Any) -> HostArray:
@@ -68,7 +76,8 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
     X
         A list of strings; a list of lists of strings (each string is a token); a list of arrays (time_i, D) or
         (time_i,), data frames included; an array (n, time, D) or (n, time). Features with names, which are the columns
-        of frames and the fields of arrays, are brought into the order of the first row that has some.
+        of frames and the fields of arrays, are brought into the order of the first row that has some. Arrays may lie
+        on a GPU, and stay there.
     encoding
         `"auto"`: numbers are series. `"tokens"`: integers are tokens.
     split
@@ -88,6 +97,10 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
+    if is_on_gpu(X):
+        place, there = ondevice.taken("X", X)
+        with place.current():
+            return _from_array(there, encoding, None, place)
     _refuse_what_is_no_list(X)
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
@@ -122,6 +135,10 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
             "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
             "numbers. One sequence is [X]. Reshape your data: X.reshape(-1, 1) for sequences of one step."
         )
+    place, X = ondevice.rows_taken(X)
+    if place is not None:
+        with place.current():
+            return _from_integers(X, place) if encoding == "tokens" else _from_list(X, [None] * len(X), place)
     names = [steps_names(k, row) if isinstance(row, (list, tuple)) else features_of(row) for k, row in enumerate(X)]
     rows = [_row(k, row) for k, row in enumerate(X)]
     if any(len(row) > 0 and isinstance(row[0], str) for row in rows):
@@ -207,11 +224,11 @@ def _from_words(X: Sequence[Sequence[str]]) -> Texts:
     return Texts([str(word) for word in chain.from_iterable(X)], lengths, "words")
 
 
-def _from_integers(X: Sequence[Any]) -> Texts:
+def _from_integers(X: Sequence[Any], place: Backend | None = None) -> Texts:
     rows = []
     for k, row in enumerate(X):
         try:
-            array = np.asarray(row)
+            array = row if place is not None else np.asarray(row)
         except ValueError:
             raise ValueError(
                 f"row {k} of X is ragged inside: with encoding='tokens' each is integers (time_i,)."
@@ -223,17 +240,11 @@ def _from_integers(X: Sequence[Any]) -> Texts:
                 f"with encoding='tokens' each row holds integers (time_i,), or strings; row {k} of X has dtype "
                 f"{array.dtype} and shape {array.shape}."
             )
-        rows.append(_int64(array, f"row {k} of X"))
-    return Texts(np.concatenate(rows), np.array([len(row) for row in rows], dtype=np.int64), "integers")
+        rows.append(int64(array, f"row {k} of X", place))
+    return Texts(joined(rows, place), np.array([len(row) for row in rows], dtype=np.int64), "integers", place)
 
 
-def _int64(array: HostArray, where: str) -> HostArray:
-    if array.size and int(array.max()) > np.iinfo(np.int64).max:
-        raise ValueError(f"{where} holds the token {array.max()}, which does not fit 64 bits with a sign.")
-    return array.astype(np.int64)
-
-
-def _from_array(array: HostArray, encoding: str, names: Names | None) -> Series | Texts:
+def _from_array(array: Array, encoding: str, names: Names | None, place: Backend | None = None) -> Series | Texts:
     """(n, time) or (n, time, D)."""
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -255,22 +266,22 @@ def _from_array(array: HostArray, encoding: str, names: Names | None) -> Series 
             raise TypeError(
                 f"with encoding='tokens' an array must hold integers (n, time), got {array.dtype} {array.shape}."
             )
-        return Texts(_int64(array.reshape(-1), "X"), np.full(n, time, np.int64), "integers")
+        return Texts(int64(array.reshape(-1), "X", place), np.full(n, time, np.int64), "integers", place)
     if array.dtype.kind == "O" and any(hasattr(cell, "__len__") for cell in array.flat):
         raise TypeError(
             "the cells of X are sequences themselves (a nested table): make one array (time, features) of each row, "
             "[np.column_stack(list(row)) for row in np.asarray(X)]."
         )
-    values = _numbers(array)
+    values = numbers(array)
     features = 1 if array.ndim == 2 else array.shape[2]
     columns = time if array.ndim == 2 else None
     lengths = np.full(n, time, np.int64)
-    series = Series(values.reshape(n * time, features), lengths, columns, names, table=columns is not None)
+    series = Series(values.reshape(n * time, features), lengths, columns, names, columns is not None, place)
     _check_finite(series, padded=True)
     return series
 
 
-def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
+def _from_list(X: Sequence[Any], names: Sequence[Names | None], place: Backend | None = None) -> Series:
     """A list of (time_i, D) or (time_i,), and of each the names of its features."""
     rows = []
     others = next((own for own in names if own is not None and not are_numbers(own)), None)
@@ -286,7 +297,7 @@ def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
         )
     for k, row in enumerate(X):
         try:
-            array = np.asarray(row)
+            array = row if place is not None else np.asarray(row)
         except ValueError:
             raise ValueError(f"row {k} of X is ragged inside: each must be (time, features) or (time,).") from None
         own = names[k]
@@ -297,7 +308,7 @@ def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
             raise ValueError(f"row {k} of X has shape {array.shape}: each must be (time, features) or (time,).")
         if 0 in array.shape:
             raise ValueError(f"row {k} of X is an empty sequence (shape {array.shape}): each needs at least one step.")
-        rows.append(_numbers(array, k, own))
+        rows.append(numbers(array, k, own))
     D = 1 if rows[0].ndim == 1 else rows[0].shape[1]
     for k, array in enumerate(rows):
         if array.ndim != rows[0].ndim or (array.ndim == 2 and array.shape[1] != D):
@@ -306,48 +317,18 @@ def _from_list(X: Sequence[Any], names: Sequence[Names | None]) -> Series:
             )
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     equal = rows[0].ndim == 1 and bool((lengths == lengths[0]).all())
-    values = np.concatenate([array.reshape(len(array), D) for array in rows])
-    series = Series(values, lengths, int(lengths[0]) if equal else None, expected)
+    values = joined([array.reshape(len(array), D) for array in rows], place)
+    series = Series(values, lengths, int(lengths[0]) if equal else None, expected, place=place)
     _check_finite(series, padded=equal)
     return series
 
 
-def _numbers(array: HostArray, row: int | None = None, names: Names | None = None) -> HostArray:
-    """Real numbers as float32 (if they are) or float64, missing ones as NaN."""
-    where = "X" if row is None else f"row {row} of X"
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {where} has dtype {array.dtype}.")
-    if array.dtype.kind not in "fiubO":
-        raise TypeError(f"{where} must hold numbers or strings, got dtype {array.dtype}.")
-    if array.dtype == np.float32:
-        return array
-    try:
-        with np.errstate(over="ignore"):  # infinity is refused later, with its row
-            return array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        wrong = np.array([not _is_number(value) for value in array.flat]).reshape(array.shape)
-        missing = wrong & np.array([is_missing(value) for value in array.flat]).reshape(array.shape)
-        if (wrong == missing).all():
-            return _numbers(np.where(missing, np.nan, array), row, names)
-        place = tuple(int(index[0]) for index in np.nonzero(wrong & ~missing))
-        column = "" if names is None or len(place) < 2 else f" in the column {names[place[1]]!r}"
-        # scikit-learn asks for the latter words where the whole of X is one array.
-        reason = (
-            "choose the columns that hold numbers" if row is not None else "argument must be a string or a real number"
-        )
-        raise TypeError(f"{where} holds {array[place]!r:.80}{column} where a number is expected: {reason}.") from None
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
-
-
 def _check_finite(series: Series, padded: bool) -> None:
     """Raise where a value is NaN or infinite; `padded` is whether the sequences may have been filled to one length."""
+    if series.place is not None:
+        if ondevice.true_of_all(series.place, series.place.namespace.isfinite(series.values)):
+            return
+        series = series._replace(values=series.place.to_host(series.values))  # which one it is, the host finds out
     finite = np.isfinite(series.values)
     if finite.all():
         return
@@ -366,11 +347,23 @@ def _check_finite(series: Series, padded: bool) -> None:
     raise ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{pads}.")
 
 
+def brought(data: Series | Texts) -> Series | Texts:
+    """The same on the host: what lies on a device comes in one transfer."""
+    if data.place is None:
+        return data
+    return data._replace(**{data._fields[0]: data.place.to_host(data[0])}, place=None)
+
+
 def take(data: Series | Texts, rows: HostArray) -> Series | Texts:
-    """These rows of the whole."""
+    """These rows of the whole, where it lies."""
     if np.array_equal(rows, np.arange(len(data.lengths))):
         return data
     starts = np.cumsum(data.lengths) - data.lengths
+    if data.place is not None:
+        with data.place.current():
+            index = ondevice.steps_of(data.place, starts[rows], data.lengths[rows])
+            chosen = data.place.namespace.take(data[0], index, axis=0)  # values or tokens
+        return data._replace(**{data._fields[0]: chosen}, lengths=data.lengths[rows])
     if isinstance(data, Series):
         index = np.concatenate([np.arange(starts[k], starts[k] + data.lengths[k]) for k in rows])
         return data._replace(values=data.values[index], lengths=data.lengths[rows])

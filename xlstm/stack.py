@@ -10,6 +10,7 @@ Shapes: N batch, T time, D features, H hidden, L layers, S directions (1 or 2).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -166,6 +167,8 @@ class Stack:
         rng: np.random.Generator | None = None,
         keep: bool = False,
         outputs: bool = True,
+        drawn: Any = None,
+        then: Sequence[tuple[int, ...]] = (),
     ) -> tuple[Array | None, list[Any], Tape | None]:
         """The pass of a batch, inside `context`.
 
@@ -185,6 +188,12 @@ class Stack:
             Whether a backward pass follows; dropout is active only then.
         outputs
             Whether those of the last layer are made.
+        drawn
+            Where each row stood when the batch was drawn, (N,) integers on the host; None where it stands. So a
+            sequence gets the same dropout mask of the same seed, in whatever order a device has the rows.
+        then
+            The shapes of further dropout masks, drawn with those between the layers and after them: the last ones in
+            the tape's `dropout_masks`.
 
         Returns
         -------
@@ -205,13 +214,14 @@ class Stack:
         if keep:
             backends.say_which_kernels(self.choice)
         tape = Tape(self, (N, T)) if keep else None
+        if tape is not None:
+            tape.dropout_masks = self._masks([(N, T, S * self._width)] * (L - 1) + [*then], rng, drawn)
         finals, current = [], x
         for layer in range(L):
             if layer > 0:
                 tokens = None
-                if tape is not None:
-                    current, mask = self.drop(current, rng)
-                    tape.dropout_masks.append(mask)
+                if tape is not None and tape.dropout_masks[layer - 1] is not None:
+                    current = current * tape.dropout_masks[layer - 1]  # type: ignore[operator]
             wanted = outputs or layer < L - 1
             out = self._zeros(N, T) if S == 2 and wanted else None  # each direction writes its columns
             for direction in range(S):
@@ -241,12 +251,17 @@ class Stack:
         shape = (N, T, self._directions * self._width)
         return self.backend.namespace.zeros(shape, dtype=like.dtype, device=like.device)
 
-    def drop(self, array: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-        """Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling."""
-        if self.dropout == 0 or rng is None:
-            return array, None
-        mask = self.backend.adopt(dropout_mask(rng, array.shape, self.dropout, self.dtype))
-        return array * mask, mask
+    def _masks(self, shapes: list[tuple[int, ...]], rng: np.random.Generator | None, drawn: Any) -> list[Array | None]:
+        """Masks that arrays of these shapes are multiplied with, all at once; None where nothing is dropped.
+
+        Inverted dropout (Srivastava et al., 2014): what is kept is scaled up, so inference needs no scaling.
+        """
+        if self.dropout == 0 or rng is None or not shapes:
+            return [None] * len(shapes)
+        kept = [dropout_kept(rng, shape, self.dropout) for shape in shapes]
+        if drawn is not None:
+            kept = [mask[drawn] for mask in kept]
+        return [*self.backend.masks(kept, 2**16 / (2**16 - _dropped(self.dropout)), self.dtype)]
 
     # ------------------------------------------------------------ backward
 
@@ -332,16 +347,18 @@ def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     return signed
 
 
-def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], dropout: float, dtype: str) -> np.ndarray[Any, Any]:
-    """What dropout multiplies an array with: zeros, and elsewhere what makes the mean 1.
+def dropout_kept(rng: np.random.Generator, shape: tuple[int, ...], dropout: float) -> np.ndarray[Any, Any]:
+    """Which numbers of an array dropout keeps: a host array of booleans.
 
     16 random bits decide on each number: a float each takes three times as long, and is a good part of a small training
     step. The fraction is therefore rounded to a multiple of 2**-16, below 1.
     """
     size = math.prod(shape)
     words = rng.integers(0, 2**64, -(-size // 4), dtype=np.uint64).astype("<u8", copy=False)
-    bits = words.view("<u2")[:size].reshape(shape)
-    dropped = min(round(dropout * 2**16), 2**16 - 1)  # of 2**16 numbers
-    mask = (bits >= dropped).astype(dtype)
-    mask *= 2**16 / (2**16 - dropped)
-    return mask
+    kept: np.ndarray[Any, Any] = words.view("<u2")[:size].reshape(shape) >= _dropped(dropout)
+    return kept
+
+
+def _dropped(dropout: float) -> int:
+    """How many of 2**16 numbers are dropped."""
+    return min(round(dropout * 2**16), 2**16 - 1)

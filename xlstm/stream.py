@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from . import encode, sequences, train
+from . import encode, feed, ondevice, sequences
+from .backends import is_on_gpu
 from .fitted import Fitted
 from .host import HostArray, away_from_host
 
@@ -24,18 +23,19 @@ class Stream:
         self._fitted = fitted  # a later fit puts another in its place: this one stays as it is
         self._reading = reading
         self._state: Any = None
-        self._outputs: HostArray | None = None  # (1, K) after all that was fed
+        self._outputs: Any = None  # (1, K) after all that was fed, where the last part lay
         self._steps = 0
 
-    def feed(self, part: Any) -> HostArray:
-        """The next steps: a string, a list of tokens, or an array (time, D) or (time,).
+    def feed(self, part: Any) -> Any:
+        """The next steps: a string, a list of tokens, or an array (time, D) or (time,), on the host or the model's GPU.
 
         The end of a part is the end of a token: where strings are cut into words, a part holds whole words.
 
         Returns
         -------
         (K,)
-            The probability of each class, given all that was fed; of other tasks, what their `details` are.
+            The probability of each class, given all that was fed, where the part lies; of other tasks, what their
+            `details` are.
 
         Raises
         ------
@@ -43,6 +43,8 @@ class Stream:
             If the part is empty, or not of the kind that the model was trained on; it then counts as not fed.
         """
         fitted = self._fitted
+        if is_on_gpu(part):
+            _, part = ondevice.taken("part", part)
         advice = away_from_host("part", part)
         if advice is not None:
             raise TypeError(advice)
@@ -57,11 +59,11 @@ class Stream:
                 )
             data = data._replace(columns=None)  # a part has any number of steps
         data = fitted.matched(data, quiet=self._state is not None)
-        encoded = fitted.encoded(data)
-        piece = train.on_device(fitted.model, encoded, np.zeros(1, np.int64))
+        piece = feed.whole(fitted.model, fitted.encoded(data))
         outputs, state = fitted.model.continued(piece, self._state)
-        outputs, steps = fitted.model.backend.to_host(outputs), self._steps + int(data.lengths[0])
-        details: HostArray = fitted.task.details(outputs)[0]
+        if data.place is None:
+            outputs = fitted.model.backend.to_host(outputs)
+        details, steps = fitted.made(fitted.task.details, outputs)[0], self._steps + int(data.lengths[0])
         self._state, self._outputs, self._steps = state, outputs, steps  # at once: Ctrl-C comes before it or after it
         return details
 
@@ -75,7 +77,7 @@ class Stream:
         """
         if self._outputs is None:
             raise ValueError("this stream was fed nothing yet: there is no answer before the first feed.")
-        return self._fitted.task.answers(self._outputs)[0]
+        return self._fitted.answers(self._outputs)[0]
 
     @property
     def classes_(self) -> HostArray:
@@ -101,11 +103,11 @@ class Prepared:
         self._fitted, self._reading = fitted.to(fitted.model.backend), reading
         self._fitted.model.pack()
 
-    def __call__(self, X: Any) -> HostArray:
+    def __call__(self, X: Any) -> Any:
         """The probability of each class, (n, K), as `predict_proba` gives it; of other tasks, their `details`."""
-        return self._fitted.task.details(self._fitted.outputs(X, self._reading))
+        return self._fitted.made(self._fitted.task.details, self._fitted.outputs(X, self._reading))
 
-    def predict(self, X: Any) -> HostArray:
+    def predict(self, X: Any) -> Any:
         """The answer for each sequence, (n,), as the estimator's `predict` gives it."""
         return self._fitted.predict(X, self._reading)
 
@@ -120,17 +122,17 @@ class Prepared:
         return self._fitted.score(X, y, sample_weight, self._reading)
 
     @property
-    def predict_proba(self) -> Callable[[Any], HostArray]:
+    def predict_proba(self) -> Callable[[Any], Any]:
         """Of sequences X, the probability of each class, (n, K)."""
         return self._made("predict_proba")
 
     @property
-    def predict_log_proba(self) -> Callable[[Any], HostArray]:
+    def predict_log_proba(self) -> Callable[[Any], Any]:
         """Of sequences X, the logarithm of the probability of each class, (n, K)."""
         return self._made("predict_log_proba")
 
     @property
-    def decision_function(self) -> Callable[[Any], HostArray]:
+    def decision_function(self) -> Callable[[Any], Any]:
         """Of sequences X, logits: (n, K), or for two classes (n,), above 0 where the second is more probable."""
         return self._made("decision_function")
 
@@ -140,13 +142,12 @@ class Prepared:
         classes: HostArray = self._fitted.task.offered("classes_")
         return classes
 
-    def _made(self, name: str) -> Callable[[Any], HostArray]:
+    def _made(self, name: str) -> Callable[[Any], Any]:
         """The function of X for which the task has this name."""
         make = self._fitted.task.offered(name)
 
-        def of(X: Any) -> HostArray:
-            made: HostArray = make(self._fitted.outputs(X, self._reading))
-            return made
+        def of(X: Any) -> Any:
+            return self._fitted.made(make, self._fitted.outputs(X, self._reading))
 
         return of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ from . import batch as batching
 from . import interrupts, optim
 from .backends import Backend
 from .batch import Encoded
-from .encode import UNKNOWN
+from .feed import Feed
 from .host import HostArray
 from .model import Batch, Model
+from .namespace import Array
 from .tasks import Task
 
 UPDATE_BUDGET = 1000
@@ -81,11 +82,86 @@ class Settings(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Rows with their targets and weights, on the host."""
+    """Rows with their targets and weights, on the host; the steps may be on the model's device."""
 
     data: Encoded
     targets: Any  # as the task has them
     weights: HostArray  # (n,), of mean 1
+
+
+class Tally:
+    """The loss and the scores of some batches, on the device until all are there.
+
+    Parameters
+    ----------
+    model, task
+        Of which outputs, and what they are to be.
+    batches
+        The rows of each batch that will come.
+    """
+
+    def __init__(self, model: Model, task: Task, batches: list[HostArray]) -> None:
+        self._backend, self._task = model.backend, task
+        self._fast = task.fast_loss(model.backend, model.architecture.dtype, model.requested_kernels)
+        self._seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
+        self._table, self._count = None, 0
+        if self._fast is not None:  # one table for all, instead of arrays that have to be brought together at the end
+            self._table = self._fast.table(len(batches), max(map(len, batches)))
+
+    def add(self, outputs: Array, targets: Any, weights: Array, gradient: bool = True) -> Array:
+        """The gradient of the loss of a batch, like its outputs; without `gradient` it may be None."""
+        if self._table is not None:
+            sums = self._table[self._count]
+            self._count += 1
+            return self._fast.add(outputs, targets, weights, sums, gradient)
+        loss, d_outputs = self._task.loss(outputs, targets, weights)
+        self._seen.append((loss * outputs.shape[0], *self._task.score_sums(outputs, targets)))
+        return d_outputs
+
+    def totals(self, in_turn: bool = False) -> HostArray:
+        """The sums over all batches, on the host: of the loss times its rows, and of what the scores are made of.
+
+        `in_turn` adds one batch after another, instead of by halves: those of a validation part were always summed so.
+        """
+        xp = self._backend.namespace
+        if self._table is not None:
+            return self._backend.to_host(xp.sum(self._table, axis=(0, 1)))
+        if in_turn:
+            return self._backend.to_host(xp.sum(xp.stack([xp.stack(list(sums)) for sums in self._seen]), axis=0))
+        columns = zip(*self._seen, strict=True)
+        return self._backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
+
+
+class _Part:
+    """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
+
+    On a GPU the targets and weights of all rows are brought there once.
+    """
+
+    def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
+        self._labelled, self._task, self._backend = labelled, task, model.backend
+        self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
+        self.lengths, self.rows = labelled.data.lengths, len(labelled.weights)
+        self._targets = self._weights = None
+        if not self._backend.on_host:
+            self._targets = task.placed(labelled.targets, self._backend, self._dtype)
+            self._weights = self._backend.from_host(labelled.weights)
+
+    def batches(
+        self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
+    ) -> Iterator[tuple[Batch, Any, Any]]:
+        """Of each of the `chosen` row numbers a batch, its targets and weights. In the context of the device."""
+        xp = self._backend.namespace
+        for rows, places, batch in self._feed.batches(chosen, token_dropout, rng):
+            if self._targets is None:
+                targets = self._task.batch(self._labelled.targets, rows, self._backend, self._dtype)
+            else:
+                targets = xp.take(self._targets, places, axis=0)
+            if self._weights is None:
+                weights = self._backend.adopt(self._labelled.weights[rows])
+            else:
+                weights = xp.take(self._weights, places, axis=0)
+            yield batch, targets, weights
 
 
 class Trainer:
@@ -138,6 +214,8 @@ class Trainer:
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
         per_epoch = -(-len(training.weights) // settings.batch_size)
+        training_part = _Part(training, self.model, self.task)
+        validation_part = None if validation is None else _Part(validation, self.model, self.task)
         first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
         best: Any = None
         best_score, since_best = (-np.inf, -np.inf), 0
@@ -146,7 +224,7 @@ class Trainer:
         try:
             for epoch in range(settings.epochs):
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    trained = self._epoch(training, settings, first_update, total)
+                    trained = self._epoch(training_part, settings, first_update, total)
                 reached, loss = self.model.read(), trained[0]
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
@@ -154,7 +232,7 @@ class Trainer:
                         f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
-                measured = None if validation is None else self.evaluate(validation)
+                measured = None if validation_part is None else self._evaluate(validation_part)
                 history, good, since = self.history.after(trained, measured), (best, best_score), since_best
                 if measured is not None:
                     # The epoch with the better score is the better one; of two alike, the one with the lower loss.
@@ -181,61 +259,38 @@ class Trainer:
         return interrupted
 
     def _epoch(
-        self, training: Labelled, settings: Settings, first_update: int, total: int
+        self, training: _Part, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, task, optimizer = self.model, self.task, self.optimizer
-        backend, xp = model.backend, model.backend.namespace
-        sums_seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
-        with backend.current():
-            for rows in batching.shuffled(training.data.lengths, settings.batch_size, self.rng):
-                targets, weights = self._of_rows(training, rows)
-                inputs = on_device(model, training.data, rows, settings.token_dropout, self.rng)
+        model, optimizer = self.model, self.optimizer
+        chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
+        with model.backend.current():
+            tally = Tally(model, self.task, chosen)
+            for inputs, targets, weights in training.batches(chosen, settings.token_dropout, self.rng):
                 outputs, tape = model.forward(inputs, self.rng)
-                loss, d_outputs = task.loss(outputs, targets, weights)
-                model.backward(tape, d_outputs)
+                model.backward(tape, tally.add(outputs, targets, weights))
                 rate = optim.learning_rate_at(
                     optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
                 )
                 optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                sums_seen.append((loss * len(rows), *task.score_sums(outputs, targets)))
-            # The only numbers that leave the device, once an epoch.
-            columns = zip(*sums_seen, strict=True)
-            sums = backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
-        return self._mean_loss_and_scores(sums, len(training.weights))
+            sums = tally.totals()  # the only numbers that leave the device, once an epoch
+        return self._mean_loss_and_scores(sums, training.rows)
 
     def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
-        model, task, backend, xp = self.model, self.task, self.model.backend, self.model.backend.namespace
-        sums_seen = []
-        with backend.current():
-            for chosen in batching.by_length(rows.data.lengths):
-                targets, weights = self._of_rows(rows, chosen)
-                outputs = model.logits(on_device(model, rows.data, chosen))
-                loss, _ = task.loss(outputs, targets, weights)
-                sums_seen.append(xp.stack([loss * len(chosen), *task.score_sums(outputs, targets)]))
-            sums = backend.to_host(xp.sum(xp.stack(sums_seen), axis=0))
-        return self._mean_loss_and_scores(sums, len(rows.weights))
+        return self._evaluate(_Part(rows, self.model, self.task))
 
-    def _of_rows(self, labelled: Labelled, rows: HostArray) -> tuple[Any, Any]:
-        """Their targets and weights on the device."""
-        model = self.model
-        targets = self.task.batch(labelled.targets, rows, model.backend, model.architecture.dtype)
-        return targets, model.backend.adopt(labelled.weights[rows])
+    def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
+        model, chosen = self.model, list(batching.by_length(part.lengths))
+        with model.backend.current():
+            tally = Tally(model, self.task, chosen)
+            for inputs, targets, weights in part.batches(chosen):
+                tally.add(model.logits(inputs), targets, weights, gradient=False)
+            sums = tally.totals(in_turn=True)
+        return self._mean_loss_and_scores(sums, part.rows)
 
     def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
         loss, *rest = map(float, sums)
         return loss / n, self.task.scores(rest, n)
-
-
-def on_device(
-    model: Model, data: Encoded, rows: HostArray, token_dropout: float = 0.0, rng: np.random.Generator | None = None
-) -> Batch:
-    """These rows as a batch on the model's device, a part of its tokens drawn from `rng` made unknown."""
-    block, lengths = data.padded(rows)
-    if token_dropout and model.architecture.tokens and rng is not None:
-        block[rng.random(block.shape) < token_dropout] = UNKNOWN
-    block = model.backend.adopt(block)
-    return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
 
 
 def print_progress(epoch: int, epochs: int, history: History) -> None:

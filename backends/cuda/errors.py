@@ -69,14 +69,18 @@ def why_no_device(error: Exception, cupy: Any) -> str:
     status = status_of(error)
     if status == NOT_INITIALISED:
         return _FORKED
-    found = f"CuPy {cupy.__version__} found no working NVIDIA driver ({first_line(error)})"
-    if status == INSUFFICIENT_DRIVER and (version := int(cupy.cuda.runtime.driverGetVersion())) > 0:
+    if status == INSUFFICIENT_DRIVER:
+        version = int(cupy.cuda.runtime.driverGetVersion())  # 0 without a driver
         needed = int(cupy.cuda.runtime.runtimeGetVersion())
-        return (
-            f"the NVIDIA driver is too old: it is for CUDA {_told(version)}, and CuPy {cupy.__version__} for CUDA "
-            f"{_told(needed)}. Update the driver, or install the CuPy that fits it"
-        )
-    return f"{found}. Install the driver of your GPU; the command nvidia-smi then lists it"
+        if 0 < version // 1000 < needed // 1000:
+            return (
+                f"the NVIDIA driver is too old: it is for CUDA {_told(version)}, and CuPy {cupy.__version__} for CUDA "
+                f"{_told(needed)}. Update the driver, or install the CuPy that fits it"
+            )
+    return (
+        f"CuPy {cupy.__version__} found no working NVIDIA driver ({first_line(error)}). Install the driver of your "
+        "GPU; the command nvidia-smi then lists it"
+    )
 
 
 def _told(version: int) -> str:

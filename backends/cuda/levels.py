@@ -162,7 +162,7 @@ class Levels:
         if cell not in CELLS:
             return None, f"{name} has no kernels of the {cell} cell"
         try:
-            return _MAKERS[name](self._cupy, cell, dtype, precision)
+            return MAKERS[name](self._cupy, cell, dtype, precision)
         except (RuntimeError, Unsupported) as error:
             return None, f"{name}: {error}"
 
@@ -186,7 +186,7 @@ def _cudnn(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | No
     return Level("cudnn", told, make(library, cupy, cell, dtype, precision)), f"{told}: {library.path}"
 
 
-_MAKERS: dict[str, Callable[[Any, str, str, str], tuple[Level | None, str]]] = {"cudnn": _cudnn, "fused": _fused}
+MAKERS: dict[str, Callable[[Any, str, str, str], tuple[Level | None, str]]] = {"cudnn": _cudnn, "fused": _fused}
 """How each level is made, by its name."""
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "kernels"
 _REALS = {"float32": "float", "float64": "double"}
+DTYPES = tuple(_REALS)
+"""Those that kernels are compiled for."""
 
 
 @functools.cache
@@ -27,6 +29,24 @@ def source(name: str) -> str:
         return re.sub(r'^#include "(\w+\.h)"$', lambda match: text(match[1]), own, flags=re.MULTILINE)
 
     return text(name)
+
+
+VARIANTS = {
+    "steps.cu": (("CELL_LSTM",), ("CELL_RNN",), ("CELL_GRU",)),
+    "sixteen.cu": (("FLOAT16",), ("BFLOAT16",)),
+}
+"""The macros of the sources that are compiled in several ways; all others are compiled without any."""
+
+
+def variants() -> list[tuple[str, tuple[str, ...]]]:
+    """Every source with the macros that it is compiled with: all that `Module` takes."""
+    names = sorted(path.name for path in FOLDER.glob("*.cu"))
+    return [(name, defines) for name in names for defines in VARIANTS.get(name, ((),))]
+
+
+def options(dtype: str, defines: tuple[str, ...]) -> tuple[str, ...]:
+    """The options of the compiler; CuPy adds -ftz=true, by which float32 subnormals are zero."""
+    return ("-std=c++17", f"-DREAL={_REALS[dtype]}", *(f"-D{define}" for define in defines))
 
 
 class Module:
@@ -45,8 +65,9 @@ class Module:
     """
 
     def __init__(self, cupy: Any, name: str, dtype: str, defines: tuple[str, ...] = ()) -> None:
-        options = ("-std=c++17", f"-DREAL={_REALS[dtype]}", *(f"-D{define}" for define in defines))
-        self._module = cupy.RawModule(code=source(name), options=options)
+        if defines not in VARIANTS.get(name, ((),)):
+            raise ValueError(f"{name} is not compiled with {defines}: VARIANTS has what the tests compile")
+        self._module = cupy.RawModule(code=source(name), options=options(dtype, defines))
         self._functions: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -59,6 +80,13 @@ class Module:
         function = self._functions[name] = self._module.get_function(name)
         setattr(self, name, function)  # found at once from the second time on
         return function
+
+
+def contiguous(array: Any, dtype: str) -> Any:
+    """An array of CuPy's as kernels read it: itself where it is of that dtype and contiguous, else a copy."""
+    if array.dtype != dtype:
+        array = array.astype(dtype)
+    return array if array.flags.c_contiguous else array.copy()
 
 
 def blocks(threads: int, size: int) -> tuple[int]:

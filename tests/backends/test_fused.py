@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from xlstm.backends.cuda import Unsupported, blas
 from xlstm.backends.cuda.fused import LAYOUTS, FusedCell
@@ -25,9 +25,9 @@ from ..standin import Machine, machine
 TF32 = {"forward": 2e-3, "gradients": 5e-3}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def device() -> Iterator[Gpu]:
-    """One GPU for the whole file: a real one, else the stand-in's."""
+    """A real GPU where there is one, else the stand-in's; it is the current device."""
     with gpu_or_standin("cuda") as gpu, backends.select("cuda").current():
         yield gpu
 
@@ -274,6 +274,13 @@ def test_tokens_may_be_of_any_integers(cell, device):
     same_bits(Fused(device, narrow).run(), Fused(device, case).run())
 
 
+def test_a_token_that_is_none_reads_no_other_memory(cell, device):
+    case = make(cell, tokens=7)
+    ids, table = case.tokens
+    far = case._replace(tokens=(ids + 7 * np.resize([-1, 0, 10**9], ids.shape), table))
+    same_bits(Fused(device, far).run(), Fused(device, case).run())
+
+
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_the_gradient_of_tokens_needs_add_rows(cell, one_hot, device):
     fused = Fused(device, make(cell, **({"one_hot": 7} if one_hot else {"tokens": 7})))
@@ -379,9 +386,9 @@ def test_lengths_may_be_a_list(cell, device):
     same_bits(fused.get(outputs, state, *fused.backward(tape)), fused.run())
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_any_shapes_lengths_and_states(data, device):
+def test_any_shapes_lengths_and_states(data):
     draw = data.draw
     N, T = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     D, H = draw(st.integers(1, 40)), draw(st.integers(1, 40))
@@ -392,12 +399,14 @@ def test_any_shapes_lengths_and_states(data, device):
     cell, dtype = draw(st.sampled_from(list(LAYOUTS))), draw(st.sampled_from(["float32", "float64"]))
     reverse, seed = draw(st.booleans()), draw(st.integers(0, 99))
     case = make(cell, dtype, lengths, shape=(N, T, D, H), reverse=reverse, absent=absent, seed=seed, **kind)
-    compare(Fused(device, case).run(), expected(case), dtype)
+    # Not a fixture: Hypothesis looks into modules while it draws, and finds those of CuPy in disorder there.
+    with gpu_or_standin("cuda") as device, backends.select("cuda").current():
+        compare(Fused(device, case).run(), expected(case), dtype)
 
 
 def test_a_long_sum_of_many_columns(cell, dtype, device):
     """Of more steps than one block sums, and of more columns than a block has."""
-    case = make(cell, dtype, shape=(70, 100, 2, 50), absent="h c dh dc", scale=0.1)
+    case = make(cell, dtype, shape=(35, 60, 2, 40), absent="h c dh dc", scale=0.1)
     compare(Fused(device, case).run(), expected(case), dtype)
 
 

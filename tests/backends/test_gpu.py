@@ -303,11 +303,6 @@ def test_gradients_of_a_classifier_are_right(device: Gpu):
     assert xlstm.check_gradients(clf).passed
 
 
-def test_host_data_alone_is_read(device: Gpu):
-    with pytest.raises(TypeError):
-        classifier(device.name).fit(device.asarray(np.ones((4, 3, 2))), [0, 1, 0, 1])
-
-
 def test_training_that_fails_leaves_the_device_as_it_was(device: Gpu):
     X, y = labelled("series")
     before = current_device()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import backends, cells, head, train
+from xlstm import backends, cells, head
 from xlstm.batch import Encoded
+from xlstm.feed import Feed
 from xlstm.model import Architecture, Batch, Model
 
 from .. import classifier as truth
@@ -437,7 +438,7 @@ def test_rows_reach_the_model_unpadded(kind):
     case = make(kind)
     encoded = Encoded.of(np.concatenate(case.rows), np.array([len(row) for row in case.rows]))
     for chosen in ([0, 1, 2, 3], [2, 0], [3], [1, 1]):
-        batch = train.on_device(case.model, encoded, np.array(chosen))
+        ((_, _, batch),) = Feed(case.model, encoded).batches([np.array(chosen)])
         expected = truth.logits(case.cell, case.parameters, [case.rows[k] for k in chosen])
         assert relative_error(case.model.logits(batch), expected) < FORWARD["float64"]
 

@@ -16,6 +16,8 @@ from ..namespace import Array, Namespace
 def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
     """`lengths` as a list of `rows` Python integers from 1 to `time`, or None where every row is full.
 
+    A list that knows the same as an array, by the attribute `on_device` (`xlstm.batch.Lengths`), stays itself.
+
     Raises
     ------
     TypeError
@@ -31,7 +33,10 @@ def check_lengths(lengths: Any, rows: int, time: int) -> list[int] | None:
         if isinstance(lengths, (str, bytes, dict, set, frozenset)):
             raise TypeError("no order, or no numbers")
         # One call for a whole NumPy array; any other sequence goes element by element.
-        values = lengths.tolist() if type(lengths).__module__ == "numpy" else list(lengths)
+        if hasattr(lengths, "on_device"):
+            values = lengths
+        else:
+            values = lengths.tolist() if type(lengths).__module__ == "numpy" else list(lengths)
         if set(map(type, values)) != {int}:
             if any(type(value).__name__ in ("bool", "bool_") for value in values):
                 raise TypeError("booleans")
@@ -69,6 +74,7 @@ class Order:
     def __init__(self, xp: Namespace, lengths: list[int] | None, rows: int, time: int, device: Any) -> None:
         self.xp, self.rows, self.time = xp, rows, time
         self._lengths, self._device = lengths, device
+        self._given = getattr(lengths, "on_device", None)  # as an array (N,), where that is there already
         self._order = self._inverse = self._valid = self._turned = None
         if lengths is None:
             self.steps = time
@@ -89,7 +95,9 @@ class Order:
             self._order = xp.asarray(order, device=device)
             self._inverse = xp.asarray(inverse, device=device)
         if self.active[-1] < rows:
-            descending = xp.asarray([lengths[row] for row in order], device=device)
+            descending = self._given if self._order is None else None  # given in this order
+            if descending is None:
+                descending = xp.asarray([lengths[row] for row in order], device=device)
             self._valid = xp.arange(self.steps, dtype=descending.dtype, device=device)[:, None] < descending[None, :]
 
     def sort(self, array: Array) -> Array:
@@ -140,7 +148,8 @@ class Order:
             return xp.flip(array, axis=1)
         N, T = array.shape[:2]
         if self._turned is None:
-            length = xp.asarray(self._lengths, device=self._device)[:, None]  # (N, 1)
+            length = xp.asarray(self._lengths, device=self._device) if self._given is None else self._given
+            length = length[:, None]  # (N, 1)
             t = xp.arange(T, dtype=length.dtype, device=self._device)[None, :]  # (1, T)
             source = xp.where(t < length, length - 1 - t, t)  # (N, T)
             source += T * xp.arange(N, dtype=length.dtype, device=self._device)[:, None]

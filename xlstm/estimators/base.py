@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, guesses, interrupts, optim, sequences, train
+from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, train
 from ..batch import size_for
 from ..fitted import Fitted
 from ..host import HostArray
@@ -117,17 +117,17 @@ class SequenceEstimator(Mannered, Configured):
             continued=not whole,
         )
 
-    def _architecture(self, encoder: encode.Encoder, task: Task) -> Architecture:
+    def _architecture(self, size: int, tokens: bool, task: Task) -> Architecture:
         """What the settings ask for, for such data. A setting with the name of a part of an architecture is it."""
-        tokens = isinstance(encoder, encode.TokenEncoder)
         chosen = {name: self.plain_setting(name) for name in Architecture._fields if hasattr(self, name)}
         if not tokens:
             chosen["embedding_size"] = None
-        return Architecture(input_size=encoder.size, tokens=tokens, outputs=task.outputs, **chosen)
+        return Architecture(input_size=size, tokens=tokens, outputs=task.outputs, **chosen)
 
     def _check_same_model(self, fitted: Fitted) -> None:
         """Raise where the settings ask for another model than the one to go on from."""
-        old, new = fitted.model.architecture, self._architecture(fitted.encoder, fitted.task)
+        old = fitted.model.architecture
+        new = self._architecture(old.input_size, old.tokens, fitted.task)
         for name in Architecture._fields:
             if name not in (*OF_THE_DATA, *OF_THE_START) and getattr(old, name) != getattr(new, name):
                 raise ValueError(
@@ -205,8 +205,8 @@ class SequenceEstimator(Mannered, Configured):
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
         """
         self.check_parameters()
-        data = sequences.read(X, *self.reading())
-        rows = len(data.lengths)
+        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        rows, y = len(data.lengths), ondevice.brought("y", y)
         if old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
@@ -234,12 +234,13 @@ class SequenceEstimator(Mannered, Configured):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
-            encoder = encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
-            fitted = self._build(encoder, task, data, len(kept), rng)
+            fitted, data = self._build(task, data, kept, rng)
+            fitted.answers_there = labels_there
         self._follow_settings(fitted)
         if sides is not None:
             fitted.sides = sides.after(known[kept], known[aside])
-        encoded, dtype = fitted.encoded(data), fitted.model.architecture.dtype
+        encoded, dtype = fitted.encoded_near(data), fitted.model.architecture.dtype
+        del data  # on a GPU it makes room
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
             return train.Labelled(encoded.rows(part), task.take(targets, part), mean_one(own).astype(dtype))
@@ -258,21 +259,31 @@ class SequenceEstimator(Mannered, Configured):
         return self
 
     def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
+        data = sequences.brought(data)  # a hash of a row is made on the host
         return fingerprints(data, marks, bool(self.fold_case), self.plain_setting("dtype"))
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
         """A new task for such y, and y as its targets."""
         return self.tasks[0].learn(y, rows, declared)
 
-    def _build(self, encoder: encode.Encoder, task: Task, data: Any, rows: int, rng: np.random.Generator) -> Fitted:
-        """A new model for such data, of which `rows` train it."""
-        architecture = self._architecture(encoder, task)
-        flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
-        model = Model(architecture, backends.select(self.device, "auto", flops), self.kernels, rng, self.precision)
+    def _build(self, task: Task, data: Any, kept: HostArray, rng: np.random.Generator) -> tuple[Fitted, Any]:
+        """A new model for data of which the rows `kept` train it; and the data, on its device if it fits there."""
+
+        def learnt(data: Any) -> encode.Encoder:
+            return encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
+
+        tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
+        encoder = learnt(data) if tokens else None
+        architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
+        flops = architecture.flops_per_step(size_for(len(kept), self.plain_setting("batch_size")))
+        backend = backends.select(self.device, "auto", flops, data.place)
+        ondevice.check_setting(data.place, backend)
+        data = feed.near(data, backend, architecture.dtype)
+        encoder = encoder or learnt(data)
+        model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        series = isinstance(data, sequences.Series)
-        width, names = (data.columns, columns.kept(data.names)) if series else (None, None)
-        return Fitted(trainer, encoder, width, names, type(self).__name__)
+        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
+        return Fitted(trainer, encoder, width, names, type(self).__name__), data
 
     def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
         """A new optimiser of a model's parameters, which goes by the settings."""

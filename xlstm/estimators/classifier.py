@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..host import HostArray
+from ..ondevice import brought
 from ..registry import ESTIMATORS
 from ..tasks import Classes
 from .base import SequenceEstimator
@@ -19,7 +19,8 @@ class SequenceClassifier(SequenceEstimator):
     """A recurrent network that reads a whole sequence and answers once: which of K classes it is.
 
     Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
-    may differ. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
+    may differ. Arrays may lie on a GPU, CuPy's or others': they are not copied to the host, and probabilities and
+    logits come back there. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
 
     Features that have names, as the columns of data frames and the fields of arrays, are matched by name: within X, and
     with those of the training ever after. A missing or unknown name is an error. Data that may have been meant in
@@ -168,7 +169,7 @@ class SequenceClassifier(SequenceEstimator):
         ValueError
             As `fit`; and if a label is not one of the classes: the row is named.
         """
-        old = self._fitted if self.__sklearn_is_fitted__() else None
+        old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
         if (
             old is not None
             and classes is not None
@@ -181,20 +182,19 @@ class SequenceClassifier(SequenceEstimator):
         """See the base."""
         return {**super().attributes_of(fitted), "classes_": fitted.task.classes}
 
-    def decision_function(self, X: Any) -> HostArray:
+    def decision_function(self, X: Any) -> Any:
         """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
         return self._made("decision_function", X)
 
-    def predict_proba(self, X: Any) -> HostArray:
+    def predict_proba(self, X: Any) -> Any:
         """The probability of each class, (n, K), in the order of `classes_`."""
         return self._made("predict_proba", X)
 
-    def predict_log_proba(self, X: Any) -> HostArray:
+    def predict_log_proba(self, X: Any) -> Any:
         """Its logarithm, (n, K), also where the probability is too small for a number: computed from the logits."""
         return self._made("predict_log_proba", X)
 
-    def _made(self, name: str, X: Any) -> HostArray:
-        """What the task makes of the outputs for X under this name."""
+    def _made(self, name: str, X: Any) -> Any:
+        """What the task makes of the outputs for X under this name, where X lies."""
         fitted = self.fitted_state()
-        made: HostArray = fitted.task.offered(name)(fitted.outputs(X, self.reading()))
-        return made
+        return fitted.made(fitted.task.offered(name), fitted.outputs(X, self.reading()))

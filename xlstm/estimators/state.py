@@ -26,9 +26,9 @@ SequenceEstimator = Any
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator", "table",
-         "sides")  # fmt: skip
+         "sides", "answers_there")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
-PARTS_BEFORE: dict[str, Any] = {"table": None, "sides": None}
+PARTS_BEFORE: dict[str, Any] = {"table": None, "sides": None, "answers_there": False}
 """Of each part that came after version 2, what a file without it stands for. They never change."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
@@ -119,6 +119,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "generator": dict(trainer.rng.bit_generator.state),
         "table": None if fitted.table is None else fitted.table._asdict(),
         "sides": None if fitted.sides is None else fitted.sides.state(),
+        "answers_there": fitted.answers_there,
     }
     return header, arrays
 
@@ -259,7 +260,10 @@ def _fitted(
         raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
     named = None if names is None else np.array(names, dtype=object)
     table, sides = _table(header["table"]), None if header["sides"] is None else Sides.from_state(header["sides"])
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides)
+    there = header["answers_there"]
+    if type(there) is not bool:
+        raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there)
 
 
 def _table(found: Any) -> Table | None:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import batch, guesses, losses
+from .. import backends, batch, guesses, losses
+from ..backends import Backend
 from ..host import HostArray
 from ..labels import classes_of, known, row_weights
 from ..namespace import Array, array_namespace
@@ -21,6 +22,7 @@ class Binary:
     """Two classes: one output, the logit of the second."""
 
     outputs = 1
+    loss_name = "logistic"  # as backends know it
 
     def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
         return losses.logistic_cross_entropy(outputs, targets, weights)
@@ -50,6 +52,8 @@ class Binary:
 
 class MultiClass:
     """More classes: an output for each, and a softmax."""
+
+    loss_name = "softmax"
 
     def __init__(self, outputs: int) -> None:
         self.outputs = outputs
@@ -97,6 +101,7 @@ class Classes(Task):
         "predict_log_proba": "log_probabilities",
         "decision_function": "decision",
     }
+    anywhere = True
 
     def __init__(self, classes: HostArray) -> None:
         self.classes = classes
@@ -144,6 +149,12 @@ class Classes(Task):
     def loss(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
         return self.form.loss(outputs, targets, weights)
 
+    def fast_loss(self, backend: Backend, dtype: str, kernels: str) -> Any:
+        kind = type(self)
+        if kind.loss is not Classes.loss or kind.score_sums is not Classes.score_sums:
+            return None
+        return backends.find_loss(self.form.loss_name, backend, dtype, kernels)
+
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         xp = array_namespace(outputs)
         return (xp.sum(xp.astype(self.form.predicted(outputs) == targets, outputs.dtype)),)
@@ -154,24 +165,23 @@ class Classes(Task):
     def score(self, outputs: HostArray, targets: HostArray, weights: HostArray) -> float:
         return float(np.average(self.form.predicted(outputs) == targets, weights=weights))
 
-    def answers(self, outputs: HostArray) -> HostArray:
-        labels: HostArray = self.classes[self.form.predicted(outputs)]
+    def answers(self, outputs: Array) -> HostArray:
+        numbers = self.form.predicted(outputs)
+        home = backends.owner(numbers)
+        labels: HostArray = self.classes[numbers if home is None else home.to_host(numbers)]
         return labels
 
-    def details(self, outputs: HostArray) -> HostArray:
+    def details(self, outputs: Array) -> Array:
         """The probability of each class, (n, C)."""
-        p: HostArray = self.form.probabilities(outputs)
-        return p
+        return self.form.probabilities(outputs)
 
-    def log_probabilities(self, outputs: HostArray) -> HostArray:
+    def log_probabilities(self, outputs: Array) -> Array:
         """The logarithm of the probability of each class, (n, C), also where that is too small for a number."""
-        log_p: HostArray = self.form.log_probabilities(outputs)
-        return log_p
+        return self.form.log_probabilities(outputs)
 
-    def decision(self, outputs: HostArray) -> HostArray:
+    def decision(self, outputs: Array) -> Array:
         """The logits (n, C), or for two classes (n,), above 0 where the second class is more probable."""
-        logits: HostArray = self.form.decision(outputs)
-        return logits
+        return self.form.decision(outputs)
 
     def random_targets(self, n: int, rng: np.random.Generator) -> HostArray:
         return rng.integers(0, len(self.classes), n)

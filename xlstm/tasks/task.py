@@ -47,6 +47,7 @@ class Task:
     higher_is_better = True
     settings: tuple[str, ...] = ()
     offers: ClassVar[dict[str, str]] = {}
+    anywhere = False
 
     # ------------------------------------------------------------ y
 
@@ -112,6 +113,15 @@ class Task:
         chosen = self.take(targets, rows)
         return backend.adopt(chosen.astype(dtype) if chosen.dtype.kind == "f" else chosen)
 
+    def placed(self, targets: Targets, backend: Backend, dtype: str) -> Any:
+        """All targets on a GPU, as `batch` gives them, of which the rows of each batch are gathered there.
+
+        None where `batch` has to be asked for each batch: of a task that overrides `take` or `batch`, and of targets
+        that are no array.
+        """
+        plain = type(self).take is Task.take and type(self).batch is Task.batch and isinstance(targets, np.ndarray)
+        return self.batch(targets, np.arange(len(targets)), backend, dtype) if plain else None
+
     def loss(self, outputs: Array, targets: Any, weights: Array) -> tuple[Array, Array]:
         """The loss of a batch and its gradient.
 
@@ -131,6 +141,14 @@ class Task:
         """
         raise NotImplementedError
 
+    def fast_loss(self, backend: Backend, dtype: str, kernels: str) -> Any:
+        """What computes `loss` and `score_sums` at once, or None, which is always right: see `backends.find_loss`.
+
+        A task whose loss a backend has names it here, and says None for subclasses with another loss or other scores.
+        Its `score_sums` are then one number, of the rows that are right.
+        """
+        return None
+
     def score_sums(self, outputs: Array, targets: Any) -> tuple[Array, ...]:
         """Sums over the rows of a batch, each (), of which `scores` makes the scores of all batches."""
         raise NotImplementedError
@@ -145,11 +163,11 @@ class Task:
         """The first score of outputs (n, K), weighted by `weights` (n,): what the estimator's `score` returns."""
         raise NotImplementedError
 
-    def answers(self, outputs: HostArray) -> HostArray:
-        """What `predict` gives for outputs (n, K): n answers."""
+    def answers(self, outputs: Any) -> HostArray:
+        """What `predict` gives for outputs (n, K): n answers, on the host. For outputs on a device see `anywhere`."""
         raise NotImplementedError
 
-    def details(self, outputs: HostArray) -> HostArray:
+    def details(self, outputs: Any) -> Any:
         """What a stream and a prepared model give: the outputs in readable form, (n, …), such as probabilities."""
         return outputs
 

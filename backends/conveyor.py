@@ -1,0 +1,90 @@
+"""Host data that does not fit on a GPU: brought there block by block, each while the one before is computed.
+
+Two pieces of pinned host memory take turns, since only from such memory a copy runs beside the host's and the GPU's own
+work. A stream of its own copies. Events order it with the stream on which the caller computes:
+
+    the caller's   | … block 0 …            | … block 1 …            |
+    the copies'    | block 1 (after block -1's work) | block 2 …     |
+
+The arrays on the device belong to the caller's stream, on which they are allocated: so a copy waits for all that was
+asked of that stream before, which may still read the memory that the new array now has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Sent(NamedTuple):
+    """A block on its way."""
+
+    array: Any  # on the device; not to be used before `Conveyor.arrived`
+    event: Any  # on the copies' stream: after the copy
+
+
+class _Slot:
+    """One piece of pinned memory, and the event after the last copy from it."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy, self._memory, self._bytes = cupy, None, 0
+        self.event = cupy.cuda.Event(block=True, disable_timing=True)
+        self.used = False
+
+    def view(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """A NumPy array in the memory, once the last copy from it has ended."""
+        self.wait()
+        dtype, count = np.dtype(dtype), math.prod(shape)
+        if self._bytes < count * dtype.itemsize:
+            self._bytes = count * dtype.itemsize
+            self._memory = None  # the old is given back before the new is asked for
+            self._memory = self._cupy.cuda.alloc_pinned_memory(self._bytes)
+        return np.frombuffer(self._memory, dtype, count).reshape(shape)  # type: ignore[call-overload]
+
+    def wait(self) -> None:
+        if self.used:
+            self.event.synchronize()
+
+
+class Conveyor:
+    """See this file. It belongs to one device, and is used inside its context.
+
+    Parameters
+    ----------
+    cupy
+        The module.
+    number
+        Of the device.
+    """
+
+    def __init__(self, cupy: Any, number: int) -> None:
+        self._cupy = cupy
+        with cupy.cuda.Device(number):
+            self._copies = cupy.cuda.Stream(non_blocking=True)  # any other would wait for the null stream
+            self._slots = [_Slot(cupy), _Slot(cupy)]
+
+    def send(self, shape: tuple[int, ...], dtype: Any, fill: Callable[[Any], None]) -> Sent:
+        """Start a block on its way: `fill` writes it into the NumPy array that it is given."""
+        self._slots.reverse()
+        slot = self._slots[0]
+        host = slot.view(shape, dtype)
+        fill(host)
+        array = self._cupy.empty(shape, dtype=host.dtype)
+        self._copies.wait_event(self._cupy.cuda.get_current_stream().record())
+        array.set(host, stream=self._copies)
+        slot.event.record(self._copies)
+        slot.used = True
+        return Sent(array, slot.event)
+
+    def arrived(self, sent: Sent) -> Any:
+        """The block on the device: the caller's current stream waits for it, the host does not."""
+        self._cupy.cuda.get_current_stream().wait_event(sent.event)
+        return sent.array
+
+    def finish(self) -> None:
+        """Return when nothing is on its way: before memory is given up that a copy still writes."""
+        for slot in self._slots:
+            slot.wait()

@@ -1,0 +1,80 @@
+"""A loss on a GPU: its gradient, its sum and the number of rows that are right, by one launch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from .module import Module, blocks, contiguous
+
+KINDS = ("logistic", "softmax")
+"""`logistic_cross_entropy` and `softmax_cross_entropy` of `xlstm.losses`, for logits (N, K)."""
+THREADS, LANES, ROWS = 256, 32, 8  # as in kernels/loss.cu
+
+
+class CudaLoss:
+    """The kernels of one loss and dtype.
+
+    Parameters
+    ----------
+    cupy
+        The module `cupy`.
+    kind
+        One of `KINDS`.
+    dtype
+        "float32" or "float64".
+
+    Its methods run on the current device and stream, which has to be that of the arrays.
+    """
+
+    def __init__(self, cupy: Any, kind: str, dtype: str) -> None:
+        self._cupy, self._kind, self._dtype = cupy, kind, dtype
+
+    @cached_property
+    def _kernels(self) -> Module:
+        return Module(self._cupy, "loss.cu", self._dtype)
+
+    def table(self, batches: int, rows: int) -> Any:
+        """Where the sums of so many batches of at most so many rows go: (batches, ·, 2) float64, zero."""
+        return self._cupy.zeros((batches, *self._grid(rows), 2), dtype="float64")
+
+    def _grid(self, rows: int) -> tuple[int]:
+        return blocks(rows, THREADS if self._kind == "logistic" else ROWS)
+
+    def add(self, outputs: Any, targets: Any, weights: Any, sums: Any, gradient: bool = True) -> Any:
+        """The gradient of the loss, and its sums.
+
+        Parameters
+        ----------
+        outputs : (N, K)
+            Logits of the dtype; K is 1 for "logistic".
+        targets : (N,)
+            Integers: the classes.
+        weights : (N,)
+        sums
+            A row of the table: it gets in two columns Σ weight · loss and the number of right rows, in parts to be
+            added up.
+        gradient
+            False returns None for it.
+
+        Returns
+        -------
+        d_outputs : (N, K) or None
+            Of the loss Σ weight · loss / N.
+        """
+        cupy, (N, K) = self._cupy, outputs.shape
+        logistic = self._kind == "logistic"
+        if targets.shape != (N,) or weights.shape != (N,) or (logistic and K != 1):
+            raise ValueError(
+                f"outputs {(N, K)} need targets and weights {(N,)}, and for one logit K = 1; "
+                f"got {tuple(targets.shape)} and {tuple(weights.shape)}."
+            )
+        outputs, weights = contiguous(outputs, self._dtype), contiguous(weights, self._dtype)
+        targets = contiguous(targets, "int64")
+        d_outputs = cupy.empty((N, K), dtype=self._dtype) if gradient else None
+        if logistic:
+            kernel, block, sizes = self._kernels.logistic, (THREADS,), (N,)
+        else:
+            kernel, block, sizes = self._kernels.softmax, (LANES, ROWS), (N, K)
+        kernel(self._grid(N), block, (outputs, targets, weights, d_outputs, sums, *sizes))
+        return d_outputs

@@ -1,0 +1,110 @@
+"""Rows of tables on a GPU: sums in a fixed order, blocks of ragged sequences, masks that travel as bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .module import DTYPES, Module, blocks, contiguous
+
+THREADS = 256
+GROUPING, COLUMNS, ALONG = 128, 32, 8  # as in kernels/rows.cu
+DIRECT = 2048
+"""The largest table that is sorted for in one pass."""
+
+
+class Rows:
+    """The kernels on one device.
+
+    Parameters
+    ----------
+    cupy
+        The module `cupy`.
+
+    Its methods run on the current device and stream, which has to be that of the arrays.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+
+    @cached_property
+    def _of_dtype(self) -> dict[str, Module]:
+        return {dtype: Module(self._cupy, "rows.cu", dtype) for dtype in DTYPES}
+
+    def add(self, target: Any, ids: Any, rows: Any) -> None:
+        """target[ids[k]] += rows[k] for every k, in the order of the k: the same bits every run.
+
+        The ids are sorted by one pass for tables of up to `DIRECT` rows, else by two, by the ids' lower and upper half:
+        each reads all ids about √V times for a table of V rows. An id that is no row of the table adds nothing.
+
+        Parameters
+        ----------
+        target : (V, G)
+        ids : (K,) integers
+        rows : (K, G)
+        """
+        cupy, dtype = self._cupy, str(target.dtype)
+        if dtype not in DTYPES:
+            raise TypeError(f"rows are added to a table of float32 or float64, got {dtype}.")
+        (V, G), (K,) = target.shape, ids.shape
+        if rows.shape != (K, G):
+            raise ValueError(f"rows must be {(K, G)}, for {K} ids and a table {(V, G)}; got {tuple(rows.shape)}.")
+        if 0 in (V, G, K):
+            return
+        ids, rows, table = contiguous(ids, "int64"), contiguous(rows, dtype), contiguous(target, dtype)
+        kernels, order = self._of_dtype[dtype], None
+        radix = V + 1 if V <= DIRECT else math.isqrt(V) + 1  # V itself stands for ids that are no rows
+        divisor = 1
+        while divisor <= V:
+            by_digit = cupy.empty((K,), dtype="int64")
+            kernels.group((radix,), (GROUPING,), (ids, order, by_digit, K, V, divisor, radix))
+            order, divisor = by_digit, divisor * radix
+        grid = (V * -(-G // COLUMNS),)
+        kernels.add_sorted(grid, (COLUMNS, ALONG), (table, ids, order, rows, K, V, G))
+        if table is not target:
+            target[...] = table
+
+    def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
+        """Ragged sequences as one block, zero after each row's length.
+
+        Parameters
+        ----------
+        steps : (·, D) or (·,)
+            All steps, one sequence after another: float32, float64 or int64.
+        starts, lengths : (N,) int64
+            Where each sequence begins, and how many steps it has, at most `time`.
+        time
+            T.
+
+        Returns
+        -------
+        (N, T, D) or (N, T), like the steps.
+        """
+        cupy, (N,), width = self._cupy, starts.shape, math.prod(steps.shape[1:])
+        out = cupy.empty((N, time, *steps.shape[1:]), dtype=steps.dtype)
+        if out.size:
+            dtype = str(steps.dtype)
+            whole = dtype == "int64"
+            steps = contiguous(steps, dtype)
+            kernels = self._of_dtype["float32" if whole else dtype]
+            kernel = kernels.gather_ids if whole else kernels.gather
+            kernel(blocks(out.size, THREADS), (THREADS,), (steps, starts, lengths, out, N, time, width))
+        return out
+
+    def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
+        """Masks of these host arrays of booleans: `scale` where true, else zero; by one upload of a bit each."""
+        cupy, sizes = self._cupy, [mask.size for mask in kept]
+        count = sum(sizes)
+        bits = np.packbits(np.concatenate([mask.reshape(-1) for mask in kept]), bitorder="little")
+        words = np.zeros(-(-count // 32), dtype="<u4")
+        words.view(np.uint8)[: len(bits)] = bits
+        flat = cupy.empty((count,), dtype=dtype)
+        if count:
+            arguments = (cupy.asarray(words), flat, count, np.dtype(dtype).type(scale))
+            self._of_dtype[dtype].expand(blocks(count, THREADS), (THREADS,), arguments)
+        ends = np.cumsum(sizes).tolist()
+        return [flat[end - size : end].reshape(mask.shape) for mask, size, end in zip(kept, sizes, ends, strict=True)]

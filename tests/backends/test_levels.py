@@ -1,0 +1,368 @@
+"""Which level of a GPU does a call, what becomes of one that is wrong, and what is said of it: with planted levels."""
+
+import logging
+
+import numpy as np
+import pytest
+from xlstm.backends.cuda.levels import CUDNN_STEPS, FEW_STEPS, LevelledCell, Work, in_order, precision_of
+
+import xlstm
+from xlstm import backends, bench, cells, trusted
+
+from ..standin import machine
+from .planted import Planted, as_tf32, off_by, planted, right
+
+N, T, D, H = 3, 8, 4, 5
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    with machine(devices=2) as gpu:
+        yield gpu
+
+
+def said(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def makes(**options):
+    """Makes levels with these faults."""
+    return lambda cell, dtype, precision: Planted(cell, **options)
+
+
+def series(rows=N, time=T):
+    x = np.random.default_rng(0).standard_normal((rows, time, D)).astype(np.float32)
+    return backends.select("cuda").from_host(x)
+
+
+# ---------------------------------------------------------------- the order of levels
+
+
+def work(**changes):
+    return Work(**{"rows": 32, "time": 100, "features": 8, "hidden": 64, "one_hot": False, "ragged": True, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({}, "cudnn"),
+        ({"ragged": False}, "cudnn"),
+        ({"time": FEW_STEPS}, "cudnn"),
+        ({"time": FEW_STEPS - 1}, "fused"),
+        ({"time": 1}, "fused"),
+        ({"one_hot": True}, "fused"),
+        ({"time": CUDNN_STEPS}, "cudnn"),
+        ({"time": CUDNN_STEPS + 1}, "fused"),
+    ],
+)
+def test_the_rule(changes, first):
+    both = in_order("lstm", "float32", "highest", work(**changes), backends.LEVELS)
+    assert both[0] == first
+    assert sorted(both) == ["cudnn", "fused"], "the other one is tried next"
+    for only in backends.LEVELS:
+        assert in_order("lstm", "float32", "highest", work(**changes), (only,)) == (only,)
+
+
+def test_a_level_computes_at_least_as_precisely_as_it_is_allowed():
+    for precision in backends.PRECISIONS:
+        assert precision_of("cudnn", "float32", precision) == precision
+        assert precision_of("cudnn", "float64", precision) == precision_of("fused", "float64", precision) == "highest"
+    found = [precision_of("fused", "float32", precision) for precision in backends.PRECISIONS]
+    assert found == ["highest", "high", "high", "high"]
+
+
+# ---------------------------------------------------------------- each call by its level
+
+
+def test_each_call_has_its_level_and_the_tape_remembers_it():
+    with planted(cudnn=right, fused=right) as made:
+        layer = xlstm.LSTM(D, H, device="cuda", seed=0)
+        (cudnn,), (fused,) = made["cudnn"], made["fused"]
+        for level in (cudnn, fused):
+            level.calls.clear()
+            level.backward_calls = 0
+        assert layer.kernels == "cudnn 9.1"
+        _, _, long_tape = layer.forward(series())
+        _, _, short_tape = layer.forward(series(time=2))
+        assert (cudnn.calls, fused.calls) == ([(N, T)], [(N, 2)])
+        for tape, calls in ((short_tape, (0, 1)), (long_tape, (1, 1))):
+            layer.backward(tape, None, (layer.backend.from_host(np.ones((1, N, H), np.float32)), None))
+            assert (cudnn.backward_calls, fused.backward_calls) == calls
+        call = layer.prepare()
+        call(series(time=1))
+        call(series())
+        layer.prepare()(series(), lengths=[8, 3, 1])
+    copies = made["cudnn"][1:], made["fused"][1:]
+    assert copies == ([], []), "what was checked once is made once"
+    assert cudnn.calls[1:] == [(N, T), (N, T)]
+    assert fused.calls[1:] == [(N, 1)]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "gru"])
+@pytest.mark.parametrize("levels", [("cudnn", "fused"), ("cudnn",), ("fused",)])
+def test_whoever_does_it_the_results_are_those_of_the_cpu(cell, levels):
+    cls = {"lstm": xlstm.LSTM, "rnn": xlstm.RNN, "gru": xlstm.GRU}[cell]
+    rng = np.random.default_rng(2)
+    x, d = rng.standard_normal((N, T, D)), rng.standard_normal((N, T, 2 * H))
+    with planted(**dict.fromkeys(levels, right)):
+        on_gpu = cls(D, H, num_layers=2, bidirectional=True, dtype="float64", device="cuda", seed=1)
+        on_cpu = on_gpu.to("cpu")
+        assert (on_gpu.kernels == "fused") == (levels == ("fused",))
+        results = []
+        for layer in (on_cpu, on_gpu):
+            move, back = layer.backend.from_host, layer.backend.to_host
+            outputs, _, tape = layer.forward(move(x), lengths=[3, 8, 5])
+            dx, _ = layer.backward(tape, move(d))
+            results.append([back(array) for array in (outputs, dx, *layer.gradients.values())])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-10, atol=1e-12)
+
+
+def test_what_one_level_cannot_do_the_next_does_and_that_is_said_once(caplog):
+    refuses = makes(refuses=7)
+    with planted(cudnn=refuses, fused=right) as made:
+        layer = xlstm.LSTM(D, H, device="cuda", seed=0)
+        assert layer.kernels == "cudnn 9.1"
+        (fused,) = made["fused"]
+        fused.calls.clear()
+        for _ in range(3):
+            _, _, tape = layer.forward(series(), lengths=[8, 2, 1])
+            layer.backward(tape, None, None)
+        assert fused.calls == [(N, T)] * 3
+    assert said(caplog) == ["cudnn 9.1 leaves a call to others: 8 steps are too many"]
+
+
+def test_what_no_level_can_do_the_array_code_does():
+    refuses = makes(refuses=7)
+    with planted(cudnn=refuses, fused=refuses):
+        layer = xlstm.GRU(D, H, device="cuda", seed=0)
+        reference = xlstm.GRU(D, H, device="cuda", seed=0, kernels="reference")
+        results = []
+        for one in (layer, reference):
+            outputs, _, tape = one.forward(series(), lengths=[8, 2, 1])
+            dx, _ = one.backward(tape, outputs, None)
+            results.append([one.backend.to_host(array) for array in (outputs, dx, one.gradients.flat)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_level_by_name_does_every_call_or_raises():
+    with planted(cudnn=makes(refuses=7), fused=right) as made:
+        layer = xlstm.LSTM(D, H, device="cuda", kernels="cudnn")
+        assert not made["fused"], "nobody asked for it"
+        layer(series(time=1))
+        with pytest.raises(
+            RuntimeError, match=r"kernels='cudnn' cannot do this call: 8 steps are too many\. Use .*auto"
+        ):
+            layer(series())
+        assert xlstm.LSTM(D, H, device="cuda", kernels="fused").kernels == "fused"
+        assert xlstm.LSTM(D, H, device="cuda", kernels="compiled").kernels == "cudnn 9.1"
+        assert xlstm.LSTM(D, H, device="cuda", kernels="reference").kernels == "reference"
+
+
+def test_cells_of_ones_own_run_as_array_code():
+    with planted(cudnn=right, fused=right) as made:
+        assert xlstm.GRU(D, H, device="cuda", reset_after=False).kernels == "reference"
+        with pytest.raises(RuntimeError, match="fused has no kernels of the gru_reset_before cell"):
+            xlstm.GRU(D, H, device="cuda", reset_after=False, kernels="fused")
+    assert made == {"cudnn": [], "fused": []}
+
+
+def test_the_cpu_has_no_levels_of_a_gpu():
+    for name in ("fused", "cudnn"):
+        for make in (
+            lambda: xlstm.LSTM(D, H, kernels=name),  # noqa: B023
+            lambda: xlstm.SequenceClassifier(device="cpu", kernels=name).fit([[1.0], [2.0]], [0, 1]),  # noqa: B023
+            lambda: backends.find_step(backends.select("cpu"), "float32", name),  # noqa: B023
+        ):
+            with pytest.raises(RuntimeError, match=f"kernels='{name}' is for CUDA GPUs, and this is the CPU.*'auto'"):
+                make()
+
+
+def test_copies_elsewhere_and_files_ask_for_no_level(tmp_path):
+    with planted(fused=right):
+        layer = xlstm.LSTM(D, H, device="cuda", kernels="fused", precision="high", seed=0)
+        for other in (layer.to("cpu"), layer.to("cuda:1")):
+            assert (other.requested_kernels, other.precision) == ("auto", "high")
+        assert layer.to("cuda").requested_kernels == "fused"
+        layer.save(tmp_path / "layer.xlstm")
+        loaded = xlstm.LSTM.load(tmp_path / "layer.xlstm")
+        assert (loaded.device, loaded.requested_kernels, loaded.precision) == ("cpu", "auto", "high")
+        X, y = [[1.0, 2.0, 3.0], [3.0, 1.0, 0.0]] * 3, [0, 1] * 3
+        clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, device="cuda", kernels="fused", precision="bfloat16")
+        clf.fit(X, y)
+        assert clf.kernels_ == "fused"
+        assert clf.to("cpu").fitted_state().model.precision == "bfloat16"
+        assert clf.to("cpu").predict(X).tolist() == clf.predict(X).tolist()
+        clf.save(tmp_path / "clf.xlstm")
+    loaded = xlstm.load(tmp_path / "clf.xlstm", device="cpu")
+    assert (loaded.kernels, loaded.precision) == ("fused", "bfloat16"), "as it was set"
+    np.testing.assert_allclose(loaded.predict_proba(X), clf.predict_proba(X), rtol=1e-5)
+
+
+# ---------------------------------------------------------------- trusted only after it was seen to work
+
+
+@pytest.mark.parametrize(
+    ("wrong", "dtype", "precision", "sentence"),
+    [
+        ({"wrong": off_by(1e-4)}, "float32", "highest", r"\w+ \(N=4, .*\) differs by \S+e-04 from the array code"),
+        ({"wrong": off_by(1e-9)}, "float64", "highest", r"differs by \S+e-(09|10) from the array code, where 1e-12 is"),
+        ({"wrong": as_tf32}, "float32", "highest", r"differs by \S+e-0[34] from the array code, where 1e-05"),
+        ({"wrong": off_by(float("nan"))}, "float32", "bfloat16", "differs by inf from the array code, where 6e-02 is"),
+        ({"error": RuntimeError("no image\nof it")}, "float32", "highest", r"check \(RuntimeError: no image\)"),
+        ({"error": ZeroDivisionError()}, "float32", "highest", r"check \(ZeroDivisionError: ZeroDivisionError\)"),
+        ({"refuses": 1}, "float32", "highest", "it can do none of the problems of its check"),
+    ],
+    ids=["1e-4", "1e-9 in float64", "TF32", "NaN", "raises", "raises nothing to say", "can do nothing"],
+)  # fmt: skip
+def test_a_level_that_is_wrong_is_not_used(wrong, dtype, precision, sentence, caplog):
+    with planted(cudnn=makes(**wrong), fused=right):
+        for _ in range(2):
+            layer = xlstm.LSTM(D, H, device="cuda", dtype=dtype, precision=precision)
+            assert layer.kernels == "fused"
+        (message,) = said(caplog)
+        start = f"cudnn 9.1 is not used for the lstm cell in {dtype} (precision '{precision}') on cuda:0: "
+        assert message.startswith(start)
+        assert message.endswith("; fused is used instead")
+        with pytest.raises(RuntimeError, match=f"{sentence}.*Use kernels='auto' or kernels='reference'"):
+            xlstm.LSTM(D, H, device="cuda", dtype=dtype, precision=precision, kernels="cudnn")
+    assert len(said(caplog)) == 1
+
+
+def test_without_any_trusted_level_the_array_code_runs(caplog):
+    with planted(cudnn=makes(wrong=off_by(1e-3)), fused=makes(wrong=off_by(1e-2))):
+        layer = xlstm.RNN(D, H, device="cuda", seed=0)
+        assert layer.kernels == "reference"
+        layer(series())
+        with pytest.raises(RuntimeError, match=r"cudnn 9\.1 is not used .*; fused is not used .*"):
+            xlstm.RNN(D, H, device="cuda", kernels="compiled")
+    assert [message.endswith("the array code is used instead") for message in said(caplog)] == [True, True]
+
+
+def test_tf32_is_right_where_it_is_allowed(caplog):
+    with planted(cudnn=makes(wrong=as_tf32), fused=right):
+        assert xlstm.LSTM(D, H, device="cuda", precision="high").kernels == "cudnn 9.1"
+        assert xlstm.LSTM(D, H, device="cuda", precision="bfloat16").kernels == "cudnn 9.1"
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "fused"
+    assert len(said(caplog)) == 1
+
+
+def test_each_question_is_asked_once_a_device_cell_dtype_and_precision():
+    with planted(cudnn=right, fused=right) as made:
+        for device in ("cuda", "cuda:1"):
+            for _ in range(2):
+                for cls in (xlstm.LSTM, xlstm.RNN):
+                    cls(D, H, device=device)
+                    cls(D, H, device=device, dtype="float64", precision="high")
+                    cls(D, H, device=device, precision="bfloat16")
+                    cls(D, H, device=device, precision="float16")
+    assert len(made["cudnn"]) == 2 * 2 * 4
+    assert len(made["fused"]) == 2 * 2 * 3, "both kinds of 16 bits are TF32 there"
+
+
+def test_the_check_disturbs_nobody(gpu):
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002  # the one that all share
+    layer_before = xlstm.LSTM(D, H, seed=4).parameters.flat
+    with planted(cudnn=right):
+        layer = xlstm.LSTM(D, H, device="cuda:1", seed=4)
+        assert layer.kernels == "cudnn 9.1"
+        np.testing.assert_array_equal(layer.backend.to_host(layer.parameters.flat), layer_before)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    assert gpu.current == 0
+
+
+def test_memory_that_ends_in_the_check_is_no_verdict(gpu):
+    class OutOfMemoryError(MemoryError):
+        pass
+
+    errors = [OutOfMemoryError("Out of memory allocating 512 bytes")]
+
+    class Greedy(Planted):
+        def forward(self, *args, **options):
+            if errors:
+                raise errors.pop()
+            return super().forward(*args, **options)
+
+    with planted(cudnn=lambda cell, dtype, precision: Greedy(cell)):
+        with pytest.raises(MemoryError, match="cuda:0 has no memory left"):
+            xlstm.LSTM(D, H, device="cuda")
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "cudnn 9.1"
+
+
+# ---------------------------------------------------------------- the check itself
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "gru"])
+def test_the_check_sees_each_parameter(cell):
+    """A level that ignores a change of one parameter is wrong in every one of them."""
+    backend = backends.select("cuda")
+    for name in cells.by_name(cell).shapes(1, 1):
+        level = Planted(cell)
+        level._params = lambda params, name=name: {**params, name: params[name] * 1.001}
+        found = trusted.agreement(cell, level_of(level, cell), backend, "float64", "highest")
+        assert found.error > 1e-6
+    assert trusted.agreement(cell, level_of(Planted(cell), cell), backend, "float64", "highest").error == 0
+
+
+def level_of(level, cell, dtype="float64"):
+    import cupy
+
+    return LevelledCell(cupy, cell, dtype, "highest", [backends.cuda.levels.Level("fused", "fused", level)], None)
+
+
+@pytest.mark.parametrize("fault", ["lengths", "reverse", "state", "d_state", "out", "accumulate"])
+def test_the_check_sees_what_is_left_out(fault):
+    class Faulty(Planted):
+        def forward(self, params, x, state=None, lengths=None, **options):
+            if fault == "lengths" and lengths is not None:
+                lengths.lengths = [min(length + 1, lengths.time) for length in lengths.lengths]
+            if fault == "reverse":
+                options["reverse"] = False
+            if fault == "out":
+                options["column"] = 0
+            return super().forward(params, x, None if fault == "state" else state, lengths, **options)
+
+        def backward(self, params, tape, d_outputs=None, d_state=None, *rest, **options):
+            if fault == "accumulate":
+                options["accumulate"] = True
+            return super().backward(params, tape, d_outputs, None if fault == "d_state" else d_state, *rest, **options)
+
+    found = trusted.agreement("lstm", level_of(Faulty("lstm"), "lstm"), backends.select("cuda"), "float64", "highest")
+    assert not found.good
+
+
+def test_problems_are_those_that_were_agreed_on():
+    asked = list(trusted.problems())
+    assert {problem.shape for problem in asked} == {(4, 6, 5, 7), (4, 6, 8, 32)}
+    for shape in {problem.shape for problem in asked}:
+        found = {problem[1:4] for problem in asked if problem.shape == shape}
+        assert found >= {(reverse, True, states) for reverse in (False, True) for states in (False, True)}
+    assert [trusted.bound_for("float32", precision) for precision in ("highest", "high")] == [1e-5, 1e-2]
+    assert trusted.bound_for("float64", "high") == 1e-12
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def test_report_tells_of_levels():
+    with planted(cudnn=makes(error=RuntimeError("boom")), fused=right):
+        _, first, second = backends.report()
+    for row in (first, second):
+        assert row.kernels == "fused"
+        assert "it failed its check (RuntimeError: boom); fused: planted" in row.about_kernels
+
+
+def test_paths_are_those_that_can_be_used():
+    with planted(cudnn=right, fused=right):
+        assert bench.paths("cuda") == ["cudnn", "fused", "reference"]
+        assert bench.paths("cuda", "gru_reset_before") == ["reference"]
+    with planted(fused=right):
+        assert bench.paths("cuda:1") == ["fused", "reference"]
+
+
+def test_the_log_is_the_loggers_own(caplog):
+    with planted(fused=makes(wrong=off_by(1))), caplog.at_level(logging.ERROR, logger="xlstm"):
+        xlstm.LSTM(D, H, device="cuda")
+    assert not said(caplog)

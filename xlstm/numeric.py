@@ -1,0 +1,61 @@
+"""The numbers of sequences, on the host or a device: real ones as float32 or float64, tokens as int64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .backends import Backend
+from .host import is_missing
+from .names import Names
+from .namespace import Array
+
+
+def int64(array: Array, where: str, place: Backend | None) -> Array:
+    """Integers as int64; ValueError where one is too large. `where` says whose they are, `place` on which device."""
+    if array.dtype == np.uint64 and array.size:  # the only type that holds more
+        largest = int(array.max() if place is None else place.to_host(place.namespace.max(array)))
+        if largest > np.iinfo(np.int64).max:
+            raise ValueError(f"{where} holds the token {largest}, which does not fit 64 bits with a sign.")
+    return array.astype(np.int64)
+
+
+def joined(arrays: Sequence[Array], place: Backend | None) -> Array:
+    """One after another, in a new array."""
+    return np.concatenate(arrays) if place is None else place.namespace.concat(arrays, axis=0)
+
+
+def numbers(array: Array, row: int | None = None, names: Names | None = None) -> Array:
+    """Real numbers as float32 (if they are) or float64, missing ones as NaN."""
+    where = "X" if row is None else f"row {row} of X"
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {where} has dtype {array.dtype}.")
+    if array.dtype.kind not in "fiubO":
+        raise TypeError(f"{where} must hold numbers or strings, got dtype {array.dtype}.")
+    if array.dtype == np.float32:
+        return array
+    try:
+        with np.errstate(over="ignore"):  # infinity is refused later, with its row
+            return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        wrong = np.array([not _is_number(value) for value in array.flat]).reshape(array.shape)
+        missing = wrong & np.array([is_missing(value) for value in array.flat]).reshape(array.shape)
+        if (wrong == missing).all():
+            return numbers(np.where(missing, np.nan, array), row, names)
+        place = tuple(int(index[0]) for index in np.nonzero(wrong & ~missing))
+        column = "" if names is None or len(place) < 2 else f" in the column {names[place[1]]!r}"
+        # scikit-learn asks for the latter words where the whole of X is one array.
+        reason = (
+            "choose the columns that hold numbers" if row is not None else "argument must be a string or a real number"
+        )
+        raise TypeError(f"{where} holds {array[place]!r:.80}{column} where a number is expected: {reason}.") from None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
