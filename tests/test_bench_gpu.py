@@ -99,6 +99,7 @@ def test_layers_are_timed_on_device_and_host_data_full_and_ragged(whole: Any) ->
     for row in rows(whole[0], "times", precision="highest"):
         assert row["errors"]["reference"]["forward"] < 1e-6
         assert row["wrong"] == []
+        assert row["ran"]["reference"] == "reference"
         for what in ("infer", "train"):
             assert 3 <= row[what]["reference"]["n"] <= 25
             assert row[what]["reference"]["median"] > 0
@@ -195,11 +196,11 @@ def run(lib: Any, body: str, usable: bool = True, seconds: float = 60, longest: 
     return lib("lib.parts").run([sys.executable, "-c", code], {}, seconds, longest)
 
 
-def test_a_process_goes_on_after_an_error_and_another_one_where_the_device_is_lost(lib: Any) -> None:
-    fails = "if case['k'] == 1: raise RuntimeError('lost')"
+@pytest.mark.parametrize("fails", ["raise RuntimeError('lost')", "return {'failed': {'a side': 'lost'}}"])
+def test_a_process_goes_on_after_an_error_and_another_one_where_the_device_is_lost(fails: str, lib: Any) -> None:
     for usable, processes in ((True, 1), (False, 2)):
-        found = run(lib, fails, usable)["rows"]
-        assert found[1]["error"] == "RuntimeError: lost"
+        found = run(lib, f"if case['k'] == 1: {fails}", usable)["rows"]
+        assert found[1].get("error") == "RuntimeError: lost" or found[1]["failed"] == {"a side": "lost"}
         assert len({row["process"] for row in found if "process" in row}) == processes
         assert [row["k"] for row in found] == [0, 1, 2, 3]
 

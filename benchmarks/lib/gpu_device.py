@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -38,6 +39,12 @@ def pairs(given: Row) -> list[Pair]:
     every = [pair for pair in every if pair[0] != "reference" or pair[1] == "highest"]
     right = given.get("right")
     return every if right is None else [pair for pair in every if list(pair) in right]
+
+
+def import_torch() -> None:
+    """Before ours looks for a cuDNN: it then takes the one that PyTorch has loaded, and a process has no two."""
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401
 
 
 def usable(given: Row) -> bool:

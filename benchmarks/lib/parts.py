@@ -162,7 +162,7 @@ def _told_code(code: int | None) -> str | None:
 def work(part: Part, folder: Path, first: int, usable: Callable[[Row], bool]) -> int:
     """Do the cases from `first` on; the exit code.
 
-    `usable` tells, once a case has failed, whether this process can go on.
+    `usable` tells, once a case or something that its row calls "failed" has failed, whether this process can go on.
     """
     faulthandler.enable()
     begin = time.monotonic()
@@ -187,8 +187,8 @@ def work(part: Part, folder: Path, first: int, usable: Callable[[Row], bool]) ->
             tell({"row": row})
             if "error" in row:
                 say(f"    {row['error']}")
-                if not usable(given):
-                    return AGAIN
+            if ("error" in row or row.get("failed")) and not usable(given):
+                return AGAIN
     return 0
 
 
