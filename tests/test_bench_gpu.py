@@ -75,7 +75,8 @@ def test_every_part_is_walked_and_written(whole: Any) -> None:
     assert list(results["parts"]) == PARTS
     assert not [name for name, part in results["parts"].items() if "error" in part or not part["rows"]]
     (gpu,) = rows(results, "device", what="gpu")
-    assert (gpu["name"], gpu["device"], gpu["cuda_of_the_driver"]) == ("Stand-in GPU", "cuda:0", {"version": 13000})
+    assert (gpu["name"], gpu["device"]) == ("Stand-in GPU", "cuda:0")
+    assert gpu["cuda_of_the_driver"]["version"] >= 12000
     assert results["machine"]["processor"] in printed or results["machine"]["processor"]
     for title in ("Is each level right?", "Times of a layer", "Epochs of a training", "compute-sanitizer"):
         assert title in printed
@@ -109,6 +110,8 @@ def test_whole_epochs_and_usage_are_measured(whole: Any) -> None:
     cpu, reference = (rows(whole[0], "epochs", job="first names", side=side)[0] for side in ("cpu", "reference"))
     assert cpu["loss"] == pytest.approx(reference["loss"], rel=1e-4)  # the same training
     assert cpu["seconds"] > 0
+    host, device = (rows(whole[0], "epochs", job="series", data=data)[0] for data in ("host", "device"))
+    assert host["loss"] == device["loss"]
     (memory,) = rows(whole[0], "usage", what="memory", side="reference")
     assert "peak_bytes" in memory
     (host,) = rows(whole[0], "usage", what="host", side="reference")
