@@ -12,7 +12,8 @@ P bytes of one in products (4, or 2 where the precision has 16 bits).
     gates, each step forward    B·N·(2·4H + 4·H) bytes: z read and kept, c read and written, h twice written
     gates, each step backward   B·N·(2·4H + 6·H) bytes: z read, dz written, c twice, dc read and written, two dh read
 
-The steps of all levels compute these. In array code each of its small kernels reads and writes as much as one gate.
+The steps of all levels compute these. In array code each of its small kernels reads and writes as much as one gate. In
+a persistent kernel the weights are not read in a step, but its blocks have to wait for each other.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Gpu(NamedTuple):
     launch: Span  # seconds of the device from one kernel of a stream to the next
     launch_from_python: Span  # seconds of the host for a launch
     tile: int  # rows and columns of the smallest tile of a product: so many tiles, so many processors at work
+    exchange: Span  # seconds in which the blocks of a persistent kernel tell each other their part of h
+    share: float  # of the peak that the products in such a kernel reach at worst
 
 
 H100 = Gpu(
@@ -48,6 +51,8 @@ H100 = Gpu(
     launch=(2e-6, 3e-6),
     launch_from_python=(5e-6, 12e-6),
     tile=32,
+    exchange=(1.2e-6, 2e-6),
+    share=0.25,
 )
 
 
@@ -59,15 +64,17 @@ class Level(NamedTuple):
     forward_once: int
     backward_once: int
     from_python: bool  # whether each launch is one of Python's, or one of a library in C
+    persistent: bool = False  # whether one kernel does all steps, with the weights in its registers
 
 
 LEVELS = {
     "reference": Level(23, 24, 10, 10, True),
     "fused": Level(2, 2, 1, 6, True),
     "cudnn": Level(2, 2, 5, 8, False),
+    "cudnn, persistent": Level(0, 0, 6, 9, False, persistent=True),
 }
 """Of the first two the launches of a step are counted by the tests. cuDNN's are those of its plain algorithm, a product
-and a kernel a step; its persistent kernels, which PyTorch takes in float16, launch once a sequence."""
+and a kernel a step, and of its persistent one, for equal lengths in float16."""
 
 
 class Cost(NamedTuple):
@@ -94,7 +101,7 @@ def forward(
     N, T, D, H = size
     P, how, rows, Z = _width(precision, B), LEVELS[level], N * T, GATES * H
     whole = _product(gpu, precision, (rows, Z, D), P * (rows * D + Z * D) + B * rows * Z, cached=False)
-    step = _product(gpu, precision, (N, Z, H), P * (N * H + Z * H) + 2 * B * N * Z, cached=True)
+    step = _step(gpu, how, precision, (N, Z, H), P * N * H + 2 * B * N * Z, P * Z * H)
     gates = B * N * (2 * Z + 4 * H) * _passes(level)
     return _sum(gpu, how.forward * T + how.forward_once, how.from_python, [(whole, 1), (step, T)], gates * T)
 
@@ -105,7 +112,7 @@ def backward(
     """To the gradients of the input, the weights and the bias."""
     N, T, D, H = size
     P, how, rows, Z = _width(precision, B), LEVELS[level], N * T, GATES * H
-    step = _product(gpu, precision, (N, H, Z), P * (N * Z + Z * H) + 2 * B * N * H, cached=True)
+    step = _step(gpu, how, precision, (N, H, Z), P * N * Z + 2 * B * N * H, P * Z * H)
     whole = [
         _product(gpu, precision, (Z, D, rows), P * rows * (Z + D) + 2 * B * Z * D, cached=False),
         _product(gpu, precision, (Z, H, rows), P * rows * (Z + H) + 2 * B * Z * H, cached=False),
@@ -124,6 +131,16 @@ def _passes(level: str) -> float:
     """How often the bytes of the gates are moved: array code reads two and writes one gate in each of its kernels."""
     kernels = LEVELS["reference"].forward - 3  # a product and two copies are none of them
     return 1.0 if level != "reference" else kernels * 3 / (2 * GATES + 4)
+
+
+def _step(gpu: Gpu, how: Level, precision: str, shape: tuple[int, int, int], moved: float, weights: float) -> _Product:
+    """The recurrent product of a step; in a persistent kernel its weights are there, and it waits for other blocks."""
+    if not how.persistent:
+        return _product(gpu, precision, shape, moved + weights, cached=True)
+    operations = 2.0 * shape[0] * shape[1] * shape[2]
+    best = max(operations / gpu.operations[precision], moved / gpu.cache)
+    worst = max(operations / (gpu.operations[precision] * gpu.share), moved / gpu.cache)
+    return _Product(operations, moved, (gpu.exchange[0] + best, gpu.exchange[1] + worst))
 
 
 class _Product(NamedTuple):
@@ -176,14 +193,16 @@ ROWS = (
     ("cudnn", "highest"),
     ("cudnn", "high"),
     ("cudnn", "float16"),
+    ("cudnn, persistent", "float16"),
 )
 EXPECTED = {
     "reference": ("150", "150", "155"),
     "fused": ("15–20", "15–20", "18–22"),
     "cudnn": ("8–10", "9–11", "12–16"),
+    "cudnn, persistent": ("1.5–2", "1.7–2.2", "3–6"),
 }
 """Microseconds of a forward step that were estimated beforehand, from measurements that others published, by size; they
-are meant within a factor of two, and do not tell precisions apart. cuDNN's are those of its plain algorithm."""
+are meant within a factor of two, and do not tell precisions apart."""
 
 
 def told(span: Span, scale: float) -> str:
