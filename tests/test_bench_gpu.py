@@ -164,6 +164,26 @@ def test_without_a_gpu_it_ends_with_the_reason(tmp_path: Path) -> None:
     assert "there is no GPU that can be used" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("part", "row", "code"),
+    [
+        ("right", {"right": True}, 0),
+        ("right", {"right": False}, 1),
+        ("right", {"error": "there is no such level"}, 0),
+        ("times", {"wrong": ["torch", "jax"]}, 0),
+        ("times", {"wrong": ["fused"]}, 1),
+        ("tests", {"failed": [], "code": None}, 0),
+        ("tests", {"failed": [], "code": 4}, 1),
+        ("tests", {"failed": ["a test"], "code": 1}, 1),
+        ("sanitizer", {"clean": False}, 1),
+        ("sanitizer", {"error": "it is not installed"}, 0),
+        ("device", {"what": "gpu", "error": "there is none"}, 1),
+    ],
+)
+def test_the_exit_code_tells_what_is_wrong(part: str, row: dict[str, Any], code: int, lib: Any) -> None:
+    assert lib("lib.gpu_report").code({"parts": {part: {"rows": [row]}}}) == code
+
+
 # ---------------------------------------------------------------- parts that fail
 
 
