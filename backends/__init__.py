@@ -101,6 +101,9 @@ class Backend(Protocol):
     def free_bytes(self) -> int:
         """How much memory new arrays may still take, as far as the device knows."""
 
+    def upload(self, array: Any) -> Any:
+        """`from_host` of an array that may be large: the memory that it takes on the way is not."""
+
     def conveyor(self) -> Any:
         """What brings host arrays here one after another, the next one on its way while this one is computed (see
         `xlstm.backends.conveyor`); None where host arrays are here already."""
@@ -124,6 +127,9 @@ class Backend(Protocol):
 
     def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
         """For each host array of booleans an array on this device: `scale` where it is true, else zero."""
+
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        """ids[where] = value. ids (N, T) int64 on this device, where (N, T) a host array of booleans."""
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         """The fast implementation of a cell on this device, or why there is none.
