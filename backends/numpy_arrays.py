@@ -62,6 +62,9 @@ class NumPyBackend:
             mask *= scale
         return made
 
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        ids[where] = value
+
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         if kernels in LEVELS:
             return Fast(None, "", no_level(kernels))

@@ -37,6 +37,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from xlstm.backends.cuda.cudnn import library
 
 from xlstm import backends
 
@@ -828,6 +829,11 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise self._error
 
 
+def _no_cudnn(cupy: Any) -> Any:
+    """In place of `library.load`: a real cuDNN would take the stand-in's arrays for such of a GPU."""
+    raise RuntimeError("cuDNN is not installed.")
+
+
 @contextmanager
 def machine(
     devices: int = 1,
@@ -864,6 +870,7 @@ def machine(
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
         mock.patch.object(backends.notices, "said", set()),
+        mock.patch.object(library, "load", _no_cudnn),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]
