@@ -17,12 +17,13 @@ import pytest
 from ..peers import peer
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_CUPY = ("cupy_arrays.py", "conveyor.py")
-SOURCES = sorted([*(ROOT / "xlstm").rglob("*.py"), *(ROOT / "backends" / name for name in OF_CUPY)])
+OF_CUPY = [ROOT / "backends" / name for name in ("cupy_arrays.py", "conveyor.py")]
+OF_CUPY += sorted((ROOT / "backends" / "cuda").rglob("*.py"))
+SOURCES = sorted([*(ROOT / "xlstm").rglob("*.py"), *OF_CUPY])
 NAMESPACES = ("xp", "namespace")
 """What the sources call an array namespace: `xp.exp`, `self.xp.flip`, `backend.namespace.zeros`."""
 CUPY = ("cupy", "_cupy")
-"""What backends/cupy_arrays.py and conveyor.py call CuPy: `cupy.cuda.runtime.getDeviceCount`, `self._cupy.asnumpy`."""
+"""What the files of `OF_CUPY` call CuPy: `cupy.cuda.runtime.getDeviceCount`, `self._cupy.asnumpy`."""
 MATHEMATICS = ("cells", "head", "losses", "optim", "readout")
 
 
@@ -55,7 +56,7 @@ def uses(path: Path) -> Iterator[Use]:
         if not isinstance(node, ast.Attribute) or id(node) in inner:
             continue
         names = chain(node)
-        for module, spoken in (("namespace", NAMESPACES), ("cupy", CUPY if path.name in OF_CUPY else ())):
+        for module, spoken in (("namespace", NAMESPACES), ("cupy", CUPY if path in OF_CUPY else ())):
             places = [k for k, name in enumerate(names[:-1]) if name in spoken and k <= 2]
             if not places or "array_api_compat" in names:
                 continue
