@@ -15,7 +15,6 @@ if __name__ != "xlstm.backends":
         "Import that; a second copy would have a second registry."
     )
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from . import crossing, cupy_arrays, notices, numpy_arrays
+from .auto import AUTO_MIN_FLOPS_PER_STEP, AutoRule, auto_rule, automatic
 from .cuda import Unsupported
 from .cuda.array_code import Agreement, ArrayCode, hand_in
 from .fast import LEVELS, PRECISIONS, Fast
@@ -61,15 +61,6 @@ __all__ = [
 KERNELS = ("auto", "reference", "compiled", *reversed(LEVELS))
 """What may be asked for: the fastest there is, never a fast one, or an error where there is no fast one; and the levels
 of CUDA GPUs by name, an error where that one cannot be used."""
-
-AUTO_MIN_FLOPS_PER_STEP = 10_000_000
-"""`"auto"` takes the GPU where one time step of a batch is at least this many floating-point operations.
-
-Array code launches some twenty kernels a step, at 5 to 12 microseconds each, whatever the size: about 150 microseconds
-forward. A CPU core does some ten million operations in that time, so smaller steps end sooner on the CPU. This is an
-estimate, not a measurement on a GPU; `xlstm bench --save` measures the crossing point of a machine and keeps it, and
-`"auto"` goes by that.
-"""
 
 
 class Backend(Protocol):
@@ -110,6 +101,9 @@ class Backend(Protocol):
     def free_bytes(self) -> int:
         """How much memory new arrays may still take, as far as the device knows."""
 
+    def upload(self, array: Any) -> Any:
+        """`from_host` of an array that may be large: the memory that it takes on the way is not."""
+
     def conveyor(self) -> Any:
         """What brings host arrays here one after another, the next one on its way while this one is computed (see
         `xlstm.backends.conveyor`); None where host arrays are here already."""
@@ -133,6 +127,9 @@ class Backend(Protocol):
 
     def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
         """For each host array of booleans an array on this device: `scale` where it is true, else zero."""
+
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        """ids[where] = value. ids (N, T) int64 on this device, where (N, T) a host array of booleans."""
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         """The fast implementation of a cell on this device, or why there is none.
@@ -218,7 +215,7 @@ def select(
     if device == "cpu":
         return numpy_arrays.BACKEND
     if device == "auto":
-        return _automatic(flops_per_step) if near is None else near
+        return automatic(flops_per_step) if near is None else near
     if is_device(device):
         return cupy_arrays.backend(int(device.partition(":")[2] or 0))
     raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
@@ -254,60 +251,6 @@ _PLAIN = (str, bytes, list, tuple, dict, int, float)
 def is_device(name: object) -> bool:
     """Whether it is one of `"auto"`, `"cpu"`, `"cuda"` and `"cuda:N"`; not whether the machine has it."""
     return isinstance(name, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is not None
-
-
-def _automatic(flops_per_step: float | None) -> Backend:
-    """What `"auto"` stands for. Only here may the choice fall back, and it says so once."""
-    if not cupy_arrays.installed():
-        return numpy_arrays.BACKEND  # nobody who has no GPU package expects a GPU
-    try:
-        rule = auto_rule()
-        work = math.inf if flops_per_step is None else flops_per_step
-        if rule.never or work < rule.flops_per_step:
-            size = "" if rule.never else f"a step of this work is {work / 1e6:.2g} million operations, and "
-            say_once("small work", f"using the CPU: {size}{rule} (device='cuda' overrides)")
-            return numpy_arrays.BACKEND
-        return cupy_arrays.backend(0)
-    except RuntimeError as error:
-        say_once("no usable GPU", f"using the CPU: {error}")
-        return numpy_arrays.BACKEND
-
-
-class AutoRule(NamedTuple):
-    """From which size of work on `"auto"` takes the GPU."""
-
-    flops_per_step: float
-    """Of one time step of a batch; infinite where the CPU was faster at every size."""
-    measured: bool
-    """Whether `xlstm bench --save` measured it on this machine; else it is `AUTO_MIN_FLOPS_PER_STEP`."""
-
-    @property
-    def never(self) -> bool:
-        """Whether it takes the CPU whatever the size."""
-        return self.flops_per_step == math.inf
-
-    def __str__(self) -> str:
-        if self.never:
-            return "the CPU was measured to be faster at every size"
-        return (
-            f"below {self.flops_per_step / 1e6:.3g} million the CPU "
-            f"{'was measured' if self.measured else 'is expected'} to be faster"
-        )
-
-
-def auto_rule() -> AutoRule:
-    """The rule that holds on this machine, where CuPy is installed.
-
-    Raises
-    ------
-    RuntimeError
-        If a figure was saved here, and no GPU can be used to compare it with.
-    """
-    if crossing.saved():
-        here = crossing.Machine(numpy_arrays.processor(), cupy_arrays.processor(0))
-        if (measured := crossing.of(here)) is not None:
-            return AutoRule(measured, True)
-    return AutoRule(AUTO_MIN_FLOPS_PER_STEP, False)
 
 
 def find(cell: str, backend: Backend, dtype: str, kernels: str, precision: str = "highest") -> Choice:

@@ -8,9 +8,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from . import conveyor
 from .conveyor import Conveyor
-from .cuda.errors import Working, check_process, first_line, why_no_device
+from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
+from .cuda.loss import KINDS, CudaLoss
+from .cuda.module import DTYPES
+from .cuda.optimiser import CudaStep
+from .cuda.rows import Rows
 from .fast import Fast
 
 _INSTALL = (
@@ -83,8 +88,6 @@ class CuPyBackend:
     def __init__(self, cupy: Any, number: int) -> None:
         from array_api_compat import cupy as namespace
 
-        from .cuda.rows import Rows  # here, for `import xlstm` is to stay light
-
         self.device = f"cuda:{number}"
         self.namespace = namespace
         self._cupy = cupy
@@ -92,8 +95,8 @@ class CuPyBackend:
         self._process = os.getpid()
         self.levels = Levels(cupy, self)
         self._rows = Rows(cupy)
-        self._steps: dict[str, Any] = {}
-        self._losses: dict[tuple[str, str], Any] = {}
+        self._steps: dict[str, CudaStep] = {}
+        self._losses: dict[tuple[str, str], CudaLoss] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return backend, (self._number,)  # a copy of what uses a device, or its pickle, uses the same device
@@ -117,6 +120,12 @@ class CuPyBackend:
             free, _ = self._cupy.cuda.runtime.memGetInfo()
             return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 
+    def upload(self, array: Any) -> Any:
+        if array.nbytes <= conveyor.PIECE:
+            return self.from_host(array)
+        with self.current():
+            return self.conveyor().whole(array)
+
     def conveyor(self) -> Conveyor:
         return Conveyor(self._cupy, self._number)
 
@@ -131,22 +140,20 @@ class CuPyBackend:
         with self.current():
             return self._rows.masks(kept, scale, dtype)
 
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        with self.current():
+            self._rows.put(ids, where, value)
+
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         return self.levels.find_cell(cell, dtype, kernels, precision)
 
     def fast_step(self, dtype: str) -> Fast:
-        from .cuda.module import DTYPES
-        from .cuda.optimiser import CudaStep
-
         if dtype not in DTYPES:
             return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
         step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
         return Fast(step, "fused", "compiled at first use")
 
     def fast_loss(self, kind: str, dtype: str) -> Fast:
-        from .cuda.loss import KINDS, CudaLoss
-        from .cuda.module import DTYPES
-
         if kind not in KINDS or dtype not in DTYPES:
             return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
         loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
@@ -185,6 +192,8 @@ def backend(number: int) -> CuPyBackend:
         with candidate.current():
             ones = cupy.ones((2, 2), dtype="float32")
             works = cupy.asnumpy(cupy.tanh(ones @ ones))[0, 0] > 0.9
+    except (MemoryError, DeviceLost) as error:
+        raise RuntimeError(f"cuda:{number} cannot be used: {error}") from error
     except Exception as error:
         raise RuntimeError(
             f"cuda:{number} is there, but a first operation on it failed ({first_line(error)}). CuPy needs CUDA's "

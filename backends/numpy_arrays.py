@@ -41,6 +41,8 @@ class NumPyBackend:
     def free_bytes(self) -> int:
         return sys.maxsize  # host arrays are here already: nobody has to choose which of them fit
 
+    upload = from_host
+
     def conveyor(self) -> None:
         return None
 
@@ -59,6 +61,9 @@ class NumPyBackend:
         for mask in made:
             mask *= scale
         return made
+
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        ids[where] = value
 
     def fast_cell(self, cell: str, dtype: str, kernels: str, precision: str) -> Fast:
         if kernels in LEVELS:

@@ -19,8 +19,8 @@ compute-sanitizer take part where they are there. A level is "reference" (array 
     sanitizer   compute-sanitizer's memcheck and racecheck, on small layers
 
 What is not right is not timed. Each part runs in processes of its own, and each of its cases has a limit: what fails,
-hangs or dies is noted with its reason, and the others go on. The file is written anew after every part. The exit code is
-1 where there is no GPU, where a level is wrong, and where a test fails.
+hangs or dies is noted with its reason, and the others go on. The file is written anew after every part. The exit code
+is 1 where there is no GPU, where a level is wrong, and where a test fails.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from lib import gpu_device, gpu_epochs, gpu_programs, gpu_report, gpu_right, gpu_times, gpu_usage, machine
 from lib.checkout import RESULTS
@@ -70,6 +69,9 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--device", default="cuda", help='"cuda", the first GPU (default), or "cuda:N"')
     made.add_argument("--minutes", type=float, default=8.0, help="in which all of it ends (default: 8)")
     made.add_argument("--parts", type=choices(list(PARTS)), default=list(PARTS), help=f"default: {','.join(PARTS)}")
+    made.add_argument(
+        "--levels", type=choices(gpu_device.LEVELS), default=list(gpu_device.LEVELS), help="default: all of them"
+    )
     made.add_argument("--longest", type=float, help="seconds that one case may take (default: those of its part)")
     made.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, in seconds")
     made.add_argument("--process", nargs=3, help=argparse.SUPPRESS)  # a part, by `run` in lib/parts.py
@@ -79,8 +81,8 @@ def arguments() -> argparse.Namespace:
 def measured(options: argparse.Namespace) -> int:
     """All parts, one after another; each is printed, and the file written, when it has ended."""
     end = time.monotonic() + 60 * options.minutes - LAST_SECONDS
-    results: Row = {"parts": {}, "absent": []}
-    given: Row = {"device": options.device, "quick": options.quick, "right": None}
+    results: Row = {"parts": {}}
+    given: Row = {"device": options.device, "levels": options.levels, "quick": options.quick, "right": None}
     # What has started this process starts those of its parts: the same interpreter, and the same script.
     started = [sys.executable, *sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]]
     for name in options.parts:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import Phase, settings
-from xlstm.backends import cpu
+from xlstm.backends import cpu, hand_in
+from xlstm.backends.cuda.array_code import array_code
 
 from .gpu import Gpu, gpu_or_standin
 from .peers import peer
@@ -125,6 +126,27 @@ def _no_configuration_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> I
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _levels_are_checked_once() -> Iterator[None]:
+    """The check of a level at its first use is done once for each cell, dtype and precision, not for each stand-in.
+
+    A stand-in forgets what was checked on the one before, and its emulator takes a second for what a GPU does in some
+    hundredths of one. Levels of the tests' own are checked each time.
+    """
+    real, seen = array_code(), {}
+
+    def agreement(cell: str, implementation: Any, backend: Any, dtype: str, precision: str) -> Any:
+        kind = type(implementation)
+        key = (kind, cell, dtype, precision)
+        if not kind.__module__.startswith("xlstm.") or key not in seen:
+            seen[key] = real.agreement(cell, implementation, backend, dtype, precision)
+        return seen[key]
+
+    hand_in(real._replace(agreement=agreement))
+    yield
+    hand_in(real)
+
+
 @pytest.fixture(params=["cuda", "cuda:1"])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     """The first and the second GPU, by the names that users type: real ones where there are any, else the stand-in's.
@@ -134,3 +156,10 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
     with gpu_or_standin(request.param) as gpu:
         yield gpu
+
+
+@pytest.fixture(params=["reference", "fused", "cudnn"])
+def level(request: pytest.FixtureRequest, device: Gpu) -> Iterator[str]:
+    """Each level of the GPU `device`, alone: what `kernels="auto"` takes there. The reference is the array code."""
+    with device.only(*{request.param} - {"reference"}):
+        yield request.param

@@ -3,15 +3,19 @@
 import functools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from xlstm.backends.cuda import levels
+from xlstm.backends.cuda.cudnn import library
 
 import xlstm
 from xlstm import backends
 
+from .backends.cudnn_stub import built
 from .standin import Machine, machine
 
 REQUIRE_GPU = "XLSTM_REQUIRE_GPU"
@@ -62,6 +66,24 @@ class Gpu:
         with nullcontext() if self._standin is None else self._standin.counting() as seen:
             yield
         assert seen is None or (seen.launches, seen.to_host) == (expected, 0)
+
+    @contextmanager
+    def only(self, *names: str) -> Iterator[None]:
+        """Of the levels these alone are there, whichever of them a call is for; without any the array code.
+
+        cuDNN is the real one on a real GPU, else the library of `backends/cudnn_stub`. What is not there is skipped.
+        """
+        absent = {name: lambda *_: (None, "the test does without") for name in levels.LEVELS if name not in names}
+        with ExitStack() as inside:
+            inside.enter_context(mock.patch.dict(levels.MAKERS, absent))
+            if "cudnn" in names and self._standin is not None:
+                stub = library.Library(str(built()), 12)
+                inside.enter_context(mock.patch.object(library, "load", return_value=stub))
+            for name in names:
+                found, why = self._backend.levels.made(name, "lstm", "float32", "highest")
+                if found is None:
+                    pytest.skip(why)
+            yield
 
     @contextmanager
     def nothing_comes_to_the_host(self) -> Iterator[None]:

@@ -2,10 +2,11 @@
 
     python tests/on_standin.py benchmarks/bench_gpu.py --quick
 
-XLSTM_PLANT="part fault" plants a fault into that part of it: "raise", "hang" or "die" in its second case.
+XLSTM_PLANT="part fault fault" plants faults into that part of it, from its second case on: "raise", "hang" or "die".
+The process that hangs writes its number into the file XLSTM_PLANT_PID, where that is set.
 """
 
-import contextlib
+import importlib.metadata
 import os
 import runpy
 import signal
@@ -16,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
 
 from tests.standin import machine  # noqa: E402
 
@@ -63,18 +65,22 @@ def complete(cupy: Any) -> None:
             setattr(module, name, value)
 
 
-def plant(parts: dict[str, Any], part: str, fault: str) -> None:
-    """Make the second case of a part fail."""
-    measure, done = parts[part].measure, []
+def plant(parts: dict[str, Any], part: str, *faults: str) -> None:
+    """Make cases of a part fail, from the second on."""
+    measure = parts[part].measure
 
     def faulty(case: Any, given: Any, seconds: float) -> Any:
-        if case == parts[part].cases(given)[1]:
-            if fault == "raise":
-                raise ValueError("planted")
-            if fault == "hang":
-                time.sleep(600)
+        number = parts[part].cases(given).index(case) - 1
+        fault = faults[number] if 0 <= number < len(faults) else ""
+        if fault == "raise":
+            raise ValueError("planted")
+        if fault == "hang":
+            if "XLSTM_PLANT_PID" in os.environ:
+                Path(os.environ["XLSTM_PLANT_PID"]).write_text(str(os.getpid()), encoding="ascii")
+                print("planted", file=sys.stderr, flush=True)
+            time.sleep(600)
+        if fault == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        done.append(case)
         return measure(case, given, seconds)
 
     parts[part] = parts[part]._replace(measure=faulty)
@@ -84,12 +90,12 @@ def main() -> None:
     script = Path(sys.argv[1])
     sys.path.insert(0, str(script.parent))
     sys.argv = sys.argv[1:]
-    with contextlib.suppress(ImportError):
-        import torch  # noqa: F401  before there is a stand-in: it reads which distributions are installed
+    real = importlib.metadata.distributions
     with machine():
         import cupy
 
         complete(cupy)
+        importlib.metadata.distributions = real  # PyTorch reads them when it is imported
         if "XLSTM_PLANT" not in os.environ:
             runpy.run_path(str(script), run_name="__main__")
         else:

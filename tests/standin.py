@@ -37,6 +37,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from xlstm.backends.cuda.cudnn import library
 
 from xlstm import backends
 
@@ -802,8 +803,6 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(modules[parent], last, modules[name])
-    standin_data = importlib.import_module(".standin_data", __package__)  # it imports this file
-    standin_data.extend(modules, gpu)
     return modules
 
 
@@ -828,6 +827,11 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _no_cudnn(cupy: Any) -> Any:
+    """In place of `library.load`: a real cuDNN would take the stand-in's arrays for such of a GPU."""
+    raise RuntimeError("cuDNN is not installed.")
 
 
 @contextmanager
@@ -866,6 +870,7 @@ def machine(
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
         mock.patch.object(backends.notices, "said", set()),
+        mock.patch.object(library, "load", _no_cudnn),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]

@@ -49,6 +49,10 @@ LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
+    ("backends", "xlstm.backends.cuda.fused"): "only where a GPU works",
+    ("backends", "xlstm.backends.cuda.cudnn"): "the same",
+    ("backends", "xlstm.backends.cuda.cudnn.library"): "the same",
+    ("backends", "xlstm.backends.cuda.cudnn.cell"): "the same",
     ("gradcheck", "xlstm.encode"): "only the check of an estimator needs the road of the data",
     ("gradcheck", "xlstm.model"): "the same",
     ("gradcheck", "xlstm.sequences"): "the same",

@@ -25,7 +25,14 @@ STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
 CLASSES = "xlstm/tasks/classes.py"
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
+CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
 READOUT_TEST = "tests/library/test_readout.py"
+SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
+    f"backends/cuda/kernels/{name}" for name in ("sums.h", "optimiser.cu", "rows.cu", "loss.cu")
+)
+CUDA_STEP_TEST, CUDA_ROWS_TEST, CUDA_LOSS_TEST = (
+    f"tests/backends/test_cuda_{name}.py" for name in ("optimiser", "rows", "loss")
+)
 FUSED, FUSED_INPUT = "backends/cuda/fused.py", "backends/cuda/projection.py"
 STEPS, FUSED_LSTM, FUSED_RNN, FUSED_GRU = (
     f"backends/cuda/kernels/{name}" for name in ("steps.cu", "lstm.h", "rnn.h", "gru.h")
@@ -183,6 +190,35 @@ MUTANTS = [
     Mutant("a score that is not weighted", CLASSES, "== targets, weights=weights)", "== targets)", TASKS_TEST),
     Mutant("the direction of a score ignored", "xlstm/tasks/task.py", "return score if self.higher_is_better else -score", "return score", TRIAL_TEST),
     Mutant("a task measured on the validation part too", "xlstm/estimators/base.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
+    # Kernels of GPUs around the cells: the optimiser, rows, the loss.
+    Mutant("a barrier missing in a sum of a block", SUMS, "    block_sync();\n    for", "    for", CUDA_STEP_TEST),
+    Mutant("large squares not scaled down", CUDA_STEP, "      a *= DOWN;\n", "", CUDA_STEP_TEST),
+    Mutant("a step on a GPU without clipping", "backends/cuda/optimiser.py", "factor = None if max_norm is None or max_norm == math.inf else", "factor = None if True else", CUDA_STEP_TEST),
+    Mutant("a step on a GPU without correction of its moments", "backends/cuda/optimiser.py", "1 - o.beta_1**o.updates", "1.0", CUDA_STEP_TEST),
+    Mutant("a step on a GPU whose weights do not decay", CUDA_STEP, "  if (decay != 0) p -= decay * (decayed[k] * p);\n", "", CUDA_STEP_TEST),
+    Mutant("a segment that ends one id too late", CUDA_ROWS, "id + thread_x());\n", "id + 2 * thread_x());\n", CUDA_ROWS_TEST),
+    Mutant("a sort that counts an equal id once too often", CUDA_ROWS, "other < t ? equal", "other <= t ? equal", CUDA_ROWS_TEST),
+    Mutant("a barrier missing before the parts of a row are added", CUDA_ROWS, "= sum;\n  block_sync();\n", "= sum;\n", CUDA_ROWS_TEST),
+    Mutant("an id that is no row taken for the last", CUDA_ROWS, "id < table ? id : table)", "id < table ? id : table - 1)", CUDA_ROWS_TEST),
+    Mutant("a mask's bits by halves of words", CUDA_ROWS, "bits[k / 32] >> (k % 32) & 1 ? kept", "bits[k / 32] >> (k % 16) & 1 ? kept", CUDA_ROWS_TEST),
+    Mutant("the weights lost in the loss of a GPU", CUDA_LOSS, "? -weight * (z[label]", "? -1 * (z[label]", CUDA_LOSS_TEST),
+    Mutant("the weights lost in its gradient", CUDA_LOSS, "weight / rows * (exp(", "REAL(1) / rows * (exp(", CUDA_LOSS_TEST),
+    Mutant("of equal logits the last", CUDA_LOSS, "place[own + half] < place[own]", "place[own + half] > place[own]", CUDA_LOSS_TEST),
+    Mutant("a barrier missing in the largest logit", CUDA_LOSS, "    block_sync();\n    if (lane >= half) continue;", "    if (lane >= half) continue;", CUDA_LOSS_TEST),
+    Mutant("a task's own loss not asked", CLASSES, "if kind.loss is not Classes.loss or", "if", CUDA_LOSS_TEST),
+    Mutant("sums fetched in every step", "xlstm/train.py", "            self._count += 1\n", "            self._count += 1\n            self._backend.to_host(sums)\n", "tests/backends/test_training_step.py"),
+    # Data on a GPU.
+    Mutant("a block used before it has arrived", CONVEYOR, "wait_event(sent.event)", "record()", DEVICE_TEST),
+    Mutant("pinned memory filled before its copy has ended", CONVEYOR, "            self.event.synchronize()", "            pass", DEVICE_TEST),
+    Mutant("masks of dropout of other rows", STACK, "[mask[drawn] for mask in kept]", "[*kept]", DEVICE_TEST),
+    Mutant("tokens dropped of other rows", FEED, "unknown if drawn is None else unknown[drawn]", "unknown", DEVICE_TEST),
+    Mutant("batches that stand shortest first", FEED, "np.argsort(-lengths, kind", "np.argsort(lengths, kind", DEVICE_TEST),
+    Mutant("targets of other rows", "xlstm/train.py", "xp.take(self._targets, places, axis=0)", "self._targets[: len(rows)]", DEVICE_TEST),
+    Mutant("answers in the order of the lengths", "xlstm/fitted.py", "outputs[rows if places is None else places]", "outputs[rows if places is None else slice(0, len(rows))]", DEVICE_TEST),
+    Mutant("host data scaled on the host", FEED, "if not _fits(values.nbytes", "if _fits(values.nbytes", DEVICE_TEST),
+    Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
+    Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", DEVICE_TEST),
+    Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
     # Files.
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),

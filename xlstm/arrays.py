@@ -102,7 +102,7 @@ def numbers_like(like: Array, name: str, values: Any) -> Any:
     if tuple(values.shape) not in ((), tuple(like.shape)):
         hint = " It is transposed: pass values.T." if tuple(values.shape) == tuple(like.shape)[::-1] else ""
         raise ValueError(f"{wanted}; got shape {tuple(values.shape)}.{hint}")
-    if not array_namespace(values).isdtype(values.dtype, ("bool", "integral", "real floating")):
+    if not array_namespace(values, anywhere=True).isdtype(values.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"{wanted}, of real numbers; got dtype {values.dtype}.")
     return values
 

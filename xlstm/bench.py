@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import backends
-from .files import write_whole
+from .files import check_target, write_whole
 from .layers import LSTM
 from .stack import Sizes
 
@@ -82,7 +82,7 @@ def run(device: str | None = None, progress: Callable[[str], None] | None = None
             "numpy": np.__version__,
         },
         "rows": rows,
-        "crossing": _crossing(rows),
+        "crossing": crossing_point(rows),
     }
 
 
@@ -148,7 +148,7 @@ def _results(layer: LSTM, x: Any, dh: Any) -> list[Any]:
     return [outputs, h, c, layer.gradients["weight_ih_l0"], layer.gradients["weight_hh_l0"]]
 
 
-def _crossing(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+def crossing_point(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The smallest measured work a step from which on the first GPU trains faster than the CPU; None without one."""
     best: dict[str, dict[Any, dict[str, Any]]] = {}  # of each device and size the row of its fastest path
     for row in rows:
@@ -170,22 +170,30 @@ def _crossing(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"flops_per_step": first["flops_per_step"], "size": first["size"], "device": first["device"]}
 
 
+def check_saving() -> None:
+    """Raise, before anything is measured, where `save` could not keep it: RuntimeError without a GPU, or OSError."""
+    if not any(entry.usable and entry.device == "cuda:0" for entry in backends.report()):
+        raise RuntimeError(
+            "there is no crossing point to save: no GPU can be used beside the CPU. `xlstm devices` says why."
+        )
+    path = backends.crossing.path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_target(path)
+
+
 def save(results: dict[str, Any]) -> Path:
     """Keep the crossing point for `device="auto"` to go by on this machine; returns the file.
 
     Raises
     ------
     ValueError
-        If there is none, for want of a GPU, or of the CPU, among what was measured. Nothing is then written.
+        If there is none, for the CPU and a GPU were not measured both. Nothing is then written.
     OSError
         If the file cannot be written; an older one is untouched.
     """
     found = results["crossing"]
     if found is None:
-        raise ValueError(
-            "there is no crossing point to save: it takes the times of the CPU and of a GPU (no --device), and `xlstm "
-            "devices` says why there is no GPU."
-        )
+        raise ValueError("there is no crossing point to save: it takes the times of the CPU and of a GPU.")
     (gpu,) = (entry.detail for entry in backends.report() if entry.device == found["device"])
     machine = backends.crossing.Machine(results["machine"]["processor"], gpu)
     path = backends.crossing.path()

@@ -64,10 +64,10 @@ class Feed:
             for rows in chosen:
                 block, lengths = self._data.padded(rows)
                 if token_dropout:
-                    block[rng.random(block.shape) < token_dropout] = UNKNOWN  # type: ignore[union-attr]
+                    self._backend.put(block, rng.random(block.shape) < token_dropout, UNKNOWN)  # type: ignore[union-attr]
                 yield Ready(rows, None, self._batch(block, lengths, None))
             return
-        xp, planned = self._backend.namespace, [self._longest_first(rows) for rows in chosen]
+        planned = [self._longest_first(rows) for rows in chosen]
         every = np.concatenate([rows for rows, _ in planned])
         # One upload for the whole pass: which rows, where each begins, how long each is.
         table = self._backend.from_host(np.stack([every, self._data.starts[every], self._data.lengths[every]]))
@@ -77,8 +77,7 @@ class Feed:
         for (rows, drawn), part, block in zip(planned, parts, blocks, strict=True):
             if token_dropout:
                 unknown = rng.random(block.shape) < token_dropout  # type: ignore[union-attr]
-                unknown = self._backend.from_host(unknown if drawn is None else unknown[drawn])
-                block = xp.where(unknown, UNKNOWN, block)
+                self._backend.put(block, unknown if drawn is None else unknown[drawn], UNKNOWN)
             lengths = Lengths(self._data.lengths[rows].tolist(), table[2, part])
             yield Ready(rows, table[0, part], self._batch(block, lengths, drawn))
 
@@ -156,14 +155,14 @@ def near(data: Series | Texts, backend: Backend, dtype: str) -> Series | Texts:
     values: HostArray = data.values
     if not _fits(values.nbytes + values.size * np.dtype(dtype).itemsize, backend):
         return data
-    return data._replace(values=backend.from_host(values), place=backend)
+    return data._replace(values=backend.upload(values), place=backend)
 
 
 def steps_near(data: Encoded, backend: Backend) -> Encoded:
     """`data` with its steps on a model's device, where they fit there; else as it is."""
     if backend.owns(data.steps) or not _fits(data.steps.nbytes, backend):
         return data
-    return data._replace(steps=backend.from_host(data.steps))
+    return data._replace(steps=backend.upload(data.steps))
 
 
 def _fits(needed: int, backend: Backend) -> bool:

@@ -52,7 +52,7 @@ def parameters(
         raise TypeError(
             f"like must be layer.parameters or an array, got {type(like).__name__}: pass one of its arrays."
         )
-    xp, rng = array_namespace(array), generator(seed)
+    xp, rng = array_namespace(array, anywhere=True), generator(seed)
     if not xp.isdtype(array.dtype, "real floating"):
         raise TypeError(f"like must be of a floating type, which the head is to have too; got dtype {array.dtype}.")
     backend = backends.owner(array)
@@ -84,8 +84,8 @@ def forward(params: Mapping[str, Array], features: Array) -> Array:
         If the arrays are of different libraries.
     """
     weight, bias = _of(params)
-    if type(features) is not type(weight):
-        array_namespace(features, weight)  # which says so, where they are of different libraries
+    if type(features) is not type(weight) or features.device != "cpu":
+        array_namespace(features, weight)  # which says so, where they are of different libraries, or of another GPU
     _check_features(features, weight)
     return features @ weight.T + bias
 

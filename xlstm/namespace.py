@@ -50,16 +50,24 @@ def _library_of(kind: Any) -> str:
     raise TypeError(f"{full_name} is not an array of a supported library: {supported}.")
 
 
-def array_namespace(*arrays: Array) -> Namespace:
+def array_namespace(*arrays: Array, anywhere: bool = False) -> Namespace:
     """The array-API namespace shared by all `arrays`; those that are None are passed over.
 
     array-api-compat is imported only when a CuPy or PyTorch array is met: NumPy 2 and array-api-strict are their own
     namespaces, and the import costs more than NumPy's.
 
+    Parameters
+    ----------
+    anywhere
+        Whether CuPy's arrays may be on another device than the current one: for views and questions of type. CuPy
+        computes on the current device, wherever its arrays are, so that results would land there.
+
     Raises
     ------
     TypeError
         If the arrays are of different libraries, or of one that is not supported.
+    ValueError
+        If one is a CuPy array of another device than the current one, and `anywhere` does not allow it.
     """
     given = [array for array in arrays if array is not None]
     names = {library(array) for array in given}
@@ -68,16 +76,30 @@ def array_namespace(*arrays: Array) -> Namespace:
         raise TypeError(f"all arrays must be of one library, got {found}. Convert them to one of them first.")
     if names <= {"numpy", "array_api_strict"}:
         return given[0].__array_namespace__()
+    if "cupy" in names and not anywhere:
+        _check_device(given)
     import array_api_compat
 
     return array_api_compat.array_namespace(given[0])
+
+
+def _check_device(arrays: list[Array]) -> None:
+    current = type(arrays[0].device)()  # of cupy.cuda.Device, without an argument
+    for array in arrays:
+        if array.device != current:
+            number = array.device.id
+            raise ValueError(
+                f"an array is on the device cuda:{number}, and CuPy's current device is cuda:{current.id}, where its "
+                f"results would land. Call this inside `with cupy.cuda.Device({number}):`, all arrays being there."
+            )
 
 
 def sigmoid(xp: Namespace, z: Array) -> Array:
     """1 / (1 + exp(-z)), of any shape: exact in its relative error far below 0 too, where a gate is nearly closed.
 
     exp(-z) would overflow below about -88 in float32 (and NumPy warn of it): there it is held at the largest finite
-    value, which gives the smallest number that the dtype has room for, instead of 0. NaN stays NaN.
+    value, which gives the smallest number that the dtype has room for, instead of 0; where a library flushes subnormal
+    numbers to zero, as CuPy does in float32 (below about -87.3), that is 0. NaN stays NaN.
     """
     limit = math.log(xp.finfo(z.dtype).max)
     e = xp.exp(xp.minimum(-z, limit - 0.01))

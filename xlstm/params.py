@@ -35,7 +35,7 @@ class Parameters(Mapping[str, Array]):
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], flat: Array) -> None:
         self.shapes = dict(shapes)
         self.flat = flat
-        xp = array_namespace(flat)
+        xp = array_namespace(flat, anywhere=True)
         size = sum(math.prod(shape) for shape in self.shapes.values())
         if tuple(flat.shape) != (size,):
             raise ValueError(f"the parameters need a buffer of shape ({size},), got {tuple(flat.shape)}.")
@@ -114,7 +114,7 @@ class Joined:
     def __init__(self, sets: Sequence[Parameters]) -> None:
         self.sets = list(sets)
         first = self.sets[0].flat
-        xp = array_namespace(*(one.flat for one in self.sets))
+        xp = array_namespace(*(one.flat for one in self.sets), anywhere=True)
         kinds = {(str(one.flat.dtype), str(one.flat.device)) for one in self.sets}
         if len(kinds) > 1:
             told = " and ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
@@ -153,7 +153,7 @@ class Joined:
             raise ValueError(
                 f"this optimiser was made for the parameters {told}, in this order, got others: {self}. {remedy}"
             )
-        array_namespace(self._like, like)  # which says so, where they are of different libraries
+        array_namespace(self._like, like, anywhere=True)  # which says so, where they are of different libraries
         if self._like.dtype != like.dtype or self._like.device != like.device:
             raise ValueError(
                 f"this optimiser was made for parameters of {like.dtype} on {like.device}, got {self._like.dtype} on "
@@ -241,7 +241,7 @@ class Joined:
                 "or a mapping of names to arrays."
             )
         try:
-            xp = array_namespace(array, self._like)
+            xp = array_namespace(array, self._like, anywhere=True)
         except TypeError as error:
             raise TypeError(f"{called}: {error}") from None
         if tuple(array.shape) != tuple(shape):
@@ -275,7 +275,7 @@ def joined(name: str, given: Any) -> tuple[Joined, bool]:
     if isinstance(getattr(given, "parameters", None), Parameters):
         raise TypeError(f"{name} is a layer, {type(given).__name__}: {what}.")
     try:
-        array_namespace(given)
+        array_namespace(given, anywhere=True)
     except TypeError as error:
         raise TypeError(f"{name} is of type {type(given).__name__}: {what}.") from error
     if len(given.shape) != 1:

@@ -66,6 +66,7 @@ def agreement(
     dtype: str,
     precision: str,
     asked: Sequence[Problem] | None = None,
+    known: dict[Any, Any] | None = None,
 ) -> Agreement | None:
     """How far an implementation of a cell is from the array code on a device, over all problems.
 
@@ -83,6 +84,8 @@ def agreement(
         What it was made for.
     asked
         The problems; None for those of the check at first use.
+    known
+        What the array code gave on this device so far: it is asked there, and kept there.
 
     Returns
     -------
@@ -97,7 +100,11 @@ def agreement(
             except Unsupported:
                 continue
             done += 1
-            right = _results(cell, cells.by_name(cell), backend, dtype, problem)
+            right = None if known is None else known.get((cell, dtype, problem))
+            if right is None:
+                right = _results(cell, cells.by_name(cell), backend, dtype, problem)
+            if known is not None:
+                known[cell, dtype, problem] = right
         for name, expected in right.items():
             error = _error(ours[name], expected)
             if worst is None or not error <= worst.error:
@@ -124,6 +131,7 @@ def at_length(backend: Backend) -> Iterator[dict[str, Any]]:
     """
     if backend.levels is None:
         return
+    known: dict[Any, Any] = {}
     asked = [one for rows, time in BATCHES_AT_LENGTH for one in problems(AT_LENGTH, rows, time)]
     for name in LEVELS:
         for cell in backend.levels.cells:
@@ -137,15 +145,18 @@ def at_length(backend: Backend) -> Iterator[dict[str, Any]]:
                 if level is not None:
                     row["kernels"] = level.told
                     try:
-                        found = agreement(cell, level.cell, backend, dtype, precision, asked)
+                        found = agreement(cell, level.cell, backend, dtype, precision, asked, known)
                     except Exception as error:  # whatever it is, the others are still to be seen
                         row["failure"] = f"{type(error).__name__}: {error}"
                     else:
                         if found is None:
                             row["failure"] = "it can do none of the problems"
                         else:
-                            row |= {"problems": found.problems, "error": found.error, "where": found.where}
-                            row["passed"] = found.good
+                            row |= {"problems": found.problems, "where": found.where, "passed": found.good}
+                            if math.isfinite(found.error):
+                                row["error"] = found.error
+                            else:
+                                row["failure"] = f"not finite, or of another shape: {found.where}"
                 yield row
 
 

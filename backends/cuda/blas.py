@@ -22,11 +22,18 @@ class Products:
         `"float32"` or `"float64"`.
     precision
         `"highest"` for IEEE arithmetic; `"high"` lets factors in float32 be rounded to TF32, sums stay in float32.
+
+    Raises
+    ------
+    Unsupported
+        If cuBLAS cannot be loaded.
     """
 
     def __init__(self, cupy: Any, dtype: str, precision: str) -> None:
-        # Not at the top: CuPy loads cuBLAS with this name, and a machine may have none.
-        cublas = cupy.cuda.cublas
+        try:
+            cublas = cupy.cuda.cublas  # not at the top: CuPy loads the library with this name
+        except ImportError as error:
+            raise Unsupported(f"CuPy cannot load cuBLAS ({error})") from error
         self._gemm, self._handle = cublas.gemmEx, cupy.cuda.device.get_cublas_handle
         self._type = {"float32": 0, "float64": 1}[dtype]  # CUDA_R_32F, CUDA_R_64F
         if dtype == "float64":

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from .blas import Products, check_sizes
 from .module import Module, blocks
-from .order import Order
-from .projection import BLOCK, Array, Projection, Saved, Walk, contiguous, launch, strides, walk_of
+from .order import Order, Walk, walk_of
+from .projection import BLOCK, Array, Projection, Saved, contiguous, launch, strides
 
 MOST_PARTS = 64
 """Into how many parts at most the sum over all steps is cut that is the gradient of a bias: one kernel sums each, one
@@ -26,7 +26,6 @@ the parts."""
 class Layout(NamedTuple):
     """How a cell's gates stand in what a step keeps (z) and in its gradient (dz), counted in blocks of H columns."""
 
-    gates: int
     width: int  # the blocks of z and of dz
     from_x: tuple[tuple[int, int, int], ...]  # of dz, what the product with x has to do with: block, gate, how many
     from_h: int = 0  # the block of dz from which on the gates stand for the product with h
@@ -34,12 +33,13 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    "lstm": Layout(gates=4, width=4, from_x=((0, 0, 4),), has_c=True),
-    "rnn": Layout(gates=1, width=1, from_x=((0, 0, 1),)),
+    "lstm": Layout(width=4, from_x=((0, 0, 4),), has_c=True),
+    "rnn": Layout(width=1, from_x=((0, 0, 1),)),
     # dz: n from x, r, u, n from h. See kernels/gru.h.
-    "gru": Layout(gates=3, width=4, from_x=((1, 0, 2), (0, 2, 1)), from_h=1),
+    "gru": Layout(width=4, from_x=((1, 0, 2), (0, 2, 1)), from_h=1),
 }
-"""The cells that have kernels."""
+"""The cells that have kernels. Another one is a file like `kernels/lstm.h`, its macro in `kernels/steps.cu` and in
+`module.VARIANTS`, and a row here."""
 
 
 class Tape(NamedTuple):
@@ -66,6 +66,11 @@ class FusedCell:
         `"float32"` or `"float64"`.
     precision
         `"highest"` for IEEE arithmetic; `"high"` lets products in float32 read their factors as TF32.
+
+    Raises
+    ------
+    Unsupported
+        If CuPy cannot load cuBLAS.
     """
 
     has_bfloat16 = False
@@ -204,6 +209,8 @@ class FusedCell:
         """As in `xlstm.cells.walk.backward`."""
         cupy, layout = self._cupy, self._layout
         walk, saved, z, h, *_ = tape
+        if saved.ids is not None and add_rows is None:
+            raise ValueError("the gradient of tokens needs add_rows: pass the function of that name of the backend.")
         N, H = walk.rows, h.shape[1]
         if into is None:
             into, accumulate = {name: cupy.empty_like(value) for name, value in params.items()}, False

@@ -6,7 +6,6 @@ with the array code. Which of those that are there does a call is decided by `in
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -86,8 +85,8 @@ class Verdict(NamedTuple):
     """None where it is not to be used."""
     reason: str
     """What it is, or why it is not used."""
-    distrusted: bool
-    """Whether it is there and failed its check."""
+    distrusted: str = ""
+    """What failed its check: the level, or such of its algorithms as it goes on without."""
 
 
 class Levels:
@@ -118,9 +117,10 @@ class Levels:
         device = self._backend.device
         instead = f"{there[0].told} is" if there else "the array code is"
         for name, verdict in verdicts.items():
-            if verdict.distrusted and kernels not in LEVELS:
+            if verdict.distrusted and (kernels not in LEVELS or verdict.level is not None):
+                used = "its plain algorithm is" if verdict.level is not None else instead
                 reason = f"{name} on {device} for {cell}, {dtype}, {precision}"
-                say_once(reason, f"{verdict.reason}; {instead} used instead")
+                say_once(reason, f"{verdict.distrusted}; {used} used instead")
         told = "; ".join(verdict.reason for verdict in verdicts.values())
         if not there:
             return Fast(None, "", f"{told}" if kernels in LEVELS else f"{told}; the array code runs")
@@ -142,20 +142,31 @@ class Levels:
     def _tried(self, name: str, cell: str, dtype: str, precision: str) -> Verdict:
         level, reason = self.made(name, cell, dtype, precision)
         if level is None:
-            return Verdict(None, reason, False)
+            return Verdict(None, reason)
+        wrong = self._fault(level, cell, dtype, precision)
+        if wrong is None:
+            return Verdict(level, reason)
+        where = f"for the {cell} cell in {dtype} (precision {precision!r}) on {self._backend.device}"
+        if getattr(level.cell, "persistent", False):  # the fault may be that of the algorithms which it may choose
+            level.cell.persistent = False
+            if self._fault(level, cell, dtype, precision) is None:
+                told = f"{level.told} does without its persistent algorithms {where}: {wrong}"
+                return Verdict(level, f"{reason}; {told}", told)
+        told = f"{level.told} is not used {where}: {wrong}"
+        return Verdict(None, told, told)
+
+    def _fault(self, level: Level, cell: str, dtype: str, precision: str) -> str | None:
+        """What is wrong with a level; None where it agrees with the array code."""
         try:
             found = array_code().agreement(cell, level.cell, self._backend, dtype, precision)
         except MemoryError:
             raise
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            wrong = f"it failed its check ({type(error).__name__}: {line})"
-        else:
-            if found is not None and found.good:
-                return Verdict(level, reason, False)
-            wrong = "it can do none of the problems of its check" if found is None else str(found)
-        what = f"{level.told} is not used for the {cell} cell in {dtype} (precision {precision!r}) on "
-        return Verdict(None, f"{what}{self._backend.device}: {wrong}", True)
+            return f"it failed its check ({type(error).__name__}: {line})"
+        if found is None:
+            return "it can do none of the problems of its check"
+        return None if found.good else str(found)
 
     def made(self, name: str, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
         """A level before any check, and what it is; or None, and why it is not there."""
@@ -168,22 +179,18 @@ class Levels:
 
 
 def _fused(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
-    try:
-        module = importlib.import_module("..fused", __name__)
-    except ModuleNotFoundError:
-        return None, "fused kernels do not come with this version"
-    return Level("fused", "fused", module.FusedCell(cupy, cell, dtype, precision)), "fused: compiled at first use"
+    from .fused import FusedCell
+
+    return Level("fused", "fused", FusedCell(cupy, cell, dtype, precision)), "fused: compiled at first use"
 
 
 def _cudnn(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
-    try:
-        load = importlib.import_module("..cudnn.library", __name__).load
-        make = importlib.import_module("..cudnn.cell", __name__).CudnnCell
-    except ModuleNotFoundError:
-        return None, "cuDNN is not used by this version"
-    library = load(cupy)
-    told = f"cudnn {library.name}"
-    return Level("cudnn", told, make(library, cupy, cell, dtype, precision)), f"{told}: {library.path}"
+    from .cudnn import library
+    from .cudnn.cell import CudnnCell
+
+    loaded = library.load(cupy)
+    told = f"cudnn {loaded.name}"
+    return Level("cudnn", told, CudnnCell(loaded, cupy, cell, dtype, precision)), f"{told}: {loaded.path}"
 
 
 MAKERS: dict[str, Callable[[Any, str, str, str], tuple[Level | None, str]]] = {"cudnn": _cudnn, "fused": _fused}

@@ -9,7 +9,7 @@ from .module import Module, blocks, contiguous
 
 KINDS = ("logistic", "softmax")
 """`logistic_cross_entropy` and `softmax_cross_entropy` of `xlstm.losses`, for logits (N, K)."""
-THREADS, LANES, ROWS = 256, 32, 8  # as in kernels/loss.cu
+THREADS, LANES, ROWS = 64, 32, 8  # as in kernels/loss.cu
 
 
 class CudaLoss:

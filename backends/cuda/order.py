@@ -1,10 +1,10 @@
-"""The lengths of a batch, sorted once for all layers, directions and levels that run it."""
+"""The lengths of a batch, sorted once for all layers, directions and levels that run it; and its walk, step by step."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,3 +77,33 @@ class Order:
         steps = cupy.arange(self.steps + 1, dtype=cupy.int64)
         # A row of this length has had min(length, t) steps before step t.
         return cupy.minimum(self.on_device[:, None], steps[None, :]).sum(axis=0)
+
+
+class Walk(NamedTuple):
+    """The steps of a batch as they are walked."""
+
+    rows: int
+    time: int
+    reverse: bool
+    active: list[int]  # how many rows run in each step
+    starts: list[int]  # where they begin, and at last the total
+    on_device: tuple[Any, Any, Any]  # rows, lengths and starts, as kernels/steps.cu takes them
+
+    @property
+    def steps(self) -> int:
+        """Up to the end of the longest row."""
+        return len(self.active)
+
+    @property
+    def total(self) -> int:
+        """R, the valid steps of all rows."""
+        return self.starts[-1]
+
+
+def walk_of(order: Order | None, rows: int, time: int, reverse: bool) -> Walk:
+    """The walk of a batch with an order; None: all rows have all steps."""
+    if order is None:
+        starts = list(range(0, (time + 1) * rows, rows))
+        return Walk(rows, time, reverse, [rows] * time, starts, (None, None, None))
+    on_device = order.sorted_rows, order.sorted_lengths, order.starts_on_device
+    return Walk(rows, time, reverse, order.active, order.starts, on_device)

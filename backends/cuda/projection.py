@@ -12,43 +12,13 @@ from typing import Any, NamedTuple
 
 from .blas import Products
 from .module import Module, blocks
-from .order import Order
+from .order import Walk
 
 Array = Any
 """A CuPy array of the cell's dtype."""
 
 BLOCK = 256
 """Threads of a block, in kernels with a thread a number."""
-
-
-class Walk(NamedTuple):
-    """The steps of a batch as they are walked."""
-
-    rows: int
-    time: int
-    reverse: bool
-    active: list[int]  # how many rows run in each step
-    starts: list[int]  # where they begin, and at last R
-    on_device: tuple[Array | None, Array | None, Array | None]  # see kernels/steps.cu: rows, lengths, starts
-
-    @property
-    def steps(self) -> int:
-        """Up to the end of the longest row."""
-        return len(self.active)
-
-    @property
-    def total(self) -> int:
-        """R."""
-        return self.starts[-1]
-
-
-def walk_of(order: Order | None, rows: int, time: int, reverse: bool) -> Walk:
-    """The walk of a batch with an order; None: all rows have all steps."""
-    if order is None:
-        starts = list(range(0, (time + 1) * rows, rows))
-        return Walk(rows, time, reverse, [rows] * time, starts, (None, None, None))
-    on_device = order.sorted_rows, order.sorted_lengths, order.starts_on_device
-    return Walk(rows, time, reverse, order.active, order.starts, on_device)
 
 
 def launch(kernel: Any, threads: int, *arguments: Any) -> None:
@@ -153,12 +123,10 @@ class Projection:
         """From dz (R, W) to the gradient of weight_ih, written or added to d_weight, and to that of the input.
 
         That is (N, T, D), zero after a row's length; for embedded tokens that of the table (V, D); None for one-hot
-        tokens and without `input_gradient`.
+        tokens and without `input_gradient`. Tokens need `add_rows`.
         """
         cupy, D = self._cupy, weight.shape[1]
         features, ids, table = saved
-        if ids is not None and add_rows is None:
-            raise ValueError("the gradient of tokens needs add_rows: pass the function of that name of the backend.")
         if features is None:
             # Those of the rows of the projected table come first, and take the place of dz.
             projected = cupy.zeros((D if table is None else table.shape[0], dz.shape[1]), dz.dtype)  # (V, W)

@@ -97,14 +97,28 @@ class Rows:
 
     def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
         """Masks of these host arrays of booleans: `scale` where true, else zero; by one upload of a bit each."""
-        cupy, sizes = self._cupy, [mask.size for mask in kept]
+        sizes = [mask.size for mask in kept]
         count = sum(sizes)
-        bits = np.packbits(np.concatenate([mask.reshape(-1) for mask in kept]), bitorder="little")
-        words = np.zeros(-(-count // 32), dtype="<u4")
-        words.view(np.uint8)[: len(bits)] = bits
-        flat = cupy.empty((count,), dtype=dtype)
+        flat = self._cupy.empty((count,), dtype=dtype)
         if count:
-            arguments = (cupy.asarray(words), flat, count, np.dtype(dtype).type(scale))
+            arguments = (self._bits(kept), flat, count, np.dtype(dtype).type(scale))
             self._of_dtype[dtype].expand(blocks(count, THREADS), (THREADS,), arguments)
         ends = np.cumsum(sizes).tolist()
         return [flat[end - size : end].reshape(mask.shape) for mask, size, end in zip(kept, sizes, ends, strict=True)]
+
+    def put(self, ids: Any, where: Any, value: int) -> None:
+        """ids[where] = value. ids contiguous int64, `where` a host array of booleans like it, of which bits travel."""
+        if ids.shape != where.shape or ids.dtype != "int64" or not ids.flags.c_contiguous:
+            raise ValueError(
+                f"ids must be contiguous, int64 and {where.shape} like the booleans; got {ids.shape} of {ids.dtype}."
+            )
+        if ids.size:
+            arguments = (self._bits([where]), ids, ids.size, int(value))
+            self._of_dtype["float32"].put(blocks(ids.size, THREADS), (THREADS,), arguments)
+
+    def _bits(self, arrays: Sequence[Any]) -> Any:
+        """Host arrays of booleans, one after the other, as words on the device: the first one's bit is the lowest."""
+        packed = np.packbits(np.concatenate([array.reshape(-1) for array in arrays]), bitorder="little")
+        words = np.zeros(-(-len(packed) // 4), dtype="<u4")
+        words.view(np.uint8)[: len(packed)] = packed
+        return self._cupy.asarray(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -16,8 +17,8 @@ from . import machine
 from .command import Row
 from .parts import Case, attempted
 
-LEVELS = ("reference", "fused", "cudnn")
-PRECISIONS = ("highest", "high", "bfloat16", "float16")
+PRECISIONS = backends.PRECISIONS
+LEVELS = ("reference", *reversed(backends.LEVELS))
 Pair = tuple[str, str]
 """A level and a precision."""
 
@@ -34,10 +35,16 @@ def pairs(given: Row) -> list[Pair]:
 
     The array code computes in full precision whatever it is permitted.
     """
-    every = [(level, precision) for precision in PRECISIONS for level in LEVELS]
+    every = [(level, precision) for precision in PRECISIONS for level in LEVELS if level in given["levels"]]
     every = [pair for pair in every if pair[0] != "reference" or pair[1] == "highest"]
     right = given.get("right")
     return every if right is None else [pair for pair in every if list(pair) in right]
+
+
+def import_torch() -> None:
+    """Before ours looks for a cuDNN: it then takes the one that PyTorch has loaded, and a process has no two."""
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401
 
 
 def usable(given: Row) -> bool:

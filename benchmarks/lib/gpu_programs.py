@@ -37,8 +37,9 @@ def test_cases(given: Row) -> list[Case]:
 
 def run_tests(case: Case, given: Row, seconds: float) -> Row:
     """The tests that use a device, by pytest; where the time ends, what had been told by then."""
-    command = [sys.executable, "-m", "pytest", "-v", "--tb=line", "-p", "lib.device_tests", "-p", "no:cacheprovider",
-               *(["--maxfail=2"] if given["quick"] else []), "tests/backends"]  # fmt: skip
+    asked = ["--maxfail=2", "tests/backends/test_gpu.py"] if given["quick"] else ["tests/backends"]
+    plain = ["-m", "pytest", "-v", "--tb=line", "-p", "lib.device_tests", "-p", "no:cacheprovider"]
+    command = [sys.executable, *plain, *asked]
     paths = os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "XLSTM_REQUIRE_GPU": "1", "PYTHONPATH": paths, "COLUMNS": "200"}
     text, code = output_within(command, ROOT, environment, seconds - 3)  # before its process is killed

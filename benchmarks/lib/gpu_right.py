@@ -6,22 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from xlstm import backends
+from xlstm import backends, trusted
 
 from .command import Row
 from .errors import TOLERANCE, errors_of
-from .gpu_device import layer, pairs
+from .gpu_device import PRECISIONS, layer, pairs
 from .parts import Case
 
 BOUNDS: dict[str, dict[str, float]] = {
     "float64": TOLERANCE["float64"],
     "highest": TOLERANCE["float32"],
-    "high": {"forward": 3e-3, "gradient": 6e-3},
-    "float16": {"forward": 3e-3, "gradient": 6e-3},
-    "bfloat16": {"forward": 2e-2, "gradient": 4e-2},
+    **{name: {"forward": trusted.BOUNDS[name], "gradient": trusted.BOUNDS[name]} for name in PRECISIONS[1:]},
 }
-"""The largest errors, by dtype or precision. TF32 and float16 round to 2^-11, bfloat16 to 2^-8: some times as much adds
-up over the steps. In full precision they are those of the tests, which TF32 would exceed."""
+"""The largest errors, by dtype or precision: in full precision those of the tests, which TF32 would exceed; else those
+within which the library trusts a level."""
 CELLS = ("lstm", "gru", "rnn")
 SIZES = ((4, 6, 5, 7), (5, 9, 8, 32), (33, 40, 128, 128))
 """(N, T, D, H): odd ones, and those that vectors and tiles fit."""

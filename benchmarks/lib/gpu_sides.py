@@ -1,8 +1,9 @@
 """The sides of the tables of bench_gpu.py: one LSTM layer on a GPU, by this library, PyTorch and JAX.
 
 Each side has `infer`, which gives the outputs of all steps, and `train`, a forward and a backward pass from a gradient
-of all outputs to those of the input and of all weights. Both take the number of an input: inputs take turns, so that none
-stays in the GPU's cache. `results` makes of what `train` returns arrays as ours are: of CuPy, or else on the host.
+of all outputs to those of the input and of all weights. Both take the number of an input: inputs take turns, so that
+none stays in the GPU's cache. `results` makes of what `train` returns arrays as ours are: of CuPy, or on the host.
+`told` is what runs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ WEIGHTS = ("weight_ih", "weight_hh", "bias")
 ALL_INPUTS = 100_000_000
 """Bytes that all inputs of a side have together at least: twice the cache of an H100."""
 MOST_INPUTS = 8
+OF_JAX = ("highest", "float16")
+"""The precisions in which JAX takes part: it compiles anew for each."""
 OVER_PADDING = "torch, over the padding"
 """The side that reads a ragged batch as a full one: its results are others."""
 
@@ -68,6 +71,7 @@ class Ours:
         with self.backend.current():
             for name, values in given.weights.items():
                 self.layer.parameters[f"{name}_l0"][...] = self._placed(values)
+        self.told = self.layer.kernels
         self.lengths, self.host = given.lengths, host
         self.x = given.inputs if host else [self._placed(x) for x in given.inputs]
         self.d_outputs = self._placed(given.d_outputs)
@@ -111,6 +115,7 @@ class Torch:
         import torch
 
         self.torch, self.device, self.host = torch, device, host
+        self.told = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
         dtype = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "high"
         _, _, D, H = given.size
@@ -172,7 +177,7 @@ class Jax:
 
         if jax.default_backend() != platform:
             raise RuntimeError(f"jax runs on {jax.default_backend()}, not on a {platform}")
-        self.jax, jnp = jax, jax.numpy
+        self.jax, jnp, self.told = jax, jax.numpy, f"jax {jax.__version__}"
         dtype = {"float16": jnp.float16, "bfloat16": jnp.bfloat16}.get(precision, jnp.float32)
         by = {"highest": "highest", "high": "tensorfloat32"}.get(precision, "default")
         self.weights, self.x, self.d_outputs = jax.tree.map(
@@ -219,6 +224,6 @@ def sides_of(given: Given, device: str, pairs: list[Pair], precision: str, host:
     made["torch"] = lambda: Torch(given, precision, host=host)
     if given.lengths is not None:
         made[OVER_PADDING] = lambda: Torch(given, precision, packed=False, host=host)
-    elif not host:
+    elif not host and precision in OF_JAX:
         made["jax"] = lambda: Jax(given, precision)
     return made

@@ -16,7 +16,7 @@ from xlstm import SequenceClassifier, backends
 
 from .checkout import BENCHMARKS
 from .command import Row
-from .gpu_device import pairs
+from .gpu_device import import_torch, pairs
 from .gpu_sides import Ours, Torch, given_of
 from .gpu_trace import Trace, traced, traced_by_nsys
 from .harness import spread
@@ -43,6 +43,7 @@ def cases(given: Row) -> list[Case]:
 
 
 def measure(case: Case, given: Row, seconds: float) -> Row:
+    import_torch()
     if case["what"] == "launches":
         return launches(case, given, seconds)
     size = (2, 3, 4, 5) if given["quick"] else LAYER

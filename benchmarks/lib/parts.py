@@ -1,9 +1,9 @@
 """Parts of a long command, each in a process of its own: what fails, hangs or dies in one leaves all the rest.
 
 A part is a function that lists its cases, and one that measures a case; a case is a dict of plain values, and so is
-what is measured. The process of a part, `work`, writes a line of JSON for each case at once. `run`, in the process of the
-command, reads them. A case that raises has its error for its row. A case whose process dies, or that takes longer than
-a case may, has that for its row, and a new process goes on with the next one. The same holds where a failure leaves the
+what is measured. The process of a part, `work`, writes a line of JSON for each case at once; `run`, in the process of
+the command, reads them. A case that raises has its error for its row. A case whose process dies, or that takes longer
+than a case may, has that for its row, and a new process goes on with the next one. So it is where a failure leaves the
 device unusable: an illegal address ends all work of a process on a GPU.
 """
 
@@ -27,6 +27,8 @@ from .command import Row
 Case = dict[str, Any]
 AGAIN = 75
 """With this code a process ends whose device has become unusable: another one is to go on."""
+START = 90.0
+"""Seconds that a process may take to its first case: libraries are loaded, and the device is made ready."""
 GRACE = 2.0
 """Seconds that a process has after its time, to end by itself."""
 ERROR = 500
@@ -126,8 +128,8 @@ def _watched(command: list[str], progress: Progress, end: float, longest: float)
             progress.look()
             if time.monotonic() > end + GRACE:
                 why = "killed: the time of its part was over"
-            elif time.monotonic() - progress.since > longest:
-                why = f"killed: it took more than {longest:.0f} seconds"
+            elif time.monotonic() - progress.since > (longest if progress.begun else START):
+                why = f"killed: it took more than {longest if progress.begun else START:.0f} seconds"
     finally:
         kill(process)
     progress.look()
@@ -160,7 +162,7 @@ def _told_code(code: int | None) -> str | None:
 def work(part: Part, folder: Path, first: int, usable: Callable[[Row], bool]) -> int:
     """Do the cases from `first` on; the exit code.
 
-    `usable` tells, once a case has failed, whether this process can go on.
+    `usable` tells, once a case or something that its row calls "failed" has failed, whether this process can go on.
     """
     faulthandler.enable()
     begin = time.monotonic()
@@ -185,8 +187,8 @@ def work(part: Part, folder: Path, first: int, usable: Callable[[Row], bool]) ->
             tell({"row": row})
             if "error" in row:
                 say(f"    {row['error']}")
-                if not usable(given):
-                    return AGAIN
+            if ("error" in row or row.get("failed")) and not usable(given):
+                return AGAIN
     return 0
 
 

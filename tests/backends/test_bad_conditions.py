@@ -109,14 +109,14 @@ def failing_after(gpu, launches, error):
 @error
 def test_a_training_that_fails_leaves_the_old_model(error, gpu):
     clf = xlstm.SequenceClassifier(hidden_size=H, max_iter=2, device="cuda", random_state=0, warm_start=True)
-    with failing_after(gpu, 100, error), pytest.raises(ERRORS[error][1], match=ERRORS[error][2]):
+    with failing_after(gpu, 20, error), pytest.raises(ERRORS[error][1], match=ERRORS[error][2]):
         clf.fit(X, Y)
     assert not hasattr(clf, "classes_")
     clf.fit(X, Y)
     before, loss = clf.predict_proba(X), clf.loss_
     for call in (clf.fit, clf.partial_fit, clf.predict):
         data = (X,) if call == clf.predict else (X, Y)
-        fails = failing_after(gpu, 5 if call == clf.predict else 200, error)
+        fails = failing_after(gpu, 1 if call == clf.predict else 20, error)
         with fails, pytest.raises(ERRORS[error][1], match=ERRORS[error][2]):
             call(*data)
         assert clf.loss_ == loss
@@ -172,6 +172,16 @@ def test_libraries_that_are_missing_or_of_another_cuda(line, caplog):
             backends.select("cuda")
         assert line in str(raised.value)
         assert backends.select("auto").device == "cpu"
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", ["memory", "lost, 700"])
+def test_a_gpu_that_is_full_or_lost_from_the_start(error, caplog):
+    with machine(launch_error=ERRORS[error][0]):
+        with pytest.raises(RuntimeError, match=f"cuda:0 cannot be used: {ERRORS[error][2]}"):
+            backends.select("cuda")
+        assert backends.select("auto").device == "cpu"
+        assert not backends.report()[1].usable
     assert len(caplog.records) == 1
 
 

@@ -17,13 +17,16 @@ import pytest
 from ..peers import peer
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_CUPY = [ROOT / "backends" / name for name in ("cupy_arrays.py", "conveyor.py")]
-OF_CUPY += sorted((ROOT / "backends" / "cuda").rglob("*.py"))
+OF_CUPY = [
+    *(ROOT / "backends" / name for name in ("cupy_arrays.py", "conveyor.py")),
+    # Without cuBLAS itself `cupy.cuda.cublas` cannot be imported: what blas.py asks of it is not looked up here.
+    *(path for path in (ROOT / "backends" / "cuda").rglob("*.py") if path.name != "blas.py"),
+]
 SOURCES = sorted([*(ROOT / "xlstm").rglob("*.py"), *OF_CUPY])
 NAMESPACES = ("xp", "namespace")
 """What the sources call an array namespace: `xp.exp`, `self.xp.flip`, `backend.namespace.zeros`."""
 CUPY = ("cupy", "_cupy")
-"""What the files of `OF_CUPY` call CuPy: `cupy.cuda.runtime.getDeviceCount`, `self._cupy.asnumpy`."""
+"""What those of `OF_CUPY` call CuPy: `cupy.cuda.runtime.getDeviceCount`, `self._cupy.asnumpy`."""
 MATHEMATICS = ("cells", "head", "losses", "optim", "readout")
 
 
@@ -113,9 +116,9 @@ def test_the_sources_are_read() -> None:
     """What is known to be there is found: the test would say nothing of sources that it cannot read."""
     by_module = {module: {use.name for use in USES if use.module == module} for module in ("namespace", "cupy")}
     assert {"zeros", "concat", "permute_dims", "tanh", "take", "isdtype"} <= by_module["namespace"]
-    assert {"asnumpy", "array", "add.at", "cuda.Device", "cuda.runtime.getDeviceCount"} <= by_module["cupy"]
+    assert {"asnumpy", "array", "empty", "cuda.Device", "cuda.runtime.getDeviceCount"} <= by_module["cupy"]
     assert len(USES) > 150
-    zeros = next(use for use in USES if use.name == "zeros" and use.positional == 1)
+    zeros = next(use for use in USES if use[:3] == ("namespace", "zeros", 1))
     assert zeros.keywords == ("dtype", "device")
 
 

@@ -25,9 +25,9 @@ from ..standin import Machine, machine
 TF32 = {"forward": 2e-3, "gradients": 5e-3}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def device() -> Iterator[Gpu]:
-    """A real GPU where there is one, else the stand-in's; it is the current device."""
+    """A real GPU where there is one, else the stand-in's; it is the current device of the whole file."""
     with gpu_or_standin("cuda") as gpu, backends.select("cuda").current():
         yield gpu
 
@@ -285,8 +285,10 @@ def test_a_token_that_is_none_reads_no_other_memory(cell, device):
 def test_the_gradient_of_tokens_needs_add_rows(cell, one_hot, device):
     fused = Fused(device, make(cell, **({"one_hot": 7} if one_hot else {"tokens": 7})))
     _, _, tape = fused.forward()
+    into = {name: device.asarray(np.full(value.shape, 3.0)) for name, value in fused.case.params.items()}
     with pytest.raises(ValueError, match="needs add_rows"):
-        fused.cell.backward(fused.params, tape, None, None)
+        fused.cell.backward(fused.params, tape, None, None, into=into, accumulate=False)
+    assert all((device.get(array) == 3).all() for array in into.values())
 
 
 @pytest.mark.parametrize("lengths", RAGGED)
@@ -388,7 +390,7 @@ def test_lengths_may_be_a_list(cell, device):
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_any_shapes_lengths_and_states(data):
+def test_any_shapes_lengths_and_states(data, device):
     draw = data.draw
     N, T = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     D, H = draw(st.integers(1, 40)), draw(st.integers(1, 40))
@@ -399,15 +401,13 @@ def test_any_shapes_lengths_and_states(data):
     cell, dtype = draw(st.sampled_from(list(LAYOUTS))), draw(st.sampled_from(["float32", "float64"]))
     reverse, seed = draw(st.booleans()), draw(st.integers(0, 99))
     case = make(cell, dtype, lengths, shape=(N, T, D, H), reverse=reverse, absent=absent, seed=seed, **kind)
-    # Not a fixture: Hypothesis looks into modules while it draws, and finds those of CuPy in disorder there.
-    with gpu_or_standin("cuda") as device, backends.select("cuda").current():
-        compare(Fused(device, case).run(), expected(case), dtype)
-
-
-def test_a_long_sum_of_many_columns(cell, dtype, device):
-    """Of more steps than one block sums, and of more columns than a block has."""
-    case = make(cell, dtype, shape=(35, 60, 2, 40), absent="h c dh dc", scale=0.1)
     compare(Fused(device, case).run(), expected(case), dtype)
+
+
+def test_a_long_sum_of_many_columns(cell, device):
+    """Of more steps than one block sums, and of more columns than a block has."""
+    case = make(cell, "float32", shape=(35, 60, 2, 40), absent="h c dh dc", scale=0.1)
+    compare(Fused(device, case).run(), expected(case), "float32")
 
 
 def test_high_precision_is_that_of_tf32(cell, device):
@@ -466,44 +466,31 @@ def test_what_was_given_may_be_written_afterwards(cell, device):
 # ---------------------------------------------------------------- layers
 
 
-@pytest.fixture
-def layers_are_fused(monkeypatch: pytest.MonkeyPatch, gpu: Machine) -> None:
-    """Whatever kernels a layer on the GPU asks for, it gets the fused ones."""
-    import cupy
-
-    def find(cell: str, backend: Any, dtype: str, *rest: Any, **more: Any) -> backends.Choice:
-        implementation = None if backend.on_host else FusedCell(cupy, cell, dtype)
-        return backends.Choice(implementation, "fused", "asked for", False)
-
-    monkeypatch.setattr(backends, "find", find)
-
-
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
 @pytest.mark.parametrize("cls", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
-def test_gradients_of_a_layer_are_its_differences(cls, options, layers_are_fused):
-    layer = cls(2, 3, device="cuda", dtype="float64", seed=0, **options)
+def test_gradients_of_a_layer_are_its_differences(cls, options, device):
+    layer = cls(2, 2, device=device.name, kernels="fused", dtype="float64", seed=0, **options)
     assert layer.kernels == "fused"
     rng = np.random.default_rng(0)
-    assert xlstm.check_gradients(layer, (rng.standard_normal((3, 4, 2)),)).passed
+    assert xlstm.check_gradients(layer, (rng.standard_normal((2, 3, 2)),)).passed
 
 
 @pytest.mark.parametrize("lengths", [None, [4, 1, 3]], ids=["full", "ragged"])
 @pytest.mark.parametrize("cls", [xlstm.LSTM, xlstm.RNN, xlstm.GRU])
-def test_a_layer_gives_what_the_cpu_gives(cls, lengths, layers_are_fused, gpu):
-    import cupy
-
+def test_a_layer_gives_what_the_cpu_gives(cls, lengths, device):
     rng = np.random.default_rng(0)
     x, d_outputs = rng.standard_normal((3, 4, 2)), rng.standard_normal((3, 4, 6))
-    layers = [cls(2, 3, 2, True, device=name, dtype="float64", seed=0) for name in ("cpu", "cuda")]
     results = []
-    for layer, move in zip(layers, (np.array, cupy.asarray), strict=True):
-        with gpu.counting() as seen:
+    for name, kernels, move, back in (
+        ("cpu", "reference", np.array, np.asarray),
+        (device.name, "fused", device.asarray, device.get),
+    ):
+        layer = cls(2, 3, 2, True, device=name, kernels=kernels, dtype="float64", seed=0)
+        with device.nothing_comes_to_the_host():
             outputs, _, tape = layer.forward(move(x), lengths=lengths)
             dx, _ = layer.backward(tape, move(d_outputs))
-        assert seen.to_host == 0
         prepared, _ = layer.prepare()(move(x), lengths=lengths)
-        arrays = outputs, dx, prepared, *layer.gradients.values()
-        results.append([array.get() if hasattr(array, "get") else array for array in arrays])
+        results.append([back(array) for array in (outputs, dx, prepared, *layer.gradients.values())])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-10, atol=1e-12)
 
@@ -515,8 +502,7 @@ def fused_on(gpu: Machine, case: Case, **options: Any) -> Fused:
     return Fused(Gpu("cuda", gpu), case, **options)
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["all gradients", "as a first layer in training"])
-def test_a_step_is_two_launches_each_way(cell, training, gpu):
+def test_a_step_is_two_launches_each_way(cell, gpu):
     T = 100
     case = make(cell, "float32", shape=(64, T, 2, 4), absent="h c d_outputs dc")
     fused = fused_on(gpu, case)
@@ -526,13 +512,15 @@ def test_a_step_is_two_launches_each_way(cell, training, gpu):
     assert (forward.launches, forward.products) == (2 * T + 1, T)  # packing, the input product; no product at step 0
     into = {name: fused.cupy.empty_like(value) for name, value in fused.params.items()}
     d_state = fused.record.join((dh, *[None] * (len(fused.record.states) - 1)))
+    apart = cell == "gru"  # its input has two products, since the gate of its candidate stands apart
     with gpu.counting() as backward:
-        options = {"input_gradient": False, "state_gradient": False} if training else {}
+        fused.cell.backward(fused.params, tape, None, d_state, into=into, accumulate=False)
+    assert backward.launches == 2 * T + 6 + 2 * apart  # weights 2, biases 2, the input 2
+    with gpu.counting() as training:  # as the first layer of a model
+        options = {"input_gradient": False, "state_gradient": False}
         fused.cell.backward(fused.params, tape, None, d_state, into=into, accumulate=False, **options)
-    # Gradients of weights 2, of biases 2; GRU's input has two products, since its candidate's gate stands apart.
-    apart = cell == "gru"
-    assert backward.launches == (2 * T + 3 + apart if training else 2 * T + 6 + 2 * apart)
-    for seen in (forward, backward):
+    assert training.launches == 2 * T + 3 + apart
+    for seen in (forward, backward, training):
         assert (seen.to_host, seen.to_device) == (0, 0)
 
 
@@ -565,9 +553,9 @@ def test_without_a_tape_states_are_not_kept(cell, gpu):
     assert allocated(True) - allocated(False) == states * 4 * 49 * 8 * 8
 
 
-def test_the_order_of_threads_changes_no_bit(cell, dtype, gpu):
-    case = make(cell, dtype, RAGGED["unsorted"], shape=(5, 6, 3, 40))
-    long = make(cell, dtype, shape=(30, 20, 2, 10))
+def test_the_order_of_threads_changes_no_bit(cell, gpu):
+    case = make(cell, "float32", RAGGED["unsorted"], shape=(5, 6, 3, 40))
+    long = make(cell, "float32", shape=(30, 20, 2, 10))
     plain = [fused_on(gpu, each).run() for each in (case, long)]
     for seed in (1, 2, 3, 99):
         gpu.schedule = seed
@@ -656,3 +644,16 @@ def test_a_product_of_nothing_does_nothing(gpu):
         for sizes in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
             multiply(*sizes, 0, 1, 0, 1, 0, 1)
     assert seen.launches == 0
+
+
+def test_a_machine_without_cublas_has_no_products(gpu, monkeypatch):
+    import cupy
+
+    class WithoutCublas:
+        @property
+        def cublas(self) -> Any:
+            raise ImportError("no libcublas.so")
+
+    monkeypatch.setattr(cupy, "cuda", WithoutCublas())
+    with pytest.raises(Unsupported, match=r"CuPy cannot load cuBLAS \(no libcublas\.so\)"):
+        blas.Products(cupy, "float32", "highest")

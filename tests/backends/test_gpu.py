@@ -11,11 +11,30 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import backends, cells
+from xlstm import backends, cells, convert, head, losses, optim
+from xlstm.namespace import array_namespace, sigmoid
 
 from .. import gpu
 from ..gpu import VARIANTS, D, Gpu, H, N, T, classifier, current_device, labelled, relative
 from ..standin import machine
+
+WHERE = {
+    "reference": ("cuda",),
+    "fused": ("cuda", "fused"),
+    "cudnn": ("cuda", "cudnn"),
+    "second": ("cuda:1", "cudnn", "fused"),
+}
+"""A device, and the levels that are there."""
+
+
+@pytest.fixture(params=WHERE)
+def device(request, monkeypatch):
+    """The first GPU with each level alone, and the second with all: every test here is the same on each."""
+    name, *levels = WHERE[request.param]
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    with gpu.gpu_or_standin(name) as device, device.only(*levels):
+        yield device
+
 
 # ---------------------------------------------------------------- layers
 
@@ -205,6 +224,71 @@ def test_tokens_are_rows_of_a_table(cell, embedded, device: Gpu):
         results.append([back(array) for array in (outputs, *d_params.values(), *([d_table] if embedded else []))])
     for on_cpu, on_gpu in zip(*results, strict=True):
         assert relative(on_gpu, on_cpu) < 1e-12
+
+
+@pytest.mark.parametrize("cell", ["lstm", "rnn", "gru", "gru_reset_before"])
+def test_pure_functions_want_the_device_of_their_arrays_to_be_current(cell, device: Gpu):
+    """CuPy computes on the current device, whatever its arrays are on: results would land there, or fail somewhere."""
+    import cupy
+
+    module, rng, K, number = cells.CELLS[cell], np.random.default_rng(0), 2, int(device.device.partition(":")[2])
+    params = {name: device.asarray(rng.standard_normal(shape)) for name, shape in module.shapes(D, H).items()}
+    x, d = device.asarray(rng.standard_normal((N, T, D))), device.asarray(rng.standard_normal((N, T, H)))
+    features, targets = device.asarray(rng.standard_normal((N, K))), device.asarray(np.zeros(N, np.int64))
+    top = xlstm.params.Parameters({"weight": (K, K), "bias": (K,)}, device.asarray(np.ones(K * K + K)))
+    flat, gradients = device.asarray(np.ones(4)), device.asarray(np.ones(4))
+    with cupy.cuda.Device(number):
+        outputs, _, tape = module.forward(params, x)
+        module.backward(params, tape, d)
+        head.forward(top, features)
+        losses.softmax_cross_entropy(features, targets)
+        optimiser = optim.Optimizer(flat)
+    other = device.other()
+    if other is None:
+        pytest.skip("this machine has one GPU")
+    elsewhere = int(other.device.partition(":")[2])
+    with cupy.cuda.Device(elsewhere):
+        for call in (
+            lambda: module.forward(params, x),
+            lambda: module.forward(params, x, lengths=[1] * N),
+            lambda: module.backward(params, tape, d),
+            lambda: head.forward(top, features),
+            lambda: head.backward(top, features, features),
+            lambda: losses.softmax_cross_entropy(features, targets),
+            lambda: optimiser.step(flat, gradients, 0.1),
+            lambda: optim.clip_by_global_norm(gradients, 1.0),
+        ):
+            with pytest.raises(ValueError, match=rf"cuda:{number}, .*inside `with cupy\.cuda\.Device\({number}\):`"):
+                call()
+        assert current_device() == elsewhere
+    assert optimiser.updates == 0
+    assert device.owns(outputs)
+
+
+def test_sigmoid_keeps_its_relative_accuracy_down_to_the_smallest_numbers(device: Gpu):
+    """Below these it is zero in float32, since CuPy's kernels flush subnormal numbers."""
+    for dtype, lowest in (("float32", -86.0), ("float64", -700.0)):
+        z = np.linspace(lowest, 40, 1001).astype(dtype)
+        ends = np.array([-np.inf, -1e30, -1000, -100, -88, 1000, np.inf, np.nan, 0], dtype)
+        with backends.select(device.name).current():
+            there, at_ends = (device.asarray(values) for values in (z, ends))
+            result = device.get(sigmoid(array_namespace(there), there))
+            at_ends = device.get(sigmoid(array_namespace(at_ends), at_ends))
+        wide = z.astype(float)
+        assert np.abs(result / (1 / (1 + np.exp(-wide))) - 1).max() < 8 * np.finfo(dtype).eps
+        assert ((at_ends[:5] >= 0) & (at_ends[:5] <= [1e-38, 1e-38, 1e-38, 1e-38, 1e-37])).all()
+        np.testing.assert_array_equal(at_ends[5:], [1, 1, np.nan, 0.5])
+
+
+def test_parameters_go_to_pytorchs_names_and_come_from_their_own_device(device: Gpu):
+    layer = xlstm.GRU(D, H, device=device.name, seed=0)
+    theirs = convert.to_torch(layer.parameters)
+    assert all(type(values) is np.ndarray for values in theirs.values())
+    np.testing.assert_array_equal(theirs["weight_hh_l0"], device.get(layer.parameters["weight_hh_l0"]))
+    before = device.get(layer.parameters.flat)
+    with pytest.raises(TypeError, match=r"weight_hh_l0 .*NumPy array .*cupy\.asarray\(values\)"):
+        layer.parameters["weight_hh_l0"] = np.ones((3 * H, H))
+    np.testing.assert_array_equal(device.get(layer.parameters.flat), before)
 
 
 # ---------------------------------------------------------------- a classifier that trains on it

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import backends
+from xlstm import backends, cells
 
 from ..gpu import VARIANTS, D, H, N, T, classifier, labelled
 from ..standin import FUNCTIONS, METHODS, SAME_AS_NUMPY, UFUNCS, CUDARuntimeError, Machine, Race, machine
@@ -646,6 +646,26 @@ def test_launches_do_not_grow_with_the_rows(gpu: Machine, cupy):
     assert work(2)[2] == 0
 
 
+@pytest.mark.parametrize("embedded", [False, True], ids=["one-hot", "embedded"])
+def test_tokens_of_a_pure_cell_are_not_checked_on_a_gpu(embedded, gpu: Machine, cupy):
+    """It would have to wait for them. They wrap there; NumPy says so."""
+    V, rng = 4, np.random.default_rng(0)
+    host = {
+        name: rng.standard_normal(shape) for name, shape in cells.CELLS["lstm"].shapes(D if embedded else V, H).items()
+    }
+    table = rng.standard_normal((V, D)) if embedded else None
+    outside, inside = np.array([[V, 2 * V + 1]]), np.array([[0, 1]])
+    with pytest.raises(IndexError):
+        cells.lstm.forward(host, None, tokens=(outside, table))
+    params = {name: cupy.asarray(values) for name, values in host.items()}
+    there = None if table is None else cupy.asarray(table)
+    ids = [cupy.asarray(values) for values in (outside, inside)]
+    with gpu.counting() as seen:
+        wrapped, right = (cells.lstm.forward(params, None, tokens=(each, there))[0] for each in ids)
+    assert (seen.synchronizations, seen.to_host) == (0, 0)
+    np.testing.assert_array_equal(wrapped.get(), right.get())
+
+
 # ---------------------------------------------------------------- those of a classifier, and a GPU that goes away
 
 
@@ -654,7 +674,7 @@ def test_within_an_epoch_nothing_comes_to_the_host(variant, gpu: Machine):
     """Transfers do not grow with the batches: ten of them bring no more to the host than one."""
     kind, options = VARIANTS[variant]
     X, y = labelled(kind, n=20)
-    backends.select("cuda")  # tries the device once
+    classifier("cuda", **options).fit(X, y)  # the first use of a device tries it
 
     def to_host(batch_size, epochs):
         clf = classifier("cuda", **options, n_iter_no_change=99)
@@ -671,7 +691,7 @@ def test_within_an_epoch_nothing_comes_to_the_host(variant, gpu: Machine):
 
 def test_a_batch_is_the_same_launches_whatever_its_rows(gpu: Machine):
     X, y = np.random.default_rng(0).standard_normal((64, 5, 2)), [0, 1] * 32
-    backends.select("cuda")  # tries the device once
+    classifier("cuda", max_iter=1).fit(X, y)  # the first use of a device tries it
 
     def launches(n, batch_size):
         clf = classifier("cuda", max_iter=1, batch_size=batch_size)

@@ -61,15 +61,16 @@ def _wrapped(source: str, kernels: list[Kernel]) -> str:
         types = [f"{p.kind}{'*' if p.pointer else ''}" for p in kernel.parameters]
         call = ", ".join(f"*({kind}*)a[{k}]" for k, kind in enumerate(types))
         lines.append(
-            f'extern "C" const char *launch_{kernel.name}(i64 gx, i64 gy, i64 bx, i64 by, u32 seed, void **a) {{\n'
+            f'extern "C" const char *launch_{kernel.name}'
+            "(i64 gx, i64 gy, i64 bx, i64 by, u32 seed, double seconds, void **a) {\n"
             f"  return simt::launch([](void **a) {{ {kernel.name}({call}); }}, a, {str(kernel.lone).lower()}, "
-            "gx, gy, bx, by, seed);\n}"
+            "gx, gy, bx, by, seed, seconds);\n}"
         )
     return "\n".join(lines)
 
 
 @functools.cache
-def _built(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
+def _built(source: str, flags: tuple[str, ...]) -> ctypes.PyDLL:
     """The library of a source; kept from run to run by what it is made of."""
     assert COMPILER is not None, "the emulator needs g++ or clang++"
     text = source + HEADER.read_text(encoding="utf-8")
@@ -81,11 +82,20 @@ def _built(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
         with tempfile.TemporaryDirectory(dir=folder) as work:
             file, made = Path(work) / "kernels.cpp", Path(work) / "kernels.so"
             file.write_text(source, encoding="utf-8")
-            command = [COMPILER, "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wno-unused-function", *flags]
+            command = [
+                COMPILER,
+                "-O1",
+                "-ffp-contract=off",
+                "-shared",
+                "-fPIC",
+                "-Wno-unused-function",
+                "-U_FORTIFY_SOURCE",
+                *flags,
+            ]
             done = subprocess.run([*command, str(file), "-o", str(made)], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             os.replace(made, library)  # several processes may build it at once
-    return ctypes.CDLL(str(library))
+    return ctypes.PyDLL(str(library))  # which keeps the interpreter's lock: a launch has the fibres for itself
 
 
 class Emulated:
@@ -97,7 +107,14 @@ class Emulated:
         As `xlstm.backends.cuda.module.source` gives it.
     flags
         Of the compiler: `-std=c++17`, `-DREAL=float`, ….
+
+    Attributes
+    ----------
+    seconds
+        How long a launch may keep the processor.
     """
+
+    seconds = 60.0
 
     def __init__(self, source: str, flags: Sequence[str]) -> None:
         real = next(flag.partition("=")[2] for flag in flags if flag.startswith("-DREAL="))
@@ -145,9 +162,14 @@ class Emulated:
             raise RuntimeError(f"{name}: CUDA_ERROR_INVALID_VALUE: a block of {sizes[2] * sizes[3]} threads")
         function = self._library[f"launch_{name}"]
         function.restype = ctypes.c_char_p
-        function.argtypes = [*[ctypes.c_longlong] * 4, ctypes.c_uint32, ctypes.POINTER(ctypes.c_void_p)]
+        function.argtypes = [
+            *[ctypes.c_longlong] * 4,
+            ctypes.c_uint32,
+            ctypes.c_double,
+            ctypes.POINTER(ctypes.c_void_p),
+        ]
         pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
-        fault = function(*sizes, seed, pointers)
+        fault = function(*sizes, seed, self.seconds, pointers)
         if fault is not None:
             raise RuntimeError(f"{name}: {fault.decode()}")
 

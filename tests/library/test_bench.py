@@ -106,8 +106,9 @@ def test_the_crossing_point_is_where_the_gpu_stays_ahead(times, name):
     times["cpu"], times["cuda:0"], first = CROSSINGS[name]
     with machine(devices=1):
         results = bench.run()
+        paths = [(device, kernels) for device in ("cpu", "cuda:0") for kernels in bench.paths(device)]
     assert [(row["device"], tuple(row["size"])) for row in results["rows"]] == [
-        (device, size) for size in SIZES for device in ("cpu", "cuda:0")
+        (device, size) for size in SIZES for device, _ in paths
     ]
     assert all(row["error"] < 5e-6 for row in results["rows"])
     crossing, text = results["crossing"], bench.table(results)
@@ -121,6 +122,24 @@ def test_the_crossing_point_is_where_the_gpu_stays_ahead(times, name):
     assert crossing["size"] == list(SIZES[first])
     assert crossing["flops_per_step"] == 2 * N * 4 * H * (D + H)
     assert str(SIZES[first]) in text
+
+
+def test_the_crossing_point_is_that_of_the_fastest_path_of_the_first_gpu():
+    work = {(1, 1, 1, 1): 1e6, (2, 1, 1, 1): 2e6, (4, 1, 1, 1): 4e6}
+    times = {
+        ("cpu", "avx2"): (3, 3, 3),
+        ("cpu", "reference"): (9, 9, 9),
+        ("cuda:0", "cudnn 9.1"): (4, 2, 4),  # the fused kernels are ahead at the largest
+        ("cuda:0", "fused"): (5, 5, 2),
+        ("cuda:0", "reference"): (8, 8, 8),
+        ("cuda:1", "fused"): (1, 1, 1),
+    }
+    rows = [
+        {"device": device, "size": list(size), "flops_per_step": flops, "training_step_ms": milliseconds[k]}
+        for (device, _), milliseconds in times.items()
+        for k, (size, flops) in enumerate(work.items())
+    ]
+    assert bench.crossing_point(rows) == {"flops_per_step": 2e6, "size": [2, 1, 1, 1], "device": "cuda:0"}
 
 
 def test_one_gpu_alone_has_no_crossing_point(times):

@@ -24,10 +24,11 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import backends, bench, cli, gradcheck, optim
+from xlstm import backends, bench, cli, gradcheck, optim, trusted
 from xlstm.cells import rnn
 
 from .. import classifier as truth
+from ..backends.planted import Planted, off_by, planted, right
 from ..peers import peer
 from ..standin import machine
 
@@ -1214,6 +1215,111 @@ def test_bench_names_the_device_that_auto_stands_for(run, monkeypatch):
     monkeypatch.setattr(bench, "SIZES", ((2, 3, 4, 5),))
     monkeypatch.setattr(bench, "interleaved", lambda functions: {name: [1e-3] for name in functions})
     assert run("bench", "--json", "--device", "auto").json["rows"][0]["device"] == "cpu"
+
+
+def test_bench_keeps_what_auto_goes_by(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "configuration"))
+    monkeypatch.setattr(bench, "SIZES", ((2, 3, 4, 5), (4, 3, 4, 5)))
+    milliseconds = {"cpu": 5.0, "cuda:0": 1.0}
+    monkeypatch.setattr(
+        bench, "interleaved", lambda functions: {name: [1e-3 * milliseconds[name[0]]] for name in functions}
+    )
+    assert run("bench", "--save", "--device", "cpu").code == 2
+    with machine(distributions=()):
+        one_error(run("bench", "--save"), "there is no crossing point to save: no GPU can be used")
+    assert not (tmp_path / "configuration").exists()
+    with machine(devices=1):
+        values = run("bench", "--save", "--json").json
+        kept = backends.crossing.path()
+        assert values["saved"] == str(kept)
+        assert values["crossing"]["flops_per_step"] == 2 * 2 * 4 * 5 * 9
+        assert run("bench", "--save").out.splitlines()[-1] == f"saved: {kept}"
+        assert run("devices", "--json").json["auto"] == {"flops_per_step": 720, "measured": True}
+        assert (
+            f"takes the GPU for work of 0.00072 million operations a step or more, the CPU for less (as measured here: "
+            f"{kept})" in run("devices").out
+        )
+        milliseconds["cuda:0"] = 9.0
+        assert run("bench", "--save", "--json").json["crossing"]["flops_per_step"] is None
+        assert "'auto' takes the CPU for work of any size (as measured here" in run("devices").out
+        assert run("devices", "--json").json["auto"] == {"flops_per_step": None, "measured": True}
+        kept.unlink()
+        assert (
+            "10 million operations a step or more, the CPU for less (an estimate: see bench --save)"
+            in run("devices").out
+        )
+    assert run("devices", "--json").json["auto"] is None or len(backends.report()) > 1
+
+
+@pytest.fixture
+def short_check(monkeypatch):
+    """The check in two sizes, without finite differences, which are checked above."""
+    quick = SimpleNamespace(entries=[SimpleNamespace(error=0.0)])
+    monkeypatch.setattr(gradcheck, "check_gradients", lambda layer, **options: quick)
+    monkeypatch.setattr(trusted, "AT_LENGTH", ((2, 3),))
+    monkeypatch.setattr(trusted, "BATCHES_AT_LENGTH", ((3, 4), (1, 1)))
+
+
+def test_check_compares_each_level_of_a_gpu(run, short_check):
+    with machine(devices=1), planted(cudnn=right, fused=right):
+        done = run("check", "--device", "cuda", "--json")
+        text = run("check", "--device", "cuda").out
+    assert done.code == 0
+    rows = done.json["levels"]
+    found = {(row["kernels"], row["cell"], row["dtype"], row["precision"]) for row in rows}
+    assert len(found) == len(rows)
+    float32 = {"cudnn 9.1": ("highest", "high", "bfloat16", "float16"), "fused": ("highest", "high")}
+    assert found == {
+        (level, cell, dtype, precision)
+        for level in float32
+        for cell in ("lstm", "rnn", "gru")
+        for dtype, precision in [("float64", "highest"), *(("float32", each) for each in float32[level])]
+    }
+    for row in rows:
+        assert (row["passed"], row["error"], row["problems"], row["device"]) == (True, 0, 14, "cuda:0")
+        assert row["bound"] == trusted.bound_for(row["dtype"], row["precision"])
+    assert text.splitlines()[-1] == "all levels agree with the array code"
+    assert "ok     cuda:0   cudnn 9.1      gru   float32  bfloat16        14  0.0e+00    6e-02" in text
+
+
+def test_check_fails_where_a_level_is_wrong(run, short_check):
+    def wrong(cell, dtype, precision):
+        return Planted(cell, wrong=off_by(1e-4)) if cell == "rnn" else "it is not there"
+
+    def broken(cell, dtype, precision):
+        return Planted(cell, error=OSError("gone"))
+
+    with machine(devices=1), planted(cudnn=broken, fused=wrong):
+        done = run("check", "--device", "cuda")
+        values = json.loads(run("check", "--device", "cuda", "--json").out)
+    assert done.code == values["exit_code"] == 1
+    assert not values["passed"]
+    assert done.out.splitlines()[-1] == "some levels are WRONG"
+    assert "WRONG  cuda:0   fused          rnn   float32  highest" in done.out
+    assert "-      cuda:0   fused          lstm  float32  highest   it is not there" in done.out
+    assert "WRONG  cuda:0   cudnn 9.1      lstm  float32  highest   OSError: gone" in done.out
+    assert [row["passed"] for row in values["levels"] if row["kernels"] == "fused" and row["cell"] == "rnn"] == [
+        False, False, True,
+    ]  # fmt: skip
+
+
+def test_a_level_that_is_not_there_is_no_failure(run, short_check):
+    with machine(devices=1), planted(fused=right):
+        done = run("check", "--device", "cuda")
+    assert done.code == 0
+    assert "-      cuda:0   cudnn          lstm  float64  highest   cudnn is not installed" in done.out
+
+
+def test_kernels_and_precision_reach_the_classifier(run):
+    write("data.csv", table())
+    run("train", "data.csv", *QUICK, "--kernels", "reference", "--precision", "high", "--device", "cpu")
+    loaded = xlstm.load("data.xlstm")
+    assert (loaded.kernels, loaded.precision, loaded.kernels_) == ("reference", "high", "reference")
+    one_error(
+        run("train", "data.csv", *QUICK, "--kernels", "cudnn", "--device", "cpu"),
+        "kernels='cudnn' is for CUDA GPUs, and this is the CPU",
+    )
+    assert run("train", "data.csv", "--precision", "low").code == 2
 
 
 # ---------------------------------------------------------------- help

@@ -129,3 +129,27 @@ def test_wrong_calls_say_what_to_pass():
         head.parameters(3, 2, like=dict(layer.parameters))
     with pytest.raises(ValueError, match="init must be one of"):
         head.parameters(3, 2, like=layer.parameters, init="zeros")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("steps", [False, True])
+def test_gradients_written_in_place(xp, dtype, shape, steps):
+    """The same bits as those that are handed out, in the arrays that were given: views of a buffer."""
+    if xp.name.startswith("strict"):
+        pytest.skip("the standard has no out=")
+    params, features, d_logits = ({k: xp.asarray(v) for k, v in a.items()} if isinstance(a, dict) else xp.asarray(a)
+                                  for a in example(shape, dtype))  # fmt: skip
+    if steps:
+        features, d_logits = features[:, None, :], d_logits[:, None, :]
+    _, F, K = shape
+    buffer = xp.asarray(np.full(K * F + K + 1, np.nan), dtype)
+    if xp.name == "numpy-readonly":
+        buffer = buffer.copy()
+    into = {"weight": buffer[1 : 1 + K * F].reshape(K, F), "bias": buffer[1 + K * F :]}
+    d_features, d_params = head.backward(params, features, d_logits, into=into)
+    expected_features, expected = head.backward(params, features, d_logits)
+    assert d_params["weight"] is into["weight"]
+    assert d_params["bias"] is into["bias"]
+    for got, wanted in ((d_features, expected_features), *((into[name], expected[name]) for name in expected)):
+        np.testing.assert_array_equal(xp.to_host(got), xp.to_host(wanted))
+    assert np.isnan(xp.to_host(buffer)[0])

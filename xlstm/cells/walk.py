@@ -63,7 +63,8 @@ def forward(
         For each row how many of its T steps are valid, integers from 1 to T on the host; None means all of them. What
         stands after a row's length is never used, NaN included. Or what `Cell.order` returned for the batch.
     tokens
-        A pair (ids, table) in place of `x`: see `xlstm.cells.projection`.
+        A pair (ids, table) in place of `x`: see `xlstm.cells.projection`. On a GPU the ids are not checked, because the
+        host would have to wait for them: there an id outside of 0 to V - 1 wraps around, where NumPy raises IndexError.
     keep
         False releases at the end what a backward pass would need; the tape is then None.
     reverse
@@ -87,7 +88,9 @@ def forward(
     TypeError
         If the arrays are of different libraries or dtypes, or `lengths` are not integers on the host.
     ValueError
-        If a shape does not fit, or a length is outside 1 to T.
+        If a shape does not fit, a length is outside 1 to T, or arrays are on a GPU that is not CuPy's current device.
+    IndexError
+        If a token is outside of the table, where NumPy computes.
     """
     initial = cell.split("state", state)
     xp = array_namespace(*params.values(), x, *initial, *(tokens or ()))

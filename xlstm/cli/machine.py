@@ -14,6 +14,10 @@ from .common import show
 
 def run_bench(options: Any) -> int:
     """Time each backend."""
+    if options.save:
+        if options.device is not None:
+            options.parser.error("--save compares the CPU with the GPU: leave --device out")
+        bench.check_saving()
     device = None if options.device is None else backends.select(options.device).device
     results = bench.run(device, progress=lambda line: print(line, file=sys.stderr, flush=True))
     text = bench.table(results)

@@ -1,7 +1,7 @@
 // The cross-entropies of xlstm/losses.py, with their gradients and how many rows are right, in one launch.
 #include "sums.h"
 
-#define THREADS 256
+#define THREADS 64
 #define LANES 32
 #define ROWS 8
 
@@ -10,8 +10,8 @@
 // One logit for the class 1. logits (rows,), labels 0 or 1; d_logits null where nobody wants them.
 KERNEL void logistic(
     const REAL* logits, const i64* labels, const REAL* weights, REAL* d_logits, double* sums, i64 rows) {
-  SHARED(double, loss, THREADS);
-  SHARED(double, right, THREADS);
+  SHARED(double, parts, 2 * THREADS);
+  double *loss = parts, *right = parts + THREADS;
   i64 row = thread_of_all(), t = thread_x();
   loss[t] = right[t] = 0;
   if (row < rows) {
@@ -21,12 +21,8 @@ KERNEL void logistic(
     right[t] = (z > 0) == (labels[row] == 1);
     if (d_logits != nullptr) d_logits[row] = weight / rows * (sigmoid(z) - target);
   }
-  block_sum(loss);
-  block_sum(right);
-  if (t == 0) {
-    sums[2 * block_x()] = loss[0];
-    sums[2 * block_x() + 1] = right[0];
-  }
+  block_sums(parts, 2);
+  if (t < 2) sums[2 * block_x() + t] = parts[t * THREADS];
 }
 
 // A logit for each class: logits (rows, classes). LANES threads share a row, ROWS rows a block. A label that is no class

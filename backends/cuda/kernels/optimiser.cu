@@ -14,9 +14,7 @@
 
 // sums (3, grid): what each block has of the large, middle and small squares. NaN goes to the middle.
 KERNEL void squares(const REAL* gradients, double* sums, i64 count) {
-  SHARED(double, large, THREADS);
-  SHARED(double, middle, THREADS);
-  SHARED(double, small, THREADS);
+  SHARED(double, parts, 3 * THREADS);
   double l = 0, m = 0, s = 0;
   for (i64 k = thread_of_all(); k < count; k += grid_width() * block_width()) {
     double a = fabs(double(gradients[k]));
@@ -30,35 +28,23 @@ KERNEL void squares(const REAL* gradients, double* sums, i64 count) {
       m += a * a;
     }
   }
-  large[thread_x()] = l;
-  middle[thread_x()] = m;
-  small[thread_x()] = s;
-  block_sum(large);
-  block_sum(middle);
-  block_sum(small);
-  if (thread_x() == 0) {
-    sums[block_x()] = large[0];
-    sums[grid_width() + block_x()] = middle[0];
-    sums[2 * grid_width() + block_x()] = small[0];
-  }
+  parts[thread_x()] = l;
+  parts[THREADS + thread_x()] = m;
+  parts[2 * THREADS + thread_x()] = s;
+  block_sums(parts, 3);
+  if (thread_x() < 3) sums[thread_x() * grid_width() + block_x()] = parts[thread_x() * THREADS];
 }
 
 // factor (2,): what all gradients are multiplied with, one after the other, so that their norm is at most max_norm: a power
 // of two that brings them into the middle range, and the rest. Both are 1 where the norm is not larger, and where a
 // gradient is infinite or NaN. One block, of at least as many threads as `squares` had blocks.
 KERNEL void clipping(const double* sums, double* factor, i64 blocks, REAL max_norm) {
-  SHARED(double, large, THREADS);
-  SHARED(double, middle, THREADS);
-  SHARED(double, small, THREADS);
-  bool inside = thread_x() < blocks;
-  large[thread_x()] = inside ? sums[thread_x()] : 0;
-  middle[thread_x()] = inside ? sums[blocks + thread_x()] : 0;
-  small[thread_x()] = inside ? sums[2 * blocks + thread_x()] : 0;
-  block_sum(large);
-  block_sum(middle);
-  block_sum(small);
+  SHARED(double, parts, 3 * THREADS);
+  for (i64 range = 0; range < 3; range++)
+    parts[range * THREADS + thread_x()] = thread_x() < blocks ? sums[range * blocks + thread_x()] : 0;
+  block_sums(parts, 3);
   if (thread_x() != 0) return;
-  double l = large[0], m = middle[0], s = small[0], scale = 1, sum = m + s / UP / UP;
+  double l = parts[0], m = parts[THREADS], s = parts[2 * THREADS], scale = 1, sum = m + s / UP / UP;
   if (l > 0) {
     scale = DOWN;
     sum = l + m * DOWN * DOWN;

@@ -50,24 +50,24 @@ DEVICE i64 first_of(const i64* ids, const i64* sorted, i64 count, i64 table, i64
 }
 
 // target (table, width) += the rows of each id. A block for each row of the target and COLUMNS of its columns; ALONG
-// threads share the rows of a column, and their sums are added in order.
+// threads share the rows of a column, and their sums are added in order; in double, for they may be of very many rows.
 KERNEL void add_sorted(
     REAL* target, const i64* ids, const i64* sorted, const REAL* rows, i64 count, i64 table, i64 width) {
   SHARED(i64, bounds, 2);
-  SHARED(REAL, parts, COLUMNS * ALONG);
+  SHARED(double, parts, COLUMNS * ALONG);
   i64 tiles = (width + COLUMNS - 1) / COLUMNS;
   i64 id = block_x() / tiles, column = block_x() % tiles * COLUMNS + thread_x();
   if (thread_y() == 0 && thread_x() < 2) bounds[thread_x()] = first_of(ids, sorted, count, table, id + thread_x());
   block_sync();
   if (bounds[0] == bounds[1]) return;
-  REAL sum = 0;
+  double sum = 0;
   if (column < width)
     for (i64 k = bounds[0] + thread_y(); k < bounds[1]; k += ALONG) sum += rows[sorted[k] * width + column];
   parts[thread_y() * COLUMNS + thread_x()] = sum;
   block_sync();
   if (thread_y() != 0 || column >= width) return;
   for (i64 other = 1; other < ALONG; other++) sum += parts[other * COLUMNS + thread_x()];
-  target[id * width + column] += sum;
+  target[id * width + column] += REAL(sum);
 }
 
 // out (rows, time, width): of each row so many steps from its start in `steps` (·, width) on, zero after them.
@@ -91,4 +91,10 @@ LONE_KERNEL void gather_ids(
 LONE_KERNEL void expand(const u32* bits, REAL* out, i64 count, REAL kept) {
   i64 k = thread_of_all();
   if (k < count) out[k] = bits[k / 32] >> (k % 32) & 1 ? kept : 0;
+}
+
+// ids (count,): `value` where a bit is set.
+LONE_KERNEL void put(const u32* bits, i64* ids, i64 count, i64 value) {
+  i64 k = thread_of_all();
+  if (k < count && (bits[k / 32] >> (k % 32) & 1)) ids[k] = value;
 }

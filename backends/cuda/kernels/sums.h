@@ -3,12 +3,15 @@
 
 #include "port.h"
 
-// values[0] becomes the sum of the values of all threads of a block in one dimension, whose width is a power of two.
-// Each thread has written its own; all may read the sum when this returns.
-DEVICE void block_sum(double* values) {
+// values (count, width): the first of each row becomes the sum of the row. The width is that of the block, which has one
+// dimension, and a power of two. Each thread has written its own column; all may read the sums when this returns.
+DEVICE void block_sums(double* values, i64 count) {
   for (i64 half = block_width() / 2; half > 0; half /= 2) {
     block_sync();
-    if (thread_x() < half) values[thread_x()] += values[thread_x() + half];
+    for (i64 row = 0; row < count && thread_x() < half; row++) {
+      double* own = values + row * block_width() + thread_x();
+      own[0] += own[half];
+    }
   }
   block_sync();
 }
