@@ -101,6 +101,9 @@ class Backend(Protocol):
     def free_bytes(self) -> int:
         """How much memory new arrays may still take, as far as the device knows."""
 
+    def upload(self, array: Any) -> Any:
+        """`from_host` of an array that may be large: the memory that it takes on the way is not."""
+
     def conveyor(self) -> Any:
         """What brings host arrays here one after another, the next one on its way while this one is computed (see
         `xlstm.backends.conveyor`); None where host arrays are here already."""

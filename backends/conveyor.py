@@ -6,6 +6,8 @@ work. A stream of its own copies. Events order it with the stream on which the c
     the caller's   | … block 0 …            | … block 1 …            |
     the copies'    | block 1 (after block -1's work) | block 2 …     |
 
+Data that fits takes the same way, in pieces of one array: as one copy it would pin as much memory as it has.
+
 The arrays on the device belong to the caller's stream, on which they are allocated: so a copy waits for all that was
 asked of that stream before, which may still read the memory that the new array now has.
 """
@@ -17,6 +19,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+PIECE = 2**26
+"""How many bytes of an array are brought at once where it is brought whole."""
 
 
 class Sent(NamedTuple):
@@ -68,16 +73,42 @@ class Conveyor:
 
     def send(self, shape: tuple[int, ...], dtype: Any, fill: Callable[[Any], None]) -> Sent:
         """Start a block on its way: `fill` writes it into the NumPy array that it is given."""
-        self._slots.reverse()
-        slot = self._slots[0]
-        host = slot.view(shape, dtype)
+        host = self._next().view(shape, dtype)
         fill(host)
-        array = self._cupy.empty(shape, dtype=host.dtype)
+        array = self._new(shape, host.dtype)
+        return Sent(array, self._copied(host, array))
+
+    def whole(self, host: Any) -> Any:
+        """A host array on the device, for the caller's current stream."""
+        array = self._new(host.shape, host.dtype)
+        rows = max(1, PIECE * len(host) // max(1, host.nbytes))
+        for start in range(0, len(host), rows):
+            piece = host[start : start + rows]
+            pinned = self._next().view(piece.shape, piece.dtype)
+            pinned[...] = piece
+            event = self._copied(pinned, array[start : start + rows])
+            self._cupy.cuda.get_current_stream().wait_event(event)
+        self.finish()
+        return array
+
+    def _next(self) -> _Slot:
+        """The memory that waited longer."""
+        self._slots.reverse()
+        return self._slots[0]
+
+    def _new(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array of the caller's stream, which the copies' stream may write."""
+        array = self._cupy.empty(shape, dtype=dtype)
         self._copies.wait_event(self._cupy.cuda.get_current_stream().record())
-        array.set(host, stream=self._copies)
+        return array
+
+    def _copied(self, pinned: Any, array: Any) -> Any:
+        """Start the copy from the memory in use; the event after it."""
+        slot = self._slots[0]
+        array.set(pinned, stream=self._copies)
         slot.event.record(self._copies)
         slot.used = True
-        return Sent(array, slot.event)
+        return slot.event
 
     def arrived(self, sent: Sent) -> Any:
         """The block on the device: the caller's current stream waits for it, the host does not."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from . import conveyor
 from .conveyor import Conveyor
 from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
@@ -118,6 +119,12 @@ class CuPyBackend:
         with self.current():
             free, _ = self._cupy.cuda.runtime.memGetInfo()
             return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def upload(self, array: Any) -> Any:
+        if array.nbytes <= conveyor.PIECE:
+            return self.from_host(array)
+        with self.current():
+            return self.conveyor().whole(array)
 
     def conveyor(self) -> Conveyor:
         return Conveyor(self._cupy, self._number)

@@ -803,8 +803,6 @@ def _modules(gpu: Machine) -> dict[str, ModuleType]:
         parent, _, last = name.rpartition(".")
         if parent:
             setattr(modules[parent], last, modules[name])
-    standin_data = importlib.import_module(".standin_data", __package__)  # it imports this file
-    standin_data.extend(modules, gpu)
     return modules
 
 

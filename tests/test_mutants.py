@@ -25,6 +25,7 @@ STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
 CLASSES = "xlstm/tasks/classes.py"
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
+CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
 READOUT_TEST = "tests/library/test_readout.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
     f"backends/cuda/kernels/{name}" for name in ("sums.h", "optimiser.cu", "rows.cu", "loss.cu")
@@ -173,6 +174,18 @@ MUTANTS = [
     Mutant("a barrier missing in the largest logit", CUDA_LOSS, "    block_sync();\n    if (lane >= half) continue;", "    if (lane >= half) continue;", CUDA_LOSS_TEST),
     Mutant("a task's own loss not asked", CLASSES, "if kind.loss is not Classes.loss or", "if", CUDA_LOSS_TEST),
     Mutant("sums fetched in every step", "xlstm/train.py", "            self._count += 1\n", "            self._count += 1\n            self._backend.to_host(sums)\n", "tests/backends/test_training_step.py"),
+    # Data on a GPU.
+    Mutant("a block used before it has arrived", CONVEYOR, "wait_event(sent.event)", "record()", DEVICE_TEST),
+    Mutant("pinned memory filled before its copy has ended", CONVEYOR, "            self.event.synchronize()", "            pass", DEVICE_TEST),
+    Mutant("masks of dropout of other rows", STACK, "[mask[drawn] for mask in kept]", "[*kept]", DEVICE_TEST),
+    Mutant("tokens dropped of other rows", FEED, "unknown if drawn is None else unknown[drawn]", "unknown", DEVICE_TEST),
+    Mutant("batches that stand shortest first", FEED, "np.argsort(-lengths, kind", "np.argsort(lengths, kind", DEVICE_TEST),
+    Mutant("targets of other rows", "xlstm/train.py", "xp.take(self._targets, places, axis=0)", "self._targets[: len(rows)]", DEVICE_TEST),
+    Mutant("answers in the order of the lengths", "xlstm/fitted.py", "outputs[rows if places is None else places]", "outputs[rows if places is None else slice(0, len(rows))]", DEVICE_TEST),
+    Mutant("host data scaled on the host", FEED, "if not _fits(values.nbytes", "if _fits(values.nbytes", DEVICE_TEST),
+    Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
+    Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", DEVICE_TEST),
+    Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
     # Files.
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),

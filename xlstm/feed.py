@@ -155,14 +155,14 @@ def near(data: Series | Texts, backend: Backend, dtype: str) -> Series | Texts:
     values: HostArray = data.values
     if not _fits(values.nbytes + values.size * np.dtype(dtype).itemsize, backend):
         return data
-    return data._replace(values=backend.from_host(values), place=backend)
+    return data._replace(values=backend.upload(values), place=backend)
 
 
 def steps_near(data: Encoded, backend: Backend) -> Encoded:
     """`data` with its steps on a model's device, where they fit there; else as it is."""
     if backend.owns(data.steps) or not _fits(data.steps.nbytes, backend):
         return data
-    return data._replace(steps=backend.from_host(data.steps))
+    return data._replace(steps=backend.upload(data.steps))
 
 
 def _fits(needed: int, backend: Backend) -> bool:

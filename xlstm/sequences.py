@@ -54,17 +54,19 @@ class Texts(NamedTuple):
     place: Backend | None = None  # on whose device integers lie; None for the host
 
 
-def from_channels_first(X: Any) -> HostArray:
-    """(n, channels, time), as aeon and sktime keep data, to (n, time, channels), as this library does.
+def from_channels_first(X: Any) -> Array:
+    """(n, channels, time), as aeon and sktime keep data, to (n, time, channels), as this library does: where it lies.
 
     Raises
     ------
     ValueError
         If X is not three-dimensional.
     """
-    array = np.asarray(X)
+    place, array = ondevice.taken("X", X) if is_on_gpu(X) else (None, np.asarray(X))
     if array.ndim != 3:
         raise ValueError(f"expected (n, channels, time), got an array of shape {array.shape}.")
+    if place is not None:
+        return array.transpose(0, 2, 1)
     return np.ascontiguousarray(np.swapaxes(array, 1, 2))
 
 

@@ -19,7 +19,7 @@ from xlstm.backends.cuda.cudnn.library import CudnnError, Library
 
 from xlstm import cells
 
-from ..standin import Machine, check_guards, machine
+from ..standin import Machine, machine
 from .cudnn_stub import Stub, built
 
 CELLS = ("lstm", "rnn", "gru")
@@ -173,7 +173,7 @@ def in_one_buffer(gpu: Gpu, params: dict[str, Any], offset: int, fill: float = 0
 
 
 def get(array: Any) -> Any:
-    check_guards(array)
+    array._block.check_guards()  # cuDNN wrote nothing beside it either
     return array.get()
 
 
@@ -189,10 +189,12 @@ def agree(actual: list[Any], expected: list[Any], bound: float) -> None:
         assert error <= bound, f"an array {a.shape} differs by {error:.2g}"
 
 
-def check(gpu: Gpu, case: Case, precision: str, *, strided: bool = False, section: int | None = None) -> None:
+def check(
+    gpu: Gpu, case: Case, precision: str, *, strided: bool = False, section: int | None = None, slack: float = 1.0
+) -> None:
     cell, on = gpu.cell(case.name, case.dtype, precision), case.on(gpu, strided, section)
     results, gradients = case.truth()
-    forward, backward = BOUNDS[case.dtype, precision]
+    forward, backward = (slack * bound for bound in BOUNDS[case.dtype, precision])
     all_h, final, tape = case.forward(cell, on)
     agree([all_h, *case.split(final)], results, forward)
     assert (get(all_h)[case.padding] == 0).all()
@@ -239,7 +241,9 @@ def test_random_shapes(data: st.DataObject) -> None:
             case = Case(data.draw(st.sampled_from(CELLS)), dtype, N, T, D, H, seed=data.draw(st.integers(0, 99)),
                         tokens=tokens, outputs=data.draw(st.booleans()), **flags)  # fmt: skip
             section = data.draw(st.sampled_from([None, 0, 8, 40]))
-            check(gpu, case, precision, strided=data.draw(st.booleans()), section=section)
+            # The norm of one number or two is no average: reduced precision is given more room there.
+            slack = 1.0 if precision == "highest" else 8.0
+            check(gpu, case, precision, strided=data.draw(st.booleans()), section=section, slack=slack)
         finally:
             stub.reset()
 

@@ -29,7 +29,10 @@ DATA: dict[str, tuple[Any, dict[str, Any]]] = {
     "series of integers": (RNG.integers(-5, 9, (n, 6, 2)), {"dtype": "float32"}),
     "a table": (RNG.standard_normal((n, 7)), {"bidirectional": True}),
     "ragged": ([RNG.standard_normal((t, 3)) for t in LENGTHS], {"bidirectional": True, "readout": "mean"}),
-    "ragged, of one feature": ([RNG.standard_normal(t).astype(np.float32) for t in LENGTHS], {"standardize": False}),
+    "ragged, of one feature": (
+        [RNG.standard_normal(t).astype(np.float32) for t in LENGTHS],
+        {"standardize": False, "num_layers": 2, "dropout": 0.3},
+    ),
     "tokens": (RNG.integers(-3, 9, (n, 6)), {"encoding": "tokens", "embedding_size": 3}),
     "ragged tokens": (
         [RNG.integers(0, 9, t).astype(np.uint8) for t in LENGTHS],
@@ -221,6 +224,7 @@ def test_views_and_other_orders_of_the_axes(device: Gpu):
     np.testing.assert_array_equal(device.get(clf.predict_proba(device.asarray(X)[::2])), expected)
     turned = device.asarray(np.ascontiguousarray(np.swapaxes(X, 1, 2)))  # (n, features, time)
     np.testing.assert_array_equal(device.get(clf.predict_proba(turned.swapaxes(1, 2)[::2])), expected)
+    np.testing.assert_array_equal(device.get(clf.predict_proba(sequences.from_channels_first(turned)[::2])), expected)
 
 
 # ---------------------------------------------------------------- where the model is
@@ -610,8 +614,18 @@ def test_blocks_of_any_sizes_take_turns(device: Gpu):
             waiting = ahead
         found.append(belt.arrived(waiting) + 0)
         belt.finish()
-    for array, expected in zip(found, host, strict=True):
+        hasty = [send(np.full((2, 3), k)) for k in range(4)]  # before anybody has waited for the first
+        found += [belt.arrived(sent) + 0 for sent in hasty]
+    for array, expected in zip(found, [*host, *(np.full((2, 3), k) for k in range(4))], strict=True):
         np.testing.assert_array_equal(device.get(array), expected)
+
+
+@pytest.mark.parametrize("piece", [1, 100, 3000])
+def test_large_arrays_are_uploaded_in_pieces(piece, device: Gpu, monkeypatch):
+    backend = backends.select(device.name)
+    monkeypatch.setattr(conveyor, "PIECE", piece)
+    for X in (RNG.standard_normal((50, 7)), np.arange(40), np.asfortranarray(RNG.standard_normal((9, 5))).T):
+        np.testing.assert_array_equal(device.get(backend.upload(X)), X)
 
 
 # ---------------------------------------------------------------- seen by the stand-in alone
@@ -750,16 +764,21 @@ def test_host_data_is_uploaded_once(gpu: Machine):
         assert back <= 40 * 2 * 8 + 2
 
 
-def test_the_share_of_the_memory_decides(gpu: Machine):
+def test_the_share_of_the_memory_decides(gpu: Machine, monkeypatch):
     X, y = np.random.default_rng(0).standard_normal((40, 50, 4)).astype(np.float32), [0, 1] * 20
     data, backend = sequences.read(X), backends.select("cuda")
     needed = X.nbytes + 2 * X.nbytes  # as it is, and as steps in float64
-    gpu.free = int(needed / feed.SHARE_OF_FREE_MEMORY) - 1
+    before, kept = backend.free_bytes(), backend.from_host(X)
+    assert 0 <= before - backend.free_bytes() - kept.nbytes < 1000
+    del kept
+    assert backend.free_bytes() == before, "what the pool has free counts"
+    free = [int(needed / feed.SHARE_OF_FREE_MEMORY) - 1]
+    monkeypatch.setattr(type(backend), "free_bytes", lambda self: free[0])
     assert feed.near(data, backend, "float64").place is None
-    gpu.free += 2
+    free[0] += 2
     assert feed.near(data, backend, "float64").place is backend
     assert feed.near(data, backends.select("cpu"), "float64") is data
-    gpu.free = int(2 * X.nbytes / feed.SHARE_OF_FREE_MEMORY) + 1  # not for both, but for the steps
+    free[0] = int(2 * X.nbytes / feed.SHARE_OF_FREE_MEMORY) + 1  # not for both, but for the steps
     clf = classifier("cuda", max_iter=2).fit(X, y)
     steps = clf.fitted_state().encoded_near(data).steps
     assert backend.owns(steps)

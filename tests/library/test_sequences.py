@@ -444,7 +444,7 @@ def test_data_on_a_gpu():
         def __array__(self, *rest, **options):
             raise AssertionError("it must not come to the host unasked")
 
-    with pytest.raises(TypeError, match=r"on a GPU.*cupy\.asnumpy"):
+    with pytest.raises(TypeError, match=r"X lies on a GPU, but .*cupy\.asnumpy"):
         read(OnGPU())
 
 

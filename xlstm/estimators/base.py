@@ -335,8 +335,8 @@ class SequenceEstimator(Mannered, Configured):
             raise ValueError(message)
         return self._fitted
 
-    def predict(self, X: Any) -> HostArray:
-        """The answer for each sequence, (n,): for a classifier its most probable class."""
+    def predict(self, X: Any) -> Any:
+        """The answer for each sequence, (n,): for a classifier its most probable class. On a GPU if y was, and X is."""
         return self.fitted_state().predict(X, self.reading())
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -81,7 +81,8 @@ class SequenceClassifier(SequenceEstimator):
     dtype : {"float32", "float64"}
         Of all computation.
     device : str or None
-        "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto".
+        "auto", "cpu", "cuda", "cuda:N". None is the environment variable XLSTM_DEVICE, else "auto": the GPU on which X
+        lies, or for X on the host whatever suits the size of the work.
     kernels : {"auto", "reference", "compiled", "fused", "cudnn"}
         Which implementation of the layers: see `LSTM`. "compiled", "fused" and "cudnn" are errors where there is none.
     random_state : int, generator or None

@@ -309,9 +309,9 @@ class CudnnCell:
             space = storage.zeros(p.weights // self._kind.itemsize)
         work = self._bytes(p.workspace)
         self._library(
-            "cudnnRNNBackwardWeights_v8", self._handle(), p.rnn, 0, None, p.x, _address(tape.x), p.state,
-            _address(tape.initial[0]), p.y, _address(tape.y), p.weights, _address(space), p.workspace, _address(work),
-            p.reserve, _address(reserve),
+            "cudnnRNNBackwardWeights_v8", self._handle(), p.rnn, plan.WGRAD_MODE_ADD, None, p.x, _address(tape.x),
+            p.state, _address(tape.initial[0]), p.y, _address(tape.y), p.weights, _address(space), p.workspace,
+            _address(work), p.reserve, _address(reserve),
         )  # fmt: skip
         if not in_place:
             storage.put_gradients(space, into, accumulate, scale)

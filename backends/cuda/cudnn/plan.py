@@ -15,6 +15,7 @@ STANDARD, PERSIST_STATIC, SMALL_H = 0, 1, 3
 RNN_TANH, LSTM, GRU = 1, 2, 3  # cudnnRNNMode_t
 SINGLE_INP_BIAS, DOUBLE_BIAS = 1, 2  # cudnnRNNBiasMode_t
 UNIDIRECTIONAL, LINEAR_INPUT, PADDED_IO_ENABLED, BATCH_MAJOR_UNPACKED = 0, 0, 1, 2
+WGRAD_MODE_ADD = 0
 FLOAT, DOUBLE, HALF, BFLOAT16 = 0, 1, 2, 9  # cudnnDataType_t
 DEFAULT_MATH, TENSOR_OP_MATH, FMA_MATH = 0, 1, 3
 """cudnnMathType_t. Of float32 the default allows TF32 and only FMA is IEEE; of 16 bits tensor cores sum in float32."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..module import Module, blocks
+from ..module import Module, blocks, contiguous
 
 THREADS = 256
 ALIGNMENT = 256
@@ -86,7 +86,7 @@ class Storage:
         kept = self._cupy.empty(N * steps, np.int64) if keep else None
         ids = ids.astype(np.int64, copy=False)
         V = D if table is None else table.shape[0]
-        table = None if table is None else _without_gaps(table)
+        table = None if table is None else contiguous(table, self.dtype.name)
         strides = [stride // ids.itemsize for stride in ids.strides]
         self._launch(
             self._kernels.embed, len(target), ids, *strides, table, V, target, kept, lengths, int(reverse), N, steps, D
@@ -109,7 +109,7 @@ class Storage:
             return parts[0]
         itemsize = self.dtype.itemsize if self.is_exact else 2
         space = self.zeros(size // itemsize) if size != self._size(params) * itemsize else self.empty(size // itemsize)
-        parts = [_without_gaps(part) for part in parts]
+        parts = [contiguous(part, self.dtype.name) for part in parts]
         gap, bias_hn = _of_recurrence(params)
         sized = [argument for part in parts for argument in (part, part.size)]
         numbers = self._size(params)
@@ -192,7 +192,3 @@ def _of_recurrence(params: Mapping[str, Any]) -> tuple[int, Any]:
     """Of a cell with one more bias: before how many numbers of the recurrence's biases it stands, and it itself."""
     bias_hn = params.get("bias_hn")
     return (0, None) if bias_hn is None else (params["bias"].size - bias_hn.size, bias_hn)
-
-
-def _without_gaps(array: Any) -> Any:
-    return array if array.flags.c_contiguous else array.copy()

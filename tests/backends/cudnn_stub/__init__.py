@@ -25,7 +25,7 @@ def built() -> Path:
         pytest.skip("the stand-in for cuDNN needs g++ or clang++")
     key = hashlib.sha256(b"\0".join([COMPILER.encode(), *(file.read_bytes() for file in SOURCES)])).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"xlstm-cudnn-stub-{os.getuid() if hasattr(os, 'getuid') else 0}" / key
-    library = folder / "libcudnn_for_tests.so"
+    library = folder / "stub_for_tests.so"
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
