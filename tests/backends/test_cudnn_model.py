@@ -117,6 +117,7 @@ def test_the_launches_of_a_training_step_of_a_classifier(gpu: Both) -> None:
     assert counts[20] == counts[100] <= 25
 
 
+@pytest.mark.usefixtures("checked_anew")
 def test_a_library_that_computes_wrong_is_not_used(gpu: Both, caplog: pytest.LogCaptureFixture) -> None:
     """The check at first use sees it, and says so once."""
     gpu.stub["another layout"] = 1
