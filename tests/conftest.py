@@ -149,15 +149,6 @@ def _levels_are_checked_once() -> Iterator[None]:
     hand_in(real)
 
 
-@pytest.fixture
-def checked_anew() -> Iterator[None]:
-    """Every level is checked at its first use, as for users: where the check of a real level is what is tested."""
-    remembering = array_code()
-    hand_in(remembering._replace(agreement=trusted.agreement))
-    yield
-    hand_in(remembering)
-
-
 @pytest.fixture(params=["cuda", "cuda:1"])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     """The first and the second GPU, by the names that users type: real ones where there are any, else the stand-in's.

@@ -181,6 +181,8 @@ class ndarray:
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         gpu = _gpu()
+        if stream is not None and stream.ptr and not gpu.is_pinned(arr):
+            raise AssertionError("a copy from memory that is not pinned runs beside nothing")
         stream = gpu.stream_of(self._number) if stream is None else stream
         gpu.touch(stream, "a copy to the device", (), [self._block])
         self._host[...] = arr

@@ -691,6 +691,14 @@ def test_a_device_that_died_is_an_error(gpu: Gpu) -> None:
     agree(case.backward(gpu, cell, on, tape), case.truth()[1], 1e-11)  # the tape is whole
 
 
+def test_a_device_without_memory_is_a_memory_error(gpu: Gpu) -> None:
+    case, cell = Case("lstm", "float64", 3, 4, 2, 3), gpu.cell("lstm")
+    on = case.on(gpu)
+    gpu.stub["no memory"] = 1
+    with pytest.raises(MemoryError, match=r"cudnnRNNForward .*no memory is left .*use a smaller batch"):
+        case.forward(cell, on)
+
+
 def test_a_backward_call_that_is_not_supported_is_an_error(gpu: Gpu) -> None:
     case, cell = Case("lstm", "float64", 3, 4, 2, 3), gpu.cell("lstm")
     on = case.on(gpu)
