@@ -228,6 +228,13 @@ def test_a_process_goes_on_after_an_error_and_another_one_where_the_device_is_lo
         assert [row["k"] for row in found] == [0, 1, 2, 3]
 
 
+def test_half_a_line_of_a_process_that_died_is_forgotten(lib: Any) -> None:
+    half = "Path(sys.argv[1], 'lines').open('ab', buffering=0).write(b'{half')"
+    found = run(lib, f"case['k'] == 1 and ({half}, os._exit(3))")["rows"]
+    assert found[1]["error"] == "its process ended with code 3"
+    assert ["process" in row for row in found] == [True, False, True, True]
+
+
 def test_the_time_of_a_part_ends_it_and_what_it_has_is_kept(lib: Any) -> None:
     hangs = "if case['k'] == 2: time.sleep(600)"
     found = run(lib, hangs, seconds=3)

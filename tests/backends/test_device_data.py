@@ -14,7 +14,8 @@ import xlstm
 from xlstm import backends, encode, feed, ondevice, sequences
 from xlstm.tasks import Task
 
-from ..gpu import Gpu, classifier, labelled
+from .. import gpu as work
+from ..gpu import Gpu, labelled
 from ..library.test_trial_task import Counts, SequenceCounter
 from ..standin import Machine, machine
 
@@ -40,6 +41,11 @@ DATA: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }
 Y = RNG.permutation([0, 1, 2] * 8)
+
+
+def classifier(device: Any, **options: Any) -> xlstm.SequenceClassifier:
+    """In array code, unless a test asks for more: where data lie is no matter of the kernels."""
+    return work.classifier(device, **{"kernels": "reference", **options})
 
 
 def on(device: Gpu, X: Any) -> Any:
@@ -691,6 +697,28 @@ def test_no_x_crosses(kind, entry, gpu: Machine):
         assert to_host_bytes <= 2 + 16 * 8  # the numbers of the classes
     if entry == "stream":
         assert (to_device, to_host_bytes) == (0, 0 if options else 2)
+
+
+@pytest.mark.parametrize("kind", ["ragged", "tokens"])
+def test_kernels_take_it_too(kind, gpu: Machine):
+    """Those of the level that is chosen without a word, full batches and ragged ones."""
+    import cupy
+
+    X, options = DATA[kind]
+    options = {**options, "kernels": "auto", "max_iter": 2, "dtype": "float64"}
+    there = [cupy.asarray(row) for row in X] if kind == "ragged" else cupy.asarray(X)
+    of_host, of_gpu = classifier("cuda", **options).fit(X, Y), classifier("cuda", **options).fit(there, Y)
+    np.testing.assert_array_equal(parameters(of_gpu), parameters(of_host))
+    on_cpu = classifier("cpu", **options).fit(X, Y)
+    np.testing.assert_allclose(of_gpu.loss_curve_, on_cpu.loss_curve_, rtol=1e-10)
+    np.testing.assert_allclose(of_gpu.predict_proba(there).get(), on_cpu.predict_proba(X), rtol=1e-9)
+
+    def transfers(batch_size):
+        clf = classifier("cuda", **options).set_params(batch_size=batch_size, max_iter=1, token_dropout=0)
+        to_host, _, to_device, _ = crossing(gpu, lambda: clf.fit(there, Y))
+        return to_host, to_device
+
+    assert transfers(6) == transfers(n)
 
 
 STEPS = {
