@@ -16,6 +16,7 @@ import pytest
 
 import xlstm
 
+from .backends.cudnn_stub import built
 from .on_standin import complete
 from .peers import peer
 from .standin import machine
@@ -149,6 +150,24 @@ def test_a_level_that_is_not_there_is_recorded_and_not_measured(tmp_path: Path) 
     assert len(found) == 3 * 5  # cells; precisions, and float64
     assert rows(results, "sanitizer") == []
     assert code == 0  # nothing is wrong
+
+
+def test_cudnn_is_measured_where_it_is_found(tmp_path: Path) -> None:
+    """By the library of the tests that has its functions."""
+    options = ["--levels", "cudnn", "--parts", "right,times"]
+    results, _, code = command(tmp_path, *options, XLSTM_STUB_OF_CUDNN=str(built()))
+    found = rows(results, "right")
+    assert {(row["precision"], row["dtype"]) for row in found if row["right"]} == {
+        ("highest", "float32"), ("high", "float32"), ("bfloat16", "float32"), ("float16", "float32"),
+        ("highest", "float64"),
+    }  # fmt: skip
+    assert all(row["kernels"].startswith("cudnn 9") for row in found)
+    errors = {row["precision"]: row["errors"]["forward"] for row in found if row["dtype"] == "float32"}
+    assert errors["highest"] < 1e-5 < errors["float16"] < errors["bfloat16"]
+    for row in rows(results, "times"):
+        assert row["wrong"] == []
+        assert row["train"]["cudnn"]["median"] > 0
+    assert code == 0
 
 
 def test_without_a_gpu_it_ends_with_the_reason(tmp_path: Path) -> None:

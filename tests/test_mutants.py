@@ -37,7 +37,7 @@ FUSED, FUSED_INPUT = "backends/cuda/fused.py", "backends/cuda/projection.py"
 STEPS, FUSED_LSTM, FUSED_RNN, FUSED_GRU = (
     f"backends/cuda/kernels/{name}" for name in ("steps.cu", "lstm.h", "rnn.h", "gru.h")
 )
-FUSED_TEST = "tests/backends/test_fused.py"
+FUSED_TEST, LEVELS_TEST = "tests/backends/test_fused.py", "tests/backends/test_levels.py"
 CUDNN, CUDNN_STORAGE, PADDING = (
     "backends/cuda/cudnn/cell.py",
     "backends/cuda/cudnn/storage.py",
@@ -148,6 +148,12 @@ MUTANTS = [
     Mutant("a bias's gradient never added", STEPS, "*target = add ? *target + sum : sum;", "*target = sum;", FUSED_TEST),
     Mutant("a product added to what nobody wrote", "backends/cuda/blas.py", "self._one if add else self._zero", "self._one", FUSED_TEST),
     Mutant("a product in TF32 that nobody allowed", "backends/cuda/blas.py", 'if precision == "highest" else', "if False else", FUSED_TEST),
+    # Which level of a GPU does a call.
+    Mutant("a level that is wrong is trusted", "backends/cuda/array_code.py", "return self.error <= self.bound", "return self.bound > 0", LEVELS_TEST),
+    Mutant("TF32 taken for float32", "xlstm/trusted.py", 'BOUNDS = {"highest": 1e-5', 'BOUNDS = {"highest": 1e-2', LEVELS_TEST),
+    Mutant("a tape given to another level", "backends/cuda/levels.py", "made_by, own = tape", "made_by, own = next(iter(self._levels.values())).cell, tape[1]", LEVELS_TEST),
+    Mutant("a stream's step sent to cuDNN", "backends/cuda/levels.py", "work.time < FEW_STEPS or", "", LEVELS_TEST),
+    Mutant("a level of 16 bits where float32 was asked for", "backends/cuda/levels.py", "key = (name, cell, dtype, own)", "key = (name, cell, dtype)", LEVELS_TEST),
     Mutant("a tape's states over each other", FUSED, "(here, walk.starts[t + 1]) if keep", "(0, 0) if keep", FUSED_TEST),
     Mutant("a weight's gradient from states that nobody gave", FUSED, "first = 0 if tape.given[0] else walk.rows", "first = 0", FUSED_TEST),
     Mutant("a weight's gradient not zeroed where there is none", FUSED, "            d_weight_hh.fill(0)", "            pass", FUSED_TEST),

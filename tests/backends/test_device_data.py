@@ -692,7 +692,9 @@ def test_no_x_crosses(kind, entry, gpu: Machine):
     if entry.startswith(("predict_", "decision")):
         # A flag that all numbers are finite, and one that they are in the range of the dtype; of tokens none.
         assert (to_host, to_host_bytes) == ((0, 0) if options else (2, 2))
-        assert (to_device, to_device_bytes) == (1, 3 * 16 * 8)  # a table of rows, starts and lengths
+        # A table of rows, starts and lengths; and what CuPy joins the rows of a list by, their addresses and shapes.
+        joins = (3, 32 * 16) if "ragged" in kind else (0, 0)
+        assert (to_device, to_device_bytes) <= (1 + joins[0], 3 * 16 * 8 + joins[1])
     if entry == "predict":
         assert to_host_bytes <= 2 + 16 * 8  # the numbers of the classes
     if entry == "stream":
@@ -764,7 +766,7 @@ def test_dropout_brings_its_masks_alone(gpu: Machine):
     plain = to_device()
     assert to_device(token_dropout=0.2) == plain + 4
     assert to_device(dropout=0.2) == plain + 4
-    assert to_device(dropout=0.2, num_layers=3) == plain + 12
+    assert to_device(dropout=0.2, num_layers=3) == plain + 4, "all masks of a step at once"
 
 
 def test_early_stopping_brings_x_to_the_host_once(gpu: Machine):

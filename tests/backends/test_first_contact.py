@@ -4,8 +4,8 @@ The stand-in of the other tests could take a call that CuPy does not know. Here 
 of an array namespace, of CuPy itself and of arrays, and the real modules are asked for each name, its keywords and the
 number of its arguments. Of the oldest versions that are supported, once more:
 
-    pip install --no-deps --target oldest array-api-compat==1.12 cupy-cuda12x==14.0.0
-    PYTHONPATH=./oldest pytest tests/backends/test_first_contact.py
+    pip install --no-deps --target ../oldest array-api-compat==1.12 cupy-cuda12x==14.0.0
+    PYTHONPATH=../oldest pytest tests/backends/test_first_contact.py
 """
 
 import ast
