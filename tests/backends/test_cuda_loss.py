@@ -74,8 +74,9 @@ def test_any_sizes_in_any_order_of_blocks(N, K, seed):
     np.testing.assert_array_equal(gradient, again)
     np.testing.assert_array_equal(sums, sums_again)
     expected, expected_sums = truth(*given)
-    assert relative_error(gradient, expected) < GRADIENTS["float32"]
-    np.testing.assert_allclose(sums, expected_sums, rtol=FORWARD["float32"])
+    # A label that is nearly certain leaves a small difference of numbers of size 1.
+    assert relative_error(gradient, expected, floor=0.1 / N) < GRADIENTS["float32"]
+    np.testing.assert_allclose(sums, expected_sums, rtol=FORWARD["float32"], atol=N * FORWARD["float32"])
 
 
 @pytest.mark.parametrize(("N", "K"), [(5, 1), (4, 3), (3, 40)])
