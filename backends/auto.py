@@ -13,8 +13,9 @@ AUTO_MIN_FLOPS_PER_STEP = 10_000_000
 
 Array code launches some twenty kernels a step, at 5 to 12 microseconds each, whatever the size: about 150 microseconds
 forward. A CPU core does some ten million operations in that time, so smaller steps end sooner on the CPU. This is an
-estimate, not a measurement on a GPU; `xlstm bench --save` measures the crossing point of a machine and keeps it, and
-`"auto"` goes by that.
+estimate, not a measurement on a GPU, and a cautious one: the fused kernels have two launches a step, and
+cuDNN none that Python sees, so that the true limit may well be a tenth of it. `xlstm bench --save` measures the
+crossing point of a machine and keeps it, and `"auto"` goes by that.
 """
 
 

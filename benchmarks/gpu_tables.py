@@ -72,7 +72,7 @@ def lines(header: list[str], rows: list[list[str]], words: int = 1) -> Iterator[
 def measured(results: Row | None) -> Iterator[str]:
     gpu = None if results is None else next((row for row in rows_of(results, "device") if row["what"] == "gpu"), None)
     if results is None or gpu is None:
-        yield "Not measured yet."
+        yield "**Not measured yet.** No figure on this page comes from a GPU."
         return
     facts = {row["what"]: row for row in rows_of(results, "device")}
     others = [f"torch {facts['torch']['version']} (cuDNN {facts['torch']['cudnn']})"] if "torch" in facts else []

@@ -3,7 +3,8 @@
     python tests/on_standin.py benchmarks/bench_gpu.py --quick
 
 XLSTM_PLANT="part fault fault" plants faults into that part of it, from its second case on: "raise", "hang" or "die".
-The process that hangs writes its number into the file XLSTM_PLANT_PID, where that is set.
+The process that hangs writes its number into the file XLSTM_PLANT_PID, where that is set. XLSTM_STUB_OF_CUDNN is the
+file of the library of tests/backends/cudnn_stub, where there is to be a cuDNN.
 """
 
 import importlib.metadata
@@ -19,6 +20,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
+
+from xlstm.backends.cuda.cudnn import library  # noqa: E402
 
 from tests.standin import machine  # noqa: E402
 
@@ -96,6 +99,8 @@ def main() -> None:
 
         complete(cupy)
         importlib.metadata.distributions = real  # PyTorch reads them when it is imported
+        if stub := os.environ.get("XLSTM_STUB_OF_CUDNN"):
+            library.load = lambda cupy: library.Library(stub, int(cupy.cuda.runtime.runtimeGetVersion()) // 1000)
         if "XLSTM_PLANT" not in os.environ:
             runpy.run_path(str(script), run_name="__main__")
         else:

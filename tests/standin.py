@@ -181,6 +181,8 @@ class ndarray:
         if not (self.flags.c_contiguous or self.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         gpu = _gpu()
+        if stream is not None and stream.ptr and not gpu.is_pinned(arr):
+            raise AssertionError("a copy from memory that is not pinned runs beside nothing")
         stream = gpu.stream_of(self._number) if stream is None else stream
         gpu.touch(stream, "a copy to the device", (), [self._block])
         self._host[...] = arr
@@ -829,8 +831,11 @@ class _Importer(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             raise self._error
 
 
+_load_cudnn = library.load
+
+
 def _no_cudnn(cupy: Any) -> Any:
-    """In place of `library.load`: a real cuDNN would take the stand-in's arrays for such of a GPU."""
+    """In place of `library.load`, unless a test brings its own: a real cuDNN would take our arrays for a GPU's."""
     raise RuntimeError("cuDNN is not installed.")
 
 
@@ -870,7 +875,7 @@ def machine(
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
         mock.patch.object(backends.notices, "said", set()),
-        mock.patch.object(library, "load", _no_cudnn),
+        mock.patch.object(library, "load", _no_cudnn if library.load is _load_cudnn else library.load),
     ):
         if not distributions:
             sys.modules["cupy"] = None  # type: ignore[assignment]

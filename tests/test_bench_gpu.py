@@ -16,6 +16,7 @@ import pytest
 
 import xlstm
 
+from .backends.cudnn_stub import built
 from .on_standin import complete
 from .peers import peer
 from .standin import machine
@@ -151,6 +152,24 @@ def test_a_level_that_is_not_there_is_recorded_and_not_measured(tmp_path: Path) 
     assert code == 0  # nothing is wrong
 
 
+def test_cudnn_is_measured_where_it_is_found(tmp_path: Path) -> None:
+    """By the library of the tests that has its functions."""
+    options = ["--levels", "cudnn", "--parts", "right,times"]
+    results, _, code = command(tmp_path, *options, XLSTM_STUB_OF_CUDNN=str(built()))
+    found = rows(results, "right")
+    assert {(row["precision"], row["dtype"]) for row in found if row["right"]} == {
+        ("highest", "float32"), ("high", "float32"), ("bfloat16", "float32"), ("float16", "float32"),
+        ("highest", "float64"),
+    }  # fmt: skip
+    assert all(row["kernels"].startswith("cudnn 9") for row in found)
+    errors = {row["precision"]: row["errors"]["forward"] for row in found if row["dtype"] == "float32"}
+    assert errors["highest"] < 1e-5 < errors["float16"] < errors["bfloat16"]
+    for row in rows(results, "times"):
+        assert row["wrong"] == []
+        assert row["train"]["cudnn"]["median"] > 0
+    assert code == 0
+
+
 def test_without_a_gpu_it_ends_with_the_reason(tmp_path: Path) -> None:
     out = tmp_path / "found.json"
     done = subprocess.run(
@@ -226,6 +245,13 @@ def test_a_process_goes_on_after_an_error_and_another_one_where_the_device_is_lo
         assert found[1].get("error") == "RuntimeError: lost" or found[1]["failed"] == {"a side": "lost"}
         assert len({row["process"] for row in found if "process" in row}) == processes
         assert [row["k"] for row in found] == [0, 1, 2, 3]
+
+
+def test_half_a_line_of_a_process_that_died_is_forgotten(lib: Any) -> None:
+    half = "Path(sys.argv[1], 'lines').open('ab', buffering=0).write(b'{half')"
+    found = run(lib, f"case['k'] == 1 and ({half}, os._exit(3))")["rows"]
+    assert found[1]["error"] == "its process ended with code 3"
+    assert ["process" in row for row in found] == [True, False, True, True]
 
 
 def test_the_time_of_a_part_ends_it_and_what_it_has_is_kept(lib: Any) -> None:

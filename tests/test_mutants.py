@@ -37,7 +37,22 @@ FUSED, FUSED_INPUT = "backends/cuda/fused.py", "backends/cuda/projection.py"
 STEPS, FUSED_LSTM, FUSED_RNN, FUSED_GRU = (
     f"backends/cuda/kernels/{name}" for name in ("steps.cu", "lstm.h", "rnn.h", "gru.h")
 )
-FUSED_TEST = "tests/backends/test_fused.py"
+FUSED_TEST, LEVELS_TEST = "tests/backends/test_fused.py", "tests/backends/test_levels.py"
+CUDNN, CUDNN_STORAGE, PADDING = (
+    "backends/cuda/cudnn/cell.py",
+    "backends/cuda/cudnn/storage.py",
+    "backends/cuda/kernels/padding.h",
+)
+CUDNN_VALUES, CUDNN_TAPES, CUDNN_ADDED, CUDNN_THREADS, CUDNN_PLACES = (
+    f"tests/backends/test_cudnn.py::test_{name}"
+    for name in (
+        "values_and_gradients",
+        "tapes_of_many_calls_do_not_meet",
+        "gradients_are_added_or_written",
+        "threads_have_handles_of_their_own",
+        "the_weights_where_they_stand_and_elsewhere",
+    )
+)
 
 
 class Mutant(NamedTuple):
@@ -68,6 +83,24 @@ MUTANTS = [
     Mutant("outputs of the states before the steps", WALK, "order.batch_major(states[0][1:, :, :]", "order.batch_major(states[0][:-1, :, :]", CELLS_TEST),
     Mutant("the second direction's columns over the first's", STACK, "column=direction * self._width,", "column=0 * self._width,", LAYERS_TEST),
     Mutant("the second direction given the first's gradient", STACK, "column=direction * self._width if S > 1", "column=0 * self._width if S > 1", LAYERS_TEST),
+    # Cells by cuDNN.
+    Mutant("two arguments of a cuDNN call exchanged", CUDNN, "_address(tape.y), _address(dy), p.x,", "_address(dy), _address(tape.y), p.x,", CUDNN_VALUES),
+    Mutant("two states given to cuDNN in each other's place", CUDNN, "(hx, cx), (dhy, dcy), (dhx, dcx) = map", "(hx, cx), (dcy, dhy), (dhx, dcx) = map", CUDNN_VALUES),
+    Mutant("a reserve space used again", CUDNN, "        try:\n            return tape.reserve.pop()", "        try:\n            return tape.reserve[-1]", "tests/backends/test_cudnn.py::test_a_tape_serves_as_often_as_it_is_asked"),
+    Mutant("a weight gradient that is not zeroed", CUDNN, "if not accumulate:  # cuDNN adds", "if False:", CUDNN_ADDED),
+    Mutant("the space of a weight gradient that is not zeroed", CUDNN, "space = storage.zeros(p.weights // self._kind.itemsize)", "space = storage.empty(p.weights // self._kind.itemsize)", CUDNN_ADDED),
+    Mutant("a tape that keeps the caller's x", CUDNN, "device_lengths, reverse, copy=keep)", "device_lengths, reverse, copy=False)", CUDNN_TAPES),
+    Mutant("outputs handed out that the tape keeps", CUDNN, "order is None and not keep and not tape.reverse", "order is None and not tape.reverse", CUDNN_TAPES),
+    Mutant("a length of cuDNN's off by one", "backends/cuda/cudnn/plan.py", "(*(lengths or [T] * N))", "(*([max(1, n - 1) for n in lengths] if lengths else [T] * N))", CUDNN_VALUES),
+    Mutant("TF32 for IEEE in cuDNN", CUDNN, "(plan.FLOAT, plan.FLOAT, plan.FMA_MATH, 4)", "(plan.FLOAT, plan.FLOAT, plan.DEFAULT_MATH, 4)", CUDNN_VALUES),
+    Mutant("no projection said as 0", "backends/cuda/cudnn/plan.py", "D, H, H, 1, None,", "D, H, 0, 1, None,", CUDNN_VALUES),
+    Mutant("the second bias of cuDNN's GRU at another gate", CUDNN_STORAGE, 'params["bias"].size - bias_hn.size, bias_hn', "0, bias_hn", CUDNN_VALUES),
+    Mutant("a gate's row of a copy of the weights too far", PADDING, "return weight_hh[k - ih];", "return weight_hh[(k - ih + 1) % hh];", CUDNN_PLACES),
+    Mutant("the padding given to cuDNN", PADDING, "if (at.t >= valid) return 0;", "if (at.t >= valid && reverse) return 0;", CUDNN_VALUES),
+    Mutant("the padding of y given to cuDNN", CUDNN, "(storage.empty if order is None else storage.zeros)", "storage.empty", CUDNN_VALUES),
+    Mutant("outputs of the reverse direction not turned back", CUDNN_STORAGE, "row, step, lengths, int(reverse), N, T, F, scale\n", "row, step, lengths, 0, N, T, F, scale\n", CUDNN_VALUES),
+    Mutant("a copied gradient written where it is to be added", "backends/cuda/kernels/padding.cu", "*parameter = accumulate ? *parameter + value : value;", "*parameter = value;", CUDNN_ADDED),
+    Mutant("one handle for all threads", "backends/cuda/cudnn/library.py", "self._threads = threading.local()", "self._threads = type('Shared', (), {})()", CUDNN_THREADS),
     # Lengths, states and directions.
     Mutant("a length off by one", SEQUENCE, "ended_at[length] += 1", "ended_at[length - 1] += 1", CELLS_TEST),
     Mutant("the initial state not sorted", SEQUENCE, "states[0, :, :] = order.sort(state)", "states[0, :, :] = state", CELLS_TEST),
@@ -115,6 +148,12 @@ MUTANTS = [
     Mutant("a bias's gradient never added", STEPS, "*target = add ? *target + sum : sum;", "*target = sum;", FUSED_TEST),
     Mutant("a product added to what nobody wrote", "backends/cuda/blas.py", "self._one if add else self._zero", "self._one", FUSED_TEST),
     Mutant("a product in TF32 that nobody allowed", "backends/cuda/blas.py", 'if precision == "highest" else', "if False else", FUSED_TEST),
+    # Which level of a GPU does a call.
+    Mutant("a level that is wrong is trusted", "backends/cuda/array_code.py", "return self.error <= self.bound", "return self.bound > 0", LEVELS_TEST),
+    Mutant("TF32 taken for float32", "xlstm/trusted.py", 'BOUNDS = {"highest": 1e-5', 'BOUNDS = {"highest": 1e-2', LEVELS_TEST),
+    Mutant("a tape given to another level", "backends/cuda/levels.py", "made_by, own = tape", "made_by, own = next(iter(self._levels.values())).cell, tape[1]", LEVELS_TEST),
+    Mutant("a stream's step sent to cuDNN", "backends/cuda/levels.py", "work.time < FEW_STEPS or", "", LEVELS_TEST),
+    Mutant("a level of 16 bits where float32 was asked for", "backends/cuda/levels.py", "key = (name, cell, dtype, own)", "key = (name, cell, dtype)", LEVELS_TEST),
     Mutant("a tape's states over each other", FUSED, "(here, walk.starts[t + 1]) if keep", "(0, 0) if keep", FUSED_TEST),
     Mutant("a weight's gradient from states that nobody gave", FUSED, "first = 0 if tape.given[0] else walk.rows", "first = 0", FUSED_TEST),
     Mutant("a weight's gradient not zeroed where there is none", FUSED, "            d_weight_hh.fill(0)", "            pass", FUSED_TEST),

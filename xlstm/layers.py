@@ -52,7 +52,8 @@ class LSTM(RecurrentLayer):
     gradients
         The same names and shapes: those of the last `backward` call, not a sum over calls.
     device, kernels
-        Where it lives, and which implementation runs.
+        Where it lives, and which implementation runs: the CPU's instruction set; on a CUDA GPU `"cudnn 9.…"` or
+        `"fused"`, the level that does all calls but those for which another one is better; or `"reference"`.
 
     Examples
     --------

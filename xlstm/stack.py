@@ -154,7 +154,8 @@ class Stack:
     def pack(self, bfloat16: bool = False) -> None:
         """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""
         if self.compiled:
-            self.packed = [{"packed": self.cell.pack(of_cell, bfloat16)} for of_cell in self.of_cells]
+            with self.context():
+                self.packed = [{"packed": self.cell.pack(of_cell, bfloat16)} for of_cell in self.of_cells]
 
     # ------------------------------------------------------------ forward
 

@@ -125,11 +125,13 @@ class Tally:
         """
         xp = self._backend.namespace
         if self._table is not None:
-            return self._backend.to_host(xp.sum(self._table, axis=(0, 1)))
-        if in_turn:
-            return self._backend.to_host(xp.sum(xp.stack([xp.stack(list(sums)) for sums in self._seen]), axis=0))
-        columns = zip(*self._seen, strict=True)
-        return self._backend.to_host(xp.stack([xp.sum(xp.stack(list(column))) for column in columns]))
+            sums = xp.sum(self._table, axis=(0, 1))
+        elif in_turn:
+            sums = xp.sum(xp.stack([xp.stack(list(each)) for each in self._seen]), axis=0)
+        else:
+            sums = xp.stack([xp.sum(xp.stack(list(column))) for column in zip(*self._seen, strict=True)])
+        totals: HostArray = self._backend.to_host(sums)
+        return totals
 
 
 class _Part:

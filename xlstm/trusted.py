@@ -164,8 +164,8 @@ def _error(ours: Any, expected: Any) -> float:
     """The norm of the difference over that of what is right; infinite where a shape is wrong or a number not finite."""
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return math.inf
-    difference = np.linalg.norm(ours.astype(np.float64) - expected)
-    return float(difference / max(np.linalg.norm(expected.astype(np.float64)), 1e-30))
+    difference = float(np.linalg.norm(ours.astype(np.float64) - expected))
+    return difference / max(float(np.linalg.norm(expected.astype(np.float64))), 1e-30)
 
 
 def _results(cell: str, implementation: Any, backend: Backend, dtype: str, problem: Problem) -> dict[str, Any]:

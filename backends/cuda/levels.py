@@ -175,7 +175,7 @@ class Levels:
         try:
             return MAKERS[name](self._cupy, cell, dtype, precision)
         except (RuntimeError, Unsupported) as error:
-            return None, f"{name}: {error}"
+            return None, f"{name}: {str(error).rstrip('.')}"
 
 
 def _fused(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:

@@ -72,9 +72,9 @@ class CudaLoss:
         outputs, weights = contiguous(outputs, self._dtype), contiguous(weights, self._dtype)
         targets = contiguous(targets, "int64")
         d_outputs = cupy.empty((N, K), dtype=self._dtype) if gradient else None
+        arguments = (outputs, targets, weights, d_outputs, sums, N)
         if logistic:
-            kernel, block, sizes = self._kernels.logistic, (THREADS,), (N,)
+            self._kernels.logistic(self._grid(N), (THREADS,), arguments)
         else:
-            kernel, block, sizes = self._kernels.softmax, (LANES, ROWS), (N, K)
-        kernel(self._grid(N), block, (outputs, targets, weights, d_outputs, sums, *sizes))
+            self._kernels.softmax(self._grid(N), (LANES, ROWS), (*arguments, K))
         return d_outputs

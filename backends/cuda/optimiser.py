@@ -55,10 +55,11 @@ class CudaStep:
         if count == 0:
             return
         adam = o.solver != "sgd"
-        # Corrections of moments that started at zero.
-        mean_seen, root_seen = (1 - o.beta_1**o.updates, math.sqrt(1 - o.beta_2**o.updates)) if adam else (1.0, 1.0)
+        numbers: tuple[float, ...]
         penalty, decay = (0.0, learning_rate * o.alpha) if o.solver == "adamw" else (o.alpha, 0.0)
         if adam:
+            # Corrections of moments that started at zero.
+            mean_seen, root_seen = 1 - o.beta_1**o.updates, math.sqrt(1 - o.beta_2**o.updates)
             numbers = (
                 learning_rate * root_seen / mean_seen, o.beta_1, 1 - o.beta_1, o.beta_2, 1 - o.beta_2,
                 o.epsilon * root_seen, penalty, decay,

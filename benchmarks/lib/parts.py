@@ -71,6 +71,7 @@ def run(command: list[str], given: Row, seconds: float, longest: float) -> Row:
         while error is None and not progress.complete():
             Path(folder, "given").write_text(json.dumps({**given, "seconds": end - time.monotonic()}), encoding="utf-8")
             first = len(progress.rows)
+            progress.forget_half_a_line()
             how = _watched([*command, folder, str(first)], progress, end, longest)
             if progress.cases is None:
                 error = how or "the process ended before it told its cases"
@@ -111,6 +112,10 @@ class Progress:
                 self.begun = "begin" in told
                 if "row" in told:
                     self.rows.append(told["row"])
+
+    def forget_half_a_line(self) -> None:
+        """What a process that died was writing: another one is to begin a line of its own."""
+        os.truncate(self.path, self._read)
 
     def complete(self) -> bool:
         return self.cases is not None and len(self.rows) >= len(self.cases)

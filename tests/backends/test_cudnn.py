@@ -16,6 +16,7 @@ from xlstm.backends.cuda.cudnn import cell as cudnn_cell
 from xlstm.backends.cuda.cudnn import plan as cudnn_plan
 from xlstm.backends.cuda.cudnn.cell import CudnnCell
 from xlstm.backends.cuda.cudnn.library import CudnnError, Library
+from xlstm.backends.cuda.cudnn.storage import Storage
 
 from xlstm import cells
 
@@ -380,6 +381,44 @@ def test_small_and_large_gradients_in_float16(gpu: Gpu) -> None:
             check(gpu, case, "float16")
 
 
+def test_sixteen_bits_of_all_numbers(gpu: Gpu) -> None:
+    """Each number of 16 bits and back; and numbers between them, each to the nearest, of two the even one."""
+    words = np.arange(2**16, dtype=np.uint16)
+    random = np.random.default_rng(0).integers(0, 2**32, 2**14, dtype=np.uint32)
+    for kind, wide, narrow in (
+        ("float16", words.view(np.float16).astype(np.float32), lambda a: a.astype(np.float16).view(np.uint16)),
+        ("bfloat16", (words.astype(np.uint32) << 16).view(np.float32), nearest_bfloat16),
+    ):
+        storage = Storage(gpu.cupy, "float32", kind)
+        bits = wide.view(np.uint32)[np.isfinite(wide)]
+        near = [(bits + step).view(np.float32) for step in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFF, 0x1000, 0x1001)]
+        values = np.concatenate([wide, random.view(np.float32), *near])
+        values[np.abs(values) < 2.0**-126] = 0  # which a GPU takes for zero
+        with np.errstate(over="ignore"):
+            expected = narrow(values)
+        there = storage.batch(gpu.put(values[None, None]), 1, None, False)
+        found = get(there).view(np.uint16)[: len(values)]
+        is_nan = np.isnan(values)
+        np.testing.assert_array_equal(found[~is_nan], expected[~is_nan])
+        back = get(storage.result(there, 1, len(values)))[0]
+        assert np.isnan(back[is_nan]).all()
+        as_wide = wide[found[~is_nan]]
+        as_wide[np.abs(as_wide) < 2.0**-126] = 0
+        np.testing.assert_array_equal(back[~is_nan], as_wide)
+
+
+def nearest_bfloat16(values: Any) -> Any:
+    """The upper half of the bits of whichever of the two neighbours is nearer, in exact arithmetic."""
+    low = values.view(np.uint32) >> 16
+    with np.errstate(invalid="ignore"):
+        below, above = (half.view(np.float32).astype(np.float64) for half in (low << 16, (low + 1) << 16))
+        largest = np.abs(below) >= float(np.uint32(0x7F7F0000).view(np.float32))
+        above[largest] = np.copysign(2.0**128, below[largest])
+        first, second = np.abs(values - below), np.abs(above - values)
+    up = (second < first) | ((second == first) & (low % 2 == 1))
+    return (low + (up & np.isfinite(values))).astype(np.uint16)
+
+
 def test_no_gradient_at_all_is_a_zero_one(gpu: Gpu) -> None:
     for dtype, precision in PRECISIONS:
         case, cell = Case("lstm", dtype, 3, 4, 2, 3), gpu.cell("lstm", dtype, precision)
@@ -689,6 +728,14 @@ def test_a_device_that_died_is_an_error(gpu: Gpu) -> None:
         assert not told.value.not_supported
     gpu.stub["dies"] = 0
     agree(case.backward(gpu, cell, on, tape), case.truth()[1], 1e-11)  # the tape is whole
+
+
+def test_a_device_without_memory_is_a_memory_error(gpu: Gpu) -> None:
+    case, cell = Case("lstm", "float64", 3, 4, 2, 3), gpu.cell("lstm")
+    on = case.on(gpu)
+    gpu.stub["no memory"] = 1
+    with pytest.raises(MemoryError, match=r"cudnnRNNForward .*no memory is left .*use a smaller batch"):
+        case.forward(cell, on)
 
 
 def test_a_backward_call_that_is_not_supported_is_an_error(gpu: Gpu) -> None:

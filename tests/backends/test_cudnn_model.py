@@ -5,9 +5,11 @@ import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from xlstm.backends.cuda.cudnn import cell as cudnn_cell
 from xlstm.backends.cuda.cudnn import library
 
 import xlstm
@@ -16,6 +18,10 @@ from xlstm import backends
 from ..gpu import VARIANTS, classifier, labelled, relative
 from ..standin import Machine, machine
 from .cudnn_stub import Stub, built
+
+
+class Checked(cudnn_cell.CudnnCell):
+    """A level of the tests' own, which is checked each time."""
 
 
 class Both(SimpleNamespace):
@@ -30,8 +36,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
     gc.collect()
     stub, found = Stub(built()), library.Library(str(built()), 12)
-    monkeypatch.setattr(library, "load", lambda cupy: found)
-    with machine() as standin:
+    with machine() as standin, mock.patch.object(library, "load", return_value=found):
         yield Both(standin=standin, stub=stub)
         stub.reset()
 
@@ -117,8 +122,29 @@ def test_the_launches_of_a_training_step_of_a_classifier(gpu: Both) -> None:
     assert counts[20] == counts[100] <= 25
 
 
-def test_a_library_that_computes_wrong_is_not_used(gpu: Both, caplog: pytest.LogCaptureFixture) -> None:
+def test_persistent_algorithms_that_compute_wrong_are_not_used(
+    gpu: Both, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check at first use goes on with the plain algorithm."""
+    monkeypatch.setattr(cudnn_cell, "CudnnCell", Checked)
+    gpu.stub["persistent algorithms are wrong"] = 1
+    with caplog.at_level(logging.WARNING, "xlstm"):
+        layer = xlstm.LSTM(3, 5, device="cuda", kernels="cudnn", seed=1)
+    uses = gpu.stub["small"]
+    import cupy
+
+    _, (h, _) = layer(cupy.asarray(np.ones((2, 6, 3), np.float32)))
+    expected = xlstm.LSTM(3, 5, device="cpu", seed=1)(np.ones((2, 6, 3), np.float32))[1][0]
+    assert relative(cupy.asnumpy(h), expected) < 5e-6
+    assert gpu.stub["small"] == uses
+    assert "does without its persistent algorithms" in caplog.text
+
+
+def test_a_library_that_computes_wrong_is_not_used(
+    gpu: Both, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The check at first use sees it, and says so once."""
+    monkeypatch.setattr(cudnn_cell, "CudnnCell", Checked)
     gpu.stub["another layout"] = 1
     with caplog.at_level(logging.WARNING, "xlstm"):
         choice = backends.find("lstm", backends.select("cuda"), "float64", "auto")

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from xlstm.backends.cuda.levels import CUDNN_STEPS, FEW_STEPS, LevelledCell, Work, in_order, precision_of
+from xlstm.backends.cuda.levels import CUDNN_STEPS, FEW_STEPS, Level, LevelledCell, Work, in_order, precision_of
 
 import xlstm
 from xlstm import backends, bench, cells, trusted
@@ -15,9 +15,15 @@ from .planted import Planted, as_tf32, off_by, planted, right
 N, T, D, H = 3, 8, 4, 5
 
 
+PROBLEMS = list(trusted.problems())
+FEW = [problem for problem in PROBLEMS if problem.shape == (4, 6, 5, 7) and not problem.reverse]
+
+
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
+    """A machine on which the check is short, where it is not what is tested: a stand-in is slow."""
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    monkeypatch.setattr(trusted, "problems", lambda: FEW)
     with machine(devices=2) as gpu:
         yield gpu
 
@@ -241,6 +247,39 @@ def test_without_any_trusted_level_the_array_code_runs(caplog):
     assert [message.endswith("the array code is used instead") for message in said(caplog)] == [True, True]
 
 
+@pytest.mark.parametrize("kernels", ["auto", "cudnn"])
+def test_an_algorithm_that_is_wrong_is_done_without(kernels, caplog):
+    """What keeps the weights on the chip is tried first; without it the level is right."""
+
+    class Persistent(Planted):
+        persistent = True
+
+        def _params(self, params):
+            return {name: array * (1 + 1e-3 * self.persistent) for name, array in params.items()}
+
+    with planted(cudnn=lambda cell, dtype, precision: Persistent(cell), fused=right) as made:
+        for _ in range(2):
+            layer = xlstm.LSTM(D, H, device="cuda", kernels=kernels)
+            assert layer.kernels == "cudnn 9.1"
+    (level,) = made["cudnn"]
+    assert level.persistent is False
+    (message,) = said(caplog)
+    assert message.startswith(
+        "cudnn 9.1 does without its persistent algorithms for the lstm cell in float32 (precision"
+    )
+    assert message.endswith("; its plain algorithm is used instead")
+
+
+def test_a_level_that_is_wrong_with_and_without_them_is_not_used(caplog):
+    class Persistent(Planted):
+        persistent = True
+
+    with planted(cudnn=lambda cell, dtype, precision: Persistent(cell, wrong=off_by(1e-3)), fused=right):
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "fused"
+    (message,) = said(caplog)
+    assert message.startswith("cudnn 9.1 is not used for the lstm cell")
+
+
 def test_tf32_is_right_where_it_is_allowed(caplog):
     with planted(cudnn=makes(wrong=as_tf32), fused=right):
         assert xlstm.LSTM(D, H, device="cuda", precision="high").kernels == "cudnn 9.1"
@@ -294,22 +333,25 @@ def test_memory_that_ends_in_the_check_is_no_verdict(gpu):
 # ---------------------------------------------------------------- the check itself
 
 
+def agreement(level, cell):
+    """Of a level with the array code, in all problems."""
+    import cupy
+
+    whole = LevelledCell(cupy, cell, "float64", "highest", [Level("fused", "fused", level)], None)
+    return trusted.agreement(cell, whole, backends.select("cuda"), "float64", "highest", PROBLEMS, KNOWN)
+
+
+KNOWN = {}
+
+
 @pytest.mark.parametrize("cell", ["lstm", "rnn", "gru"])
 def test_the_check_sees_each_parameter(cell):
-    """A level that ignores a change of one parameter is wrong in every one of them."""
-    backend = backends.select("cuda")
+    """A level that reads one parameter a little wrong differs."""
     for name in cells.by_name(cell).shapes(1, 1):
         level = Planted(cell)
         level._params = lambda params, name=name: {**params, name: params[name] * 1.001}
-        found = trusted.agreement(cell, level_of(level, cell), backend, "float64", "highest")
-        assert found.error > 1e-6
-    assert trusted.agreement(cell, level_of(Planted(cell), cell), backend, "float64", "highest").error == 0
-
-
-def level_of(level, cell, dtype="float64"):
-    import cupy
-
-    return LevelledCell(cupy, cell, dtype, "highest", [backends.cuda.levels.Level("fused", "fused", level)], None)
+        assert agreement(level, cell).error > 1e-6
+    assert agreement(Planted(cell), cell).error == 0
 
 
 @pytest.mark.parametrize("fault", ["lengths", "reverse", "state", "d_state", "out", "accumulate"])
@@ -329,16 +371,16 @@ def test_the_check_sees_what_is_left_out(fault):
                 options["accumulate"] = True
             return super().backward(params, tape, d_outputs, None if fault == "d_state" else d_state, *rest, **options)
 
-    found = trusted.agreement("lstm", level_of(Faulty("lstm"), "lstm"), backends.select("cuda"), "float64", "highest")
-    assert not found.good
+    assert not agreement(Faulty("lstm"), "lstm").good
 
 
 def test_problems_are_those_that_were_agreed_on():
-    asked = list(trusted.problems())
-    assert {problem.shape for problem in asked} == {(4, 6, 5, 7), (4, 6, 8, 32)}
-    for shape in {problem.shape for problem in asked}:
-        found = {problem[1:4] for problem in asked if problem.shape == shape}
+    assert {problem.shape for problem in PROBLEMS} == {(4, 6, 5, 7), (4, 6, 8, 32)}
+    for shape in {problem.shape for problem in PROBLEMS}:
+        found = {problem[1:4] for problem in PROBLEMS if problem.shape == shape}
         assert found >= {(reverse, True, states) for reverse in (False, True) for states in (False, True)}
+        # Rows of one length, for which alone cuDNN has algorithms that keep the weights on the chip.
+        assert (False, False, True) in found
     assert [trusted.bound_for("float32", precision) for precision in ("highest", "high")] == [1e-5, 1e-2]
     assert trusted.bound_for("float64", "high") == 1e-12
 

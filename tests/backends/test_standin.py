@@ -493,6 +493,8 @@ def test_pinned_memory_is_the_copys_until_it_has_ended(gpu: Machine, cupy):
     a.set(host, stream=stream)
     with pytest.raises(Race, match="sent again"):
         a.set(host, stream=stream)
+    with pytest.raises(AssertionError, match="not pinned"):
+        a.set(np.zeros(3), stream=stream)
 
 
 def test_a_copy_to_the_host_that_nobody_waited_for_is_not_there(gpu: Machine, cupy):

@@ -96,7 +96,7 @@ def test_training_learns_the_same_on_either_path(dtype):
 
 
 def test_what_is_no_choice_of_kernels_is_refused():
-    with pytest.raises(ValueError, match="kernels must be 'auto', 'reference' or 'compiled', got 'nonsense'"):
+    with pytest.raises(ValueError, match=r"kernels must be 'auto', 'reference', .*, got 'nonsense'"):
         backends.find_step(CPU, "float32", "nonsense")
 
 

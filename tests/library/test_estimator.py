@@ -1168,3 +1168,26 @@ def test_how_strings_are_cut_is_saved(tmp_path):
     clf = xlstm.SequenceClassifier(split="words", hidden_size=4, max_iter=2, random_state=0)
     clf.fit(["a b", "b", "c b"], [0, 1, 0]).save(tmp_path / "model")
     assert np.array_equal(xlstm.load(tmp_path / "model").predict_proba(["c b"]), clf.predict_proba(["c b"]))
+
+
+def test_a_warm_start_keeps_its_precision():
+    X, y = ["ab", "ba", "aab", "bba"], [0, 1, 0, 1]
+    clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, device="cpu", warm_start=True, precision="high")
+    clf.fit(X, y).fit(X, y)
+    clf.set_params(precision="bfloat16")
+    with pytest.raises(ValueError, match="precision is 'bfloat16', but the model to go on from has 'high'"):
+        clf.fit(X, y)
+    with pytest.raises(ValueError, match=r"precision must be one of .*'highest'.* got 'low'"):
+        clf.set_params(precision="low").fit(X, y)
+
+
+def test_the_cpu_computes_in_full_whatever_is_allowed():
+    X, y = ["ab", "ba", "aab", "bba"], [0, 1, 0, 1]
+    made = [
+        xlstm.SequenceClassifier(hidden_size=3, max_iter=2, device="cpu", random_state=0, precision=precision)
+        .fit(X, y)
+        .predict_proba(X)
+        for precision in ("highest", "high", "bfloat16", "float16")
+    ]
+    for other in made[1:]:
+        np.testing.assert_array_equal(other, made[0])

@@ -1247,3 +1247,16 @@ def test_matrices_of_mixed_or_other_dtypes_are_refused(kind):
             xlstm.LSTM.from_gate_matrices(**{name: values.astype(kind) for name, values in m.items()}, device="cpu")
     with pytest.raises(TypeError, match=f"b_h {kind}"):
         xlstm.RNN.from_matrices(U=np.ones((2, 3)), V=np.ones((2, 2)), b_h=np.ones(2, kind), device="cpu")
+
+
+def test_precision_is_a_setting_that_shows_where_it_is_set():
+    for cls in (xlstm.LSTM, xlstm.GRU, xlstm.RNN):
+        assert "precision" not in repr(cls(2, 3))
+        layer = cls(2, 3, precision="high", seed=0)
+        assert "precision='high'" in repr(layer)
+        for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), layer.to("cpu")):
+            assert other.precision == "high"
+        with pytest.raises(ValueError, match="'bfloat16' or 'float16', got 'tf32'"):
+            cls(2, 3, precision="tf32")
+    matrices = {"U": np.ones((2, 3)), "V": np.ones((2, 2)), "b_h": np.ones(2)}
+    assert xlstm.RNN.from_matrices(**matrices, precision="high").precision == "high"

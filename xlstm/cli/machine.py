@@ -45,7 +45,8 @@ def run_devices(options: Any) -> int:
     wanted = os.environ.get("XLSTM_DEVICE")
     if not used and wanted:
         lines.append(f"XLSTM_DEVICE is {wanted!r}, which is none of these: set it to auto, cpu, cuda or cuda:N")
-    values = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None, "auto": None}
+    values: dict[str, Any] = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None}
+    values["auto"] = None
     if len([entry for entry in report if entry.usable]) > 1:
         rule = backends.auto_rule()
         limit = None if rule.never else rule.flops_per_step

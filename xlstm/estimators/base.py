@@ -127,11 +127,11 @@ class SequenceEstimator(Mannered, Configured):
     def _check_same_model(self, fitted: Fitted) -> None:
         """Raise where the settings ask for another model than the one to go on from."""
         old = fitted.model.architecture
-        new = self._architecture(old.input_size, old.tokens, fitted.task)
-        for name in Architecture._fields:
-            if name not in (*OF_THE_DATA, *OF_THE_START) and getattr(old, name) != getattr(new, name):
+        now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
+        for name, before in (old._asdict() | {"precision": fitted.model.precision}).items():
+            if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
                 raise ValueError(
-                    f"{name} is {getattr(new, name)!r}, but the model to go on from has {getattr(old, name)!r}: "
+                    f"{name} is {now[name]!r}, but the model to go on from has {before!r}: "
                     "set it back, or train a new one with fit and warm_start=False."
                 )
 

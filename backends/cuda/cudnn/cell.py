@@ -64,7 +64,8 @@ class Tape:
         self.cell, self.sizes, self.shape, self.order = cell, sizes, shape, order
         self.algorithm = plan.STANDARD
         self.reverse = False
-        self.x = self.y = None  # what cuDNN read and wrote
+        self.x: Any = None  # what cuDNN read
+        self.y: Any = None  # and wrote
         self.initial: tuple[Any, Any] = (None, None)
         self.tokens: tuple[Any, int | None] | None = None  # the ids that were read, and V of an embedded table
         self.reserve: list[Any] = []

@@ -55,11 +55,12 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 _WINDOWS = sys.platform == "win32"
 _NAME = "cudnn64_9.dll" if _WINDOWS else "libcudnn.so.9"
 _NOT_LOADED = "cuDNN's own parts could not be loaded, or are of different versions: remove all copies of it but one"
+_NO_MEMORY = 4004
 _REMEDIES = {
     1001: "the GPU or its driver does not work, or is too old for it: compare nvidia-smi with the version of cuDNN",
     1002: _NOT_LOADED,
     1008: _NOT_LOADED,
-    4004: "the GPU's memory is full: use a smaller batch",
+    _NO_MEMORY: "the GPU's memory is full: use a smaller batch",
 }
 
 
@@ -137,13 +138,14 @@ class Library:
         return f"{major}.{rest // 100}.{rest % 100}"
 
     def __call__(self, name: str, *arguments: Any) -> None:
-        """Call a function of cuDNN's; CudnnError where it fails."""
+        """Call a function of cuDNN's; CudnnError where it fails, MemoryError where the device has none left."""
         status = getattr(self._dll, name)(*arguments)
         if status:
             text = C.create_string_buffer(1024)
             self._dll.cudnnGetLastErrorString(text, len(text))
             meaning = self._dll.cudnnGetErrorString(status) or b"an unknown status"
-            raise CudnnError(name, status, meaning.decode(), text.value.decode(errors="replace").strip())
+            error = CudnnError(name, status, meaning.decode(), text.value.decode(errors="replace").strip())
+            raise error if status != _NO_MEMORY else MemoryError(str(error))
 
     def make(self, kind: str) -> Made:
         """A new object of cuDNN's: `"RNNDescriptor"`, `"RNNDataDescriptor"`, `"TensorDescriptor"`; `""` is a handle."""

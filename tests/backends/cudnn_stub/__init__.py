@@ -49,6 +49,7 @@ class Stub:
     """What a library does and has seen: `stub["padding"] = 1`, `stub["living"]`.
 
     padding: 1 leaves the padding of y unwritten and reads that of all else. "supports nothing", "dies", "no device",
+    "no memory", "persistent algorithms are wrong",
     "another layout", "more weights" (bytes): what it is told to fail with. "refuses persistent algorithms": 1 when
     asked for sizes, 2 forward, 3 backward. Counts: "calls of cudnnRNNForward" and of the others, "living" (objects),
     "handles", "small" and "persistent" (uses of these algorithms), "data descriptors set"; "stream": the last one.
