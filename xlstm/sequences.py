@@ -137,10 +137,10 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
             "Expected 2D array (n, time), 3D array (n, time, features) or a list of sequences, got a 1D array of "
             "numbers. One sequence is [X]. Reshape your data: X.reshape(-1, 1) for sequences of one step."
         )
-    place, X = ondevice.rows_taken(X)
-    if place is not None:
-        with place.current():
-            return _from_integers(X, place) if encoding == "tokens" else _from_list(X, [None] * len(X), place)
+    common, X = ondevice.rows_taken(X)
+    if common is not None:
+        with common.current():
+            return _from_integers(X, common) if encoding == "tokens" else _from_list(X, [None] * len(X), common)
     names = [steps_names(k, row) if isinstance(row, (list, tuple)) else features_of(row) for k, row in enumerate(X)]
     rows = [_row(k, row) for k, row in enumerate(X)]
     if any(len(row) > 0 and isinstance(row[0], str) for row in rows):
