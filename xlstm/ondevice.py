@@ -89,7 +89,15 @@ def rows_taken(X: Sequence[Any]) -> tuple[Backend | None, Sequence[Any]]:
 
 
 def brought(name: str, values: Any) -> Any:
-    """A host copy of an array on a GPU, in one transfer; anything else as it is."""
+    """A host copy of an array on a GPU, in one transfer; anything else as it is.
+
+    Raises
+    ------
+    TypeError
+        If it is a list of values that lie on a GPU, each of which would be a transfer. Or as `taken`.
+    """
+    if isinstance(values, (list, tuple)) and values and backends.is_on_gpu(values[0]):
+        raise TypeError(f"{name} is a list of values on a GPU: pass the array itself, or cupy.stack({name}).")
     if not backends.is_on_gpu(values):
         return values
     place, array = taken(name, values)

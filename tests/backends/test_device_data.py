@@ -442,6 +442,27 @@ def test_a_column_of_labels_and_one_that_is_wrong(device: Gpu):
         clf.score(there, device.asarray(np.where(np.arange(n) == 1, 9, Y)))
 
 
+def test_a_list_of_values_there_is_named(device: Gpu):
+    """Each of them would be a transfer."""
+    X = DATA["series"][0]
+
+    def values(array: Any) -> list[Any]:
+        there = device.asarray(array)
+        return [there[k] for k in range(len(array))]
+
+    labels = values(Y)
+    for given in (labels, tuple(labels)):
+        with pytest.raises(TypeError, match=r"y is a list of values on a GPU: pass the array itself, or cupy\.stack"):
+            classifier(device.name).fit(X, given)
+    with pytest.raises(TypeError, match=r"sample_weight is a list of values on a GPU.*cupy\.stack\(sample_weight\)"):
+        classifier(device.name).fit(X, Y, sample_weight=values(np.ones(n)))
+    clf = classifier(device.name)
+    with pytest.raises(TypeError, match="classes is a list of values on a GPU"):
+        clf.partial_fit(X, Y, classes=values(np.arange(3)))
+    with pytest.raises(TypeError, match="y is a list of values on a GPU"):
+        clf.fit(X, Y).score(X, labels)
+
+
 def test_weights_lie_there(device: Gpu):
     X, _ = DATA["series"]
     weights = np.random.default_rng(0).random(n)
