@@ -78,7 +78,7 @@ def test_every_part_is_walked_and_written(whole: Any) -> None:
     (gpu,) = rows(results, "device", what="gpu")
     assert (gpu["name"], gpu["device"]) == ("Stand-in GPU", "cuda:0")
     assert gpu["cuda_of_the_driver"]["version"] >= 12000
-    assert results["machine"]["processor"] in printed or results["machine"]["processor"]
+    assert results["machine"]["processor"]
     for title in ("Is each level right?", "Times of a layer", "Epochs of a training", "compute-sanitizer"):
         assert title in printed
 
