@@ -184,7 +184,8 @@ def _error(ours: Any, expected: Any, floor: float = 0.0) -> float:
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return math.inf
     difference = float(np.linalg.norm(ours.astype(np.float64) - expected))
-    return difference / max(float(np.linalg.norm(expected.astype(np.float64))), floor * expected.size**0.5, 1e-30)
+    scale = max(float(np.linalg.norm(expected.astype(np.float64))), float(floor * expected.size**0.5), 1e-30)
+    return difference / scale
 
 
 def _results(cell: str, implementation: Any, backend: Backend, dtype: str, problem: Problem) -> dict[str, Any]:
