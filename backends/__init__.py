@@ -300,9 +300,9 @@ def portable(kernels: str) -> str:
     return "reference" if kernels == "reference" else "auto"
 
 
-def elsewhere(kernels: str, old: Backend, new: Backend) -> str:
-    """What a copy on another device asks for: a level of one GPU, asked for by name, says nothing of another device."""
-    return "auto" if kernels in LEVELS and new is not old else kernels
+def elsewhere(kernels: str, new: Backend) -> str:
+    """What a copy on another device asks for: a level of GPUs that was asked for by name says nothing of a CPU."""
+    return "auto" if kernels in LEVELS and new.on_host else kernels
 
 
 def find_step(backend: Backend, dtype: str, kernels: str) -> Any:

@@ -151,7 +151,7 @@ class RecurrentLayer(SavedLayer):
         host = self.backend.to_host(self.parameters.flat)
         other: Self = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.requested_kernels = backends.elsewhere(self.requested_kernels, self.backend, target)
+        other.requested_kernels = backends.elsewhere(self.requested_kernels, target)
         other._generator = copy.deepcopy(self._generator)
         other._place(target, host)
         return other

@@ -186,12 +186,12 @@ def test_the_cpu_has_no_levels_of_a_gpu():
                 make()
 
 
-def test_copies_elsewhere_and_files_ask_for_no_level(tmp_path):
+def test_copies_on_a_gpu_keep_their_level_and_files_ask_for_none(tmp_path):
     with planted(fused=right):
         layer = xlstm.LSTM(D, H, device="cuda", kernels="fused", precision="high", seed=0)
-        for other in (layer.to("cpu"), layer.to("cuda:1")):
-            assert (other.requested_kernels, other.precision) == ("auto", "high")
-        assert layer.to("cuda").requested_kernels == "fused"
+        assert (layer.to("cpu").requested_kernels, layer.to("cpu").precision) == ("auto", "high")
+        for gpu in ("cuda", "cuda:1"):
+            assert layer.to(gpu).requested_kernels == layer.to(gpu).kernels == "fused"
         layer.save(tmp_path / "layer.xlstm")
         loaded = xlstm.LSTM.load(tmp_path / "layer.xlstm")
         assert (loaded.device, loaded.requested_kernels, loaded.precision) == ("cpu", "auto", "high")
