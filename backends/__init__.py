@@ -308,8 +308,8 @@ def elsewhere(kernels: str, new: Backend) -> str:
 def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     """A faster step for an optimiser to take (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
 
-    Parameters and errors as in `find`. The levels of a GPU are those of cells, and share one step: asking for one by
-    name demands none.
+    Parameters and errors as in `find`. The levels of a GPU are those of cells, and share one step, which is one of our
+    own kernels: `"fused"` demands it as `"compiled"` does, `"cudnn"` does not.
     """
     _check(kernels)
     if kernels == "reference":
@@ -317,9 +317,9 @@ def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     if kernels in LEVELS and backend.on_host:
         raise RuntimeError(f"{numpy_arrays.no_level(kernels)}. Use kernels='auto' or kernels='reference'.")
     fast = backend.fast_step(dtype)
-    if fast.implementation is None and kernels == "compiled":
+    if fast.implementation is None and kernels in ("compiled", "fused"):
         raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
-    return fast.implementation
+    return _trusted(fast)
 
 
 def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
@@ -328,7 +328,14 @@ def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
     Parameters as in `find`. None is no error for any `kernels`: of the cells and the optimiser it is said that they are
     compiled.
     """
-    return None if kernels == "reference" else backend.fast_loss(kind, dtype).implementation
+    return None if kernels == "reference" else _trusted(backend.fast_loss(kind, dtype))
+
+
+def _trusted(fast: Fast) -> Any:
+    """What does the work, or None; of one that was seen to be wrong it is said once what runs instead."""
+    if fast.warning:
+        say_once(fast.warning, fast.warning)
+    return fast.implementation
 
 
 def report() -> list[DeviceReport]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import conveyor
 from .conveyor import Conveyor
+from .cuda.checked import Checked, CheckedRows
 from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
 from .cuda.loss import KINDS, CudaLoss
@@ -94,7 +95,8 @@ class CuPyBackend:
         self._number = number
         self._process = os.getpid()
         self.levels = Levels(cupy, self)
-        self._rows = Rows(cupy)
+        self._checked = Checked(self)
+        self._rows = CheckedRows(cupy, self, self._checked, Rows(cupy))
         self._steps: dict[str, CudaStep] = {}
         self._losses: dict[tuple[str, str], CudaLoss] = {}
 
@@ -151,13 +153,13 @@ class CuPyBackend:
         if dtype not in DTYPES:
             return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
         step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
-        return Fast(step, "fused", "compiled at first use")
+        return self._checked.fast("step", step, dtype, "the compiled step of the optimiser")
 
     def fast_loss(self, kind: str, dtype: str) -> Fast:
         if kind not in KINDS or dtype not in DTYPES:
             return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
         loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
-        return Fast(loss, "fused", "compiled at first use")
+        return self._checked.fast(kind, loss, dtype, f"the compiled {kind} loss")
 
     def current(self) -> AbstractContextManager[Any]:
         return Working(self._cupy.cuda.Device(self._number), self.device, self._process)

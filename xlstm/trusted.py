@@ -233,4 +233,34 @@ def _views(backend: Backend, host: Any, shapes: Any) -> dict[str, Any]:
     return views
 
 
-hand_in(ArrayCode(cells.by_name, agreement))
+def training(what: str, implementation: Any, backend: Backend, dtype: str) -> Agreement:
+    """How far what trains beside the cells is from what is right, on a device.
+
+    Parameters
+    ----------
+    what
+        A name of `xlstm.trials.TRIALS`: an optimiser's step, a loss, or a method for rows.
+    implementation
+        `CudaStep`, `CudaLoss` or `Rows` of `xlstm.backends.cuda`, or what has its methods.
+    backend, dtype
+        Of the device, and what it is to be used for.
+
+    Returns
+    -------
+    Agreement
+        The array with the largest error. Integers have to be right.
+    """
+    from .trials import TRIALS
+
+    bound = 0.0 if dtype == "int64" else bound_for(dtype, "highest")
+    worst = Agreement(0.0, bound, "", 0)
+    with backend.current():
+        for name, ours, expected in TRIALS[what](implementation, backend, dtype):
+            error = _error(ours, expected)
+            if not error <= worst.error:
+                worst = worst._replace(error=error, where=name)
+            worst = worst._replace(problems=worst.problems + 1)
+    return worst
+
+
+hand_in(ArrayCode(cells.by_name, agreement, training))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..fast import LEVELS, Fast
 from ..notices import say_once
 from . import Unsupported
-from .array_code import array_code
+from .array_code import array_code, fault
 from .order import Order
 
 CELLS = ("lstm", "rnn", "gru")
@@ -157,16 +157,7 @@ class Levels:
 
     def _fault(self, level: Level, cell: str, dtype: str, precision: str) -> str | None:
         """What is wrong with a level; None where it agrees with the array code."""
-        try:
-            found = array_code().agreement(cell, level.cell, self._backend, dtype, precision)
-        except MemoryError:
-            raise
-        except Exception as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return f"it failed its check ({type(error).__name__}: {line})"
-        if found is None:
-            return "it can do none of the problems of its check"
-        return None if found.good else str(found)
+        return fault(lambda: array_code().agreement(cell, level.cell, self._backend, dtype, precision))
 
     def made(self, name: str, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
         """A level before any check, and what it is; or None, and why it is not there."""

@@ -35,7 +35,7 @@ class Rows:
     def _of_dtype(self) -> dict[str, Module]:
         return {dtype: Module(self._cupy, "rows.cu", dtype) for dtype in DTYPES}
 
-    def add(self, target: Any, ids: Any, rows: Any) -> None:
+    def add(self, target: Any, ids: Any, rows: Any, *, direct: int | None = None) -> None:
         """target[ids[k]] += rows[k] for every k, in the order of the k: the same bits every run.
 
         The ids are sorted by one pass for tables of up to `DIRECT` rows, else by two, by the ids' lower and upper half:
@@ -46,6 +46,8 @@ class Rows:
         target : (V, G)
         ids : (K,) integers
         rows : (K, G)
+        direct
+            In place of `DIRECT`, for tests of both ways.
         """
         cupy, dtype = self._cupy, str(target.dtype)
         if dtype not in DTYPES:
@@ -57,7 +59,8 @@ class Rows:
             return
         ids, rows, table = contiguous(ids, "int64"), contiguous(rows, dtype), contiguous(target, dtype)
         kernels, order = self._of_dtype[dtype], None
-        radix = V + 1 if V <= DIRECT else math.isqrt(V) + 1  # V itself stands for ids that are no rows
+        direct = DIRECT if direct is None else direct
+        radix = V + 1 if direct >= V else math.isqrt(V) + 1  # V itself stands for ids that are no rows
         divisor = 1
         while divisor <= V:
             by_digit = cupy.empty((K,), dtype="int64")
