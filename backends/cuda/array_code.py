@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .errors import DeviceLost, first_line
+
 
 class Agreement(NamedTuple):
     """How far an implementation is from the array code."""
@@ -40,6 +42,22 @@ class ArrayCode(NamedTuple):
 
     None where it can do none of the problems. What the implementation raises is raised.
     """
+
+
+def fault(compared: Callable[[], Agreement | None]) -> str | None:
+    """What is wrong with an implementation, by its comparison with the array code; None where they agree.
+
+    Two errors tell nothing of it and are raised: MemoryError, and DeviceLost, after which nothing else works either.
+    """
+    try:
+        found = compared()
+    except (MemoryError, DeviceLost):
+        raise
+    except Exception as error:
+        return f"it failed its check ({type(error).__name__}: {first_line(error)})"
+    if found is None:
+        return "it can do none of the problems of its check"
+    return None if found.good else str(found)
 
 
 _handed_in: list[ArrayCode] = []
