@@ -168,33 +168,28 @@ def at_length(backend: Backend) -> Iterator[dict[str, Any]]:
                 row |= {"problems": 0, "error": None, "bound": bound_for(dtype, precision), "where": "", "failure": ""}
                 row |= {"reason": "", "passed": False}
                 try:
-                    row |= _compared(backend, name, cell, dtype, precision, asked, known)
+                    _compare(row, backend, asked, known)
                 except Exception as error:  # whatever it is, the others are still to be seen
                     row["failure"] = f"{type(error).__name__}: {error}"
                 yield row
 
 
-def _compared(
-    backend: Backend,
-    name: str,
-    cell: str,
-    dtype: str,
-    precision: str,
-    asked: Sequence[Problem],
-    known: dict[Any, Any],
-) -> dict[str, Any]:
-    """What the check that takes its time says of one level."""
-    level, reason = backend.levels.made(name, cell, dtype, precision)
+def _compare(row: dict[str, Any], backend: Backend, asked: Sequence[Problem], known: dict[Any, Any]) -> None:
+    """Write into a row of the check that takes its time what the comparison gives."""
+    name, cell, dtype, precision = (row[which] for which in ("kernels", "cell", "dtype", "precision"))
+    level, row["reason"] = backend.levels.made(name, cell, dtype, precision)
     if level is None:
-        return {"reason": reason}
-    row = {"kernels": level.told, "reason": reason}
+        return
+    row["kernels"] = level.told
     found = agreement(cell, level.cell, backend, dtype, precision, asked, known)
     if found is None:
-        return {**row, "failure": "it can do none of the problems"}
+        row["failure"] = "it can do none of the problems"
+        return
     row |= {"problems": found.problems, "where": found.where, "passed": found.good}
     if math.isfinite(found.error):
-        return {**row, "error": found.error}
-    return {**row, "failure": f"not finite, or of another shape: {found.where}"}
+        row["error"] = found.error
+    else:
+        row["failure"] = f"not finite, or of another shape: {found.where}"
 
 
 def _error(ours: Any, expected: Any) -> float:

@@ -145,25 +145,29 @@ class Working:
         return self._device.__enter__()
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        # Leaving calls CUDA, which may only now tell what became of work that was started before.
         told: Exception | None = None
         late: Exception | None = None
         try:
             try:
                 told = translated(error, self._name, self._free_bytes)
             finally:
+                # This calls CUDA, which may only now tell what became of work that was started before.
                 self._device.__exit__(kind, error, traceback)
         except Exception as raised:
             late = raised
-        if told is not None:
-            raise told from error
-        # Neither an interruption nor the first word on a lost device gives way to it.
-        if late is not None and isinstance(error, (Exception, type(None))) and not isinstance(error, DeviceLost):
-            told = translated(late, self._name)
+        try:
             if told is not None:
-                raise told from (error or late)
-            if error is None:
-                raise late
+                raise told from error
+            # Neither an interruption nor the first word on a lost device gives way to what comes late.
+            if late is not None and isinstance(error, (Exception, type(None))) and not isinstance(error, DeviceLost):
+                told = translated(late, self._name)
+                if told is not None:
+                    raise told from (error or late)
+                if error is None:
+                    raise late
+        finally:
+            # An error has this frame, and would for ever keep itself, and with it the arrays of all frames that it has.
+            told = late = error = traceback = None
 
 
 def check_process(device: str, process: int) -> None:

@@ -157,8 +157,9 @@ class Levels:
         try:
             return fault(compared)
         except MemoryError:
-            self._backend.free_pool()  # cuBLAS and cuDNN get nothing of what CuPy's pool keeps
-            return fault(compared)
+            pass  # and with the error go the arrays of the calls that it ended
+        self._backend.free_pool()  # cuBLAS and cuDNN get nothing of what CuPy's pool keeps
+        return fault(compared)
 
     def made(self, name: str, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
         """A level before any check, and what it is; or None, and why it is not there."""
