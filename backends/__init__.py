@@ -109,7 +109,7 @@ class Backend(Protocol):
         `xlstm.backends.conveyor`); None where host arrays are here already."""
 
     def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
-        """Rows as one block, (N, time) or (N, time, D), inside `current`.
+        """Rows as one block, (N, time) or (N, time, D).
 
         Parameters
         ----------
@@ -356,8 +356,10 @@ def report() -> list[DeviceReport]:
         devices.append(DeviceReport("cuda", False, False, "", "", str(error)))
     for number in range(found):
         try:
-            devices.append(_entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number)))
-        except RuntimeError as error:
+            entry = _entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number))
+            about = "; ".join(filter(None, (entry.about_kernels, cupy_arrays.about_products())))
+            devices.append(entry._replace(about_kernels=about))
+        except (MemoryError, RuntimeError) as error:
             devices.append(DeviceReport(f"cuda:{number}", False, False, "", "", str(error)))
     wanted = os.environ.get("XLSTM_DEVICE") or "auto"
     usable = [entry.device for entry in devices if entry.usable]

@@ -43,8 +43,9 @@ class _Slot:
         """A NumPy array in the memory, once the last copy from it has ended."""
         self.wait()
         dtype, count = np.dtype(dtype), math.prod(shape)
-        if self._bytes < count * dtype.itemsize:
-            self._bytes = count * dtype.itemsize
+        needed = max(1, count * dtype.itemsize)  # an empty block has a place too
+        if self._memory is None or self._bytes < needed:
+            self._bytes = needed
             self._memory = None  # the old is given back before the new is asked for
             self._memory = self._cupy.cuda.alloc_pinned_memory(self._bytes)
         return np.frombuffer(self._memory, dtype, count).reshape(shape)  # type: ignore[call-overload]

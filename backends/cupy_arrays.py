@@ -119,8 +119,17 @@ class CuPyBackend:
 
     def free_bytes(self) -> int:
         with self.current():
-            free, _ = self._cupy.cuda.runtime.memGetInfo()
-            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+            return self._driver_free_bytes() + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def _driver_free_bytes(self) -> int:
+        """Without what CuPy's pool keeps, on the current device."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free)
+
+    def free_pool(self) -> None:
+        """Give back to the driver what CuPy's pool keeps unused: cuBLAS and cuDNN allocate past the pool."""
+        with self.current():
+            self._cupy.get_default_memory_pool().free_all_blocks()
 
     def upload(self, array: Any) -> Any:
         if array.nbytes <= conveyor.PIECE:
@@ -132,7 +141,8 @@ class CuPyBackend:
         return Conveyor(self._cupy, self._number)
 
     def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
-        return self._rows.gather(steps, starts, lengths, time)
+        with self.current():
+            return self._rows.gather(steps, starts, lengths, time)
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
@@ -162,7 +172,7 @@ class CuPyBackend:
         return self._checked.fast(kind, loss, dtype, f"the compiled {kind} loss")
 
     def current(self) -> AbstractContextManager[Any]:
-        return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
+        return Working(self._cupy.cuda.Device(self._number), self.device, self._process, self._driver_free_bytes)
 
     quiet = current  # a GPU warns of nothing
 
@@ -257,6 +267,17 @@ def _without_a_copy(cupy: Any, values: Any) -> Any:
 
 def version() -> str:
     return f"cupy {_import().__version__}"
+
+
+def about_products() -> str:
+    """What changes the products of CuPy, which are those of the array code; "" where nothing does."""
+    value = os.environ.get("CUPY_TF32", "0")
+    if value in ("", "0"):
+        return ""
+    return (
+        f"CUPY_TF32={value} is set: the array code multiplies float32 as TF32, whatever precision says; unset it for "
+        "full precision"
+    )
 
 
 def processor(number: int) -> str:

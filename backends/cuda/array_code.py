@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .errors import DeviceLost, first_line
+
 
 class Agreement(NamedTuple):
     """How far an implementation is from the array code."""
@@ -47,15 +49,14 @@ class ArrayCode(NamedTuple):
 def fault(compared: Callable[[], Agreement | None]) -> str | None:
     """What is wrong with an implementation, by its comparison with the array code; None where they agree.
 
-    MemoryError is raised: a check that memory ends in tells nothing.
+    Two errors tell nothing of it and are raised: MemoryError, and DeviceLost, after which nothing else works either.
     """
     try:
         found = compared()
-    except MemoryError:
+    except (MemoryError, DeviceLost):
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"it failed its check ({type(error).__name__}: {line})"
+        return f"it failed its check ({type(error).__name__}: {first_line(error)})"
     if found is None:
         return "it can do none of the problems of its check"
     return None if found.good else str(found)

@@ -73,7 +73,6 @@ class FusedCell:
         If CuPy cannot load cuBLAS.
     """
 
-    has_bfloat16 = False
     needs_context = True
 
     def __init__(self, cupy: Any, cell: str, dtype: str, precision: str = "highest") -> None:
@@ -89,9 +88,6 @@ class FusedCell:
 
     def pack(self, params: Mapping[str, Array], bfloat16: bool = False) -> None:
         """Nothing: the products read the parameters as they are."""
-
-    def frozen(self, packed: Any) -> None:
-        """None: no way is shorter than `forward` for a single step."""
 
     # ------------------------------------------------------------ forward
 

@@ -600,6 +600,25 @@ def test_host_data_that_does_not_fit_comes_block_by_block(kind, device: Gpu, mon
     assert len(sent) == before, "what lies there fits"
 
 
+def test_a_block_of_nothing_is_sent(device: Gpu):
+    """Whichever place in pinned memory it gets, that has none yet."""
+    backend = backends.select(device.name)
+    with backend.current():
+        belt = backend.conveyor()
+        sent = [belt.send(shape, np.float32, lambda block: None) for shape in ((0, 3), (2, 0))]
+        assert [belt.arrived(each).shape for each in sent] == [(0, 3), (2, 0)]
+        belt.finish()
+
+
+def test_rows_are_gathered_on_their_own_device_whichever_is_current(device: Gpu):
+    backend = backends.select(device.name)
+    steps = backend.from_host(np.arange(12.0, dtype=np.float32).reshape(6, 2))
+    starts, lengths = (backend.from_host(np.array(values)) for values in ([3, 0], [3, 2]))
+    block = backend.to_host(backend.gather(steps, starts, lengths, 3))  # outside of `current`
+    np.testing.assert_array_equal(block[0], [[6, 7], [8, 9], [10, 11]])
+    np.testing.assert_array_equal(block[1, :2], [[0, 1], [2, 3]])
+
+
 def test_blocks_of_any_sizes_take_turns(device: Gpu):
     """The next one sets out before this one is used, and each holds what it was given."""
     backend = backends.select(device.name)
