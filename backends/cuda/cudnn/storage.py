@@ -97,6 +97,7 @@ class Storage:
         return self.batch(state[:, None, :], 1, None, False, scale)
 
     def _is_read_as_it_is(self, array: Any) -> bool:
+        """Whether cuDNN reads it where it is: without gaps, and where several numbers may be read at once."""
         return self.is_exact and array.flags.c_contiguous and array.data.ptr % VECTOR == 0
 
     def weights(self, params: Mapping[str, Any], size: int, copy: bool = False) -> Any:
