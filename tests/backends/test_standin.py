@@ -650,7 +650,10 @@ def test_launches_do_not_grow_with_the_rows(gpu: Machine, cupy):
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["one-hot", "embedded"])
 def test_tokens_of_a_pure_cell_are_not_checked_on_a_gpu(embedded, gpu: Machine, cupy):
-    """It would have to wait for them. They wrap there; NumPy says so."""
+    """It would have to wait for them. NumPy says so; in the array code they wrap, and read no other memory.
+
+    The fast cells give NaN, which `test_fused.py` and `test_cudnn.py` assert.
+    """
     V, rng = 4, np.random.default_rng(0)
     host = {
         name: rng.standard_normal(shape) for name, shape in cells.CELLS["lstm"].shapes(D if embedded else V, H).items()
