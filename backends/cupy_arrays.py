@@ -118,7 +118,9 @@ class CuPyBackend:
     def free_bytes(self) -> int:
         with self.current():
             free, _ = self._cupy.cuda.runtime.memGetInfo()
-            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+            pool = self._cupy.get_default_memory_pool()
+            room, limit = int(free) + int(pool.free_bytes()), int(pool.get_limit())  # 0: no limit
+            return min(room, max(0, limit - int(pool.used_bytes()))) if limit else room
 
     def upload(self, array: Any) -> Any:
         if array.nbytes <= conveyor.PIECE:
