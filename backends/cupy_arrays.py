@@ -119,7 +119,9 @@ class CuPyBackend:
 
     def free_bytes(self) -> int:
         with self.current():
-            return self._driver_free_bytes() + int(self._cupy.get_default_memory_pool().free_bytes())
+            pool = self._cupy.get_default_memory_pool()
+            room, limit = self._driver_free_bytes() + int(pool.free_bytes()), int(pool.get_limit())  # 0: no limit
+            return min(room, max(0, limit - int(pool.used_bytes()))) if limit else room
 
     def _driver_free_bytes(self) -> int:
         """Without what CuPy's pool keeps, on the current device."""
