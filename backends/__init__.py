@@ -359,11 +359,11 @@ def report() -> list[DeviceReport]:
             entry = _entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number))
             about = "; ".join(filter(None, (entry.about_kernels, cupy_arrays.about_products())))
             devices.append(entry._replace(about_kernels=about))
-        except (MemoryError, RuntimeError) as error:
-            devices.append(DeviceReport(f"cuda:{number}", False, False, "", "", str(error)))
+        except (RuntimeError, MemoryError) as error:  # the second of a check at first use, where others fill the memory
+            devices.append(DeviceReport(f"cuda:{number}", False, False, "", "", str(error) or type(error).__name__))
     wanted = os.environ.get("XLSTM_DEVICE") or "auto"
     usable = [entry.device for entry in devices if entry.usable]
-    automatic = "cuda:0" if "cuda:0" in usable else "cpu"
+    automatic = "cuda:0" if "cuda:0" in usable and not auto_rule().never else "cpu"
     used = {"auto": automatic, "cuda": "cuda:0"}.get(wanted, wanted)
     return [entry._replace(used=entry.usable and entry.device == used) for entry in devices]
 

@@ -127,8 +127,9 @@ def agreement(
             host = select("cpu")
             with host.quiet():
                 right = known[cell, problem] = _results(cell, cells.by_name(cell), host, "float64", problem)
+        floor = _floor_of_gradients(right)
         for name, expected in right.items():
-            error = _error(ours[name], expected)
+            error = _error(ours[name], expected, floor if name.startswith("d") else 0.0)
             if worst is None or not error <= worst.error:
                 worst = Agreement(error, bound, f"{name} ({problem})", 0)
     return None if worst is None else worst._replace(problems=done)
@@ -141,6 +142,14 @@ AT_LENGTH = ((1, 1), (3, 2), *SIZES, (17, 33), (40, 96), (64, 128))
 """(D, H) of the check that takes its time."""
 BATCHES_AT_LENGTH = ((1, 1), (1, 7), (4, 6), (33, 20))
 """(N, T) of it."""
+
+
+def problems_at_length() -> Iterator[Problem]:
+    """What is computed by the check that takes its time."""
+    for rows, time in BATCHES_AT_LENGTH:
+        # One feature and one hidden unit alone: over several rows their gradients, single numbers, may cancel out, and
+        # what is left of them is rounding in every implementation.
+        yield from problems([size for size in AT_LENGTH if rows == 1 or size != (1, 1)], rows, time)
 
 
 def at_length(backend: Backend) -> Iterator[dict[str, Any]]:
@@ -192,12 +201,22 @@ def _compare(row: dict[str, Any], backend: Backend, asked: Sequence[Problem], kn
         row["failure"] = f"not finite, or of another shape: {found.where}"
 
 
-def _error(ours: Any, expected: Any) -> float:
-    """The norm of the difference over that of what is right; infinite where a shape is wrong or a number not finite."""
+def _floor_of_gradients(right: dict[str, Any]) -> float:
+    """A tenth of the root mean square of all gradients of a problem: one that is smaller is what is left of numbers
+    that cancel each other, and nothing computes it to as many digits as these had."""
+    gradients = [array.astype(np.float64).ravel() for name, array in right.items() if name.startswith("d")]
+    return 0.1 * float(np.sqrt(np.mean(np.concatenate(gradients) ** 2))) if gradients else 0.0
+
+
+def _error(ours: Any, expected: Any, floor: float = 0.0) -> float:
+    """The norm of the difference over that of what is right; infinite where a shape is wrong or a number not finite.
+
+    Where the root mean square of what is right is below `floor`, that is taken in its place.
+    """
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return math.inf
     difference = float(np.linalg.norm(ours.astype(np.float64) - expected))
-    return difference / max(float(np.linalg.norm(expected.astype(np.float64))), 1e-30)
+    return difference / max(float(np.linalg.norm(expected.astype(np.float64))), floor * expected.size**0.5, 1e-30)
 
 
 def _results(cell: str, implementation: Any, backend: Backend, dtype: str, problem: Problem) -> dict[str, Any]:

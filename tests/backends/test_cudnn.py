@@ -22,6 +22,7 @@ from xlstm.backends.cuda.order import Order
 
 from xlstm import cells
 
+from ..measure import bounds_of
 from ..standin import Machine, machine
 from .cudnn_stub import Stub, built
 
@@ -33,13 +34,7 @@ PRECISIONS = (
     ("float32", "bfloat16"),
     ("float32", "float16"),
 )
-BOUNDS = {
-    ("float64", "highest"): (1e-12, 1e-11),
-    ("float32", "highest"): (5e-6, 1e-5),
-    ("float32", "high"): (2e-3, 5e-3),
-    ("float32", "bfloat16"): (1e-2, 3e-2),
-    ("float32", "float16"): (2e-3, 5e-3),
-}
+BOUNDS = {pair: bounds_of(*pair) for pair in PRECISIONS}
 """The relative error of outputs and of gradients, as the project states them for each precision."""
 
 

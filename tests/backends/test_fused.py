@@ -20,10 +20,8 @@ from xlstm import backends, cells
 
 from ..emulator.emulator import declared
 from ..gpu import Gpu, gpu_or_standin
-from ..measure import FORWARD, GRADIENTS, check, forward_errors, gradient_errors
+from ..measure import FORWARD, GRADIENTS, bounds_of, check, forward_errors, gradient_errors
 from ..standin import Machine, machine
-
-TF32 = {"forward": 2e-3, "gradients": 5e-3}
 
 
 @pytest.fixture(scope="module")
@@ -439,7 +437,7 @@ def test_a_long_sum_of_many_columns(cell, device):
 def test_high_precision_is_that_of_tf32(cell, device):
     case = make(cell, "float32", RAGGED["unsorted"], shape=(5, 6, 30, 40))
     truth, got = expected(case), Fused(device, case, "high").run()
-    compare(got, truth, "float32", (TF32["forward"], TF32["gradients"]))
+    compare(got, truth, "float32", bounds_of("float32", "high"))
     exact = Fused(device, case, "highest").run()
     assert (got.forward["outputs"] != exact.forward["outputs"]).any()
 

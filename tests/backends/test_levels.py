@@ -595,6 +595,16 @@ def test_report_tells_of_levels():
         assert "it failed its check (RuntimeError: boom); fused: planted" in row.about_kernels
 
 
+def test_report_goes_on_where_a_gpu_has_no_memory_for_the_check():
+    with planted(cudnn=makes(error=MemoryError("cuda:0 has no memory left")), fused=right):
+        cpu, first, second = backends.report()
+        assert bench.paths("cuda") == ["fused", "reference"]
+    assert cpu.usable
+    for row in (first, second):
+        assert (row.usable, row.kernels) == (False, "")
+        assert "no memory left" in row.detail
+
+
 def test_paths_are_those_that_can_be_used():
     with planted(cudnn=right, fused=right):
         assert bench.paths("cuda") == ["cudnn", "fused", "reference"]

@@ -47,7 +47,7 @@ def run_devices(options: Any) -> int:
         lines.append(f"XLSTM_DEVICE is {wanted!r}, which is none of these: set it to auto, cpu, cuda or cuda:N")
     values: dict[str, Any] = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None}
     values["auto"] = None
-    if len([entry for entry in report if entry.usable]) > 1:
+    if "cuda:0" in [entry.device for entry in report if entry.usable]:  # the one that 'auto' may take
         rule = backends.auto_rule()
         limit = None if rule.never else rule.flops_per_step
         values["auto"] = {"flops_per_step": limit, "measured": rule.measured}
@@ -84,7 +84,9 @@ def run_check(options: Any) -> int:
     if levels:
         failed = any(row["error"] is not None or row["failure"] for row in levels if not row["passed"])
         wrong |= failed
-        lines += ["", *_table(levels), "some levels are WRONG" if failed else "all levels agree with the array code"]
+        compared = any(row["error"] is not None for row in levels)
+        verdict = "all levels agree with the array code" if compared else "no level could be compared"
+        lines += ["", *_table(levels), "some levels are WRONG" if failed else verdict]
     values = {"checks": rows, "levels": levels, "passed": not wrong, "exit_code": int(wrong)}
     return show(options, "\n".join(lines), values, int(wrong))
 
