@@ -94,10 +94,11 @@ def brought(name: str, values: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is a list of values that lie on a GPU, each of which would be a transfer. Or as `taken`.
+        If it is a list of values on a GPU, each of which would be a transfer. Or as `taken`.
     """
-    if isinstance(values, (list, tuple)) and values and backends.is_on_gpu(values[0]):
-        raise TypeError(f"{name} is a list of values on a GPU: pass the array itself, or cupy.stack({name}).")
+    if isinstance(values, (list, tuple)) and len(values) and backends.is_on_gpu(values[0]):
+        library = "torch" if is_tensor(values[0]) else "cupy"
+        raise TypeError(f"{name} is a list of values on a GPU: pass the array itself, or {library}.stack({name}).")
     if not backends.is_on_gpu(values):
         return values
     place, array = taken(name, values)

@@ -1277,10 +1277,12 @@ def test_check_compares_each_level_of_a_gpu(run, short_check):
         for dtype, precision in [("float64", "highest"), *(("float32", each) for each in float32[level])]
     }
     for row in rows:
-        assert (row["passed"], row["error"], row["problems"], row["device"]) == (True, 0, 14, "cuda:0")
+        assert (row["passed"], row["problems"], row["device"]) == (True, 22, "cuda:0")
+        assert row["error"] < (1e-14 if row["dtype"] == "float64" else 5e-6)
         assert row["bound"] == trusted.bound_for(row["dtype"], row["precision"])
     assert text.splitlines()[-1] == "all levels agree with the array code"
-    assert "ok     cuda:0   cudnn 9.1      gru   float32  bfloat16        14  0.0e+00    6e-02" in text
+    line = r"ok     cuda:0   cudnn 9\.1      gru   float32  bfloat16        22  \d\.\de-\d\d    6e-02"
+    assert re.search(line, text)
 
 
 def test_check_fails_where_a_level_is_wrong(run, short_check):
