@@ -166,8 +166,7 @@ def at_length(backend: Backend) -> Iterator[dict[str, Any]]:
     if backend.levels is None:
         return
     known: dict[Any, Any] = {}
-    asked = [one for rows, time in BATCHES_AT_LENGTH for one in problems(AT_LENGTH, rows, time)]
-    asked += PERSISTENT_PROBLEMS
+    asked = [*problems_at_length(), *PERSISTENT_PROBLEMS]
     for name in LEVELS:
         for cell in backend.levels.cells:
             for dtype, precision in [("float64", "highest"), *(("float32", each) for each in PRECISIONS)]:
