@@ -51,7 +51,7 @@ class Order:
     @property
     def is_even(self) -> bool:
         """Whether all rows are as long as the longest."""
-        return self.active[-1] == self.rows
+        return bool(self.active[-1] == self.rows)
 
     @cached_property
     def _table(self) -> Any:
