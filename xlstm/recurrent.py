@@ -90,8 +90,7 @@ class RecurrentLayer(SavedLayer):
         """
         D, H = values["weight_ih"].shape[1], values["weight_hh"].shape[1]
         sizes, dtype = Sizes(cls.cell, D, H), str(values["weight_hh"].dtype)
-        names = sizes.record.parameter_names
-        if set(values) != set(names):
+        if set(values) != set(names := sizes.record.parameter_names):
             raise ValueError(f"the cell {cls.cell!r} has the parameters {', '.join(names)}; got {', '.join(values)}.")
         host = params.zeros(sizes.shapes(), np.zeros(0, dtype_name(dtype)))
         for name, value in values.items():
