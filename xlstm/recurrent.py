@@ -33,7 +33,6 @@ class RecurrentLayer(SavedLayer):
     """
 
     cell: str = ""
-    precision: str = "highest"  # of pickles from before there was one
     parameters: params.Parameters
     gradients: params.Parameters
 
@@ -55,7 +54,7 @@ class RecurrentLayer(SavedLayer):
         how = {"dropout": dropout, "dtype": dtype, "init": init, "kernels": kernels, "precision": precision}
         self._configure({**sizes, "bidirectional": bidirectional, **how})
         self._generator = generator(seed)
-        backend = backends.select(device, default="cpu", flops_per_step=self.sizes.flops_per_step())
+        backend = backends.select(device, "cpu", self.sizes.flops_per_step(), kernels=kernels)
         choice = self._choice(backend)  # refuses before anything is drawn
         values = params.zeros(self.sizes.shapes(), np.zeros(0, self.dtype))
         start(self.sizes, init, self._generator, values)
@@ -69,7 +68,7 @@ class RecurrentLayer(SavedLayer):
         self.bidirectional = bool(settings["bidirectional"])
         self.dropout, self.init = checked(settings["dropout"], settings["init"]), settings["init"]
         self.dtype = dtype_name(settings["dtype"])
-        self.requested_kernels, self.precision = settings["kernels"], settings["precision"]
+        self.requested_kernels, self.__dict__["precision"] = settings["kernels"], settings["precision"]
 
     @classmethod
     def of_values(cls: type[Self], values: Mapping[str, Any], device: str | None, **chosen: str) -> Self:
@@ -181,6 +180,11 @@ class RecurrentLayer(SavedLayer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._place(backends.select(state["device"]), state["parameters"])
+
+    @property
+    def precision(self) -> str:
+        """What its products may be computed with: as the constructor was told, for good."""
+        return str(self.__dict__.get("precision", "highest"))  # pickles from before there was one lack it
 
     @property
     def directions(self) -> int:
