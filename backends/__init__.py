@@ -354,7 +354,8 @@ def report() -> list[DeviceReport]:
     Returns
     -------
     list of DeviceReport
-        `device`, `usable`, `used` (by `device=None`, for work that is not small), `library`, `kernels` and `detail`.
+        `device`, `usable`, `used` (by an estimator or a command that names no device, for work that is not small),
+        `library`, `kernels`, `detail` and `about_kernels`.
     """
     devices = [_entry(numpy_arrays.BACKEND, numpy_arrays.version(), numpy_arrays.processor())]
     try:

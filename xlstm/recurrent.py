@@ -304,7 +304,7 @@ class RecurrentLayer(SavedLayer):
         Parameters
         ----------
         precision
-            None for the layer's own dtype. `"bfloat16"`: inputs, states and weights enter the products rounded to 8
+            None for the layer's own dtype. `"bfloat16"`: inputs, states and weights enter the products rounded to 7
             bits of mantissa, the sums and all else stay float32: about twice the speed where the products count most,
             and outputs whose error in the Frobenius norm is about 3e-3 a layer (a single one may be off by 2e-2).
 

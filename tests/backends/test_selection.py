@@ -18,7 +18,7 @@ from xlstm import backends
 
 from ..standin import Machine, machine
 
-INSTALL = r"pip install 'cupy-cuda12x\[ctk\]'"
+INSTALL = r"pip install 'cupy-cuda12x\[ctk\]>=14'"
 
 # What a machine without a usable GPU is like, what the user reads, and whether "auto" says it.
 STATES = {
