@@ -110,7 +110,7 @@ class Backend(Protocol):
         `xlstm.backends.conveyor`); None where host arrays are here already."""
 
     def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
-        """Rows as one block, (N, time) or (N, time, D), inside `current`.
+        """Rows as one block, (N, time) or (N, time, D).
 
         Parameters
         ----------
@@ -315,16 +315,16 @@ def portable(kernels: str) -> str:
     return "reference" if kernels == "reference" else "auto"
 
 
-def elsewhere(kernels: str, old: Backend, new: Backend) -> str:
-    """What a copy on another device asks for: a level of one GPU, asked for by name, says nothing of another device."""
-    return "auto" if kernels in LEVELS and new is not old else kernels
+def elsewhere(kernels: str, new: Backend) -> str:
+    """What a copy on another device asks for: a level of GPUs that was asked for by name says nothing of a CPU."""
+    return "auto" if kernels in LEVELS and new.on_host else kernels
 
 
 def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     """A faster step for an optimiser to take (see `xlstm.backends.cpu.update`), or None for that of `xlstm.optim`.
 
-    Parameters and errors as in `find`. The levels of a GPU are those of cells, and share one step: asking for one by
-    name demands none.
+    Parameters and errors as in `find`. The levels of a GPU are those of cells, and share one step, which is one of our
+    own kernels: `"fused"` demands it as `"compiled"` does, `"cudnn"` does not.
     """
     _check(kernels)
     if kernels == "reference":
@@ -332,9 +332,9 @@ def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     if kernels in LEVELS and backend.on_host:
         raise RuntimeError(f"{numpy_arrays.no_level(kernels)}. Use {_instead_of(kernels, backend)}.")
     fast = backend.fast_step(dtype)
-    if fast.implementation is None and kernels == "compiled":
+    if fast.implementation is None and kernels in ("compiled", "fused"):
         raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
-    return fast.implementation
+    return _trusted(fast)
 
 
 def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
@@ -343,7 +343,14 @@ def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
     Parameters as in `find`. None is no error for any `kernels`: of the cells and the optimiser it is said that they are
     compiled.
     """
-    return None if kernels == "reference" else backend.fast_loss(kind, dtype).implementation
+    return None if kernels == "reference" else _trusted(backend.fast_loss(kind, dtype))
+
+
+def _trusted(fast: Fast) -> Any:
+    """What does the work, or None; of one that was seen to be wrong it is said once what runs instead."""
+    if fast.warning:
+        say_once(fast.warning, fast.warning)
+    return fast.implementation
 
 
 def report() -> list[DeviceReport]:
@@ -365,12 +372,14 @@ def report() -> list[DeviceReport]:
         devices.append(DeviceReport("cuda", False, False, "", "", str(error)))
     for number in range(found):
         try:
-            devices.append(_entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number)))
-        except RuntimeError as error:
-            devices.append(DeviceReport(f"cuda:{number}", False, False, "", "", str(error)))
+            entry = _entry(cupy_arrays.backend(number), cupy_arrays.version(), cupy_arrays.processor(number))
+            about = "; ".join(filter(None, (entry.about_kernels, cupy_arrays.about_products())))
+            devices.append(entry._replace(about_kernels=about))
+        except (RuntimeError, MemoryError) as error:  # the second of a check at first use, where others fill the memory
+            devices.append(DeviceReport(f"cuda:{number}", False, False, "", "", str(error) or type(error).__name__))
     wanted = os.environ.get("XLSTM_DEVICE") or "auto"
     usable = [entry.device for entry in devices if entry.usable]
-    automatic = "cuda:0" if "cuda:0" in usable else "cpu"
+    automatic = "cuda:0" if "cuda:0" in usable and not auto_rule().never else "cpu"
     used = {"auto": automatic, "cuda": "cuda:0"}.get(wanted, wanted)
     return [entry._replace(used=entry.usable and entry.device == used) for entry in devices]
 

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .cuda.errors import OUT_OF_MEMORY, first_line, status_of
+
 PIECE = 2**26
 """How many bytes of an array are brought at once where it is brought whole."""
 
@@ -43,11 +45,25 @@ class _Slot:
         """A NumPy array in the memory, once the last copy from it has ended."""
         self.wait()
         dtype, count = np.dtype(dtype), math.prod(shape)
-        if self._bytes < count * dtype.itemsize:
-            self._bytes = count * dtype.itemsize
-            self._memory = None  # the old is given back before the new is asked for
-            self._memory = self._cupy.cuda.alloc_pinned_memory(self._bytes)
+        needed = max(1, count * dtype.itemsize)  # an empty block has a place too
+        if self._bytes < needed:
+            self._memory, self._bytes = None, 0  # the old is given back before the new is asked for
+            self._memory = self._pinned(needed)
+            self._bytes = needed
         return np.frombuffer(self._memory, dtype, count).reshape(shape)  # type: ignore[call-overload]
+
+    def _pinned(self, size: int) -> Any:
+        try:
+            return self._cupy.cuda.alloc_pinned_memory(size)
+        except Exception as error:
+            if status_of(error) != OUT_OF_MEMORY:
+                raise
+            # As of the device's memory, CUDA says of the host's that it is out of it.
+            raise MemoryError(
+                f"the host has no pinned memory left, from which data goes to the GPU ({size} bytes; "
+                f"{first_line(error)}). Make the batches smaller (batch_size), end other programs, or raise the limit "
+                "of locked memory that the system or the container sets."
+            ) from error
 
     def wait(self) -> None:
         if self.used:

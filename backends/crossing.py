@@ -6,7 +6,6 @@ machine, or of a GPU that has been replaced, says nothing.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -51,6 +50,8 @@ def of(machine: Machine) -> float | None:
 
     A file that cannot be read is told of once, and ignored.
     """
+    import json  # not where the library is imported: only few processes read it
+
     try:
         content = json.loads(path().read_text(encoding="utf-8"))
         if content["form"] != FORM or Machine(content["cpu"], content["gpu"]) != machine:
@@ -74,5 +75,7 @@ def of(machine: Machine) -> float | None:
 
 def content(machine: Machine, flops_per_step: float | None) -> bytes:
     """What the file holds of a figure; None where the CPU was faster at every size."""
+    import json
+
     held: dict[str, Any] = {"form": FORM, **machine._asdict(), "flops_per_step": flops_per_step}
     return (json.dumps(held, indent=1) + "\n").encode()

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import conveyor
 from .conveyor import Conveyor
+from .cuda.checked import Checked, CheckedRows
 from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
 from .cuda.loss import KINDS, CudaLoss
@@ -94,7 +95,8 @@ class CuPyBackend:
         self._number = number
         self._process = os.getpid()
         self.levels = Levels(cupy, self)
-        self._rows = Rows(cupy)
+        self._checked = Checked(self)
+        self._rows = CheckedRows(cupy, self, self._checked, Rows(cupy))
         self._steps: dict[str, CudaStep] = {}
         self._losses: dict[tuple[str, str], CudaLoss] = {}
 
@@ -117,8 +119,19 @@ class CuPyBackend:
 
     def free_bytes(self) -> int:
         with self.current():
-            free, _ = self._cupy.cuda.runtime.memGetInfo()
-            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+            pool = self._cupy.get_default_memory_pool()
+            room, limit = self._driver_free_bytes() + int(pool.free_bytes()), int(pool.get_limit())  # 0: no limit
+            return min(room, max(0, limit - int(pool.used_bytes()))) if limit else room
+
+    def _driver_free_bytes(self) -> int:
+        """Without what CuPy's pool keeps, on the current device."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free)
+
+    def free_pool(self) -> None:
+        """Give back to the driver what CuPy's pool keeps unused: cuBLAS and cuDNN allocate past the pool."""
+        with self.current():
+            self._cupy.get_default_memory_pool().free_all_blocks()
 
     def upload(self, array: Any) -> Any:
         if array.nbytes <= conveyor.PIECE:
@@ -130,7 +143,8 @@ class CuPyBackend:
         return Conveyor(self._cupy, self._number)
 
     def gather(self, steps: Any, starts: Any, lengths: Any, time: int) -> Any:
-        return self._rows.gather(steps, starts, lengths, time)
+        with self.current():
+            return self._rows.gather(steps, starts, lengths, time)
 
     def add_rows(self, target: Any, ids: Any, rows: Any) -> None:
         with self.current():
@@ -151,16 +165,16 @@ class CuPyBackend:
         if dtype not in DTYPES:
             return Fast(None, "", f"no compiled step of an optimiser for {self.device} computes in {dtype}")
         step = self._steps.setdefault(dtype, CudaStep(self, self._cupy, dtype))
-        return Fast(step, "fused", "compiled at first use")
+        return self._checked.fast("step", step, dtype, "the compiled step of the optimiser")
 
     def fast_loss(self, kind: str, dtype: str) -> Fast:
         if kind not in KINDS or dtype not in DTYPES:
             return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
         loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
-        return Fast(loss, "fused", "compiled at first use")
+        return self._checked.fast(kind, loss, dtype, f"the compiled {kind} loss")
 
     def current(self) -> AbstractContextManager[Any]:
-        return Working(self._cupy.cuda.Device(self._number), self.device, self._process)
+        return Working(self._cupy.cuda.Device(self._number), self.device, self._process, self._driver_free_bytes)
 
     quiet = current  # a GPU warns of nothing
 
@@ -255,6 +269,17 @@ def _without_a_copy(cupy: Any, values: Any) -> Any:
 
 def version() -> str:
     return f"cupy {_import().__version__}"
+
+
+def about_products() -> str:
+    """What changes the products of CuPy, which are those of the array code; "" where nothing does."""
+    value = os.environ.get("CUPY_TF32", "0")
+    if value in ("", "0"):
+        return ""
+    return (
+        f"CUPY_TF32={value} is set: the array code multiplies float32 as TF32, whatever precision says; unset it for "
+        "full precision"
+    )
 
 
 def processor(number: int) -> str:

@@ -35,3 +35,5 @@ class Fast(NamedTuple):
     """What there is, or why there is none."""
     mendable: bool = False
     """Whether the user could install what is missing: `reason` then says how."""
+    warning: str = ""
+    """What to say where something else runs, because this one was seen to be wrong."""

@@ -15,7 +15,7 @@ compute-sanitizer take part where they are there. A level is "reference" (array 
     tests       the tests of tests/backends that need a device
     times       an LSTM layer, forward, and forward and backward, beside torch.nn.LSTM (cuDNN) and JAX
     epochs      an epoch of the first names on the CPU, each level and PyTorch; data on the host and on the device
-    usage       memory, launches, transfers and time of the host for a training step
+    usage       memory, launches, transfers and time of the host for a training step; has it the same bits again?
     sanitizer   compute-sanitizer's memcheck and racecheck, on small layers
 
 What is not right is not timed. Each part runs in processes of its own, and each of its cases has a limit: what fails,
@@ -36,10 +36,10 @@ from pathlib import Path
 from lib import gpu_device, gpu_epochs, gpu_programs, gpu_report, gpu_right, gpu_times, gpu_usage, machine
 from lib.checkout import RESULTS
 from lib.command import Row, announce, choices, described, parser, write
-from lib.parts import Part, run, work
+from lib.parts import LATE, Part, run, work
 
 PARTS = {
-    "device": Part("The GPU", 25, 60, gpu_device.cases, gpu_device.measure),
+    "device": Part("The GPU", 100, 100, gpu_device.cases, gpu_device.measure),
     "right": Part("Is each level right?", 75, 45, gpu_right.cases, gpu_right.measure),
     "tests": Part("The tests that need a device", 110, 400, gpu_programs.test_cases, gpu_programs.run_tests),
     "times": Part("Times of a layer", 140, 45, gpu_times.cases, gpu_times.measure),
@@ -98,7 +98,7 @@ def measured(options: argparse.Namespace) -> int:
         if not options.json:
             print(gpu_report.section(name, part.title, results), end="\n\n", flush=True)
         if name == "device" and gpu_name(results) is None:
-            announce("there is no GPU that can be used: nothing else is measured")
+            announce(f"{why_no_gpu(results)}: nothing else is measured")
             break
     if options.json:
         print(json.dumps(described(options, "bench_gpu", results)), flush=True)
@@ -109,6 +109,15 @@ def gpu_name(results: Row) -> str | None:
     """What the GPU is called, where there is one."""
     rows = results["parts"].get("device", {}).get("rows", [])
     return next((str(row["name"]) for row in rows if row["what"] == "gpu" and "name" in row), None)
+
+
+def why_no_gpu(results: Row) -> str:
+    """A GPU that is not there, or one of which nothing is known since its time was over: the first start is slow."""
+    part = results["parts"]["device"]
+    error = next((row.get("error", "") for row in part["rows"] if row["what"] == "gpu"), part.get("error", ""))
+    if error.startswith(LATE) or error.endswith("seconds were over"):
+        return f"the GPU has not answered in time ({error}; try again, or give it more --minutes)"
+    return "there is no GPU that can be used"
 
 
 def keep(options: argparse.Namespace, results: Row) -> None:

@@ -4,7 +4,8 @@
     gradients  the same, but a gradient array that is small by cancellation is measured against a tenth of the root mean
                square of all the gradients of its case, its own size taken into account
 
-`FORWARD` and `GRADIENTS` are the errors that the library promises not to exceed.
+`FORWARD` and `GRADIENTS` are the errors that the library promises not to exceed, by dtype; float32 on a GPU may be
+permitted less, by the name of the precision.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,14 @@ from typing import Any
 
 import numpy as np
 
-FORWARD = {"float64": 1e-12, "float32": 5e-6}
-GRADIENTS = {"float64": 1e-11, "float32": 1e-5}
+FORWARD = {"float64": 1e-12, "float32": 5e-6, "high": 2e-3, "bfloat16": 1e-2, "float16": 2e-3}
+GRADIENTS = {"float64": 1e-11, "float32": 1e-5, "high": 5e-3, "bfloat16": 3e-2, "float16": 5e-3}
+
+
+def bounds_of(dtype: str, precision: str) -> tuple[float, float]:
+    """The errors of outputs and of gradients that are allowed for a dtype and a precision of products."""
+    kind = dtype if dtype == "float64" or precision == "highest" else precision
+    return FORWARD[kind], GRADIENTS[kind]
 
 
 def relative_error(got: Any, expected: Any, floor: float = 0.0) -> float:

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,21 +25,8 @@ from xlstm.backends.cuda.cudnn import library  # noqa: E402
 from tests.standin import machine  # noqa: E402
 
 
-class Event:
-    """`cupy.cuda.Event`, by the host's clock."""
-
-    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
-        self.at = 0.0
-
-    def record(self, stream: Any = None) -> None:
-        self.at = time.perf_counter()
-
-    def synchronize(self) -> None:
-        pass
-
-
 class MemoryHook:
-    """`cupy.cuda.MemoryHook`: the stand-in has no pool that would tell it anything."""
+    """`cupy.cuda.MemoryHook`: the pool of the stand-in tells it nothing."""
 
     def __enter__(self) -> "MemoryHook":
         return self
@@ -51,21 +37,15 @@ class MemoryHook:
 
 def complete(cupy: Any) -> None:
     """What the benchmark uses of CuPy, and the tests of the library do not."""
-    pool = SimpleNamespace(free_all_blocks=lambda: None, used_bytes=lambda: 0, total_bytes=lambda: 0)
     given = {
-        (cupy.cuda, "Event"): Event,
         (cupy.cuda, "MemoryHook"): MemoryHook,
-        (cupy.cuda, "get_elapsed_time"): lambda start_event, end_event: 1e3 * (end_event.at - start_event.at),
-        (cupy, "get_default_memory_pool"): lambda: pool,
         (cupy.cuda, "set_allocator"): lambda allocator=None: None,
         (cupy.cuda.runtime, "profilerStart"): lambda: None,
         (cupy.cuda.runtime, "profilerStop"): lambda: None,
-        (cupy.cuda.runtime, "driverGetVersion"): lambda: 13000,
-        (cupy.cuda.runtime, "runtimeGetVersion"): lambda: 13000,
     }
     for (module, name), value in given.items():
-        if not hasattr(module, name):
-            setattr(module, name, value)
+        assert not hasattr(module, name), f"the stand-in has {name}: this one is dead"
+        setattr(module, name, value)
 
 
 def plant(parts: dict[str, Any], part: str, *faults: str) -> None:

@@ -8,10 +8,11 @@
 
 Names, signatures and error types are those of CuPy 14. It is stricter where CuPy lets slow or racing code pass:
 
-- No array becomes a Python number or a list: `float(a)`, `if a`, `a.item()`, a loop over `a` are TypeErrors. Values
-  come to the host by `a.get()`, `cupy.asnumpy(a)` and pickles alone, and are counted.
-- NumPy arrays and lists are taken by `cupy.array` and `cupy.asarray` alone, and counted; NumPy's functions take none of
-  these arrays.
+- No array becomes a Python number or a list of them: `float(a)`, `if a`, `a.item()`, `a.tolist()` are TypeErrors, and
+  a loop over `a` gives arrays. Values come to the host by `a.get()`, `cupy.asnumpy(a)` and pickles alone, and are
+  counted.
+- NumPy arrays and lists are taken by `cupy.array` and `cupy.asarray`, and as indices, `a[rows]`: each is counted as an
+  upload. NumPy's functions take none of these arrays.
 - Work on an array is done while its device is the current one; views may be taken at any time.
 - An array is not written while an overlapping part of it is read.
 - Uninitialised memory holds NaN, and so does memory whose last array has gone.
@@ -148,6 +149,11 @@ class ndarray:
     def __len__(self) -> int:
         return len(self._host)
 
+    def __iter__(self) -> Iterator[ndarray]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d array")
+        return (self[k] for k in range(len(self)))
+
     def __repr__(self) -> str:
         return f"<cupy.ndarray {self.shape} {self.dtype} on cuda:{self._number}>"
 
@@ -254,9 +260,12 @@ class ndarray:
     def _host_key(self, key: Any) -> tuple[tuple[Any, ...], list[ndarray] | None]:
         """A key for the NumPy array that gives an array in any case, and the index arrays in it; None for a view.
 
-        Indices of arrays that are out of range wrap, as CuPy's do.
+        Indices of arrays that are out of range wrap, as CuPy's do. Those of the host are uploaded.
         """
-        parts = key if isinstance(key, tuple) else (key,)
+        parts = tuple(
+            _from_host(part, np.intp if len(part) == 0 else None) if isinstance(part, (list, np.ndarray)) else part
+            for part in (key if isinstance(key, tuple) else (key,))
+        )
         indices = [part for part in parts if isinstance(part, ndarray)]
         host_key: list[Any] = []
         axis, taken = 0, sum(_axes_of(part) for part in parts)
@@ -491,7 +500,7 @@ class ufunc:
 
 
 REFUSED = """
-__array__ __float__ __int__ __bool__ __index__ __complex__ __iter__ __contains__ item tolist tobytes tofile dump dumps
+__array__ __float__ __int__ __bool__ __index__ __complex__ __contains__ item tolist tobytes tofile dump dumps
 """
 
 ARITHMETIC = """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import gc
+import itertools
+import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +17,7 @@ import numpy as np
 
 STATUS = {
     1: "cudaErrorInvalidValue: invalid argument",
+    2: "cudaErrorMemoryAllocation: out of memory",
     35: "cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime version",
     101: "cudaErrorInvalidDevice: invalid device ordinal",
     400: "cudaErrorInvalidResourceHandle: invalid resource handle",
@@ -89,10 +92,11 @@ POISON = 0xFF
 class Chunk:
     """A piece of what the driver gave: what the pool knows of it. The bytes themselves are in `Block`."""
 
-    __slots__ = ("arena", "free", "next", "previous", "size", "used")
+    __slots__ = ("arena", "free", "next", "number", "previous", "size", "used")
 
     def __init__(self, arena: Arena, size: int) -> None:
         self.arena, self.size, self.free = arena, size, False
+        self.number = next(arena.numbers)
         self.previous: Chunk | None = None
         self.next: Chunk | None = None
         self.used: dict[Any, int] = {}  # by each stream, when it was last used: see `Clock`
@@ -103,14 +107,15 @@ class Arena:
 
     def __init__(self) -> None:
         self.free: list[tuple[int, int, Chunk]] = []
+        self.numbers = itertools.count()  # of chunks of one size the oldest is taken: the same in each run
 
     def put(self, chunk: Chunk) -> None:
         chunk.free = True
-        bisect.insort(self.free, (chunk.size, id(chunk), chunk))
+        bisect.insort(self.free, (chunk.size, chunk.number, chunk))
 
     def remove(self, chunk: Chunk) -> None:
         chunk.free = False
-        self.free.remove((chunk.size, id(chunk), chunk))
+        self.free.remove((chunk.size, chunk.number, chunk))
 
     def take(self, size: int) -> Chunk | None:
         """The smallest free chunk of at least this size; what is too much of it stays free."""
@@ -182,19 +187,30 @@ class Pool:
         self._gpu, self._number = gpu, number
         self._arenas: dict[Any, Arena] = {}
         self.used, self.total, self.limit = 0, 0, 0
+        # Arrays end whenever Python likes, in any thread, and in the midst of what stands below.
+        self._lock = threading.Lock()
+        self._released: deque[Chunk] = deque()
 
     def malloc(self, nbytes: int) -> Chunk | None:
         size = -(-nbytes // UNIT) * UNIT
         if size == 0:
             return None
+        with self._lock:
+            self._take_back()
+            chunk = self._malloc(size)
+        self._settle()
+        return chunk
+
+    def _malloc(self, size: int) -> Chunk:
         arena = self._arenas.setdefault(self._gpu.stream_of(self._number).key, Arena())
         chunk = arena.take(size)
         if chunk is None:
             if not self._fits(size):
-                self.free_all_blocks()
+                self._free_all()
             if not self._fits(size):
                 gc.collect()
-                self.free_all_blocks()
+                self._take_back()
+                self._free_all()
             if not self._fits(size):
                 raise OutOfMemoryError(size, self.total, self.limit)
             self._gpu.counts.driver_allocations += 1
@@ -207,6 +223,22 @@ class Pool:
         return self.total + size <= min(self.limit or self._gpu.memory, self._gpu.memory)
 
     def release(self, chunk: Chunk) -> None:
+        self._released.append(chunk)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Take back what was released, unless somebody is at it who does so at the end."""
+        while self._released and self._lock.acquire(blocking=False):
+            try:
+                self._take_back()
+            finally:
+                self._lock.release()
+
+    def _take_back(self) -> None:
+        while self._released:
+            self._merged(self._released.popleft())
+
+    def _merged(self, chunk: Chunk) -> None:
         self.used -= chunk.size
         arena = chunk.arena
         after, before = chunk.next, chunk.previous
@@ -229,6 +261,11 @@ class Pool:
 
     def free_all_blocks(self) -> None:
         """Everything goes back to the driver that is not a part of something which is in use."""
+        with self._lock:
+            self._take_back()
+            self._free_all()
+
+    def _free_all(self) -> None:
         for arena in self._arenas.values():
             for _, _, chunk in list(arena.free):
                 if chunk.previous is None and chunk.next is None:

@@ -17,6 +17,7 @@ import pytest
 import xlstm
 
 from .backends.cudnn_stub import built
+from .measure import bounds_of
 from .on_standin import complete
 from .peers import peer
 from .standin import machine
@@ -34,7 +35,7 @@ def lib(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     before = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("lib", "gpu_tables"):
+        if name.partition(".")[0] in ("lib", "gpu_tables", "bench_gpu"):
             del sys.modules[name]
 
 
@@ -78,7 +79,7 @@ def test_every_part_is_walked_and_written(whole: Any) -> None:
     (gpu,) = rows(results, "device", what="gpu")
     assert (gpu["name"], gpu["device"]) == ("Stand-in GPU", "cuda:0")
     assert gpu["cuda_of_the_driver"]["version"] >= 12000
-    assert results["machine"]["processor"] in printed or results["machine"]["processor"]
+    assert results["machine"]["processor"]
     for title in ("Is each level right?", "Times of a layer", "Epochs of a training", "compute-sanitizer"):
         assert title in printed
 
@@ -115,6 +116,9 @@ def test_whole_epochs_and_usage_are_measured(whole: Any) -> None:
     assert host["loss"] == device["loss"]
     (memory,) = rows(whole[0], "usage", what="memory", side="reference")
     assert "peak_bytes" in memory
+    (bits,) = rows(whole[0], "usage", what="bits", side="reference")
+    assert (bits["runs"], bits["equal"], bits["differ"]) == (3, True, [])
+    assert "3 equal steps, reference highest: the same bits" in whole[1]
     (host,) = rows(whole[0], "usage", what="host", side="reference")
     assert host["returned"]["median"] <= host["done"]["median"]
 
@@ -154,8 +158,8 @@ def test_a_level_that_is_not_there_is_recorded_and_not_measured(tmp_path: Path) 
 
 def test_cudnn_is_measured_where_it_is_found(tmp_path: Path) -> None:
     """By the library of the tests that has its functions."""
-    options = ["--levels", "cudnn", "--parts", "right,times"]
-    results, _, code = command(tmp_path, *options, XLSTM_STUB_OF_CUDNN=str(built()))
+    options = ["--levels", "cudnn", "--parts", "right,times,usage"]
+    results, printed, code = command(tmp_path, *options, XLSTM_STUB_OF_CUDNN=str(built()))
     found = rows(results, "right")
     assert {(row["precision"], row["dtype"]) for row in found if row["right"]} == {
         ("highest", "float32"), ("high", "float32"), ("bfloat16", "float32"), ("float16", "float32"),
@@ -167,7 +171,71 @@ def test_cudnn_is_measured_where_it_is_found(tmp_path: Path) -> None:
     for row in rows(results, "times"):
         assert row["wrong"] == []
         assert row["train"]["cudnn"]["median"] > 0
+        equal = row["kind"] != "ragged" and row["precision"] in ("highest", "high")
+        assert row["algorithms"] == {"cudnn": "persistent, few hidden units" if equal else "standard"}
+    assert "cuDNN's algorithm, tiny full float16, cudnn: standard" in printed
+    assert {row["precision"] for row in rows(results, "usage", what="bits", side="cudnn") if row["equal"]} == {
+        "highest", "high", "bfloat16", "float16",
+    }  # fmt: skip
     assert code == 0
+
+
+def test_a_step_that_gives_other_bits_is_seen(lib: Any, gpu: Any) -> None:
+    usage, sides = lib("lib.gpu_usage"), lib("lib.gpu_sides")
+    side = sides.Ours(sides.given_of((2, 3, 4, 5), False), "cuda", "reference", "highest")
+    assert usage.same_bits(side)["equal"]
+    plain, calls = side.train, []
+
+    def train(k: int) -> Any:
+        calls.append(k)
+        outputs, dx = plain(k)
+        return outputs, dx if len(calls) < 3 else dx * np.float32(1 + 2**-23)
+
+    side.train = train
+    found = usage.same_bits(side)
+    assert (found["equal"], found["differ"], found["runs"]) == (False, ["dx"], 3)
+
+
+def test_precisions_are_judged_as_the_tests_judge_them(lib: Any) -> None:
+    errors, right = lib("lib.errors"), lib("lib.gpu_right")
+    for dtype, precision in [("float64", "highest"), *(("float32", each) for each in xlstm.backends.PRECISIONS)]:
+        bounds = errors.bounds_of(dtype, precision)
+        assert tuple(bounds.values()) == bounds_of(dtype, precision)
+        case = {"level": "reference", "precision": precision, "dtype": dtype, "cell": "rnn"}
+        with pytest.MonkeyPatch.context() as patch:
+            for kind, share in (("forward", 0.9), ("forward", 1.1), ("gradient", 0.9), ("gradient", 1.1)):
+                found = {"forward": 0.0, "gradient": 0.0, kind: share * bounds[kind]}
+                patch.setattr(right, "compared", lambda *given, found=found: (found, "fused"))
+                assert right.measure(case, {"device": "cuda", "quick": True}, 1.0)["right"] == (share < 1)
+    assert errors.bounds_of("float32", "bfloat16") == {"forward": 1e-2, "gradient": 3e-2}
+    assert errors.bounds_of("float32", "float16") == errors.bounds_of("float32", "high")
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "said"),
+    [
+        ([{"error": "RuntimeError: no GPU can be used: CuPy is not installed"}], None, "there is no GPU"),
+        ([{"error": "its process was killed by SIGSEGV"}], None, "there is no GPU"),
+        ([{"error": "killed: it took more than 60 seconds"}], None, "not answered in time (killed: it took more than"),
+        ([{"error": "killed: the time of its part was over"}], "its 24 seconds were over", "not answered in time"),
+        ([{"error": "no time was left"}], "its 24 seconds were over", "not answered in time (no time was left"),
+        ([], "killed: it took more than 90 seconds", "not answered in time (killed: it took more than 90"),
+        ([], "its 24 seconds were over", "not answered in time (its 24 seconds were over"),
+    ],
+)
+def test_a_gpu_that_is_late_is_no_gpu_that_is_not_there(
+    rows: list[dict[str, Any]], error: str | None, said: str, lib: Any
+) -> None:
+    part = {"rows": [{"what": "gpu", **row} for row in rows], **({} if error is None else {"error": error})}
+    assert said in lib("bench_gpu").why_no_gpu({"parts": {"device": part}})
+
+
+def test_a_cold_start_has_time(lib: Any) -> None:
+    """Of eight minutes, and of one case."""
+    parts = lib("bench_gpu").PARTS
+    share = parts["device"].share / sum(part.share for part in parts.values())
+    assert share * (8 * 60 - 8) > 80
+    assert parts["device"].longest > 80
 
 
 def test_without_a_gpu_it_ends_with_the_reason(tmp_path: Path) -> None:

@@ -125,3 +125,12 @@ def test_the_readme_commands_for_texts_run(tmp_path: Path) -> None:
     assert lines[0].startswith("accuracy 1.0000, balanced 1.0000, on 10 held-out texts (reviews.held-out.csv)")
     assert "accuracy 1.0000, balanced 1.0000, on 10 texts" in lines
     assert [json.loads(line)["label"] for line in lines[-2:]] == ["yes", "no"]
+
+
+def test_the_prose_of_the_page_about_devices_fits_the_page() -> None:
+    """A table's rows, and what a program wrote, are as wide as they are."""
+    page = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    prose = "\n".join(re.split(r"^<!-- .*?: made by .*?^<!-- end of .*?-->", page, flags=re.DOTALL | re.MULTILINE))
+    prose = re.sub(r"^```.*?^```", "", prose, flags=re.DOTALL | re.MULTILINE)
+    wide = [line for line in prose.splitlines() if len(line) > 128 and not line.startswith("|")]
+    assert not wide, wide

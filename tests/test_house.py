@@ -27,7 +27,8 @@ namespace host ondevice arrays checks registry seeds labels names numeric sequen
 interrupts sides data files foreign tables
 cells
 params encode losses head optim readout
-stack trusted
+stack trials
+trusted
 prepared convert checkpoint
 layerfile
 recurrent
@@ -56,6 +57,7 @@ LATE_INSIDE = {
     ("gradcheck", "xlstm.encode"): "only the check of an estimator needs the road of the data",
     ("gradcheck", "xlstm.model"): "the same",
     ("gradcheck", "xlstm.sequences"): "the same",
+    ("trusted", "xlstm.trials"): "only where a GPU works: it needs the optimisers and the losses",
     ("layerfile", "xlstm.checkpoint"): "only saving and loading ask it",
     ("layers", "xlstm.convert"): "only layers made of other layouts ask it",
 }

@@ -92,7 +92,7 @@ def paths(device: str, cell: str = "lstm") -> list[str]:
     for kernels in ("compiled",) if backend.on_host else backends.LEVELS:
         try:
             backends.find(cell, backend, "float32", kernels)
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             continue  # `xlstm devices` says why
         found.append(kernels)
     return [*found, "reference"]

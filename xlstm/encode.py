@@ -25,23 +25,25 @@ CHUNK = 2**22
 """How many numbers of a series are scaled at once on a device: a part of its memory, and not as much as X itself."""
 
 
-class _Moved:
-    """Numbers of an encoder, as an array on each device that asked for them."""
+class _Learned:
+    """What an encoder has learned: numbers on the host, and on each device that asked for them."""
 
-    def __init__(self) -> None:
-        self._there: dict[str, Array] = {}
+    _there: dict[str, Array] | None = None  # by the device's name; also of pickles from before there was one
 
-    def on(self, place: Backend, numbers: HostArray) -> Array:
-        """`numbers`, always the same, on a device."""
+    def _on(self, place: Backend, numbers: HostArray) -> Array:
+        """`numbers`, always the same of an encoder, on a device."""
+        if self._there is None:
+            self._there = {}
         if place.device not in self._there:
             self._there[place.device] = place.from_host(numbers)
         return self._there[place.device]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Moved, ()  # copies, and other processes, bring them there themselves
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies, and other processes, bring them there themselves.
+        return {name: value for name, value in vars(self).items() if name != "_there"}
 
 
-class TokenEncoder:
+class TokenEncoder(_Learned):
     """A vocabulary: tokens to numbers from 1 on, and `UNKNOWN` for all others.
 
     Parameters
@@ -57,7 +59,6 @@ class TokenEncoder:
     def __init__(self, kind: str, fold_case: bool, vocabulary: list[Any]) -> None:
         self.kind, self.fold_case, self.vocabulary = kind, fold_case, vocabulary
         self._numbers = {token: number for number, token in enumerate(vocabulary, start=1)}
-        self._moved = _Moved()
 
     @classmethod
     def fit(cls, texts: Texts, fold_case: bool) -> TokenEncoder:
@@ -92,7 +93,7 @@ class TokenEncoder:
         if texts.place is not None:
             xp, tokens = texts.place.namespace, texts.tokens
             with texts.place.current():
-                known = self._moved.on(texts.place, np.asarray(self.vocabulary, dtype=np.int64))
+                known = self._on(texts.place, np.asarray(self.vocabulary, dtype=np.int64))
                 place = xp.minimum(xp.searchsorted(known, tokens), len(self.vocabulary) - 1)
                 return xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)
         if texts.kind == "integers":
@@ -113,7 +114,7 @@ def _fold(token: str, fold_case: bool) -> str:
     return token.casefold() if fold_case else token
 
 
-class Scaler:
+class Scaler(_Learned):
     """Each feature minus its mean, divided by its standard deviation over all valid steps.
 
     Parameters
@@ -126,7 +127,6 @@ class Scaler:
 
     def __init__(self, mean: HostArray, scale: HostArray) -> None:
         self.mean, self.scale = mean, scale
-        self._moved = _Moved()
 
     @classmethod
     def fit(cls, series: Series, standardize: bool) -> Scaler:
@@ -174,7 +174,7 @@ class Scaler:
             return scaled.astype(dtype, copy=False)
         xp, values = series.place.namespace, series.values
         with series.place.current():
-            numbers = self._moved.on(series.place, np.stack([self.scale, self.mean / self.scale]))  # (2, D)
+            numbers = self._on(series.place, np.stack([self.scale, self.mean / self.scale]))  # (2, D)
             steps = xp.empty(values.shape, dtype=getattr(xp, dtype), device=values.device)
             for part in _chunks(values):
                 steps[part, :] = xp.astype(values[part, :] / numbers[0, :] - numbers[1, :], steps.dtype)

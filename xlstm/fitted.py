@@ -31,6 +31,8 @@ class Table(NamedTuple):
 class Fitted:
     """A trained model and what belongs to it. An estimator has one; a fit that fails leaves the old one in place."""
 
+    answers_there: bool = False  # of pickles from before there was one
+
     def __init__(
         self,
         trainer: train.Trainer,
@@ -53,6 +55,10 @@ class Fitted:
     @property
     def task(self) -> Task:
         return self.trainer.task
+
+    @property
+    def _task_is_anywhere(self) -> bool:
+        return bool(vars(type(self.task)).get("anywhere", False))  # not what it inherits: see `Task`
 
     def attributes(self) -> dict[str, Any]:
         """What an estimator says of its training, by the names of its attributes."""
@@ -138,7 +144,7 @@ class Fitted:
         if home is None or home.on_host:
             return make(outputs)
         with home.current():
-            if self.task.anywhere:
+            if self._task_is_anywhere:
                 return make(outputs)
             made = make(home.to_host(outputs))
             numeric = isinstance(made, np.ndarray) and made.dtype.kind in "biufc"
@@ -150,7 +156,7 @@ class Fitted:
         if home is None or home.on_host:
             return self.task.answers(outputs)
         with home.current():
-            answers = self.task.answers(outputs if self.task.anywhere else home.to_host(outputs))
+            answers = self.task.answers(outputs if self._task_is_anywhere else home.to_host(outputs))
             return home.from_host(answers) if self.answers_there else answers
 
     def predict(self, X: Any, reading: sequences.Reading) -> Any:

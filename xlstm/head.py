@@ -101,11 +101,13 @@ def backward(
     Raises
     ------
     ValueError
-        If d_logits are not as `forward` gives the logits of these features.
+        If d_logits are not as `forward` gives the logits of these features, or an array of `into` has not the shape of
+        its parameter.
     TypeError
-        If the arrays are of different libraries.
+        If the arrays are of different libraries, or those of `into` have other names than the parameters, or another
+        dtype than theirs.
     """
-    weight, _ = _of(params)
+    weight, bias = _of(params)
     xp = array_namespace(features, d_logits)
     _check_features(features, weight)
     if d_logits.shape != (*features.shape[:-1], weight.shape[0]):
@@ -113,6 +115,8 @@ def backward(
             f"d_logits must be {(*features.shape[:-1], weight.shape[0])}, like the logits of features "
             f"{tuple(features.shape)}; got shape {tuple(d_logits.shape)}."
         )
+    if into is not None:
+        _check_into(into, {"weight": weight, "bias": bias})
     d_features = d_logits @ weight
     features = xp.reshape(features, (-1, features.shape[-1]))  # (N, F) or (N·T, F)
     d_logits = xp.reshape(d_logits, (-1, d_logits.shape[-1]))
@@ -129,6 +133,23 @@ def _check_features(features: Array, weight: Array) -> None:
             f"features must be (N, {weight.shape[1]}) or (N, T, {weight.shape[1]}) for a head with a weight of shape "
             f"{tuple(weight.shape)}; got shape {tuple(features.shape)}."
         )
+
+
+def _check_into(into: Mapping[str, Array], params: Mapping[str, Array]) -> None:
+    """Raise where gradients of these parameters cannot be written there."""
+    if not isinstance(into, Mapping) or into.keys() != params.keys():
+        got = ", ".join(map(str, into)) or "nothing" if isinstance(into, Mapping) else type(into).__name__
+        raise TypeError(f"into must hold arrays for the gradients of weight and bias, by these names; got {got}.")
+    for name, like in params.items():
+        array = into[name]
+        if type(array) is not type(like):
+            array_namespace(array, like)  # which says so, where they are of different libraries
+        if tuple(array.shape) != tuple(like.shape):
+            raise ValueError(
+                f"into[{name!r}] must have the shape {tuple(like.shape)} of its parameter; got {tuple(array.shape)}."
+            )
+        if array.dtype != like.dtype:
+            raise TypeError(f"into[{name!r}] must have the dtype {like.dtype} of its parameter; got {array.dtype}.")
 
 
 def _of(params: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -165,7 +165,7 @@ class Model:
 
     def to(self, backend: Backend) -> Model:
         """A copy on another device."""
-        kernels = backends.elsewhere(self.requested_kernels, self.backend, backend)
+        kernels = backends.elsewhere(self.requested_kernels, backend)
         other = Model(self.architecture, backend, kernels, None, self.precision)
         other.write(self.read())
         return other

@@ -203,7 +203,7 @@ class Optimizer:
     def to(self, backend: Backend) -> Optimizer:
         """A copy on another device."""
         other = object.__new__(type(self))
-        kernels = self.kernels if self.backend is None else backends.elsewhere(self.kernels, self.backend, backend)
+        kernels = self.kernels if self.backend is None else backends.elsewhere(self.kernels, backend)
         other.__setstate__({**self.__getstate__(), "backend": backend, "kernels": kernels})
         return other
 

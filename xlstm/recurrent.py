@@ -71,10 +71,16 @@ class RecurrentLayer(SavedLayer):
         self.requested_kernels, self.__dict__["precision"] = settings["kernels"], settings["precision"]
 
     @classmethod
-    def of_values(cls: type[Self], values: Mapping[str, Any], device: str | None, **chosen: str) -> Self:
+    def of_values(
+        cls: type[Self],
+        values: Mapping[str, Any],
+        device: str | None,
+        kernels: str = "auto",
+        precision: str = "highest",
+    ) -> Self:
         """One layer in one direction with these host values of `weight_ih`, `weight_hh`, `bias` and what else it has.
 
-        Their dtype becomes the layer's. `chosen` may be `kernels` and `precision`, as in the constructor.
+        Their dtype becomes the layer's; `kernels` and `precision` are as in the constructor.
 
         Raises
         ------
@@ -89,9 +95,8 @@ class RecurrentLayer(SavedLayer):
         host = params.zeros(sizes.shapes(), np.zeros(0, dtype_name(dtype)))
         for name, value in values.items():
             host[f"{name}_l0"] = value
-        usual = {"dropout": 0.0, "dtype": dtype, "init": "orthogonal", "kernels": "auto", "precision": "highest"}
-        settings = {**sizes._asdict(), **usual, **chosen}
-        return cls.of_settings(settings, host.flat, generator(None), device)
+        how = {"dropout": 0.0, "dtype": dtype, "init": "orthogonal", "kernels": kernels, "precision": precision}
+        return cls.of_settings({**sizes._asdict(), **how}, host.flat, generator(None), device)
 
     @classmethod
     def of_settings(
@@ -150,7 +155,7 @@ class RecurrentLayer(SavedLayer):
         host = self.backend.to_host(self.parameters.flat)
         other: Self = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.requested_kernels = backends.elsewhere(self.requested_kernels, self.backend, target)
+        other.requested_kernels = backends.elsewhere(self.requested_kernels, target)
         other._generator = copy.deepcopy(self._generator)
         other._place(target, host)
         return other
@@ -180,11 +185,6 @@ class RecurrentLayer(SavedLayer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._place(backends.select(state["device"]), state["parameters"])
-
-    @property
-    def precision(self) -> str:
-        """What its products may be computed with: as the constructor was told, for good."""
-        return str(self.__dict__.get("precision", "highest"))  # pickles from before there was one lack it
 
     @property
     def directions(self) -> int:

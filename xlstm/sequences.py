@@ -349,7 +349,7 @@ def _check_finite(series: Series, padded: bool) -> None:
     raise ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{pads}.")
 
 
-def brought(data: Series | Texts) -> Series | Texts:
+def to_host(data: Series | Texts) -> Series | Texts:
     """The same on the host: what lies on a device comes in one transfer."""
     if data.place is None:
         return data

@@ -1,12 +1,14 @@
-"""The array code of the library, as it is handed in: the levels are compared with it, and it does what they cannot.
+"""The array code of the library, as it is handed in: the kernels are compared with it, and it does what they cannot.
 
-The backends import nothing of the library, so the library gives them these two functions when it is imported.
+The backends import nothing of the library, so the library gives them these functions when it is imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from .errors import DeviceLost, first_line
 
 
 class Agreement(NamedTuple):
@@ -40,6 +42,24 @@ class ArrayCode(NamedTuple):
 
     None where it can do none of the problems. What the implementation raises is raised.
     """
+    training: Callable[[str, Any, Any, str], Agreement]
+    """The same of what trains beside the cells: (what, implementation, backend, dtype); see `xlstm.trials`."""
+
+
+def fault(compared: Callable[[], Agreement | None]) -> str | None:
+    """What is wrong with an implementation, by its comparison with the array code; None where they agree.
+
+    Two errors tell nothing of it and are raised: MemoryError, and DeviceLost, after which nothing else works either.
+    """
+    try:
+        found = compared()
+    except (MemoryError, DeviceLost):
+        raise
+    except Exception as error:
+        return f"it failed its check ({type(error).__name__}: {first_line(error)})"
+    if found is None:
+        return "it can do none of the problems of its check"
+    return None if found.good else str(found)
 
 
 _handed_in: list[ArrayCode] = []

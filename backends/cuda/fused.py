@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .blas import Products, check_sizes
-from .module import Module, blocks
-from .order import Order, Walk, walk_of
-from .projection import BLOCK, Array, Projection, Saved, contiguous, launch, strides
+from .module import THREADS, Module, blocks, contiguous, launch, strides
+from .order import Order, Walk, ordered, walk_of
+from .projection import Array, Projection, Saved
 
 MOST_PARTS = 64
 """Into how many parts at most the sum over all steps is cut that is the gradient of a bias: one kernel sums each, one
 the parts."""
+
+REVERSE, STARTED, KEEP = 1, 2, 4  # as in kernels/steps.cu
 
 
 class Layout(NamedTuple):
@@ -73,7 +75,6 @@ class FusedCell:
         If CuPy cannot load cuBLAS.
     """
 
-    has_bfloat16 = False
     needs_context = True
 
     def __init__(self, cupy: Any, cell: str, dtype: str, precision: str = "highest") -> None:
@@ -89,9 +90,6 @@ class FusedCell:
 
     def pack(self, params: Mapping[str, Array], bfloat16: bool = False) -> None:
         """Nothing: the products read the parameters as they are."""
-
-    def frozen(self, packed: Any) -> None:
-        """None: no way is shorter than `forward` for a single step."""
 
     # ------------------------------------------------------------ forward
 
@@ -120,13 +118,12 @@ class FusedCell:
         cupy, layout, dtype = self._cupy, self._layout, self.dtype
         H = params["weight_hh"].shape[1]
         N, T = x.shape[:2] if tokens is None else tokens[0].shape  # type: ignore[union-attr]
-        if isinstance(lengths, list):
-            lengths = Order(cupy, lengths, T)
-        R = N * T if lengths is None else lengths.starts[-1]
+        order = ordered(cupy, lengths, T)
+        R = N * T if order is None else order.starts[-1]
         D, W = params["weight_ih"].shape[1], layout.width * H
         V = 1 if tokens is None or tokens[1] is None else tokens[1].shape[0]
-        check_sizes(R, W, D, V, *(-(-threads // BLOCK) for threads in (R * W, N * T * D)))
-        walk = walk_of(lengths, N, T, reverse)
+        check_sizes(R, W, D, V, *(-(-threads // THREADS) for threads in (R * W, N * T * D)))
+        walk = walk_of(order, N, T, reverse)
 
         z = cupy.empty((R, W), dtype)
         saved = self._projection.forward(params["weight_ih"], x, tokens, walk, z)
@@ -136,10 +133,10 @@ class FusedCell:
         h0, c0 = (state or (None, None)) if layout.has_c else (state, None)
         given = h0 is not None, c0 is not None
         if any(given):
-            first = contiguous(h0), contiguous(c0), h, c, walk.on_device[0], N, H
+            first = contiguous(h0, dtype), contiguous(c0, dtype), h, c, walk.on_device[0], N, H
             launch(self._kernels.first_states, N * H, *first)
         if outputs and out is None:
-            make = cupy.empty if lengths is None else cupy.zeros
+            make = cupy.empty if order is None else cupy.zeros
             out, column = make((N, T, H), dtype), 0
         elif not outputs:
             out = None
@@ -169,26 +166,28 @@ class FusedCell:
         rows, lengths, _ = walk.on_device
         # A cell whose z has blocks beside those of its gates gets its product with h by itself, of one step at a time.
         from_h = self._cupy.empty((walk.rows, G), z.dtype) if G != W else None
+        row_stride = time_stride = 0
         if out is not None:
             out = out[:, :, column : column + H]
-        always = (H, walk.steps, int(walk.reverse), *(strides(out) if out is not None else (0, 0, 0)))
+            row_stride, time_stride, _ = strides(out)
+        always = (H, walk.steps, row_stride, time_stride)
         arrays = (bias, params.get("bias_hn"), h, c, out, *final, rows, lengths, *always)
         weight_at, h_at, z_at = weight_hh.data.ptr, h.data.ptr, z.data.ptr
         target_at, target_width, add = (z_at, W, True) if from_h is None else (from_h.data.ptr, G, False)
-        n, grid, started, has_product = 0, (1,), int(any(given)), given[0]
+        n, grid, has_product = 0, (1,), given[0]
+        lasting = REVERSE * walk.reverse + KEEP * keep
+        flags = lasting + STARTED * any(given)
         for t, (running, here) in enumerate(zip(walk.active, walk.starts, strict=False)):
             if running != n:
-                n, grid = running, blocks(running * H, BLOCK)
+                n, grid = running, blocks(running * H, THREADS)
             following = walk.active[t + 1] if t + 1 < walk.steps else 0
-            before, after = (here, walk.starts[t + 1]) if keep else (0, 0)
             if has_product:
                 at = target_at + here * W * itemsize if add else target_at
-                multiply(
-                    n, G, H, h_at + before * H * itemsize, H, weight_at, H, at, target_width, b_turned=True, add=add
-                )
+                before = h_at + here * H * itemsize if keep else h_at
+                multiply(n, G, H, before, H, weight_at, H, at, target_width, b_turned=True, add=add)
             product = from_h if has_product else None
-            step(grid, (BLOCK,), (z, product, *arrays, t, n, following, here, before, after, started))
-            started, has_product = 1, True
+            step(grid, (THREADS,), (z, product, *arrays, t, n, following, here, flags))
+            flags, has_product = lasting + STARTED, True
 
     # ------------------------------------------------------------ backward
 
@@ -247,8 +246,16 @@ class FusedCell:
         multiply, step, itemsize, W = self._multiply, self._kernels.step_backward, z.itemsize, z.shape[1]
         G, H = weight_hh.shape
         rows, lengths, _ = walk.on_device
-        always = (H, walk.steps, int(walk.reverse), *(strides(d_outputs) if d_outputs is not None else (0, 0, 0)))
-        arrays = (z, h, c, dz, *d, d_outputs, *map(contiguous, d_final), rows, lengths, *always)
+        row_stride = time_stride = 0
+        if d_outputs is not None:
+            row_stride, time_stride, unit_stride = strides(d_outputs)
+            if unit_stride != 1:
+                d_outputs = d_outputs.copy()
+                row_stride, time_stride, _ = strides(d_outputs)
+        d_final = tuple(contiguous(each, z.dtype) for each in d_final)
+        arrays = (z, h, c, dz, *d, d_outputs, *d_final, rows, lengths, H, walk.steps, row_stride, time_stride)
+        lasting = REVERSE * walk.reverse
+        started = lasting + STARTED * any(given)
         weight_at, dh_at, dz_at = weight_hh.data.ptr, d[0].data.ptr, dz.data.ptr + self._layout.from_h * H * itemsize
         add = self._layout.from_h > 0  # dh holds what reached the state past z
         n, later, grid = 0, 0, (1,)
@@ -256,8 +263,8 @@ class FusedCell:
             here = walk.starts[t]
             if walk.active[t] != n:
                 n = walk.active[t]
-                grid = blocks(n * H, BLOCK)
-            step(grid, (BLOCK,), (*arrays, t, n, later, here, int(t > 0 or any(given))))
+                grid = blocks(n * H, THREADS)
+            step(grid, (THREADS,), (*arrays, t, n, later, here, lasting + STARTED if t > 0 else started))
             later = n
             if t > 0 or state_gradient:
                 multiply(n, H, G, dz_at + here * W * itemsize, W, weight_at, H, dh_at, H, add=add)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from ..fast import LEVELS, Fast
 from ..notices import say_once
 from . import Unsupported
-from .array_code import array_code
+from .array_code import array_code, fault
+from .errors import DeviceLost, first_line
 from .order import Order
 
 CELLS = ("lstm", "rnn", "gru")
@@ -22,22 +23,15 @@ CELLS = ("lstm", "rnn", "gru")
 FEW_STEPS = 4
 """Below so many steps a call is the fused kernels'. An estimate, not a measurement on a GPU: see `in_order`."""
 
-CUDNN_STEPS = 65_535
-"""The most steps that cuDNN takes in a call."""
-
 
 class Work(NamedTuple):
-    """What a call has to do."""
+    """What decides, of all that a call has to do."""
 
-    rows: int  # N
     time: int  # T
-    features: int  # D, the tokens of the vocabulary where they are one-hot
-    hidden: int  # H
     one_hot: bool
-    ragged: bool
 
 
-def in_order(cell: str, dtype: str, precision: str, work: Work, there: Sequence[str]) -> tuple[str, ...]:
+def in_order(work: Work, there: Sequence[str]) -> tuple[str, ...]:
     """The levels that are `there`, in the order in which they are tried for a call: the one place that decides it.
 
     The rule: cuDNN where it is installed and was seen to work. A call of it walks through all steps by itself, while
@@ -48,14 +42,13 @@ def in_order(cell: str, dtype: str, precision: str, work: Work, there: Sequence[
     - for less than `FEW_STEPS` steps, as in a stream: a call of cuDNN costs some 50 microseconds on the host, as much
       as that many steps of theirs;
     - for one-hot tokens: they read the columns of the weights that are in use, where cuDNN would multiply with a
-      matrix that is nearly all zeros, and that has to be made;
-    - for more than `CUDNN_STEPS` steps, which cuDNN refuses.
+      matrix that is nearly all zeros, and that has to be made.
 
-    The figures are estimates: none was measured on a GPU yet. The cell, the dtype and the precision decide nothing
-    more: a level that lacks one of them is not there.
+    What the first one refuses, such as more steps than cuDNN takes, the next one does. The figures are estimates: none
+    was measured on a GPU yet. The cell, the dtype, the precision and the other sizes decide nothing more: a level that
+    lacks one of them is not there.
     """
-    fused_first = work.time < FEW_STEPS or work.one_hot or work.time > CUDNN_STEPS
-    order = ("fused", "cudnn") if fused_first else ("cudnn", "fused")
+    order = ("fused", "cudnn") if work.time < FEW_STEPS or work.one_hot else ("cudnn", "fused")
     return tuple(name for name in order if name in there)
 
 
@@ -125,7 +118,7 @@ class Levels:
         if not there:
             return Fast(None, "", f"{told}" if kernels in LEVELS else f"{told}; the array code runs")
         demanded = kernels if kernels in LEVELS else None
-        implementation = LevelledCell(self._cupy, cell, dtype, precision, there, demanded)
+        implementation = LevelledCell(self._cupy, cell, there, demanded)
         return Fast(implementation, there[0].told, told)
 
     def verdict(self, name: str, cell: str, dtype: str, precision: str) -> Verdict:
@@ -157,25 +150,28 @@ class Levels:
 
     def _fault(self, level: Level, cell: str, dtype: str, precision: str) -> str | None:
         """What is wrong with a level; None where it agrees with the array code."""
+
+        def compared() -> Any:
+            return array_code().agreement(cell, level.cell, self._backend, dtype, precision)
+
         try:
-            found = array_code().agreement(cell, level.cell, self._backend, dtype, precision)
+            return fault(compared)
         except MemoryError:
-            raise
-        except Exception as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            return f"it failed its check ({type(error).__name__}: {line})"
-        if found is None:
-            return "it can do none of the problems of its check"
-        return None if found.good else str(found)
+            pass  # and with the error go the arrays of the calls that it ended
+        self._backend.free_pool()  # cuBLAS and cuDNN get nothing of what CuPy's pool keeps
+        return fault(compared)
 
     def made(self, name: str, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
         """A level before any check, and what it is; or None, and why it is not there."""
         if cell not in CELLS:
             return None, f"{name} has no kernels of the {cell} cell"
         try:
-            return MAKERS[name](self._cupy, cell, dtype, precision)
-        except (RuntimeError, Unsupported) as error:
-            return None, f"{name}: {str(error).rstrip('.')}"
+            with self._backend.current():
+                return MAKERS[name](self._cupy, cell, dtype, precision)
+        except (MemoryError, DeviceLost):
+            raise
+        except Exception as error:  # such as CuPy's CompileException
+            return None, f"{name}: {first_line(error).rstrip('.')}"
 
 
 def _fused(cupy: Any, cell: str, dtype: str, precision: str) -> tuple[Level | None, str]:
@@ -204,8 +200,8 @@ class LevelledCell:
 
     Parameters
     ----------
-    cupy, cell, dtype, precision
-        The module, and what the levels were made for.
+    cupy, cell
+        The module, and the cell's name.
     levels
         Those that are there.
     demanded
@@ -216,15 +212,13 @@ class LevelledCell:
     has_bfloat16 = False
     """Whether there are packed weights in bfloat16: `precision` says it here."""
 
-    def __init__(
-        self, cupy: Any, cell: str, dtype: str, precision: str, levels: Sequence[Level], demanded: str | None
-    ) -> None:
-        self._cupy, self._cell, self._dtype, self._precision = cupy, cell, dtype, precision
+    def __init__(self, cupy: Any, cell: str, levels: Sequence[Level], demanded: str | None) -> None:
+        self._cupy, self._cell = cupy, cell
         self._levels, self._demanded = {level.name: level for level in levels}, demanded
 
     def order(self, xp: Any, lengths: list[int] | None, rows: int, time: int, device: Any) -> Order | None:
         """What `forward` takes for its `lengths`: the same for every level."""
-        return None if lengths is None else Order(self._cupy, lengths, time)
+        return None if lengths is None or min(lengths) == time else Order(self._cupy, lengths, time)
 
     def pack(self, params: Mapping[str, Any], bfloat16: bool = False) -> dict[str, Any]:
         """What each level makes of the parameters, by its name: for `forward`'s `packed`."""
@@ -247,13 +241,10 @@ class LevelledCell:
     ) -> tuple[Any, Any, Any]:
         """As `xlstm.cells.walk.forward`. `packed` is what `pack` made of the same parameters."""
         N, T = (x if tokens is None else tokens[0]).shape[:2]
-        D = params["weight_ih"].shape[1]
-        H = params["weight_hh"].shape[1]
         if isinstance(lengths, list):
-            lengths = Order(self._cupy, lengths, T)
-        one_hot = tokens is not None and tokens[1] is None
-        work = Work(N, T, D, H, one_hot, lengths is not None)
-        for name in in_order(self._cell, self._dtype, self._precision, work, tuple(self._levels)):
+            lengths = self.order(None, lengths, N, T, None)
+        work = Work(time=T, one_hot=tokens is not None and tokens[1] is None)
+        for name in in_order(work, tuple(self._levels)):
             level = self._levels[name]
             own = {} if packed is None else {"packed": packed[name]}
             try:

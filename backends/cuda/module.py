@@ -14,6 +14,8 @@ FOLDER = Path(__file__).parent / "kernels"
 _REALS = {"float32": "float", "float64": "double"}
 DTYPES = tuple(_REALS)
 """Those that kernels are compiled for."""
+THREADS = 256
+"""Of a block, in kernels with a thread a number."""
 
 
 @functools.cache
@@ -82,13 +84,25 @@ class Module:
         return function
 
 
-def contiguous(array: Any, dtype: str) -> Any:
-    """An array of CuPy's as kernels read it: itself where it is of that dtype and contiguous, else a copy."""
+def contiguous(array: Any, dtype: Any) -> Any:
+    """An array of CuPy's as kernels read it: itself where it is contiguous and of that dtype, else a copy; or None."""
+    if array is None:
+        return None
     if array.dtype != dtype:
         array = array.astype(dtype)
     return array if array.flags.c_contiguous else array.copy()
 
 
+def strides(array: Any) -> list[int]:
+    """How many numbers lie between two neighbours of each axis."""
+    return [stride // array.itemsize for stride in array.strides]
+
+
 def blocks(threads: int, size: int) -> tuple[int]:
     """A grid in one dimension of as many blocks of `size` threads as hold so many threads."""
     return (max(1, -(-threads // size)),)
+
+
+def launch(kernel: Any, threads: int, *arguments: Any) -> None:
+    """A kernel with a thread a number."""
+    kernel(blocks(threads, THREADS), (THREADS,), arguments)

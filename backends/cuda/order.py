@@ -48,6 +48,11 @@ class Order:
         self.active = [self.rows - ended for ended in accumulate(ends[: self.steps])]
         self.starts = [0, *accumulate(self.active)]
 
+    @property
+    def is_even(self) -> bool:
+        """Whether all rows are as long as the longest."""
+        return self.active[-1] == self.rows
+
     @cached_property
     def _table(self) -> Any:
         """(3, N) int64 on the device, uploaded at once: the lengths as given; sorted; the row of each sorted place."""
@@ -77,6 +82,14 @@ class Order:
         steps = cupy.arange(self.steps + 1, dtype=cupy.int64)
         # A row of this length has had min(length, t) steps before step t.
         return cupy.minimum(self.on_device[:, None], steps[None, :]).sum(axis=0)
+
+
+def ordered(cupy: Any, lengths: list[int] | Order | None, time: int) -> Order | None:
+    """The order of a batch, which may have been made already; None where all rows have all steps."""
+    if lengths is None:
+        return None
+    order = lengths if isinstance(lengths, Order) else Order(cupy, lengths, time)
+    return None if order.is_even and order.steps == time else order
 
 
 class Walk(NamedTuple):

@@ -11,29 +11,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .blas import Products
-from .module import Module, blocks
+from .module import Module, contiguous, launch, strides
 from .order import Walk
 
 Array = Any
 """A CuPy array of the cell's dtype."""
-
-BLOCK = 256
-"""Threads of a block, in kernels with a thread a number."""
-
-
-def launch(kernel: Any, threads: int, *arguments: Any) -> None:
-    """A kernel with a thread a number."""
-    kernel(blocks(threads, BLOCK), (BLOCK,), arguments)
-
-
-def strides(array: Array) -> list[int]:
-    """How many numbers lie between two neighbours of each axis."""
-    return [stride // array.itemsize for stride in array.strides]
-
-
-def contiguous(array: Array | None) -> Array | None:
-    """The array, or a copy where its numbers do not stand one after another."""
-    return array if array is None or array.flags.c_contiguous else array.copy()
 
 
 class Saved(NamedTuple):
@@ -74,7 +56,7 @@ class Projection:
             launch(kernels.pack_steps, threads, x, features, *where, D, int(walk.reverse), *strides(x))
             self._product(features, weight, z)
             return Saved(features, None, None)
-        given, table = tokens[0], contiguous(tokens[1])
+        given, table = tokens[0], contiguous(tokens[1], z.dtype)
         if given.dtype != cupy.int64:
             given = given.astype(cupy.int64)
         V = D if table is None else table.shape[0]

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .module import DTYPES, Module, blocks, contiguous
+from .module import DTYPES, Module, contiguous, launch
 
-THREADS = 256
-GROUPING, COLUMNS, ALONG = 128, 32, 8  # as in kernels/rows.cu
+GROUPING, COLUMNS, ALONG = 128, 32, 32  # as in kernels/rows.cu
 DIRECT = 2048
 """The largest table that is sorted for in one pass."""
 
@@ -35,7 +34,7 @@ class Rows:
     def _of_dtype(self) -> dict[str, Module]:
         return {dtype: Module(self._cupy, "rows.cu", dtype) for dtype in DTYPES}
 
-    def add(self, target: Any, ids: Any, rows: Any) -> None:
+    def add(self, target: Any, ids: Any, rows: Any, *, direct: int | None = None) -> None:
         """target[ids[k]] += rows[k] for every k, in the order of the k: the same bits every run.
 
         The ids are sorted by one pass for tables of up to `DIRECT` rows, else by two, by the ids' lower and upper half:
@@ -46,6 +45,8 @@ class Rows:
         target : (V, G)
         ids : (K,) integers
         rows : (K, G)
+        direct
+            In place of `DIRECT`, for tests of both ways.
         """
         cupy, dtype = self._cupy, str(target.dtype)
         if dtype not in DTYPES:
@@ -57,14 +58,15 @@ class Rows:
             return
         ids, rows, table = contiguous(ids, "int64"), contiguous(rows, dtype), contiguous(target, dtype)
         kernels, order = self._of_dtype[dtype], None
-        radix = V + 1 if V <= DIRECT else math.isqrt(V) + 1  # V itself stands for ids that are no rows
+        direct = DIRECT if direct is None else direct
+        radix = V + 1 if direct >= V else math.isqrt(V) + 1  # V itself stands for ids that are no rows
         divisor = 1
         while divisor <= V:
             by_digit = cupy.empty((K,), dtype="int64")
             kernels.group((radix,), (GROUPING,), (ids, order, by_digit, K, V, divisor, radix))
             order, divisor = by_digit, divisor * radix
-        grid = (V * -(-G // COLUMNS),)
-        kernels.add_sorted(grid, (COLUMNS, ALONG), (table, ids, order, rows, K, V, G))
+        grid = (min(V, K) * -(-G // COLUMNS),)
+        kernels.add_sorted(grid, (COLUMNS, ALONG), (table, ids, order, rows, K, V, G, int(K < V)))
         if table is not target:
             target[...] = table
 
@@ -92,7 +94,7 @@ class Rows:
             steps = contiguous(steps, dtype)
             kernels = self._of_dtype["float32" if whole else dtype]
             kernel = kernels.gather_ids if whole else kernels.gather
-            kernel(blocks(out.size, THREADS), (THREADS,), (steps, starts, lengths, out, N, time, width))
+            launch(kernel, out.size, steps, starts, lengths, out, N, time, width)
         return out
 
     def masks(self, kept: Sequence[Any], scale: float, dtype: str) -> list[Any]:
@@ -101,8 +103,8 @@ class Rows:
         count = sum(sizes)
         flat = self._cupy.empty((count,), dtype=dtype)
         if count:
-            arguments = (self._bits(kept), flat, count, np.dtype(dtype).type(scale))
-            self._of_dtype[dtype].expand(blocks(count, THREADS), (THREADS,), arguments)
+            expand = self._of_dtype[dtype].expand
+            launch(expand, count, self._bits(kept), flat, count, np.dtype(dtype).type(scale))
         ends = np.cumsum(sizes).tolist()
         return [flat[end - size : end].reshape(mask.shape) for mask, size, end in zip(kept, sizes, ends, strict=True)]
 
@@ -113,8 +115,7 @@ class Rows:
                 f"ids must be contiguous, int64 and {where.shape} like the booleans; got {ids.shape} of {ids.dtype}."
             )
         if ids.size:
-            arguments = (self._bits([where]), ids, ids.size, int(value))
-            self._of_dtype["float32"].put(blocks(ids.size, THREADS), (THREADS,), arguments)
+            launch(self._of_dtype["float32"].put, ids.size, self._bits([where]), ids, ids.size, int(value))
 
     def _bits(self, arrays: Sequence[Any]) -> Any:
         """Host arrays of booleans, one after the other, as words on the device: the first one's bit is the lowest."""

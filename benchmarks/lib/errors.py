@@ -10,10 +10,15 @@ from .checkout import module_of_tests
 _measure = module_of_tests("measure")
 
 TOLERANCE: dict[str, dict[str, float]] = {
-    dtype: {"forward": _measure.FORWARD[dtype], "gradient": _measure.GRADIENTS[dtype]}
-    for dtype in ("float32", "float64")
+    kind: {"forward": _measure.FORWARD[kind], "gradient": _measure.GRADIENTS[kind]} for kind in _measure.FORWARD
 }
-"""The largest error of outputs, states and losses, and of gradients: relative, in the Frobenius norm."""
+"""The largest error of outputs, states and losses, and of gradients: relative, in the Frobenius norm. By dtype, and by
+precision for what float32 may be computed with on a GPU."""
+
+
+def bounds_of(dtype: str, precision: str) -> dict[str, float]:
+    """The tolerance of a dtype, where its products may be computed in a precision."""
+    return TOLERANCE[dtype if dtype == "float64" or precision == "highest" else precision]
 
 
 def relative_error(got: Any, true: Any) -> float:

@@ -100,6 +100,8 @@ def _times(results: Row) -> Iterator[str]:
     failures = {f"{side}: {why[:300]}" for row in found for side, why in row["failed"].items()}
     yield from (f"- {why}" for why in sorted(failures))
     for row in found:
+        for side, algorithm in row.get("algorithms", {}).items():
+            yield f"  cuDNN's algorithm, {row['shape']} {row['kind']} {row['precision']}, {side}: {algorithm}"
         for side, kernels in row["kernels"].items():
             if "names" in kernels:
                 names = ", ".join(f"{n} × {name}" for name, n in list(kernels["names"].items())[:3])
@@ -132,6 +134,10 @@ def _usage(results: Row) -> Iterator[str]:
     ]
     if host:
         yield "\n" + table(["side", "precision", "the host's ms", "ms until done"], host)
+    for row in found:
+        if row["what"] == "bits":
+            how = "the same bits" if row["equal"] else f"OTHER BITS in {', '.join(row['differ'])}"
+            yield f"  {row['runs']} equal steps, {row['side']} {row['precision']}: {how}"
     steps = [
         [row["side"], row["precision"], row["data"], *(str(n) for n in row["step"].values())]
         for row in found

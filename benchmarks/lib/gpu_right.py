@@ -6,20 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from xlstm import backends, trusted
+from xlstm import backends
 
 from .command import Row
-from .errors import TOLERANCE, errors_of
-from .gpu_device import PRECISIONS, layer, pairs
+from .errors import bounds_of, errors_of
+from .gpu_device import layer, pairs
 from .parts import Case
 
-BOUNDS: dict[str, dict[str, float]] = {
-    "float64": TOLERANCE["float64"],
-    "highest": TOLERANCE["float32"],
-    **{name: {"forward": trusted.BOUNDS[name], "gradient": trusted.BOUNDS[name]} for name in PRECISIONS[1:]},
-}
-"""The largest errors, by dtype or precision: in full precision those of the tests, which TF32 would exceed; else those
-within which the library trusts a level."""
 CELLS = ("lstm", "gru", "rnn")
 SIZES = ((4, 6, 5, 7), (5, 9, 8, 32), (33, 40, 128, 128))
 """(N, T, D, H): odd ones, and those that vectors and tiles fit."""
@@ -33,7 +26,7 @@ def cases(given: Row) -> list[Case]:
 
 
 def measure(case: Case, given: Row, seconds: float) -> Row:
-    bounds = BOUNDS["float64" if case["dtype"] == "float64" else case["precision"]]
+    bounds = bounds_of(case["dtype"], case["precision"])
     worst: dict[str, float] = {"forward": 0.0, "gradient": 0.0}
     for number, size in enumerate(SIZES[:1] if given["quick"] else SIZES):
         for directions in (1, 2):

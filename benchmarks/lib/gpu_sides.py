@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from xlstm.backends.cuda.cudnn import plan
 
 from xlstm import backends
 
@@ -24,6 +25,12 @@ ALL_INPUTS = 100_000_000
 MOST_INPUTS = 8
 OF_JAX = ("highest", "float16")
 """The precisions in which JAX takes part: it compiles anew for each."""
+ALGORITHMS = {
+    plan.STANDARD: "standard",
+    plan.PERSIST_STATIC: "persistent",
+    plan.SMALL_H: "persistent, few hidden units",
+}
+"""cuDNN's, by its own numbers."""
 OVER_PADDING = "torch, over the padding"
 """The side that reads a ragged batch as a full one: its results are others."""
 
@@ -93,6 +100,12 @@ class Ours:
         if self.host:
             return self.backend.to_host(outputs), self.backend.to_host(dx)
         return outputs, dx
+
+    def algorithm(self) -> str:
+        """By which of cuDNN's algorithms a training step is computed: it may have refused the one asked for."""
+        tape = self.layer.forward(self._input(0), lengths=self.lengths)[2]
+        (_, own), *_ = tape.cell_tapes  # a level's cell, and its tape
+        return ALGORITHMS[own.algorithm]
 
     def results(self, returned: Any) -> dict[str, Any]:
         outputs, dx = (self.backend.from_host(a) for a in returned) if self.host else returned

@@ -14,8 +14,8 @@ from typing import Any
 from xlstm import backends
 
 from .command import Row
+from .errors import bounds_of
 from .gpu_device import error_on_device, import_torch, pairs
-from .gpu_right import BOUNDS
 from .gpu_sides import OVER_PADDING, Given, Ours, given_of, sides_of
 from .gpu_trace import names_of, traced
 from .harness import spread
@@ -68,6 +68,7 @@ def measure(case: Case, given: Row, seconds: float) -> Row:
         "wrong": [],
         "ran": {},
         "kernels": {},
+        "algorithms": {},
     }
     if ragged:
         row["valid_steps"], row["all_steps"] = sum(inputs.lengths or []), size[0] * size[1]
@@ -95,7 +96,7 @@ def measure(case: Case, given: Row, seconds: float) -> Row:
         for name, why in failed.items():
             row["failed"][name] = why
             del sides[name]
-    bounds = BOUNDS[case["precision"]]
+    bounds = bounds_of("float32", case["precision"])
     for name, side in list(sides.items()):
         tried(name, lambda name=name: check(name))  # once more: what was timed is what is right
         if name not in sides:
@@ -104,6 +105,8 @@ def measure(case: Case, given: Row, seconds: float) -> Row:
         if not right and name != OVER_PADDING:
             row["wrong"].append(name)
         row["ran"][name] = side.told
+        if name == "cudnn":
+            tried(name, lambda name=name, side=side: row["algorithms"].update({name: side.algorithm()}))
         if name != "reference":  # its kernels are many, and no secret
             row["kernels"][name] = attempted(lambda side=side: names_of(traced(side.train)))
     return row

@@ -1,10 +1,12 @@
-"""What a training step takes beside time: memory, launches, transfers, allocations; and time of the host.
+"""What a training step takes beside time: memory, launches, transfers, allocations, time of the host; and whether its
+bits are the same again.
 
 `python -m lib.gpu_usage DEVICE LEVEL PRECISION ROWS PLACE`, in the folder benchmarks/, is the process that nsys traces.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -26,13 +28,15 @@ from .shapes import Size
 LAYER: Size = (64, 100, 256, 256)
 SERIES: Size = (64, 100, 16, 64)
 """(N, T, D, H) of the layer, and of the classifier whose launches are counted."""
-CALLS = 25
+CALLS, EQUAL_STEPS = 25, 3
 
 
 def cases(given: Row) -> list[Case]:
     sides = [*pairs(given), ("torch", "highest"), ("torch", "float16")]
     layers = [
-        {"what": what, "side": side, "precision": precision} for what in ("memory", "host") for side, precision in sides
+        {"what": what, "side": side, "precision": precision}
+        for what in ("memory", "host", "bits")
+        for side, precision in sides
     ]
     places = [
         {"what": "launches", "side": level, "precision": precision, "data": place}
@@ -54,6 +58,8 @@ def measure(case: Case, given: Row, seconds: float) -> Row:
     else:
         side = Ours(inputs, given["device"], case["side"], case["precision"])
         memory = memory_of_ours
+    if case["what"] == "bits":
+        return {"size": list(size), **same_bits(side)}
     side.train()
     found = memory(side) if case["what"] == "memory" else host_seconds(side, given["device"], seconds)
     return {"size": list(size), **found}
@@ -132,6 +138,28 @@ def host_seconds(side: Any, device: str, seconds: float) -> Row:
         if time.perf_counter() > end and len(done) > 2:
             break
     return {"returned": spread(returned), "done": spread(done)}
+
+
+# ---------------------------------------------------------------- bits
+
+
+def same_bits(side: Any) -> Row:
+    """Whether equal steps give equal bits, and of which results not: no library promises it of all its algorithms."""
+    first = results_on_host(side)
+    differ: set[str] = set()
+    for _ in range(EQUAL_STEPS - 1):
+        again = results_on_host(side)
+        differ |= {name for name in first if first[name].tobytes() != again[name].tobytes()}
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")  # which cuBLAS needs for it on several streams
+    return {"runs": EQUAL_STEPS, "equal": not differ, "differ": sorted(differ), "CUBLAS_WORKSPACE_CONFIG": workspace}
+
+
+def results_on_host(side: Any) -> dict[str, Any]:
+    """Of one training step."""
+    results: dict[str, Any] = side.results(side.train(0))
+    return {
+        name: value if isinstance(value, np.ndarray) else side.backend.to_host(value) for name, value in results.items()
+    }
 
 
 # ---------------------------------------------------------------- launches

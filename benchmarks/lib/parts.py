@@ -31,6 +31,8 @@ START = 90.0
 """Seconds that a process may take to its first case: libraries are loaded, and the device is made ready."""
 GRACE = 2.0
 """Seconds that a process has after its time, to end by itself."""
+LATE = ("killed: ", "no time was left")
+"""How the errors begin of what has not ended in its time."""
 ERROR = 500
 """The most characters of an error that are kept."""
 

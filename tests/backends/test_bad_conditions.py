@@ -7,6 +7,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from xlstm.backends.cuda.cudnn.library import CudnnError
 from xlstm.backends.cuda.errors import LOST, NO_KERNEL, DeviceLost
 
 import xlstm
@@ -139,6 +140,56 @@ def test_errors_of_ones_own_stay_what_they_are(gpu):
         with pytest.raises(type(own)) as raised, backend.current():
             raise own
         assert raised.value is own
+
+
+def leaving_fails(error):
+    """A context in which leaving a device calls CUDA and gets this: cudaSetDevice tells of work started before."""
+    import cupy
+
+    leave = cupy.cuda.Device.__exit__
+
+    def fails(self, *args):
+        leave(self, *args)
+        raise error
+
+    return mock.patch.object(cupy.cuda.Device, "__exit__", fails)
+
+
+def test_an_error_that_comes_up_on_leaving_is_translated_and_hides_none(gpu):
+    backend, late = backends.select("cuda"), CUDARuntimeError(719)
+    with leaving_fails(late):
+        with pytest.raises(DeviceLost, match=r"cuda:0 was lost .*719") as raised, backend.current():
+            pass
+        assert raised.value.__cause__ is late
+        for own, kind, told in (
+            (CUDARuntimeError(700), DeviceLost, "cuda:0 was lost .*700"),
+            (FULL, MemoryError, "cuda:0 has no memory left"),
+            (ValueError("what came of it"), DeviceLost, "cuda:0 was lost .*719"),
+        ):
+            with pytest.raises(kind, match=told) as raised, backend.current():
+                raise own
+            assert raised.value.__cause__ is own
+        with pytest.raises(DeviceLost, match=r"cuda:0 was lost .*700") as raised, backend.current(), backend.current():
+            raise CUDARuntimeError(700)
+        with pytest.raises(KeyboardInterrupt), backend.current():
+            raise KeyboardInterrupt
+    other = CUDARuntimeError(1)
+    with leaving_fails(other):
+        with pytest.raises(CUDARuntimeError) as raised, backend.current():
+            pass
+        assert raised.value is other
+        with pytest.raises(ValueError, match="mine"), backend.current():
+            raise ValueError("mine")
+
+
+@pytest.mark.parametrize(("status", "is_lost"), [(4999, False), (5000, True), (5999, True), (6000, False)])
+def test_a_kernel_of_cudnns_that_died_has_lost_the_device(status, is_lost, gpu):
+    error = CudnnError("cudnnRNNForward", status, "what cuDNN says", "")
+    with (
+        pytest.raises(DeviceLost if is_lost else CudnnError, match="what cuDNN says"),
+        backends.select("cuda").current(),
+    ):
+        raise error
 
 
 # ---------------------------------------------------------------- drivers and libraries

@@ -59,6 +59,18 @@ def test_what_was_measured_here_decides(gpu, caplog):
     assert backends.select("cuda", flops_per_step=1).device == "cuda:0"
 
 
+def test_report_marks_what_auto_takes(gpu, monkeypatch):
+    def used():
+        return [entry.device for entry in backends.report() if entry.used]
+
+    keep(5e8)
+    assert used() == ["cuda:0"], "for work that is not small"
+    keep(None)
+    assert used() == ["cpu"], "the CPU was faster at every size"
+    monkeypatch.setenv("XLSTM_DEVICE", "cuda")
+    assert used() == ["cuda:0"], "it was asked for"
+
+
 def test_a_cpu_that_was_always_faster_is_taken(gpu, caplog):
     keep(None)
     for flops in (None, 1e15):

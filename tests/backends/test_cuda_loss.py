@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xlstm import backends, losses
-from xlstm.tasks import Classes
+from xlstm.tasks.classes import Binary, Classes
 from xlstm.train import Tally
 
 from ..gpu import Gpu, classifier, gpu_or_standin, labelled
@@ -190,8 +190,29 @@ def test_a_task_with_a_loss_of_its_own_keeps_it(device: Gpu):
         def score_sums(self, outputs, targets):
             return (0 * super().score_sums(outputs, targets)[0] + outputs.shape[0],)
 
-    for kind in (Doubled, Lenient):
-        assert kind(np.array(["a", "b"])).fast_loss(backends.select(device.name), "float32", "auto") is None
+    class Halved(Binary):
+        def loss(self, outputs, targets, weights):
+            loss, d_outputs = super().loss(outputs, targets, weights)
+            return loss / 2, d_outputs / 2
+
+    class Nameless:  # with all that a form has, but for the name that backends know a loss by
+        outputs = 1
+        loss = Binary.loss
+        predicted = Binary.predicted
+
+    class OfAForm(Classes):
+        form_of: Any = Halved
+
+        def __init__(self, classes):
+            super().__init__(classes)
+            self.form = self.form_of()
+
+    class OfANamelessForm(OfAForm):
+        form_of = Nameless
+
+    for kind in (Doubled, Lenient, OfAForm, OfANamelessForm):
+        for place in ("cpu", device.name):
+            assert kind(np.array(["a", "b"])).fast_loss(backends.select(place), "float32", "auto") is None
 
 
 @pytest.mark.parametrize("kind", ["series", "texts"])

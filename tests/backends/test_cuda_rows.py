@@ -11,6 +11,7 @@ from xlstm.backends.cuda import rows as module
 import xlstm
 from xlstm import backends
 
+from .. import standin_kernels
 from ..gpu import Gpu, classifier, gpu_or_standin, labelled
 from ..measure import FORWARD, relative_error
 from ..standin import machine
@@ -39,7 +40,9 @@ def truth(target: Any, ids: Any, rows: Any) -> Any:
 # ---------------------------------------------------------------- sums
 
 
-@pytest.mark.parametrize(("V", "K", "G"), [(1, 1, 1), (5, 200, 3), (40, 129, 33), (200, 7, 64), (3, 128, 31)])
+@pytest.mark.parametrize(
+    ("V", "K", "G"), [(1, 1, 1), (5, 200, 3), (40, 129, 33), (200, 7, 64), (3, 128, 31), (3, 1000, 5)]
+)
 def test_the_rows_of_an_id_are_summed(dtype, V, K, G, device: Gpu):
     given = problem(V, K, G, dtype)
     assert relative_error(summed(device, *given), truth(*given)) < FORWARD[dtype]
@@ -78,6 +81,25 @@ def test_ids_that_are_no_rows_add_nothing(device: Gpu, direct, monkeypatch):
     assert relative_error(summed(device, target, ids, rows), truth(target, ids[kept], rows[kept])) < 1e-14
     nobody = np.full(60, -1)
     np.testing.assert_array_equal(summed(device, target, nobody, rows), target)
+
+
+def test_a_table_that_is_far_larger_than_the_ids_needs_few_blocks(monkeypatch):
+    """One for each place of the sorted ids, not one for each row of a vocabulary."""
+    grids = {}
+    own = standin_kernels.RawKernel.__call__
+
+    def launch(kernel, grid, block, args, **options):
+        grids[kernel.name] = grid
+        return own(kernel, grid, block, args, **options)
+
+    monkeypatch.setattr(standin_kernels.RawKernel, "__call__", launch)
+    target, ids, rows = problem(5000, 9, 40, "float64")
+    ids[:] = [4, 4999, 4, -1, 0, 4999, 5000, 4, 77]
+    kept = (ids >= 0) & (ids < 5000)
+    with machine() as gpu:
+        found = summed(Gpu("cuda", gpu), target, ids, rows)
+    assert relative_error(found, truth(target, ids[kept], rows[kept])) < 1e-14
+    assert grids["add_sorted"] == (9 * 2,)
 
 
 def test_only_the_rows_of_the_ids_are_touched(device: Gpu):

@@ -140,6 +140,27 @@ def test_persistent_algorithms_that_compute_wrong_are_not_used(
     assert "does without its persistent algorithms" in caplog.text
 
 
+def test_the_persistent_algorithm_of_float16_is_checked_before_its_use(
+    gpu: Both, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes wide layers alone, on large GPUs: no small problem meets it."""
+    import cupy
+
+    monkeypatch.setattr(cudnn_cell, "CudnnCell", Checked)
+    properties = {**cupy.cuda.runtime.getDeviceProperties(0), "multiProcessorCount": 132}
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceProperties", lambda number: properties)
+    for wrong in (0, 1):
+        backends.cupy_arrays._backends.clear()  # so that it is checked again
+        gpu.stub["persistent algorithms are wrong"] = wrong
+        uses = gpu.stub["persistent"]
+        with caplog.at_level(logging.WARNING, "xlstm"):
+            layer = xlstm.LSTM(3, 5, device="cuda", kernels="cudnn", precision="float16", seed=1)
+        assert layer.kernels.startswith("cudnn")
+        assert gpu.stub["persistent"] >= uses + 2, "in training and in inference"
+        assert ("does without its persistent algorithms" in caplog.text) == bool(wrong)
+    assert "N=8, T=6, D=128, H=128, full rows" in caplog.text
+
+
 def test_a_library_that_computes_wrong_is_not_used(
     gpu: Both, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

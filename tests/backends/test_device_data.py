@@ -12,12 +12,12 @@ from xlstm.backends import conveyor
 
 import xlstm
 from xlstm import backends, encode, feed, ondevice, sequences
-from xlstm.tasks import Task
+from xlstm.tasks import Classes, Task
 
 from .. import gpu as work
 from ..gpu import Gpu, labelled
 from ..library.test_trial_task import Counts, SequenceCounter
-from ..standin import Machine, machine
+from ..standin import CUDARuntimeError, Machine, machine
 
 n = 24
 RNG = np.random.default_rng(4)
@@ -442,6 +442,45 @@ def test_a_column_of_labels_and_one_that_is_wrong(device: Gpu):
         clf.score(there, device.asarray(np.where(np.arange(n) == 1, 9, Y)))
 
 
+def test_a_list_of_values_there_is_no_array(device: Gpu):
+    """Each of them would be a transfer; the message says what to pass."""
+    there, y = device.asarray(DATA["series"][0]), device.asarray(Y)
+    values = [y[row] for row in range(n)]
+    clf = classifier(device.name).fit(there, y)
+    before = parameters(clf)
+    for name, call in {
+        "y": lambda: clf.fit(there, values),
+        "sample_weight": lambda: clf.fit(there, y, sample_weight=tuple(values)),
+        "classes": lambda: clf.partial_fit(there, y, classes=values[:3]),
+    }.items():
+        with pytest.raises(
+            TypeError, match=rf"{name} is a list of values on a GPU: pass the array itself, or cupy\.stack\({name}\)\."
+        ):
+            call()
+    with pytest.raises(TypeError, match="y is a list of values on a GPU"):
+        clf.score(there, values)
+    np.testing.assert_array_equal(parameters(clf), before)
+    assert clf.fit(there, Y.tolist()).classes_.tolist() == [0, 1, 2]
+
+
+def test_a_pickle_of_before_there_were_gpus(device: Gpu):
+    """It lacks what later versions gave to estimators and encoders."""
+    for kind in ("series", "tokens"):
+        X, options = DATA[kind]
+        clf = classifier("cpu", **options).fit(X, Y)
+        fitted = clf.fitted_state()
+        for made, name in ((fitted, "answers_there"), (fitted.encoder, "_moved")):
+            vars(made).pop(name, None)
+        old = pickle.loads(pickle.dumps(clf))
+        np.testing.assert_array_equal(old.predict(X), clf.predict(X))
+        moved, expected = old.to(device.name), clf.predict_proba(X)
+        np.testing.assert_allclose(device.get(moved.predict_proba(on(device, X))), expected, rtol=1e-9)
+        assert type(moved.predict(on(device, X))) is np.ndarray
+        old.partial_fit(X, Y)
+        again = pickle.loads(pickle.dumps(moved))
+        np.testing.assert_allclose(device.get(again.predict_proba(on(device, X))), expected, rtol=1e-9)
+
+
 def test_weights_lie_there(device: Gpu):
     X, _ = DATA["series"]
     weights = np.random.default_rng(0).random(n)
@@ -506,6 +545,42 @@ def test_a_task_of_a_user_works_there(task, device: Gpu, monkeypatch):
     np.testing.assert_allclose(device.get(of_gpu.prepare()(on(device, X))), of_cpu.predict(X), rtol=1e-9)
 
 
+class InNumPy(Classes):
+    """Of a user who knows NumPy alone: the first class, unless another is nearly certain."""
+
+    def answers(self, outputs):
+        return self.classes[np.where(self.details(outputs).max(axis=1) > 0.36, outputs.argmax(axis=1), 0)]
+
+    def details(self, outputs):
+        assert type(outputs) is np.ndarray
+        return np.asarray(super().details(outputs))
+
+
+class InCuPyToo(InNumPy):
+    anywhere = True
+    answers = Classes.answers
+
+    def details(self, outputs):
+        assert type(outputs) is not np.ndarray
+        return Classes.details(self, outputs)
+
+
+@pytest.mark.parametrize("task", [InNumPy, InCuPyToo])
+def test_a_users_classes_are_given_numpys_arrays_unless_they_say_that_they_take_others(task, device: Gpu):
+    class Own(xlstm.SequenceClassifier):
+        tasks = (task,)
+
+    X, _ = DATA["series"]
+    there = device.asarray(X)
+    settings = {"hidden_size": 6, "max_iter": 4, "dtype": "float64", "random_state": 2, "kernels": "reference"}
+    clf = Own(device=device.name, **settings).fit(there, Y)
+    expected = xlstm.SequenceClassifier(device="cpu", **settings).fit(X, Y)
+    np.testing.assert_allclose(device.get(clf.predict_proba(there)), expected.predict_proba(X), rtol=1e-9)
+    p = expected.predict_proba(X)
+    own = np.where(p.max(axis=1) > 0.36, p.argmax(axis=1), 0)
+    np.testing.assert_array_equal(clf.predict(there), own if task is InNumPy else expected.predict(X))
+
+
 def test_targets_lie_on_the_device_unless_a_task_has_its_own_way(device: Gpu):
     backend = backends.select(device.name)
 
@@ -551,7 +626,7 @@ def test_rows_are_taken_where_they_lie(device: Gpu):
         X, options = DATA[kind]
         encoding = options.get("encoding", "auto")
         expected = sequences.take(sequences.read(X, encoding), rows)
-        found = sequences.brought(sequences.take(sequences.read(on(device, X), encoding), rows))
+        found = sequences.to_host(sequences.take(sequences.read(on(device, X), encoding), rows))
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found.lengths, expected.lengths)
 
@@ -598,6 +673,25 @@ def test_host_data_that_does_not_fit_comes_block_by_block(kind, device: Gpu, mon
     before = len(sent)
     np.testing.assert_array_equal(device.get(clf.predict_proba(there)), expected)
     assert len(sent) == before, "what lies there fits"
+
+
+def test_a_block_of_nothing_is_sent(device: Gpu):
+    """Whichever place in pinned memory it gets, that has none yet."""
+    backend = backends.select(device.name)
+    with backend.current():
+        belt = backend.conveyor()
+        sent = [belt.send(shape, np.float32, lambda block: None) for shape in ((0, 3), (2, 0))]
+        assert [belt.arrived(each).shape for each in sent] == [(0, 3), (2, 0)]
+        belt.finish()
+
+
+def test_rows_are_gathered_on_their_own_device_whichever_is_current(device: Gpu):
+    backend = backends.select(device.name)
+    steps = backend.from_host(np.arange(12.0, dtype=np.float32).reshape(6, 2))
+    starts, lengths = (backend.from_host(np.array(values)) for values in ([3, 0], [3, 2]))
+    block = backend.to_host(backend.gather(steps, starts, lengths, 3))  # outside of `current`
+    np.testing.assert_array_equal(block[0], [[6, 7], [8, 9], [10, 11]])
+    np.testing.assert_array_equal(block[1, :2], [[0, 1], [2, 3]])
 
 
 def test_blocks_of_any_sizes_take_turns(device: Gpu):
@@ -812,6 +906,45 @@ def test_the_share_of_the_memory_decides(gpu: Machine, monkeypatch):
     clf = classifier("cuda", max_iter=2).fit(X, y)
     steps = clf.fitted_state().encoded_near(data).steps
     assert backend.owns(steps)
+
+
+def test_the_limit_of_the_pool_counts(gpu: Machine):
+    import cupy
+
+    backend, pool = backends.select("cuda"), cupy.get_default_memory_pool()
+    kept = backend.from_host(np.zeros(1000))
+    everything = backend.free_bytes()
+    for limit in (10**6, gpu.memory * 2, kept.nbytes // 2):
+        pool.set_limit(size=limit)
+        room = limit - pool.used_bytes()
+        assert backend.free_bytes() == min(everything, max(0, room))
+    pool.set_limit(size=0)
+    assert backend.free_bytes() == everything
+    del kept
+
+
+def test_pinned_memory_that_cannot_be_had(gpu: Machine, monkeypatch):
+    """It is the host's: the message says so, and the next call works, with memory of the right size."""
+    import cupy
+
+    belt = backends.select("cuda").conveyor()
+    have = cupy.cuda.alloc_pinned_memory
+
+    def none_left(size):
+        raise CUDARuntimeError(2)
+
+    def sent(count):
+        return belt.arrived(belt.send((count,), np.float64, lambda host: host.fill(count)))
+
+    with backends.select("cuda").current():
+        monkeypatch.setattr(cupy.cuda, "alloc_pinned_memory", none_left)
+        for _ in range(2):  # both pieces
+            with pytest.raises(MemoryError, match=r"the host has no pinned memory left, .*\(800 bytes; .*batch_size"):
+                sent(100)
+        monkeypatch.setattr(cupy.cuda, "alloc_pinned_memory", have)
+        for count in (100, 50, 200, 100):
+            np.testing.assert_array_equal(sent(count).get(), np.full(count, float(count)))
+        belt.finish()
 
 
 def test_an_error_in_mid_epoch_leaves_nothing_on_its_way(gpu: Machine, monkeypatch):

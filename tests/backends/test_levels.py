@@ -2,10 +2,13 @@
 
 import logging
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
-from xlstm.backends.cuda.levels import CUDNN_STEPS, FEW_STEPS, Level, LevelledCell, Work, in_order, precision_of
+from xlstm.backends.cuda.cudnn.library import CudnnError
+from xlstm.backends.cuda.errors import DeviceLost
+from xlstm.backends.cuda.levels import FEW_STEPS, Level, LevelledCell, Work, in_order, precision_of
 
 import xlstm
 from xlstm import backends, bench, cells, trusted
@@ -46,29 +49,17 @@ def series(rows=N, time=T):
 # ---------------------------------------------------------------- the order of levels
 
 
-def work(**changes):
-    return Work(**{"rows": 32, "time": 100, "features": 8, "hidden": 64, "one_hot": False, "ragged": True, **changes})
-
-
 @pytest.mark.parametrize(
-    ("changes", "first"),
-    [
-        ({}, "cudnn"),
-        ({"ragged": False}, "cudnn"),
-        ({"time": FEW_STEPS}, "cudnn"),
-        ({"time": FEW_STEPS - 1}, "fused"),
-        ({"time": 1}, "fused"),
-        ({"one_hot": True}, "fused"),
-        ({"time": CUDNN_STEPS}, "cudnn"),
-        ({"time": CUDNN_STEPS + 1}, "fused"),
-    ],
-)
-def test_the_rule(changes, first):
-    both = in_order("lstm", "float32", "highest", work(**changes), backends.LEVELS)
+    ("time", "one_hot", "first"),
+    [(100, False, "cudnn"), (FEW_STEPS, False, "cudnn"), (FEW_STEPS - 1, False, "fused"), (1, False, "fused"),
+     (100, True, "fused")],
+)  # fmt: skip
+def test_the_rule(time, one_hot, first):
+    both = in_order(Work(time, one_hot), backends.LEVELS)
     assert both[0] == first
     assert sorted(both) == ["cudnn", "fused"], "the other one is tried next"
     for only in backends.LEVELS:
-        assert in_order("lstm", "float32", "highest", work(**changes), (only,)) == (only,)
+        assert in_order(Work(time, one_hot), (only,)) == (only,)
 
 
 def test_a_level_computes_at_least_as_precisely_as_it_is_allowed():
@@ -257,12 +248,12 @@ def test_bfloat16_where_there_is_none_says_what_to_do():
         xlstm.LSTM(D, H, device="cuda").prepare(precision="bfloat16")
 
 
-def test_copies_elsewhere_and_files_ask_for_no_level(tmp_path):
+def test_copies_on_a_gpu_keep_their_level_and_files_ask_for_none(tmp_path):
     with planted(fused=right):
         layer = xlstm.LSTM(D, H, device="cuda", kernels="fused", precision="high", seed=0)
-        for other in (layer.to("cpu"), layer.to("cuda:1")):
-            assert (other.requested_kernels, other.precision) == ("auto", "high")
-        assert layer.to("cuda").requested_kernels == "fused"
+        assert (layer.to("cpu").requested_kernels, layer.to("cpu").precision) == ("auto", "high")
+        for gpu in ("cuda", "cuda:1"):
+            assert layer.to(gpu).requested_kernels == layer.to(gpu).kernels == "fused"
         layer.save(tmp_path / "layer.xlstm")
         loaded = xlstm.LSTM.load(tmp_path / "layer.xlstm")
         assert (loaded.device, loaded.requested_kernels, loaded.precision) == ("cpu", "auto", "high")
@@ -383,11 +374,20 @@ def test_the_check_disturbs_nobody(gpu):
     assert gpu.current == 0
 
 
-def test_memory_that_ends_in_the_check_is_no_verdict(gpu):
-    class OutOfMemoryError(MemoryError):
-        pass
+class OutOfMemoryError(MemoryError):
+    """As `cupy.cuda.memory.OutOfMemoryError`."""
 
-    errors = [OutOfMemoryError("Out of memory allocating 512 bytes")]
+
+class CUBLASError(RuntimeError):
+    """As `cupy_backends.cuda.libs.cublas.CUBLASError`."""
+
+    def __init__(self, status):
+        super().__init__(f"CUBLAS_STATUS_{status}")
+        self.status = status
+
+
+def greedy(errors):
+    """Makes a level that raises each of these errors once."""
 
     class Greedy(Planted):
         def forward(self, *args, **options):
@@ -395,10 +395,137 @@ def test_memory_that_ends_in_the_check_is_no_verdict(gpu):
                 raise errors.pop()
             return super().forward(*args, **options)
 
-    with planted(cudnn=lambda cell, dtype, precision: Greedy(cell)):
+    return lambda cell, dtype, precision: Greedy(cell)
+
+
+@pytest.mark.parametrize(
+    "error", [OutOfMemoryError("Out of memory allocating 512 bytes"), CUBLASError(3), CUBLASError(1)], ids=repr
+)
+def test_memory_that_ends_in_the_check_is_no_verdict(error, gpu):
+    import cupy
+
+    errors, full = [error] * 2, (2**20, 2**34)
+    with planted(cudnn=greedy(errors)), mock.patch.object(cupy.cuda.runtime, "memGetInfo", return_value=full):
         with pytest.raises(MemoryError, match="cuda:0 has no memory left"):
             xlstm.LSTM(D, H, device="cuda")
         assert xlstm.LSTM(D, H, device="cuda").kernels == "cudnn 9.1"
+
+
+def test_the_check_gives_back_what_the_pool_keeps_and_tries_again():
+    """cuBLAS allocates past CuPy's pool, which keeps all that was ever used."""
+    import cupy
+
+    pool, kept, errors = cupy.get_default_memory_pool(), [], [CUBLASError(3)]
+
+    class Greedy(Planted):
+        def forward(self, *args, **options):
+            kept.append(pool.free_bytes())
+            if errors:
+                raise errors.pop()
+            return super().forward(*args, **options)
+
+    backends.select("cuda").from_host(np.zeros(2**20))
+    with planted(cudnn=lambda cell, dtype, precision: Greedy(cell)):
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "cudnn 9.1"
+    assert kept[0] > 2**22 > kept[1]
+
+
+def test_cublas_that_does_not_begin_for_another_reason_is_a_fault():
+    with planted(cudnn=greedy([CUBLASError(1)]), fused=right):
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "fused"
+
+
+class CUDARuntimeError(RuntimeError):
+    """As CuPy's."""
+
+    def __init__(self, status):
+        super().__init__(f"cudaErrorOfNumber{status}: what CUDA says")
+        self.status = status
+
+
+DIED = CudnnError("cudnnRNNForward", 5003, "CUDNN_STATUS_EXECUTION_FAILED_CUDART", "")
+
+
+@pytest.mark.parametrize("error", [CUDARuntimeError(700), DIED], ids=["CUDA's", "cuDNN's"])
+def test_a_device_that_is_lost_in_the_check_is_no_verdict(error, caplog):
+    with planted(cudnn=makes(error=error), fused=right) as made:
+        with pytest.raises(DeviceLost, match=r"cuda:0 was lost .*start the process again") as raised:
+            xlstm.LSTM(D, H, device="cuda")
+        assert raised.value.__cause__ is error
+        assert not made["fused"], "nothing works on it any more"
+    assert not said(caplog)
+
+
+def test_a_level_is_made_on_its_own_device(gpu):
+    """Else a model on the second GPU would make a context, and compile, on the first."""
+    seen = []
+
+    def make(cell, dtype, precision):
+        seen.append(gpu.current)
+        return right(cell, dtype, precision)
+
+    with planted(cudnn=make):
+        xlstm.LSTM(D, H, device="cuda:1")
+    assert seen == [1]
+    assert gpu.current == 0
+
+
+class CompileException(Exception):
+    """As `cupy.cuda.compiler.CompileException`, which is no RuntimeError."""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (CompileException("nvrtc: error: no such architecture\nmore"), "cudnn: nvrtc: error: no such architecture"),
+        (OSError("libcublas.so: no such file"), "cudnn: libcublas.so: no such file"),
+    ],
+)
+def test_a_level_that_cannot_be_made_is_not_there(error, told):
+    def fails(cell, dtype, precision):
+        raise error
+
+    with planted(cudnn=fails, fused=right):
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "fused"
+        with pytest.raises(RuntimeError, match=f"^{told}. Use kernels='auto'"):
+            xlstm.LSTM(D, H, device="cuda", kernels="cudnn")
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError("Out of memory"), CUDARuntimeError(719)])
+def test_memory_or_a_device_that_ends_while_a_level_is_made_is_no_verdict(error):
+    errors = [error]
+
+    def fails(cell, dtype, precision):
+        if errors:
+            raise errors.pop()
+        return right(cell, dtype, precision)
+
+    with planted(cudnn=fails, fused=right):
+        with pytest.raises((MemoryError, DeviceLost), match=r"cuda:0 (has no memory left|was lost)"):
+            xlstm.LSTM(D, H, device="cuda")
+        assert xlstm.LSTM(D, H, device="cuda").kernels == "cudnn 9.1"
+
+
+def test_rows_of_full_length_have_no_order():
+    """cuDNN's algorithms for equal lengths are for those whose lengths are not given."""
+    seen = []
+
+    class Seeing(Planted):
+        def forward(self, params, x, state=None, lengths=None, **options):
+            seen.append(lengths)
+            return super().forward(params, x, state, lengths, **options)
+
+    import cupy
+
+    backend = backends.select("cuda")
+    layer = xlstm.RNN(D, H, device="cuda", kernels="reference", seed=0)
+    whole = LevelledCell(cupy, "rnn", [Level("cudnn", "cudnn", Seeing("rnn"))], None)
+    with backend.current():
+        for lengths in ([T] * N, [T] * (N - 1) + [1]):
+            whole.forward(layer.stack.of_cells[0], series(), None, lengths, keep=False, outputs=False, tokens=None)
+    assert seen[0] is None
+    assert seen[1].lengths == [T] * (N - 1) + [1]
+    assert whole.order(None, [T] * N, N, T, None) is None
 
 
 # ---------------------------------------------------------------- the check itself
@@ -408,7 +535,7 @@ def agreement(level, cell):
     """Of a level with the array code, in all problems."""
     import cupy
 
-    whole = LevelledCell(cupy, cell, "float64", "highest", [Level("fused", "fused", level)], None)
+    whole = LevelledCell(cupy, cell, [Level("fused", "fused", level)], None)
     return trusted.agreement(cell, whole, backends.select("cuda"), "float64", "highest", PROBLEMS, KNOWN)
 
 
@@ -422,7 +549,7 @@ def test_the_check_sees_each_parameter(cell):
         level = Planted(cell)
         level._params = lambda params, name=name: {**params, name: params[name] * 1.001}
         assert agreement(level, cell).error > 1e-6
-    assert agreement(Planted(cell), cell).error == 0
+    assert agreement(Planted(cell), cell).error < 1e-14
 
 
 @pytest.mark.parametrize("fault", ["lengths", "reverse", "state", "d_state", "out", "accumulate"])
@@ -456,7 +583,79 @@ def test_problems_are_those_that_were_agreed_on():
     assert trusted.bound_for("float64", "high") == 1e-12
 
 
+def test_what_is_checked_before_use_is_all_that_a_level_has():
+    """Inference has plans and limits of its own; float16 an algorithm for sizes of which no other problem is."""
+    for precision in ("highest", "float16"):
+        shapes = {(problem.shape, problem.ragged) for problem in asked(precision)}
+        assert (((8, 6, 128, 128), False) in shapes) == (precision == "float16")
+        inference = {(problem.shape[3], problem.ragged) for problem in asked(precision) if problem.inference}
+        assert inference >= {(H, ragged) for H in (7, 32) for ragged in (False, True)}
+        assert any(problem.tokens and problem.table for problem in asked(precision))
+
+
+def asked(precision):
+    """The problems of the check at first use, which a fixture shortens."""
+    return [*PROBLEMS, *(problem for problem in trusted.at_first_use(precision) if problem not in FEW)]
+
+
+@pytest.mark.parametrize("fault", ["packed", "embedded", "added", "odd offset"])
+def test_the_check_sees_what_only_some_calls_do(fault):
+    class Faulty(Planted):
+        def pack(self, params, bfloat16=False):
+            return {name: array * 1.001 for name, array in params.items()} if fault == "packed" else None
+
+        def forward(self, params, x, *rest, packed=None, tokens=None, **options):
+            if tokens is not None and tokens[1] is not None and fault == "embedded":
+                tokens = tokens[0], tokens[1] * 1.001
+            if x is not None and x.data.ptr % 8 and fault == "odd offset":
+                x = x * 1.001
+            return super().forward(params if packed is None else packed, x, *rest, tokens=tokens, **options)
+
+        def backward(self, *args, **options):
+            if fault == "added":
+                options["accumulate"] = False
+            return super().backward(*args, **options)
+
+    import cupy
+
+    whole = LevelledCell(cupy, "rnn", [Level("fused", "fused", Faulty("rnn"))], None)
+    found = trusted.agreement("rnn", whole, backends.select("cuda"), "float32", "highest", PROBLEMS, KNOWN)
+    assert found.error > 1e-5
+
+
+def test_what_is_right_is_computed_on_the_host_once(gpu, monkeypatch):
+    """In float64, whatever the level computes in: nothing of the GPU can make it wrong."""
+    seen, results = [], trusted._results
+    monkeypatch.setattr(
+        trusted,
+        "_results",
+        lambda cell, implementation, backend, dtype, problem: (
+            seen.append((backend.device, dtype)) or results(cell, implementation, backend, dtype, problem)
+        ),
+    )
+    known = {}
+    for dtype, precision in [("float32", "highest"), ("float32", "high"), ("float64", "highest")]:
+        found = trusted.agreement("gru", Planted("gru"), backends.select("cuda"), dtype, precision, FEW, known)
+        assert found.error < trusted.bound_for(dtype, precision)
+        assert (found.error > 1e-9) == (dtype == "float32")
+    assert seen.count(("cpu", "float64")) == len(FEW)
+    assert {device for device, _ in seen} == {"cpu", "cuda:0"}
+    assert len(seen) == 4 * len(FEW)
+
+
 # ---------------------------------------------------------------- what is told
+
+
+@pytest.mark.parametrize(("value", "is_said"), [(None, False), ("0", False), ("1", True)])
+def test_report_names_what_makes_the_array_code_less_precise(value, is_said, monkeypatch):
+    monkeypatch.delenv("CUPY_TF32", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CUPY_TF32", value)
+    with planted(fused=right):
+        cpu, *gpus = backends.report()
+    told = "; CUPY_TF32=1 is set: the array code multiplies float32 as TF32"
+    assert [told in row.about_kernels for row in gpus] == [is_said] * 2
+    assert "CUPY_TF32" not in cpu.about_kernels
 
 
 def test_report_tells_of_levels():
@@ -465,6 +664,16 @@ def test_report_tells_of_levels():
     for row in (first, second):
         assert row.kernels == "fused"
         assert "it failed its check (RuntimeError: boom); fused: planted" in row.about_kernels
+
+
+def test_report_goes_on_where_a_gpu_has_no_memory_for_the_check():
+    with planted(cudnn=makes(error=MemoryError("cuda:0 has no memory left")), fused=right):
+        cpu, first, second = backends.report()
+        assert bench.paths("cuda") == ["fused", "reference"]
+    assert cpu.usable
+    for row in (first, second):
+        assert (row.usable, row.kernels) == (False, "")
+        assert "no memory left" in row.detail
 
 
 def test_paths_are_those_that_can_be_used():

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.skipif(
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 MOST = {True: 64, False: 128}
 """The registers of a thread in a kernel whose threads share nothing, and in one whose threads share memory."""
+LARGEST_BLOCKS = {"add_sorted": 1024}
+"""The threads of a block, of kernels that have more than 256: their registers have to fit into one processor."""
 
 PORT = module.source("port.h")
 
@@ -36,6 +38,7 @@ def test_kernels_compile_and_stay_in_registers(name, defines, dtype, arch):
     for kernel, need in kernels.items():
         assert need.spilled == need.local == 0, f"{kernel} on {arch}: {need}"
         assert 0 < need.registers <= MOST[known[kernel].lone], f"{kernel} on {arch}: {need}"
+        assert need.registers * LARGEST_BLOCKS.get(kernel, 256) <= 65536, f"{kernel} on {arch}: {need}"
         assert need.shared <= 48 * 1024, f"{kernel} on {arch}: {need}"
 
 

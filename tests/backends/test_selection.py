@@ -337,6 +337,7 @@ def python(tmp_path):
 
 def test_import_is_light(python):
     assert python("import xlstm") == ""
+    assert python("import sys, numpy, xlstm\nassert 'json' not in sys.modules") == "", "what only files need"
 
 
 def test_work_on_the_cpu_imports_no_gpu_package(python):

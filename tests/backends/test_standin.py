@@ -6,6 +6,7 @@ What holds on a real GPU as well is in test_gpu.py.
 import inspect
 import operator
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def cupy(gpu):
 
 @pytest.mark.parametrize(
     "to_host",
-    [float, int, bool, complex, operator.index, iter, list, np.asarray, np.array]
+    [float, int, bool, complex, operator.index, np.asarray, np.array]
     + [operator.methodcaller(name) for name in ("item", "tolist", "tobytes")],
 )
 def test_it_refuses_to_go_to_the_host_unasked(to_host, cupy):
@@ -71,6 +72,42 @@ def test_it_refuses_arrays_of_the_host_in_functions_and_assignments(cupy):
             call()
     with pytest.raises(ValueError, match=r"non-scalar numpy\.ndarray cannot be used for fill"):
         a[...] = host
+
+
+def test_indices_of_the_host_are_uploaded(gpu: Machine, cupy):
+    """As CuPy does, and as scikit-learn indexes."""
+    host = np.arange(12.0).reshape(4, 3)
+    a = cupy.asarray(host)
+    keys: list[Any] = [
+        np.array([3, 0, 3]),
+        [1, 2],
+        [],
+        np.array([True, False, True, False]),
+        [True, False, False, True],
+        (slice(None), [2, 0]),
+        (np.array([0, 1]), 2),
+    ]
+    for key in keys:
+        with gpu.counting() as seen:
+            found = a[key]
+        assert seen.to_device == 1
+        np.testing.assert_array_equal(found.get(), host[key])
+    a[[0, 2]] = 7
+    host[[0, 2]] = 7
+    np.testing.assert_array_equal(a.get(), host)
+
+
+def test_a_loop_gives_arrays_and_nothing_comes_to_the_host(gpu: Machine, cupy):
+    a = cupy.asarray(np.arange(6.0).reshape(3, 2))
+    with gpu.counting() as seen:
+        rows, values = list(a), list(a[0])
+    assert (seen.to_host, seen.to_device) == (0, 0)
+    assert [row.get().tolist() for row in rows] == [[0, 1], [2, 3], [4, 5]]
+    assert [value.shape for value in values] == [(), ()]
+    with pytest.raises(TypeError, match="implicit conversion"):
+        float(values[1])
+    with pytest.raises(TypeError, match="iteration over a 0-d array"):
+        iter(values[0])
 
 
 def test_scalars_of_the_host_are_welcome(cupy):
@@ -650,7 +687,10 @@ def test_launches_do_not_grow_with_the_rows(gpu: Machine, cupy):
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["one-hot", "embedded"])
 def test_tokens_of_a_pure_cell_are_not_checked_on_a_gpu(embedded, gpu: Machine, cupy):
-    """It would have to wait for them. They wrap there; NumPy says so."""
+    """It would have to wait for them. NumPy says so; in the array code they wrap, and read no other memory.
+
+    The fast cells give NaN, which `test_fused.py` and `test_cudnn.py` assert.
+    """
     V, rng = 4, np.random.default_rng(0)
     host = {
         name: rng.standard_normal(shape) for name, shape in cells.CELLS["lstm"].shapes(D if embedded else V, H).items()

@@ -214,7 +214,5 @@ DEVICE i64 thread_y() { return simt::thread_y(); }
 DEVICE i64 block_x() { return simt::here.x; }
 DEVICE i64 block_y() { return simt::here.y; }
 DEVICE i64 block_width() { return simt::block.x; }
-DEVICE i64 block_height() { return simt::block.y; }
 DEVICE i64 grid_width() { return simt::grid.x; }
-DEVICE i64 grid_height() { return simt::grid.y; }
 DEVICE void block_sync() { simt::wait_for_block(); }

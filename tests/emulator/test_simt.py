@@ -95,8 +95,8 @@ LONE_KERNEL void neighbours(REAL* y, i64 n) {  // they share after all
 
 KERNEL void numbers(i64* ids, i64 n) {
   i64 thread = thread_y() * block_width() + thread_x(), block = block_y() * grid_width() + block_x();
-  i64 at = block * block_width() * block_height() + thread;
-  if (at < n) ids[at] = (((block_x() * 10 + block_y()) * 10 + thread_x()) * 10 + thread_y()) * 10 + grid_height();
+  i64 at = block * block_width() * 5 + thread;
+  if (at < n) ids[at] = (((block_x() * 10 + block_y()) * 10 + thread_x()) * 10 + thread_y()) * 10 + grid_width();
 }
 
 KERNEL void turns(int* at, u32* order) { order[(*at)++] = u32(thread_x()); }
@@ -143,7 +143,7 @@ def test_threads_know_where_they_are(launch):
     ids = np.zeros(2 * 3 * 4 * 5, np.int64)
     launch("numbers", (2, 3), (4, 5), ids, ids.size)
     expected = [
-        (((bx * 10 + by) * 10 + tx) * 10 + ty) * 10 + 3
+        (((bx * 10 + by) * 10 + tx) * 10 + ty) * 10 + 2
         for by in range(3) for bx in range(2) for ty in range(5) for tx in range(4)
     ]  # fmt: skip
     np.testing.assert_array_equal(ids, expected)

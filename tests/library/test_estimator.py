@@ -17,6 +17,7 @@ import pytest
 
 import xlstm
 from xlstm import backends
+from xlstm.estimators import state
 
 from .. import classifier as truth
 from ..peers import peer
@@ -1179,6 +1180,28 @@ def test_a_warm_start_keeps_its_precision():
         clf.fit(X, y)
     with pytest.raises(ValueError, match=r"precision must be one of .*'highest'.* got 'low'"):
         clf.set_params(precision="low").fit(X, y)
+
+
+def test_a_file_keeps_the_precision_of_its_model(tmp_path):
+    """As it keeps its architecture: settings may have been changed after the training."""
+    X, y = ["ab", "ba", "aab", "bba"], [0, 1, 0, 1]
+    clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, device="cpu", precision="high").fit(X, y)
+    clf.set_params(precision="bfloat16").save(tmp_path / "model")
+    loaded = xlstm.load(tmp_path / "model")
+    assert (loaded.precision, loaded.fitted_state().model.precision) == ("bfloat16", "high")
+    with pytest.raises(ValueError, match="precision is 'bfloat16', but the model to go on from has 'high'"):
+        loaded.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("damage", ["low", 1, ["high"]])
+def test_a_file_of_no_known_precision_is_damaged(damage, tmp_path):
+    clf = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, device="cpu").fit(["ab", "ba"], [0, 1])
+    header, arrays = state.of(clf)
+    header["precision"] = damage
+    with pytest.raises(ValueError, match="its precision is"):
+        state.restored(header, arrays)
+    header["precision"] = None  # as in a file that was written before
+    assert state.restored(header, arrays).fitted_state().model.precision == "highest"
 
 
 def test_the_cpu_computes_in_full_whatever_is_allowed():

@@ -153,3 +153,37 @@ def test_gradients_written_in_place(xp, dtype, shape, steps):
     for got, wanted in ((d_features, expected_features), *((into[name], expected[name]) for name in expected)):
         np.testing.assert_array_equal(xp.to_host(got), xp.to_host(wanted))
     assert np.isnan(xp.to_host(buffer)[0])
+
+
+@pytest.mark.parametrize("xp", ["numpy", "torch"], indirect=True)
+def test_gradients_are_written_where_they_fit_and_nowhere_else(xp):
+    params, features, d_logits = (
+        {k: xp.asarray(v) for k, v in a.items()} if isinstance(a, dict) else xp.asarray(a)
+        for a in example((4, 3, 5), "float64")
+    )
+    expected = head.backward(params, features, d_logits)[1]
+
+    def into(weight=(5, 3), bias=(5,), dtype="float64"):
+        shapes = {"weight": weight, "bias": bias}
+        return {name: xp.asarray(np.full(shape, 7, dtype)) for name, shape in shapes.items()}
+
+    good = into()
+    _, found = head.backward(params, features, d_logits, into=good)
+    for name, gradient in found.items():
+        assert gradient is good[name]
+        np.testing.assert_array_equal(xp.to_host(gradient), xp.to_host(expected[name]))
+    names = "into must hold arrays for the gradients of weight and bias, by these names; got "
+    wrong = {
+        "weight": ({"weight": into()["weight"]}, TypeError, names + r"weight\."),
+        "nothing": ({}, TypeError, names + r"nothing\."),
+        "a list": (list(into().values()), TypeError, names + r"list\."),
+        "more": ({**into(), "scale": into()["bias"]}, TypeError, names + r"weight, bias, scale\."),
+        "shape": (into(weight=(3, 5)), ValueError, r"into\['weight'\] must have the shape \(5, 3\) .* got \(3, 5\)\."),
+        "one for all": (into(bias=(1,)), ValueError, r"into\['bias'\] must have the shape \(5,\) .* got \(1,\)\."),
+        "dtype": (into(dtype="float32"), TypeError, r"into\['weight'\] must have the dtype .*64.*; got .*32\."),
+    }
+    for given, error, message in wrong.values():
+        with pytest.raises(error, match=message):
+            head.backward(params, features, d_logits, into=given)
+        values = given.values() if isinstance(given, dict) else given
+        assert all((xp.to_host(array) == 7).all() for array in values), "nothing is half written"

@@ -1245,6 +1245,16 @@ def test_elman_matrices_that_do_not_fit_are_named(name, change, message):
         xlstm.RNN.from_matrices(**{**m, name: change(m[name])}, device="cpu")
 
 
+def test_values_take_kernels_by_position():
+    made = xlstm.RNN(3, 2, seed=0)
+    values = {name.removesuffix("_l0"): value for name, value in made.parameters.items()}
+    layer = xlstm.RNN.of_values(values, "cpu", "reference")
+    assert (layer.kernels, layer.precision) == ("reference", "highest")
+    assert xlstm.RNN.of_values(values, "cpu", precision="high").precision == "high"
+    x = np.ones((2, 4, 3), np.float32)
+    np.testing.assert_allclose(layer(x)[0], made(x)[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["float32", "int64", "float16", "complex128"])
 def test_matrices_of_mixed_or_other_dtypes_are_refused(kind):
     m = textbook("float64")

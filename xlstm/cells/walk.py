@@ -64,7 +64,8 @@ def forward(
         stands after a row's length is never used, NaN included. Or what `Cell.order` returned for the batch.
     tokens
         A pair (ids, table) in place of `x`: see `xlstm.cells.projection`. On a GPU the ids are not checked, because the
-        host would have to wait for them: there an id outside of 0 to V - 1 wraps around, where NumPy raises IndexError.
+        host would have to wait for them. An id outside of 0 to V - 1 is an IndexError with NumPy; here CuPy takes some
+        row of the table for it, and the GPU's fast cells give NaN from its step on.
     keep
         False releases at the end what a backward pass would need; the tape is then None.
     reverse

@@ -54,7 +54,7 @@ def run_devices(options: Any) -> int:
         lines.append(f"XLSTM_DEVICE is {wanted!r}, which {told}{known and f'.{known}'}")
     values: dict[str, Any] = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None}
     values["auto"] = None
-    if len([entry for entry in report if entry.usable]) > 1:
+    if "cuda:0" in [entry.device for entry in report if entry.usable]:  # the one that 'auto' may take
         rule = backends.auto_rule()
         limit = None if rule.never else rule.flops_per_step
         values["auto"] = {"flops_per_step": limit, "measured": rule.measured}
@@ -95,7 +95,9 @@ def run_check(options: Any) -> int:
     if levels:
         failed = any(row["error"] is not None or row["failure"] for row in levels if not row["passed"])
         wrong |= failed
-        lines += ["", *_table(levels), "some levels are WRONG" if failed else "all levels agree with the array code"]
+        compared = any(row["error"] is not None for row in levels)
+        verdict = "all levels agree with the array code" if compared else "no level could be compared"
+        lines += ["", *_table(levels), "some levels are WRONG" if failed else verdict]
     not_checked = [{"device": entry.device, "reason": entry.detail} for entry in left_out]
     values: dict[str, Any] = {"checks": rows, "levels": levels, "not_checked": not_checked}
     values |= {"passed": not wrong, "exit_code": int(wrong)}

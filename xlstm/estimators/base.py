@@ -259,7 +259,7 @@ class SequenceEstimator(Mannered, Configured):
         return self
 
     def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
-        data = sequences.brought(data)  # a hash of a row is made on the host
+        data = sequences.to_host(data)  # a hash of a row is made on the host
         return fingerprints(data, marks, bool(self.fold_case), self.plain_setting("dtype"))
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:

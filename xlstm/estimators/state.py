@@ -26,10 +26,11 @@ SequenceEstimator = Any
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator", "table",
-         "sides", "answers_there")  # fmt: skip
+         "sides", "answers_there", "precision")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
-PARTS_BEFORE: dict[str, Any] = {"table": None, "sides": None, "answers_there": False}
-"""Of each part that came after version 2, what a file without it stands for. They never change."""
+PARTS_BEFORE: dict[str, Any] = {"table": None, "sides": None, "answers_there": False, "precision": None}
+"""Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
+model is that of the settings."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
 
@@ -120,6 +121,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "table": None if fitted.table is None else fitted.table._asdict(),
         "sides": None if fitted.sides is None else fitted.sides.state(),
         "answers_there": fitted.answers_there,
+        "precision": model.precision,
     }
     return header, arrays
 
@@ -243,7 +245,11 @@ def _fitted(
     rng.bit_generator.state = header["generator"]
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
     kernels = backends.portable(estimator.kernels)
-    model = Model(architecture, backend, kernels, None, estimator.precision)
+    # As the model has it: the setting may have been changed after the training.
+    precision = estimator.precision if header["precision"] is None else header["precision"]
+    if precision not in backends.PRECISIONS:
+        raise ValueError(f"its precision is {precision!r:.80}, expected one of {', '.join(backends.PRECISIONS)}")
+    model = Model(architecture, backend, kernels, None, precision)
     model.write(arrays[0])
     optimizer = estimator.optimizer_for(model, header["solver"])
     optimizer.resume(_count(header["updates"]), arrays[1:])

@@ -153,6 +153,8 @@ class Classes(Task):
         kind = type(self)
         if kind.loss is not Classes.loss or kind.score_sums is not Classes.score_sums:
             return None
+        if type(self.form) not in (Binary, MultiClass):  # the loss is the form's, and so are the right rows
+            return None
         return backends.find_loss(self.form.loss_name, backend, dtype, kernels)
 
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:

@@ -40,6 +40,11 @@ class Task:
     offers : dict of str to str
         What there is to ask beyond `predict` and `score`, by the name that estimators, prepared models and streams have
         for it: the name of the task's own attribute, or of its method of outputs (n, K).
+    anywhere : bool
+        Whether `answers` and what `offers` names take outputs on a device, as CuPy has them, which are then never
+        brought to the host. It is a class's own word and is not inherited: a subclass that overrides one of them may
+        know NumPy alone. Where it is False they are given NumPy arrays, and numbers that they give return to the
+        device.
     """
 
     kind = ""

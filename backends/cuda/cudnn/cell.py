@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import Unsupported
-from ..order import Order
+from ..order import Order, ordered
 from . import plan
 from .algorithms import Algorithms
 from .library import CudnnError, Library
@@ -37,7 +37,7 @@ CELLS = {
 KINDS = {
     ("float32", "highest"): (plan.FLOAT, plan.FLOAT, plan.FMA_MATH, 4),
     ("float32", "high"): (plan.FLOAT, plan.FLOAT, plan.DEFAULT_MATH, 4),
-    ("float32", "bfloat16"): (plan.BFLOAT16, plan.FLOAT, plan.TENSOR_OP_MATH, 2),
+    ("float32", "bfloat16"): (plan.BFLOAT16, plan.FLOAT, plan.DEFAULT_MATH, 2),
     ("float32", "float16"): (plan.HALF, plan.FLOAT, plan.TENSOR_OP_MATH, 2),
     ("float64", "highest"): (plan.DOUBLE, plan.DOUBLE, plan.DEFAULT_MATH, 8),
 }
@@ -55,7 +55,7 @@ class Tape:
     """What one forward call keeps for its backward call.
 
     The reserve space is of use once, since the backward call changes it: it is taken out by the first, and a further
-    one runs the forward pass again. All else stays as it is.
+    one runs the forward pass again, with the parameters that it is given. All else stays as it is.
     """
 
     __slots__ = ("algorithm", "cell", "initial", "order", "reserve", "reverse", "shape", "sizes", "tokens", "x", "y")
@@ -96,8 +96,6 @@ class CudnnCell:
 
     needs_context = True
     """It runs where its device is the current one."""
-    has_bfloat16 = False
-    """Whether `pack` takes `bfloat16`: the precision is a matter of the cell."""
 
     def __init__(self, library: Library, cupy: Any, cell: str, dtype: str, precision: str = "highest") -> None:
         mode, biases, gates = CELLS[cell]
@@ -124,10 +122,6 @@ class CudnnCell:
         D, H = params["weight_ih"].shape[1], params["weight_hh"].shape[1]
         size = self._attempt(lambda: self._plan(Sizes(1, 1, D, H, None), plan.STANDARD, False).weights)
         return Packed(self._storage.weights(params, size, copy=True), size)
-
-    def frozen(self, packed: Packed) -> Callable[[Any, Any], Any]:
-        """A function of x and state for very short calls: it leaves them all to `forward`, returning None."""
-        return lambda x, state: None
 
     # ------------------------------------------------------------ forward
 
@@ -157,8 +151,10 @@ class CudnnCell:
         """
         D, H = params["weight_ih"].shape[1], params["weight_hh"].shape[1]
         N, T = x.shape[:2] if tokens is None else tokens[0].shape
-        order = self._ordered(lengths, T)
-        sizes = Sizes(N, T if order is None else order.steps, D, H, None if order is None else tuple(order.lengths))
+        order = ordered(self._cupy, lengths, T)
+        # Rows of one length are full ones of fewer steps, which more algorithms take.
+        own_lengths = None if order is None or order.is_even else tuple(order.lengths)
+        sizes = Sizes(N, T if order is None else order.steps, D, H, own_lengths)
         self._check(sizes, tokens)
         storage, device_lengths = self._storage, None if order is None else order.on_device
         tape = Tape(self, sizes, (N, T), order)
@@ -180,18 +176,15 @@ class CudnnCell:
         final = (h, storage.result(last[1], N, H)) if self._has_c else h
         return all_h, final, tape if keep else None
 
-    def _ordered(self, lengths: Any, time: int) -> Order | None:
-        if lengths is None or isinstance(lengths, Order):
-            return lengths
-        return Order(self._cupy, lengths, time) if min(lengths) < time else None
-
     def _check(self, sizes: Sizes, tokens: tuple[Any, Any] | None) -> None:
         """Raise Unsupported for what cuDNN, or this use of it, is known not to do."""
         if sizes.T > MOST_STEPS:
             raise Unsupported(f"cuDNN takes sequences of up to {MOST_STEPS} steps, these have {sizes.T}")
-        if max(*sizes[:4], sizes.N * sizes.H, self._kind.gates * sizes.H) > MOST:
+        N, T, D, H, _ = sizes
+        if max(N * T * max(D, H), self._kind.gates * H) > MOST:
             raise Unsupported(
-                f"cuDNN takes sizes of up to {MOST}, got {sizes[:4]} (rows, steps, features, hidden units)"
+                f"cuDNN takes sizes of up to {MOST}, and so many numbers in an array; got {(N, T, D, H)} (rows, steps, "
+                "features, hidden units)"
             )
         if tokens is not None and tokens[1] is None and sizes.D > MOST_ONE_HOT:
             raise Unsupported(f"one-hot tokens become features for up to {MOST_ONE_HOT} tokens, there are {sizes.D}")
@@ -212,7 +205,9 @@ class CudnnCell:
 
         def call(algorithm: int) -> None:
             p = self._plan(tape.sizes, algorithm, keep)
-            space = self._storage.weights(params, p.weights) if packed is None else packed.space
+            # An algorithm may want a larger space than the one that was packed for.
+            fits = packed is not None and packed.size == p.weights
+            space = packed.space if packed is not None and fits else self._storage.weights(params, p.weights)
             work, reserve = self._bytes(p.workspace), self._bytes(p.reserve) if keep else None
             (hx, cx), (hy, cy) = map(_addresses, (tape.initial, last))
             self._library(
@@ -244,6 +239,9 @@ class CudnnCell:
         column: int | None = None,
     ) -> tuple[Any, Any, Mapping[str, Any]]:
         """As in `xlstm.cells.walk.backward`. A tape serves as often as it is asked.
+
+        `params` are those of the forward call, unchanged since: the weights are read again, and from the second time on
+        the forward pass is run again, for cuDNN changes the reserve space which that left.
 
         Raises
         ------

@@ -18,7 +18,8 @@ UNIDIRECTIONAL, LINEAR_INPUT, PADDED_IO_ENABLED, BATCH_MAJOR_UNPACKED = 0, 0, 1,
 WGRAD_MODE_ADD = 0
 FLOAT, DOUBLE, HALF, BFLOAT16 = 0, 1, 2, 9  # cudnnDataType_t
 DEFAULT_MATH, TENSOR_OP_MATH, FMA_MATH = 0, 1, 3
-"""cudnnMathType_t. Of float32 the default allows TF32 and only FMA is IEEE; of 16 bits tensor cores sum in float32."""
+"""cudnnMathType_t. Of float32 the default allows TF32 and only FMA is IEEE. The second is documented for
+float16 alone; of bfloat16 the default uses tensor cores. They sum in float32."""
 
 PLANS = 64
 """How many plans a thread keeps for a cell: with ragged rows, each batch is a kind of its own."""
@@ -43,12 +44,7 @@ class Sizes(NamedTuple):
     T: int  # up to the end of the longest row
     D: int
     H: int
-    lengths: tuple[int, ...] | None  # None where all rows are full
-
-    @property
-    def numbers(self) -> tuple[int, int, int]:
-        """How many numbers x, y and a state are."""
-        return self.N * self.T * self.D, self.N * self.T * self.H, self.N * self.H
+    lengths: tuple[int, ...] | None  # None where all rows have T
 
 
 class Plan:
@@ -82,7 +78,6 @@ class Plan:
         self, library: Library, handle: C.c_void_p, kind: Kind, sizes: Sizes, algorithm: int, training: bool
     ) -> None:
         N, T, D, H, lengths = sizes
-        self.algorithm, self.training = algorithm, training
         made = [library.make(f"{of}Descriptor") for of in ("RNN", "RNNData", "RNNData", "Tensor")]
         self._made = made  # released with this
         self.rnn, self.x, self.y, self.state = (one.pointer for one in made)

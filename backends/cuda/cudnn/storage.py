@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ..module import Module, blocks, contiguous
+from ..module import THREADS, Module, blocks, contiguous, launch, strides
 
-THREADS = 256
 ALIGNMENT = 256
 """Bytes: weights that stand so are read where they are. It is what CUDA aligns its own memory to."""
+
+VECTOR = 16
+"""Bytes: to what arrays that cuDNN reads are aligned, so that it may read several numbers at once."""
+
+MOST_PARTS = 256
+"""Blocks that look for the greatest gradient: one more of as many threads looks through what they found."""
 
 
 class Storage:
@@ -33,15 +38,9 @@ class Storage:
 
     def __init__(self, cupy: Any, dtype: str, sixteen: str | None) -> None:
         self._cupy, self.dtype, self.is_exact = cupy, np.dtype(dtype), sixteen is None
-        if sixteen is None:
-            self._kernels = Module(cupy, "padding.cu", dtype)
-        else:
-            self._kernels = Module(cupy, "sixteen.cu", dtype, (sixteen.upper(),))
-        self._clear = Module(cupy, "padding.cu", dtype).clear
+        self._plain = Module(cupy, "padding.cu", dtype)
+        self._kernels = self._plain if sixteen is None else Module(cupy, "sixteen.cu", dtype, (sixteen.upper(),))
         self._number = self.dtype.type
-
-    def _launch(self, kernel: Any, threads: int, *arguments: Any) -> None:
-        kernel(blocks(threads, THREADS), (THREADS,), arguments)
 
     def _words(self, count: int) -> int:
         """How many elements of a buffer hold so many numbers."""
@@ -65,12 +64,11 @@ class Storage:
         Without `copy` it is x itself where nothing has to be done.
         """
         N, _, F = x.shape
-        if not copy and self.is_exact and lengths is None and not reverse and x.flags.c_contiguous:
+        if not copy and lengths is None and not reverse and self._is_read_as_it_is(x):
             return x
         target = self.empty(N * steps * F)
-        strides = [stride // x.itemsize for stride in x.strides]
-        self._launch(
-            self._kernels.take, len(target), x, *strides, target, lengths, int(reverse), N, steps, F, scale
+        launch(
+            self._kernels.take, len(target), x, *strides(x), target, lengths, int(reverse), N, steps, F, scale
         )  # fmt: skip
         return target
 
@@ -79,25 +77,28 @@ class Storage:
     ) -> tuple[Any, Any]:
         """The rows of `table` for `ids` (N, T), or without a table the unit vectors; with `keep` the ids, (N·steps,).
 
-        These are those that were read, in the order of the walk, 0 in the padding.
+        These are those that were read, in the order of the walk, -1 in the padding and for what is no token: a sum of
+        rows by their ids leaves them out.
         """
         N = ids.shape[0]
         target = self.empty(N * steps * D)
         kept = self._cupy.empty(N * steps, np.int64) if keep else None
         ids = ids.astype(np.int64, copy=False)
         V = D if table is None else table.shape[0]
-        table = None if table is None else contiguous(table, self.dtype.name)
-        strides = [stride // ids.itemsize for stride in ids.strides]
-        self._launch(
-            self._kernels.embed, len(target), ids, *strides, table, V, target, kept, lengths, int(reverse), N, steps, D
-        )  # fmt: skip
+        table = contiguous(table, self.dtype)
+        source = (ids, *strides(ids), table, V)
+        launch(self._kernels.embed, len(target), *source, target, kept, lengths, int(reverse), N, steps, D)
         return target, kept
 
     def state(self, state: Any, scale: Any = None, copy: bool = True) -> Any:
         """A state (N, H) or None, as cuDNN is to read it."""
-        if state is None or (not copy and self.is_exact and state.flags.c_contiguous):
+        if state is None or (not copy and self._is_read_as_it_is(state)):
             return state
         return self.batch(state[:, None, :], 1, None, False, scale)
+
+    def _is_read_as_it_is(self, array: Any) -> bool:
+        """Whether cuDNN reads it where it is: without gaps, and where several numbers may be read at once."""
+        return self.is_exact and array.flags.c_contiguous and array.data.ptr % VECTOR == 0
 
     def weights(self, params: Mapping[str, Any], size: int, copy: bool = False) -> Any:
         """The weight space, of so many bytes: the parameters themselves where they stand so, else a copy.
@@ -109,11 +110,11 @@ class Storage:
             return parts[0]
         itemsize = self.dtype.itemsize if self.is_exact else 2
         space = self.zeros(size // itemsize) if size != self._size(params) * itemsize else self.empty(size // itemsize)
-        parts = [contiguous(part, self.dtype.name) for part in parts]
+        parts = [contiguous(part, self.dtype) for part in parts]
         gap, bias_hn = _of_recurrence(params)
         sized = [argument for part in parts for argument in (part, part.size)]
         numbers = self._size(params)
-        self._launch(self._kernels.pack, self._words(numbers), *sized, gap, bias_hn, numbers, space)
+        launch(self._kernels.pack, self._words(numbers), *sized, gap, bias_hn, numbers, space)
         return space
 
     def are_in_place(self, params: Mapping[str, Any], size: int) -> bool:
@@ -141,8 +142,8 @@ class Storage:
     ) -> None:  # fmt: skip
         """target (N, T, F), of which the features stand together, from what cuDNN wrote: zero in the padding."""
         N, T, F = target.shape
-        row, step, _ = (stride // target.itemsize for stride in target.strides)
-        self._launch(
+        row, step, _ = strides(target)
+        launch(
             self._kernels.give, N * T * F, source, steps, target, row, step, lengths, int(reverse), N, T, F, scale
         )  # fmt: skip
 
@@ -160,13 +161,13 @@ class Storage:
         parts = [into[name] for name in ("weight_ih", "weight_hh", "bias")]
         sized = [argument for part in parts for argument in (part, part.size)]
         numbers = self._size(into)
-        self._launch(
+        launch(
             self._kernels.unpack, numbers, space, *sized, gap, bias_hn, numbers, int(accumulate), scale
         )  # fmt: skip
 
     def clear(self, first: Any, numbers: int) -> None:
         """Zero so many numbers that stand together in memory, of which the array `first` is the beginning."""
-        self._launch(self._clear, numbers, first, numbers)
+        launch(self._plain.clear, numbers, first, numbers)
 
     def scale(self, d_outputs: Any, d_state: tuple[Any, Any], steps: int, lengths: Any, shape: Any) -> Any:
         """What gradients are multiplied with inside, (1,) on the device: None but for float16, whose range is small.
@@ -175,16 +176,15 @@ class Storage:
         whose weight gradients are sums over all steps.
         """
         N, H = shape
-        arrays = [array for array in (d_outputs, *d_state) if array is not None]
         scale = self._cupy.empty(1, self.dtype)
-        rows = [0, 0, 0] if d_outputs is None else [stride // d_outputs.itemsize for stride in d_outputs.strides]
-        states: list[Any] = []
+        (parts,) = blocks(N * H if d_outputs is None else N * steps * H, 4 * THREADS)
+        part = self._cupy.empty(min(parts, MOST_PARTS), self.dtype)
+        given = [d_outputs, *((0, 0, 0) if d_outputs is None else strides(d_outputs)), lengths, N, steps, H]
         for state in d_state:
-            states += [state, *((0, 0) if state is None else (stride // state.itemsize for stride in state.strides))]
+            given += [state, *((0, 0) if state is None else strides(state))]
+        self._kernels.greatest_gradients((part.size,), (THREADS,), (*given, part))
         wanted = self._number(min(1.0, 2.0**13 / (N * steps)))
-        arguments = (d_outputs, *rows, lengths, N, steps, H, *states, wanted, scale)
-        assert arrays, "there is a gradient of something"
-        self._kernels.gradient_scale((1,), (256,), arguments)
+        self._kernels.gradient_scale((1,), (THREADS,), (part, part.size, wanted, scale))
         return scale
 
 

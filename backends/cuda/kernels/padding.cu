@@ -1,7 +1,6 @@
 // How batches, states and weights get to what a library of NVIDIA's reads, and its results back, where it reads REAL.
 // sixteen.cu has the same kernels for 16 bits. All layers of (N, T, F); a thread a number. `scale` is null or a power of
 // two on the device, by which gradients are multiplied on the way in and divided on the way back.
-#include "port.h"
 #include "padding.h"
 
 // target (N, T, F), without gaps, of a source with any strides: rows in the order of the walk, zero in the padding.
@@ -13,7 +12,7 @@ LONE_KERNEL void take(
   target[k] = taken(source, row, step, feature, lengths, reverse, T, F, k) * (scale ? *scale : REAL(1));
 }
 
-// The same of tokens; `kept` (N, T) takes the ids as they were read.
+// The same of tokens; `kept` (N, T) takes the ids as they were read, -1 for what is none.
 LONE_KERNEL void embed(
     const i64 *ids, i64 row, i64 step, const REAL *table, i64 V, REAL *target, i64 *kept, const i64 *lengths,
     i64 reverse, i64 N, i64 T, i64 F) {

@@ -1,16 +1,13 @@
 // Padded batches (N, T, F): which step of a row stands where.
 #pragma once
 
+#include "port.h"
+
 // How many steps of row n are valid; `all` where there are no lengths.
 DEVICE i64 valid_steps(const i64 *lengths, i64 n, i64 all) { return lengths ? lengths[n] : all; }
 
 // Where the t-th of some valid steps stands, for a walk from the last to the first: its own inverse.
 DEVICE i64 walked(i64 t, i64 valid, i64 reverse) { return reverse ? valid - 1 - t : t; }
-
-DEVICE REAL not_a_number() {
-  REAL zero = 0;
-  return zero / zero;
-}
 
 struct Place { i64 n, t, f; };
 
@@ -26,7 +23,7 @@ DEVICE REAL taken(
 }
 
 // The same of tokens: a feature of the table's row, or without a table of the unit vector. An id that is none gives NaN,
-// which is seen, and not some other row.
+// which is seen, and not some other row. `kept` takes the id, or -1 where nothing is to be added to a row of the table.
 DEVICE REAL embedded(
     const i64 *ids, i64 row, i64 step, const REAL *table, i64 V, i64 *kept, const i64 *lengths, i64 reverse, i64 T,
     i64 F, i64 k) {
@@ -35,7 +32,7 @@ DEVICE REAL embedded(
   bool is_valid = at.t < valid;
   if (is_valid) id = ids[at.n * row + walked(at.t, valid, reverse) * step];
   bool is_token = id >= 0 && id < V;
-  if (at.f == 0 && kept) kept[at.n * T + at.t] = is_token ? id : 0;
+  if (at.f == 0 && kept) kept[at.n * T + at.t] = is_valid && is_token ? id : -1;
   if (!is_valid) return 0;
   if (!is_token) return not_a_number();
   return table ? table[id * F + at.f] : REAL(id == at.f);

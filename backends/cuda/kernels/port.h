@@ -19,14 +19,17 @@ DEVICE i64 thread_y() { return threadIdx.y; }
 DEVICE i64 block_x() { return blockIdx.x; }
 DEVICE i64 block_y() { return blockIdx.y; }
 DEVICE i64 block_width() { return blockDim.x; }
-DEVICE i64 block_height() { return blockDim.y; }
 DEVICE i64 grid_width() { return gridDim.x; }
-DEVICE i64 grid_height() { return gridDim.y; }
 DEVICE void block_sync() { __syncthreads(); }
 #endif
 
 // The number of a thread among all of a launch in one dimension: for kernels with a thread a number.
 DEVICE i64 thread_of_all() { return block_x() * block_width() + thread_x(); }
+
+DEVICE REAL not_a_number() {
+  REAL zero = 0;
+  return zero / zero;
+}
 
 DEVICE REAL sigmoid(REAL x) {
   // Either way the exponential is of a number that is not positive, so it cannot overflow.

@@ -4,7 +4,7 @@
 
 #define GROUPING 128
 #define COLUMNS 32
-#define ALONG 8
+#define ALONG 32
 
 // The digit of an id by which `group` sorts. An id that is no row of the table counts as the one after the last.
 DEVICE i64 digit(const i64* ids, const i64* order, i64 k, i64 table, i64 divisor, i64 radix) {
@@ -49,20 +49,35 @@ DEVICE i64 first_of(const i64* ids, const i64* sorted, i64 count, i64 table, i64
   return low;
 }
 
-// target (table, width) += the rows of each id. A block for each row of the target and COLUMNS of its columns; ALONG
-// threads share the rows of a column, and their sums are added in order; in double, for they may be of very many rows.
+// target (table, width) += the rows of each id. A block for COLUMNS of the columns of each row of the target; or, where
+// the ids are fewer (`by_place`), of each place in `sorted`: that of the first of equal ids does the work. ALONG threads
+// share the rows of a column, each with two sums that do not wait for each other; all are added in order, in double, for
+// they may be of very many rows.
 KERNEL void add_sorted(
-    REAL* target, const i64* ids, const i64* sorted, const REAL* rows, i64 count, i64 table, i64 width) {
+    REAL* target, const i64* ids, const i64* sorted, const REAL* rows, i64 count, i64 table, i64 width,
+    i64 by_place) {
   SHARED(i64, bounds, 2);
   SHARED(double, parts, COLUMNS * ALONG);
   i64 tiles = (width + COLUMNS - 1) / COLUMNS;
   i64 id = block_x() / tiles, column = block_x() % tiles * COLUMNS + thread_x();
+  if (by_place) {
+    i64 place = id;
+    id = digit(ids, sorted, place, table, 1, table + 1);
+    if (id == table || (place > 0 && digit(ids, sorted, place - 1, table, 1, table + 1) == id)) return;
+  }
   if (thread_y() == 0 && thread_x() < 2) bounds[thread_x()] = first_of(ids, sorted, count, table, id + thread_x());
   block_sync();
   if (bounds[0] == bounds[1]) return;
-  double sum = 0;
-  if (column < width)
-    for (i64 k = bounds[0] + thread_y(); k < bounds[1]; k += ALONG) sum += rows[sorted[k] * width + column];
+  double sum = 0, other_sum = 0;
+  if (column < width) {
+    i64 k = bounds[0] + thread_y();
+    for (; k + ALONG < bounds[1]; k += 2 * ALONG) {
+      sum += rows[sorted[k] * width + column];
+      other_sum += rows[sorted[k + ALONG] * width + column];
+    }
+    if (k < bounds[1]) sum += rows[sorted[k] * width + column];
+  }
+  sum += other_sum;
   parts[thread_y() * COLUMNS + thread_x()] = sum;
   block_sync();
   if (thread_y() != 0 || column >= width) return;

@@ -1,7 +1,10 @@
 // The kernels of padding.cu where the library reads 16 bits a number: bfloat16, or with FLOAT16 float16. Two numbers are
-// one u32, the first in its lower half, so that each thread of what is written in 16 bits writes one whole word.
-#include "port.h"
+// one u32, the first in its lower half, so that each thread of what is written in 16 bits writes one whole word. And by
+// what gradients are scaled, so that float16 holds them.
 #include "padding.h"
+#include "sums.h"
+
+#define THREADS 256
 
 union Bits {
   float value;
@@ -100,29 +103,38 @@ LONE_KERNEL void unpack(
   *parameter = accumulate ? *parameter + value : value;
 }
 
-// The greatest of what a number is and of some others, NaN left out, zero at least.
-DEVICE REAL greatest(REAL so_far, REAL other) { return fabs(other) > so_far ? fabs(other) : so_far; }
+// The greatest of a number that is zero at least and the size of another, which may be NaN: it is left out.
+struct Greatest {
+  DEVICE REAL of(REAL so_far, REAL other) { return fabs(other) > so_far ? fabs(other) : so_far; }
+};
 
-// The power of two by which gradients are multiplied before they become float16, so that neither the small ones among
-// them vanish nor sums over a batch overflow: it brings the greatest to about `wanted`. One block of 256 threads.
-KERNEL void gradient_scale(
+// parts (grid,): the size of the greatest gradient that each block of THREADS sees; of a greatest number the order is no
+// matter.
+KERNEL void greatest_gradients(
     const REAL *d_outputs, i64 row, i64 step, i64 feature, const i64 *lengths, i64 N, i64 T, i64 H, const REAL *dh,
-    i64 dh_row, i64 dh_unit, const REAL *dc, i64 dc_row, i64 dc_unit, REAL wanted, REAL *scale) {
-  SHARED(REAL, found, 256);
+    i64 dh_row, i64 dh_unit, const REAL *dc, i64 dc_row, i64 dc_unit, REAL *parts) {
+  SHARED(REAL, found, THREADS);
   REAL most = 0;
+  i64 all = grid_width() * block_width();
   if (d_outputs)
-    for (i64 k = thread_x(); k < N * T * H; k += block_width())
-      most = greatest(most, taken(d_outputs, row, step, feature, lengths, 0, T, H, k));
-  for (i64 k = thread_x(); k < N * H; k += block_width()) {
-    if (dh) most = greatest(most, dh[k / H * dh_row + k % H * dh_unit]);
-    if (dc) most = greatest(most, dc[k / H * dc_row + k % H * dc_unit]);
+    for (i64 k = thread_of_all(); k < N * T * H; k += all)
+      most = Greatest::of(most, taken(d_outputs, row, step, feature, lengths, 0, T, H, k));
+  for (i64 k = thread_of_all(); k < N * H; k += all) {
+    if (dh) most = Greatest::of(most, dh[k / H * dh_row + k % H * dh_unit]);
+    if (dc) most = Greatest::of(most, dc[k / H * dc_row + k % H * dc_unit]);
   }
   found[thread_x()] = most;
-  block_sync();
-  for (i64 half = 128; half > 0; half /= 2) {
-    if (thread_x() < half) found[thread_x()] = greatest(found[thread_x()], found[thread_x() + half]);
-    block_sync();
-  }
+  block_joined<Greatest>(found, 1, thread_x(), THREADS, 1);
+  if (thread_x() == 0) parts[block_x()] = found[0];
+}
+
+// The power of two by which gradients are multiplied before they become float16, so that neither the small ones among
+// them vanish nor sums over a batch overflow: it brings the greatest of the parts (count,) to about `wanted`. One block
+// of THREADS, which are at least as many as the parts.
+KERNEL void gradient_scale(const REAL *parts, i64 count, REAL wanted, REAL *scale) {
+  SHARED(REAL, found, THREADS);
+  found[thread_x()] = thread_x() < count ? parts[thread_x()] : 0;
+  block_joined<Greatest>(found, 1, thread_x(), THREADS, 1);
   if (thread_x()) return;
   Bits b;
   b.value = float(wanted / found[0]);

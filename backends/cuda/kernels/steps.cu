@@ -5,7 +5,7 @@
 //
 // N rows, T steps of the longest, D features, H hidden units. `rows` has for each place in that order the row of the
 // batch (null: each is in its own), `lengths` its length (null: T), `starts` are null where all rows have T steps.
-#include "port.h"
+#include "sums.h"
 #if defined(CELL_LSTM)
 #include "lstm.h"
 #elif defined(CELL_RNN)
@@ -51,8 +51,8 @@ LONE_KERNEL void unpack_steps(
     row[time_of(t, length, reverse) * D + d] = packed[(start_of(starts, t, N) + place) * D + d];
 }
 
-// packed (·) from ids (N, T) with any strides, of V tokens: a thread an id. One that is out of range counts from the
-// other end, as in CuPy's own indexing: no other memory is ever read for it.
+// packed (·) from ids (N, T) with any strides, of V tokens: a thread an id. One that is none becomes -1: no memory is read
+// for it, and nothing is added to a row.
 LONE_KERNEL void pack_ids(
     const i64* ids, i64* packed, const i64* rows, const i64* lengths, const i64* starts, i64 N, i64 T, i64 V,
     i64 reverse, i64 row_stride, i64 time_stride) {
@@ -60,16 +60,19 @@ LONE_KERNEL void pack_ids(
   if (place >= N) return;
   i64 length = length_of(lengths, place, T);
   if (t >= length) return;
-  i64 id = ids[row_of(rows, place) * row_stride + time_of(t, length, reverse) * time_stride] % V;
-  packed[start_of(starts, t, N) + place] = id < 0 ? id + V : id;
+  i64 id = ids[row_of(rows, place) * row_stride + time_of(t, length, reverse) * time_stride];
+  packed[start_of(starts, t, N) + place] = id >= 0 && id < V ? id : -1;
 }
 
-// The first `columns` of each of `count` rows of target (count, width): the row ids[k] of a table with any strides.
+// The first `columns` of each of `count` rows of target (count, width): the row ids[k] of a table with any strides; NaN,
+// which is seen, for an id that is none.
 LONE_KERNEL void take_rows(
     const REAL* table, const i64* ids, REAL* target, i64 count, i64 columns, i64 width, i64 row_stride,
     i64 column_stride) {
   i64 all = thread_of_all(), k = all / columns, column = all % columns;
-  if (k < count) target[k * width + column] = table[ids[k] * row_stride + column * column_stride];
+  if (k >= count) return;
+  i64 id = ids[k];
+  target[k * width + column] = id < 0 ? not_a_number() : table[id * row_stride + column * column_stride];
 }
 
 // ---------------------------------------------------------------- states
@@ -96,47 +99,54 @@ LONE_KERNEL void first_states_backward(
 
 // ---------------------------------------------------------------- a step
 
-// Step t of the n rows that run it, a thread a unit: their z begins at row `here`, the state before at row `before` of h
-// and c, the state after goes to row `after`. Of the first `next` rows it is the state of the next step; the others
-// end here. Without `started` the state before is zero, and was not written. `outputs` has any strides.
+// `flags` of a step: numbers of a launch cost the host time, so that these three are one.
+#define REVERSE 1
+#define STARTED 2  // else the state before is zero, and was not written
+#define KEEP 4     // the states before all steps are kept, else that of a step takes the place of the one before it
+
+// Step t of the n rows that run it, a thread a unit: their z begins at row `here`, as does with KEEP the state before in h
+// and c, the state after behind it. Of the first `next` rows it is the state of the next step; the others end here.
+// `outputs` (N, ·, H) has any strides of its rows and times.
 LONE_KERNEL void step(
     REAL* z, const REAL* from_h, const REAL* bias, const REAL* bias_hn, REAL* h, REAL* c, REAL* outputs,
-    REAL* h_final, REAL* c_final, const i64* rows, const i64* lengths, i64 H, i64 T, i64 reverse, i64 row_stride,
-    i64 time_stride, i64 unit_stride, i64 t, i64 n, i64 next, i64 here, i64 before, i64 after, i64 started) {
+    REAL* h_final, REAL* c_final, const i64* rows, const i64* lengths, i64 H, i64 T, i64 row_stride, i64 time_stride,
+    i64 t, i64 n, i64 next, i64 here, i64 flags) {
   i64 all = thread_of_all(), place = all / H, unit = all % H;
   if (place >= n) return;
-  i64 from = (before + place) * H + unit;
+  bool started = flags & STARTED, keep = flags & KEEP;
+  i64 from = (keep ? here + place : place) * H + unit;
   REAL h_new = started ? h[from] : 0, c_new = started && HAS_C ? c[from] : 0;
   step_unit(z + (here + place) * WIDTH * H + unit, from_h ? from_h + place * 3 * H + unit : from_h, bias + unit,
             bias_hn ? bias_hn + unit : bias_hn, H, &h_new, &c_new);
   i64 row = row_of(rows, place);
   bool ends = place >= next;
-  i64 to = ends ? row * H + unit : (after + place) * H + unit;
+  i64 to = ends ? row * H + unit : keep ? from + n * H : from;
   (ends ? h_final : h)[to] = h_new;
   if (HAS_C) (ends ? c_final : c)[to] = c_new;
   if (outputs) {
-    i64 time = time_of(t, length_of(lengths, place, T), reverse);
-    outputs[row * row_stride + time * time_stride + unit * unit_stride] = h_new;
+    i64 time = time_of(t, length_of(lengths, place, T), flags & REVERSE);
+    outputs[row * row_stride + time * time_stride + unit] = h_new;
   }
 }
 
 // The gradient of step t, a thread a unit. For the first `later` rows dh and dc (N, H) hold what the step after it left;
 // the others begin here, with the gradient of their final state, d_h and d_c (N, H; null: zero). d_outputs (null: zero)
-// has any strides. It writes dz at row `here`, and leaves in dc what the step before it needs, in dh what reaches
+// has any strides of its rows and times. It writes dz at row `here`, and leaves in dc what the step before it needs, in dh what reaches
 // the old h past z, where a cell has such a way.
 LONE_KERNEL void step_backward(
     const REAL* z, const REAL* h, const REAL* c, REAL* dz, REAL* dh, REAL* dc, const REAL* d_outputs, const REAL* d_h,
-    const REAL* d_c, const i64* rows, const i64* lengths, i64 H, i64 T, i64 reverse, i64 row_stride, i64 time_stride,
-    i64 unit_stride, i64 t, i64 n, i64 later, i64 here, i64 started) {
+    const REAL* d_c, const i64* rows, const i64* lengths, i64 H, i64 T, i64 row_stride, i64 time_stride, i64 t, i64 n,
+    i64 later, i64 here, i64 flags) {
   i64 all = thread_of_all(), place = all / H, unit = all % H;
   if (place >= n) return;
+  bool started = flags & STARTED;
   i64 row = row_of(rows, place), from = (here + place) * H + unit;
   bool runs_on = place < later;
   REAL d_new = runs_on ? dh[all] : d_h ? d_h[row * H + unit] : 0;
   REAL d_cell = !HAS_C ? 0 : runs_on ? dc[all] : d_c ? d_c[row * H + unit] : 0;
   if (d_outputs) {
-    i64 time = time_of(t, length_of(lengths, place, T), reverse);
-    d_new += d_outputs[row * row_stride + time * time_stride + unit * unit_stride];
+    i64 time = time_of(t, length_of(lengths, place, T), flags & REVERSE);
+    d_new += d_outputs[row * row_stride + time * time_stride + unit];
   }
   i64 at = (here + place) * WIDTH * H + unit;
   step_unit_backward(z + at, started ? h[from] : 0, started && HAS_C ? c[from] : 0, H, dz + at, &d_new, &d_cell);
@@ -156,10 +166,7 @@ KERNEL void sum_columns(const REAL* dz, REAL* part, i64 count, i64 columns, i64 
   if (column < columns)
     for (i64 row = first + y; row < end; row += 8) sum += dz[row * columns + column];
   sums[y * 32 + x] = sum;
-  for (i64 half = 4; half > 0; half /= 2) {
-    block_sync();
-    if (y < half) sums[y * 32 + x] += sums[(y + half) * 32 + x];
-  }
+  block_joined<Sum>(sums, 1, y * 32 + x, 256, 32);
   if (y == 0 && column < columns) part[block_y() * columns + column] = sums[x];
 }
 

@@ -152,7 +152,8 @@ cudnnStatus_t cudnnSetRNNDescriptor_v8(
   NEED(mathematics >= 0 && mathematics <= 3);
   NEED(data != CUDNN_DATA_FLOAT || mathematics != CUDNN_TENSOR_OP_MATH);
   NEED(data != CUDNN_DATA_DOUBLE || mathematics == CUDNN_DEFAULT_MATH || mathematics == CUDNN_FMA_MATH);
-  NEED((data != CUDNN_DATA_HALF && data != CUDNN_DATA_BFLOAT16) || mathematics != CUDNN_FMA_MATH);
+  NEED(data != CUDNN_DATA_HALF || mathematics != CUDNN_FMA_MATH);
+  NEED(data != CUDNN_DATA_BFLOAT16 || mathematics == CUDNN_DEFAULT_MATH);  // tensor operations are documented for HALF
   NEED(direction == CUDNN_UNIDIRECTIONAL && input == CUDNN_LINEAR_INPUT && layers == 1 && !dropout);  // else not ours
   NEED(cell != CUDNN_RNN_RELU && (bias == CUDNN_RNN_SINGLE_INP_BIAS || bias == CUDNN_RNN_DOUBLE_BIAS));
   *r = {true, algorithm, cell, bias, data, mathematics, D, H, flags};
@@ -225,6 +226,13 @@ cudnnStatus_t cudnnGetRNNTempSpaceSizes(
   return CUDNN_STATUS_SUCCESS;
 }
 
+// It may read several numbers at once.
+static bool aligned(std::initializer_list<const void *> arrays) {
+  for (const void *array : arrays)
+    if (reinterpret_cast<uintptr_t>(array) % 16) return false;
+  return true;
+}
+
 // What the three calls have in common, checked.
 static cudnnStatus_t layer_of(
     stub::Layer *l, cudnnHandle_t handle, cudnnRNNDescriptor_t r, const int32_t *device_lengths,
@@ -266,6 +274,7 @@ cudnnStatus_t cudnnRNNForward(
                                   reserve_bytes, reserve, training, 2);
   if (status) return status;
   NEED(x && y && x != y && cd);
+  NEED(aligned({x, y, hx, hy, cx, cy, weights, work, reserve}));
   NEED(r->cell == CUDNN_LSTM || (!cx && !cy));
   l.x = x, l.y = y, l.hx = hx, l.cx = cx;
   if (training) memset(reserve, 0xff, reserve_bytes);
@@ -291,6 +300,7 @@ cudnnStatus_t cudnnRNNBackwardData_v8(
                                   reserve_bytes, reserve, true, 3);
   if (status) return status;
   NEED(y && dy && dx && cd);
+  NEED(aligned({y, dy, dx, hx, dhy, dhx, cx, dcy, dcx, weights, work, reserve}));
   NEED(r->cell == CUDNN_LSTM || (!cx && !dcy && !dcx));
   Marker marker = read(reserve);
   NEED(marker.magic == MAGIC && "the reserve space is of a forward call");
@@ -314,7 +324,7 @@ cudnnStatus_t cudnnRNNBackwardWeights_v8(
   cudnnStatus_t status = layer_of(&l, handle, r, device_lengths, xd, yd, hd, weight_bytes, d_weights, work_bytes, work,
                                   reserve_bytes, reserve, true, 4);
   if (status) return status;
-  NEED(x && y);
+  NEED(x && y && aligned({x, hx, y, d_weights, work, reserve}));
   SUPPORTED(add == CUDNN_WGRAD_MODE_ADD);
   Marker marker = read(reserve);
   NEED(marker.magic == MAGIC && marker.state == Marker::DATA && "BackwardData came before");
