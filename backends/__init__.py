@@ -25,7 +25,7 @@ from . import crossing, cupy_arrays, notices, numpy_arrays
 from .auto import AUTO_MIN_FLOPS_PER_STEP, AutoRule, auto_rule, automatic
 from .cuda import Unsupported
 from .cuda.array_code import Agreement, ArrayCode, hand_in
-from .fast import LEVELS, PRECISIONS, Fast
+from .fast import LEVELS, PRECISIONS, Fast, meant
 from .notices import say_once
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "hand_in",
     "is_device",
     "is_on_gpu",
+    "meant",
     "notices",
     "owner",
     "portable",
@@ -186,7 +187,11 @@ class DeviceReport(NamedTuple):
 
 
 def select(
-    device: str | None, default: str = "auto", flops_per_step: float | None = None, near: Backend | None = None
+    device: str | None,
+    default: str = "auto",
+    flops_per_step: float | None = None,
+    near: Backend | None = None,
+    kernels: str = "auto",
 ) -> Backend:
     """The backend for a device's name.
 
@@ -199,13 +204,16 @@ def select(
         The size of the work, for `"auto"`: see `AUTO_MIN_FLOPS_PER_STEP`. None is taken as large.
     near
         The device on which the data lie: `"auto"` is that one. None where they lie on the host.
+    kernels
+        What `find` will be asked for.
 
     Raises
     ------
     ValueError
         If it is not such a name.
     RuntimeError
-        If a GPU was asked for and cannot be used: what is missing, and the command that mends it.
+        If a GPU was asked for and cannot be used: what is missing, and the command that mends it. If `kernels` is a
+        level of CUDA GPUs, and `"auto"` would be the CPU: why.
     """
     source = "device"
     if device is None:
@@ -215,10 +223,10 @@ def select(
     if device == "cpu":
         return numpy_arrays.BACKEND
     if device == "auto":
-        return automatic(flops_per_step) if near is None else near
+        return automatic(flops_per_step, kernels) if near is None else near
     if is_device(device):
         return cupy_arrays.backend(int(device.partition(":")[2] or 0))
-    raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
+    raise ValueError(f"{source} must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.{meant(device)}")
 
 
 def owner(array: object) -> Backend | None:
@@ -284,7 +292,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str, precision: str =
     fast = backend.fast_cell(cell, dtype, kernels, precision)
     if fast.implementation is None:
         if kernels != "auto":
-            raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
+            raise RuntimeError(f"{fast.reason}. Use {_instead_of(kernels, backend)}.")
         return Choice(None, "reference", fast.reason, fast.mendable)
     return Choice(fast.implementation, fast.name, fast.reason, False)
 
@@ -292,7 +300,14 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str, precision: str =
 def _check(kernels: str, precision: str = "highest") -> None:
     for name, value, known in (("kernels", kernels, KERNELS), ("precision", precision, PRECISIONS)):
         if value not in known:
-            raise ValueError(f"{name} must be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}, got {value!r}.")
+            names = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+            raise ValueError(f"{name} must be {names}, got {value!r}.{meant(value)}")
+
+
+def _instead_of(kernels: str, backend: Backend) -> str:
+    """What messages advise where `kernels` were demanded, and are not there."""
+    other = "kernels='auto' or kernels='reference'"
+    return f"device='cuda', {other}" if kernels in LEVELS and backend.on_host else other
 
 
 def portable(kernels: str) -> str:
@@ -315,7 +330,7 @@ def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
     if kernels == "reference":
         return None
     if kernels in LEVELS and backend.on_host:
-        raise RuntimeError(f"{numpy_arrays.no_level(kernels)}. Use kernels='auto' or kernels='reference'.")
+        raise RuntimeError(f"{numpy_arrays.no_level(kernels)}. Use {_instead_of(kernels, backend)}.")
     fast = backend.fast_step(dtype)
     if fast.implementation is None and kernels in ("compiled", "fused"):
         raise RuntimeError(f"{fast.reason}. Use kernels='auto' or kernels='reference'.")
@@ -346,7 +361,8 @@ def report() -> list[DeviceReport]:
     Returns
     -------
     list of DeviceReport
-        `device`, `usable`, `used` (by `device=None`, for work that is not small), `library`, `kernels` and `detail`.
+        `device`, `usable`, `used` (by an estimator or a command that names no device, for work that is not small),
+        `library`, `kernels`, `detail` and `about_kernels`.
     """
     devices = [_entry(numpy_arrays.BACKEND, numpy_arrays.version(), numpy_arrays.processor())]
     try:

@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from . import crossing, cupy_arrays, numpy_arrays
+from .fast import LEVELS
 from .notices import say_once
 
 AUTO_MIN_FLOPS_PER_STEP = 10_000_000
@@ -56,18 +57,35 @@ def auto_rule() -> AutoRule:
     return AutoRule(AUTO_MIN_FLOPS_PER_STEP, False)
 
 
-def automatic(flops_per_step: float | None) -> Any:
-    """The backend that `"auto"` stands for. Only here may the choice fall back, and it says so once."""
-    if not cupy_arrays.installed():
+def automatic(flops_per_step: float | None, kernels: str = "auto") -> Any:
+    """The backend that `"auto"` stands for. Only here may the choice fall back, and it says so once.
+
+    Raises
+    ------
+    RuntimeError
+        Where it would be the CPU, and `kernels` is a level of CUDA GPUs.
+    """
+    demanded = kernels in LEVELS
+    if not demanded and not cupy_arrays.installed():
         return numpy_arrays.BACKEND  # nobody who has no GPU package expects a GPU
+    hint = ""
     try:
+        if demanded:
+            cupy_arrays.backend(0)  # what is missing is told before what is small
         rule = auto_rule()
         work = math.inf if flops_per_step is None else flops_per_step
-        if rule.never or work < rule.flops_per_step:
-            size = "" if rule.never else f"a step of this work is {work / 1e6:.2g} million operations, and "
-            say_once("small work", f"using the CPU: {size}{rule} (device='cuda' overrides)")
-            return numpy_arrays.BACKEND
-        return cupy_arrays.backend(0)
+        if not rule.never and work >= rule.flops_per_step:
+            return cupy_arrays.backend(0)
+        size = "" if rule.never else f"a step of this work is {work / 1e6:.2g} million operations, and "
+        kind, reason = "small work", f"{size}{rule}"
+        if rule.measured:  # else nobody has looked whether there is a GPU that works
+            hint = " (device='cuda' overrides)"
     except RuntimeError as error:
-        say_once("no usable GPU", f"using the CPU: {error}")
-        return numpy_arrays.BACKEND
+        kind, reason = "no usable GPU", str(error)
+    if demanded:
+        raise RuntimeError(
+            f"kernels={kernels!r} is for CUDA GPUs, and device='auto' took the CPU: {reason.rstrip('.')}. "
+            "Use device='cuda', or kernels='auto'."
+        )
+    say_once(kind, f"using the CPU: {reason}{hint}", usual=kind == "small work")
+    return numpy_arrays.BACKEND

@@ -20,7 +20,7 @@ from .cuda.rows import Rows
 from .fast import Fast
 
 _INSTALL = (
-    "pip install 'cupy-cuda12x[ctk]' for a driver of CUDA 12, 'cupy-cuda13x[ctk]' for one of CUDA 13 "
+    "pip install 'cupy-cuda12x[ctk]>=14' for a driver of CUDA 12, 'cupy-cuda13x[ctk]>=14' for one of CUDA 13 "
     "(nvidia-smi shows it)"
 )
 

@@ -10,6 +10,19 @@ LEVELS = ("cudnn", "fused")
 PRECISIONS = ("highest", "high", "bfloat16", "float16")
 """What products in float32 may be computed with: float32, TF32, or numbers of 16 bits; sums are float32 in any case."""
 
+_MEANT = {
+    "tf32": "high", "half": "float16", "fp16": "float16", "bf16": "bfloat16", "float32": "highest", "fp32": "highest",
+    "gpu": "cuda",
+}  # fmt: skip
+"""What people call precisions and devices elsewhere, and its name here."""
+
+
+def meant(value: object) -> str:
+    """The end of a message about a name that is none: which name was meant, where one can tell; else nothing."""
+    name = value.lower() if isinstance(value, str) else ""
+    known = _MEANT.get(name, name if name in (*PRECISIONS, "cpu", "cuda", "auto") and name != value else None)
+    return "" if known is None else f" Did you mean {known!r}?"
+
 
 class Fast(NamedTuple):
     """A fast implementation, or why there is none."""

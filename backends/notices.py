@@ -6,10 +6,10 @@ said: set[str] = set()
 """The reasons that were told."""
 
 
-def say_once(reason: str, message: str) -> None:
-    """Once a process for each kind of reason, not for each size of work."""
+def say_once(reason: str, message: str, usual: bool = False) -> None:
+    """Once a process for each kind of reason, not for each size of work. What is `usual` is information, no warning."""
     if reason not in said:
         said.add(reason)
         import logging  # not at the top: it would be a good part of the time of `import xlstm`
 
-        logging.getLogger("xlstm").warning(message)
+        logging.getLogger("xlstm").log(logging.INFO if usual else logging.WARNING, message)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu
+from .cuda.levels import CELLS as ON_A_GPU
 from .fast import LEVELS, Fast
 
 
@@ -71,7 +72,10 @@ class NumPyBackend:
         implementation = cpu.find_cell(cell, dtype)
         if implementation is not None:
             return Fast(implementation, str(cpu.target), cpu.about())
-        return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.mendable() and cell in cpu.CELLS)
+        if cell in cpu.CELLS:
+            return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.mendable())
+        there = " (for a CUDA GPU they do)" if cell in ON_A_GPU else ""
+        return Fast(None, "", f"{cpu.why_not(cell, dtype)}{there}")
 
     def fast_step(self, dtype: str) -> Fast:
         implementation = cpu.find_step(dtype)
@@ -97,7 +101,8 @@ BACKEND = NumPyBackend()
 
 def no_level(kernels: str) -> str:
     """Why a level of CUDA GPUs does not run here."""
-    return f"kernels={kernels!r} is for CUDA GPUs, and this is the CPU (device='cpu')"
+    where = "this is the CPU, where a layer is unless device= or XLSTM_DEVICE names another"
+    return f"kernels={kernels!r} is for CUDA GPUs, and {where}"
 
 
 def version() -> str:

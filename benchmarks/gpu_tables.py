@@ -24,7 +24,7 @@ from lib.parts import rows_of
 
 PAGE = ROOT / "docs" / "devices.md"
 BEGIN, END = "<!-- {}: made by benchmarks/gpu_tables.py --write -->", "<!-- end of {} -->"
-NOTHING = "–"
+NOTHING = gpu_cost.NOTHING
 
 
 def main() -> int:
@@ -33,7 +33,11 @@ def main() -> int:
     made.add_argument("--results", type=Path, help="a file of bench_gpu.py (default: the newest in results/)")
     made.add_argument("--page", type=Path, default=PAGE, help=argparse.SUPPRESS)
     options = made.parse_args()
-    results = json.loads(options.results.read_text(encoding="utf-8")) if options.results else newest_result()
+    results = result_of(options.results) if options.results else newest_result()
+    if options.write and options.page == PAGE and results is not None and results["settings"]["quick"]:
+        sys.exit(
+            "a quick result is a test of the benchmark, and its figures mean nothing: it is not written to the page"
+        )
     blocks = {"measured": "\n".join(measured(results)), "computed": "\n".join(computed(results))}
     if not options.write:
         print("\n\n".join(blocks.values()))
@@ -43,6 +47,19 @@ def main() -> int:
         page = between(page, name, text)
     options.page.write_text(page, encoding="utf-8")
     return 0
+
+
+def result_of(path: Path) -> Row:
+    """What bench_gpu.py wrote to this file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{path} is no result of bench_gpu.py: {error}")
+    parts = ("date", "machine", "settings", "parts")
+    lacking = [part for part in parts if not isinstance(found, dict) or part not in found]
+    if lacking:
+        sys.exit(f"{path} is no result of bench_gpu.py: it lacks {', '.join(lacking)}")
+    return dict(found)
 
 
 def newest_result() -> Row | None:

@@ -634,6 +634,44 @@ def test_tables_are_made_of_results_and_stand_between_their_markers(whole: Any, 
     assert text.endswith(tail)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file"),
+        ("{}", "it lacks date, machine, settings, parts"),
+        ("[]", "it lacks date"),
+        ("no JSON", "Expecting value"),
+    ],
+)
+def test_tables_of_what_is_no_result_are_an_error(content: Any, told: str, tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    if content is not None:
+        found.write_text(content, encoding="utf-8")
+    command = [sys.executable, str(BENCHMARKS / "gpu_tables.py"), "--results", str(found)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{found} is no result of bench_gpu.py: ")
+    assert told in done.stderr
+
+
+def test_a_quick_result_is_not_written_to_the_page(whole: Any, tmp_path: Path) -> None:
+    before = (ROOT / "docs" / "devices.md").read_bytes()
+    results = tmp_path / "found.json"
+    results.write_text(json.dumps(whole[0]), encoding="utf-8")
+    command = [sys.executable, str(BENCHMARKS / "gpu_tables.py"), "--results", str(results), "--write"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "a quick result" in done.stderr
+    assert (ROOT / "docs" / "devices.md").read_bytes() == before
+
+
+def test_published_figures_stand_where_they_apply(lib: Any) -> None:
+    last = {tuple(row[:3]): row[-1] for row in lib("lib.gpu_cost").table()}
+    assert last["H 1024, N 128", "cudnn", "highest"] == last["H 1024, N 128", "fused", "highest"] == "–"
+    assert last["H 1024, N 128", "cudnn", "high"] == "12–16"
+    assert list(last.values()).count("–") == 2
+
+
 def test_measured_microseconds_stand_beside_the_computed_ones(lib: Any) -> None:
     tables, times = lib("gpu_tables"), lib("lib.gpu_times")
     cost = lib("lib.gpu_cost")

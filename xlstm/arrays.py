@@ -35,6 +35,12 @@ def accepted(backend: Backend, like: Array, name: str, values: Any, form: tuple[
         try:
             kind = library(values)
         except TypeError:
+            if backends.is_on_gpu(values):
+                raise TypeError(
+                    f"{name} is a {type(values).__module__}.{type(values).__qualname__} on a GPU, but the parameters "
+                    f"are {backend.library} arrays on {backend.device}. Convert {name} (cupy.asarray({name}) copies "
+                    "nothing), and move the layer where it is with layer.to('cuda')."
+                ) from None
             foreign = hasattr(values, "__array_namespace__") or hasattr(values, "__dlpack__")
             if foreign or not backend.on_host:
                 raise

@@ -44,6 +44,11 @@ class SavedLayer:
     backend: Backend
     _generator: np.random.Generator
 
+    @property
+    def precision(self) -> str:
+        """What its products may be computed with: as the constructor was told, for good."""
+        return str(self.__dict__.get("precision", "highest"))  # pickles from before there was one lack it
+
     @classmethod
     def of_cells(cls) -> tuple[str, ...]:
         """The cells that the class is the layer of; for most there is one."""

@@ -35,8 +35,9 @@ class LSTM(RecurrentLayer):
     init
         `"orthogonal"` (forget bias 1) or `"pytorch"` (all uniform in ±1/√H).
     kernels
-        `"auto"`, the fastest there are; `"reference"`, the array code, never fast ones; `"compiled"`, an error where
-        there are no fast ones; `"fused"` or `"cudnn"`, that level of a CUDA GPU, an error where it cannot be used.
+        `"auto"`, the fastest there are; `"reference"`, the array code; `"compiled"`, kernels that were made for the CPU
+        or the GPU, an error where there are none; `"fused"` or `"cudnn"`, that level of a CUDA GPU, an error where it
+        cannot be used, as on the CPU: name the device too.
     precision
         What products in float32 may be computed with on a CUDA GPU: `"highest"`, float32 itself; `"high"`, TF32, which
         reads 10 bits of a mantissa; `"bfloat16"` or `"float16"`, which read 7 or 10, while parameters, sums and the
@@ -53,7 +54,7 @@ class LSTM(RecurrentLayer):
         The same names and shapes: those of the last `backward` call, not a sum over calls.
     device, kernels
         Where it lives, and which implementation runs: the CPU's instruction set; on a CUDA GPU `"cudnn 9.…"` or
-        `"fused"`, the level that does all calls but those for which another one is better; or `"reference"`.
+        `"fused"`, the level of most calls (those that it is not made for run on another); or `"reference"`.
 
     Examples
     --------
@@ -111,7 +112,8 @@ class GRU(RecurrentLayer):
     """Gated recurrent units: `xlstm.cells.gru`, stacked, in one or both directions.
 
     Everything is as in `LSTM`, but for the state, which is h (L·S, N, H) alone, and the weights, which have 3H rows:
-    the gates r, u (PyTorch's z) and n. There are no compiled kernels for it yet.
+    the gates r, u (PyTorch's z) and n. On a CPU it runs as array code; on a CUDA GPU there are the levels
+    of `LSTM`, except with `reset_after=False`.
 
     Parameters
     ----------

@@ -23,9 +23,11 @@ class PreparedLayer:
                 f"precision='bfloat16' is for float32 layers, this one is {layer.dtype}: use dtype='float32'."
             )
         if narrow and not (layer.stack.compiled and layer.stack.cell.has_bfloat16):
+            runs = "array code" if layer.kernels == "reference" else f"{layer.kernels} kernels"
+            where = f"runs {runs} on the CPU" if layer.backend.on_host else f"is on {layer.device}"
             raise RuntimeError(
                 "precision='bfloat16' needs compiled kernels on a CPU with AVX512-BF16; "
-                f"here are {layer.kernels} kernels on {layer.device}. Use precision=None."
+                f"this layer {where}. Leave precision out; on a GPU give it to the layer, when it is made."
             )
         layer.stack.pack(narrow)
         self._layer, self._precision = layer, precision  # nobody else has this layer

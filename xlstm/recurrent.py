@@ -33,7 +33,6 @@ class RecurrentLayer(SavedLayer):
     """
 
     cell: str = ""
-    precision: str = "highest"  # of pickles from before there was one
     parameters: params.Parameters
     gradients: params.Parameters
 
@@ -55,7 +54,7 @@ class RecurrentLayer(SavedLayer):
         how = {"dropout": dropout, "dtype": dtype, "init": init, "kernels": kernels, "precision": precision}
         self._configure({**sizes, "bidirectional": bidirectional, **how})
         self._generator = generator(seed)
-        backend = backends.select(device, default="cpu", flops_per_step=self.sizes.flops_per_step())
+        backend = backends.select(device, "cpu", self.sizes.flops_per_step(), kernels=kernels)
         choice = self._choice(backend)  # refuses before anything is drawn
         values = params.zeros(self.sizes.shapes(), np.zeros(0, self.dtype))
         start(self.sizes, init, self._generator, values)
@@ -69,7 +68,7 @@ class RecurrentLayer(SavedLayer):
         self.bidirectional = bool(settings["bidirectional"])
         self.dropout, self.init = checked(settings["dropout"], settings["init"]), settings["init"]
         self.dtype = dtype_name(settings["dtype"])
-        self.requested_kernels, self.precision = settings["kernels"], settings["precision"]
+        self.requested_kernels, self.__dict__["precision"] = settings["kernels"], settings["precision"]
 
     @classmethod
     def of_values(
@@ -304,7 +303,7 @@ class RecurrentLayer(SavedLayer):
         Parameters
         ----------
         precision
-            None for the layer's own dtype. `"bfloat16"`: inputs, states and weights enter the products rounded to 8
+            None for the layer's own dtype. `"bfloat16"`: inputs, states and weights enter the products rounded to 7
             bits of mantissa, the sums and all else stay float32: about twice the speed where the products count most,
             and outputs whose error in the Frobenius norm is about 3e-3 a layer (a single one may be off by 2e-2).
 

@@ -98,7 +98,7 @@ def why_not(cell: str | None = None, dtype: str | None = None) -> str:
     """Why there are no kernels, of any cell or of this one, and what would change that."""
     global _explained
     if cell is not None and (target is not None or cell not in CELLS):
-        return f"no compiled kernels of the {cell} cell in {dtype} come with this version, the reference path runs"
+        return f"no compiled kernels of the {cell} cell in {dtype} come with this version for a CPU"
     if not mendable():
         return "this version has no compiled kernels for this system, the reference path runs"
     if _explained is None:

@@ -109,9 +109,12 @@ def why_no_device(error: Exception, cupy: Any) -> str:
                 f"the NVIDIA driver is too old: it is for CUDA {_told(version)}, and CuPy {cupy.__version__} for CUDA "
                 f"{_told(needed)}. Update the driver, or install the CuPy that fits it"
             )
+    found = f" ({first_line(error)})"
+    if status == INSUFFICIENT_DRIVER and not int(cupy.cuda.runtime.driverGetVersion()):
+        found = ""  # there is no driver at all, of which CUDA says that it is too old
     return (
-        f"CuPy {cupy.__version__} found no working NVIDIA driver ({first_line(error)}). Install the driver of your "
-        "GPU; the command nvidia-smi then lists it"
+        f"CuPy {cupy.__version__} found no working NVIDIA driver{found}. Install the driver of your GPU; the command "
+        "nvidia-smi then lists it. In a container, start that with --gpus all"
     )
 
 

@@ -34,6 +34,11 @@ def keep(flops, cpu=CPU, gpu=GPU):
     crossing.path().write_bytes(crossing.content(crossing.Machine(cpu, gpu), flops))
 
 
+@pytest.fixture(autouse=True)
+def _all_is_said(caplog):
+    caplog.set_level("INFO", logger="xlstm")
+
+
 def said(caplog):
     return [record.getMessage() for record in caplog.records]
 

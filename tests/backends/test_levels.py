@@ -1,6 +1,7 @@
 """Which level of a GPU does a call, what becomes of one that is wrong, and what is said of it: with planted levels."""
 
 import logging
+import pickle
 from unittest import mock
 
 import numpy as np
@@ -175,6 +176,76 @@ def test_the_cpu_has_no_levels_of_a_gpu():
         ):
             with pytest.raises(RuntimeError, match=f"kernels='{name}' is for CUDA GPUs, and this is the CPU.*'auto'"):
                 make()
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        ({"distributions": ()}, r"no GPU can be used: CuPy is not installed\. .*"),
+        ({"driver": False}, r"no GPU can be used: CuPy 14\.2\.0 found no working NVIDIA driver\. .*"),
+        ({}, "a step of this work is .* million operations, and below 10 million the CPU is expected to be faster"),
+    ],
+)
+def test_a_level_where_auto_took_the_cpu_says_why(there, reason):
+    told = f"^kernels='fused' is for CUDA GPUs, and device='auto' took the CPU: {reason}"
+    with planted(fused=right), machine(**there):
+        with pytest.raises(RuntimeError, match=rf"{told}\. Use device='cuda', or kernels='auto'\.$"):
+            xlstm.LSTM(D, H, device="auto", kernels="fused")
+        clf = xlstm.SequenceClassifier(kernels="fused")
+        with pytest.raises(RuntimeError, match=told):
+            clf.fit([[1.0], [2.0]], [0, 1])
+
+
+def test_a_level_on_a_layer_that_names_no_device_says_which_one_to_name():
+    with pytest.raises(RuntimeError, match=r"unless device= or XLSTM_DEVICE names another\. Use device='cuda', ker"):
+        xlstm.LSTM(D, H, kernels="cudnn")
+
+
+def test_the_gru_has_compiled_kernels_on_a_gpu_alone():
+    told = (
+        r"^no compiled kernels of the gru cell in float32 come with this version for a CPU \(for a CUDA GPU they do\)"
+    )
+    with pytest.raises(RuntimeError, match=rf"{told}\. Use kernels='auto' or kernels='reference'\.$"):
+        xlstm.GRU(D, H, device="cpu", kernels="compiled")
+    with pytest.raises(RuntimeError, match=r"for a CPU\. Use"):
+        xlstm.GRU(D, H, device="cpu", kernels="compiled", reset_after=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [("tf32", "high"), ("half", "float16"), ("fp16", "float16"), ("bf16", "bfloat16"), ("float32", "highest")],
+)
+def test_precisions_by_their_names_elsewhere(given, known):
+    for make in (
+        lambda: xlstm.LSTM(D, H, device="cpu", precision=given),
+        lambda: xlstm.SequenceClassifier(precision=given).fit([[1.0], [2.0]], [0, 1]),
+    ):
+        with pytest.raises(ValueError, match=f"got '{given}'\\. Did you mean '{known}'\\?$"):
+            make()
+    with pytest.raises(ValueError, match=r"got 'low'\.$"):
+        xlstm.LSTM(D, H, device="cpu", precision="low")
+
+
+def test_the_precision_of_a_layer_is_read_only(tmp_path):
+    layer = xlstm.LSTM(D, H, device="cpu", precision="high")
+    with pytest.raises(AttributeError, match="precision"):
+        layer.precision = "half"
+    layer.save(tmp_path / "layer.xlstm")
+    for copied in (layer.to("cpu"), pickle.loads(pickle.dumps(layer)), xlstm.load(tmp_path / "layer.xlstm")):
+        assert copied.precision == "high"
+    older = pickle.loads(pickle.dumps(layer))
+    del older.__dict__["precision"]  # as in a pickle from before there was one
+    assert pickle.loads(pickle.dumps(older)).precision == "highest"
+
+
+def test_bfloat16_where_there_is_none_says_what_to_do():
+    told = (
+        r"this layer runs array code on the CPU\. Leave precision out; on a GPU give it to the layer, when it is made"
+    )
+    with pytest.raises(RuntimeError, match=told):
+        xlstm.LSTM(D, H, device="cpu", kernels="reference").prepare(precision="bfloat16")
+    with planted(fused=right), pytest.raises(RuntimeError, match=r"this layer is on cuda:0\. Leave precision out"):
+        xlstm.LSTM(D, H, device="cuda").prepare(precision="bfloat16")
 
 
 def test_copies_on_a_gpu_keep_their_level_and_files_ask_for_none(tmp_path):

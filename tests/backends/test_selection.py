@@ -18,7 +18,7 @@ from xlstm import backends
 
 from ..standin import Machine, machine
 
-INSTALL = r"pip install 'cupy-cuda12x\[ctk\]'"
+INSTALL = r"pip install 'cupy-cuda12x\[ctk\]>=14'"
 
 # What a machine without a usable GPU is like, what the user reads, and whether "auto" says it.
 STATES = {
@@ -36,7 +36,7 @@ STATES = {
     ),
     "no driver": (
         {"driver": False},
-        r"CuPy 14\.2\.0 found no working NVIDIA driver \(cudaErrorInsufficientDriver: .*\)\. Install the driver .*smi",
+        r"CuPy 14\.2\.0 found no working NVIDIA driver\. Install the driver .*smi .* In a container, .*--gpus all",
     ),
     "no device": (
         {"devices": 0},
@@ -126,6 +126,19 @@ def test_report_says_why_not(state, caplog):
     assert not said(caplog)
 
 
+def test_devices_by_their_names_elsewhere(monkeypatch):
+    for name, known in (("gpu", "cuda"), ("CUDA", "cuda"), ("CPU", "cpu")):
+        for make in (
+            lambda: xlstm.LSTM(2, 3, device=name),  # noqa: B023
+            lambda: xlstm.SequenceClassifier(device=name).fit([[1.0], [2.0]], [0, 1]),  # noqa: B023
+        ):
+            with pytest.raises(ValueError, match=f"got '{name}'\\. Did you mean '{known}'\\?$"):
+                make()
+        monkeypatch.setenv("XLSTM_DEVICE", name)
+        with pytest.raises(ValueError, match=f"XLSTM_DEVICE must be .*Did you mean '{known}'"):
+            xlstm.LSTM(2, 3)
+
+
 def test_wrong_results_are_noticed():
     with machine():
         import cupy
@@ -207,18 +220,21 @@ def test_a_copy_uses_the_same_device(gpu: Machine):
 
 
 def test_auto_keeps_small_work_on_the_cpu_and_says_so(gpu: Machine, caplog):
+    caplog.set_level(logging.INFO, logger="xlstm")
     small = backends.AUTO_MIN_FLOPS_PER_STEP - 1
     assert backends.select("auto", flops_per_step=small).device == "cpu"
     assert "cupy" not in sys.modules, "CuPy is not imported for work that it will not do"
     assert backends.select("auto", flops_per_step=small).device == "cpu"
-    ((_, _, message),) = said(caplog)
+    ((_, level, message),) = said(caplog)
+    assert level == "INFO", "it is the usual choice"
     assert message.startswith("using the CPU: a step of this work is 10 million operations, and below 10 million ")
-    assert "device='cuda' overrides" in message
+    assert "device='cuda' overrides" not in message, "nobody knows yet whether there is a GPU that works"
     assert backends.select("cuda", flops_per_step=small).device == "cuda:0"
     assert backends.select("auto", flops_per_step=small + 1).device == "cuda:0"
 
 
 def test_auto_says_it_once_for_work_of_any_size(gpu: Machine, caplog):
+    caplog.set_level(logging.INFO, logger="xlstm")
     for flops in (1e3, 2e3, 3e6):
         assert backends.select("auto", flops_per_step=flops).device == "cpu"
     assert len(said(caplog)) == 1
@@ -233,6 +249,7 @@ def test_auto_knows_the_size_of_a_layer(gpu: Machine):
 
 
 def test_auto_knows_the_size_of_a_classifier(gpu: Machine, caplog):
+    caplog.set_level(logging.INFO, logger="xlstm")
     X, y = np.random.default_rng(0).standard_normal((8, 3, 2)), [0, 1] * 4
     assert xlstm.SequenceClassifier(hidden_size=4, max_iter=1).fit(X, y).device_ == "cpu"
     small = [message for _, _, message in said(caplog) if "kernels" not in message]  # which may be missing, too
@@ -336,9 +353,11 @@ clf.predict(["ab"])
     assert not said
 
 
-def test_auto_says_on_stderr_that_small_work_stays_on_the_cpu(python):
-    stderr = python("import xlstm\nfor _ in range(2): assert xlstm.LSTM(2, 3, device='auto').device == 'cpu'")
-    assert stderr.count("using the CPU: ") == 1
+def test_auto_says_to_who_asks_for_information_that_small_work_stays_on_the_cpu(python):
+    code = "import xlstm\nfor _ in range(2): assert xlstm.LSTM(2, 3, device='auto').device == 'cpu'"
+    assert "using the CPU: " not in python(code)
+    told = python(f"import logging\nlogging.basicConfig(level=logging.INFO)\n{code}")
+    assert told.count("INFO:xlstm:using the CPU: ") == 1
 
 
 def test_the_log_can_be_silenced(gpu: Machine, caplog):

@@ -1145,6 +1145,54 @@ def test_devices_with_gpus(run):
         assert run("devices").code == 0
 
 
+def test_devices_tell_a_device_that_cannot_be_used_from_one_that_is_none(run, monkeypatch):
+    for wanted, told in (
+        ("cuda", "which cannot be used here (see above)"),
+        ("cuda:7", "which cannot be used here (see above)"),
+        ("gpu", "which is none of these: set it to auto, cpu, cuda or cuda:N. Did you mean 'cuda'?"),
+        ("abacus", "which is none of these: set it to auto, cpu, cuda or cuda:N"),
+    ):
+        with machine(driver=False), monkeypatch.context() as patch:
+            patch.setenv("XLSTM_DEVICE", wanted)
+            last = run("devices").out.splitlines()[-1]
+        assert last.startswith(f"XLSTM_DEVICE is {wanted!r}, {told}")
+
+
+def test_check_names_what_it_could_not_check(run, monkeypatch):
+    report = SimpleNamespace(entries=[SimpleNamespace(error=1.5e-10)] * 3)
+    monkeypatch.setattr(gradcheck, "check_gradients", lambda *_, **__: report)
+    with machine(driver=False):
+        done = run("check")
+        values = run("check", "--json").json
+    *_, left_out, last = done.out.splitlines()
+    assert done.code == 0
+    assert left_out.startswith("not checked: cuda: no GPU can be used: CuPy 14.2.0 found no working NVIDIA driver.")
+    assert last == "all gradients on cpu agree with finite differences"
+    ((device, reason),) = [tuple(entry.values()) for entry in values["not_checked"]]
+    assert left_out == f"not checked: {device}: {reason}"
+    with machine(distributions=()):  # nobody expects a GPU there
+        assert "not checked" not in run("check").out
+    with machine(driver=False):
+        assert "not checked" not in run("check", "--device", "cpu").out
+    assert "default: every device of this machine" in " ".join(run("check", "--help").out.split())
+
+
+def test_small_work_on_the_cpu_is_no_notice(run):
+    write("data.csv", table())
+    with machine(devices=1):
+        quick = [argument for argument in QUICK if argument not in ("--device", "cpu")]
+        assert "using the CPU" not in run("train", "data.csv", *quick).err
+        assert "using the CPU" not in run("predict", "data.xlstm", "abc").err
+
+
+def test_train_tells_a_precision_that_is_not_the_usual_one(run):
+    write("data.csv", table())
+    done = run("train", "data.csv", *QUICK, "--precision", "float16")
+    assert "precision: float16" in done.out.splitlines()
+    assert "precision:" not in run("train", "data.csv", *QUICK).out
+    assert run("train", "data.csv", *QUICK, "--precision", "high", "--json").json["precision"] == "high"
+
+
 def test_check(run):
     values = run("check", "--json", "--device", "cpu", "--seed", 3).json
     assert values["passed"] is True

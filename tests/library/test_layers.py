@@ -1091,6 +1091,14 @@ def test_bad_constructor_arguments_are_named(cell, argument, value, error):
         LAYERS[cell](**arguments)
 
 
+def test_an_array_that_says_it_is_on_a_gpu_is_named_as_one():
+    class OnGPU:
+        __cuda_array_interface__ = {"shape": (2, 3, 4), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
+
+    with pytest.raises(TypeError, match=r"x is a .*OnGPU on a GPU, but the parameters are numpy .* on cpu.*layer\.to"):
+        xlstm.LSTM(4, 2, device="cpu")(OnGPU())
+
+
 def test_dtypes_may_be_given_as_numpy_has_them():
     for dtype in ("float64", np.float64, np.dtype("float64"), "f8", float):
         assert xlstm.LSTM(2, 2, dtype=dtype, device="cpu").dtype == "float64"

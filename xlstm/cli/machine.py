@@ -44,7 +44,14 @@ def run_devices(options: Any) -> int:
             lines.append(f"{entry.device}: not usable: {entry.detail}")
     wanted = os.environ.get("XLSTM_DEVICE")
     if not used and wanted:
-        lines.append(f"XLSTM_DEVICE is {wanted!r}, which is none of these: set it to auto, cpu, cuda or cuda:N")
+        told = "is none of these: set it to auto, cpu, cuda or cuda:N"
+        if backends.is_device(wanted):
+            told = (
+                "cannot be used here (see above): what names no device of its own is an error. Unset it, or set it to "
+                "auto or cpu"
+            )
+        known = backends.meant(wanted)
+        lines.append(f"XLSTM_DEVICE is {wanted!r}, which {told}{known and f'.{known}'}")
     values: dict[str, Any] = {"devices": [entry._asdict() for entry in report], "used": used[0] if used else None}
     values["auto"] = None
     if "cuda:0" in [entry.device for entry in report if entry.usable]:  # the one that 'auto' may take
@@ -62,24 +69,28 @@ def run_devices(options: Any) -> int:
 
 def run_check(options: Any) -> int:
     """Check the gradients; exit code 1 where one is wrong."""
-    usable = (
-        [entry.device for entry in backends.report() if entry.usable] if options.device is None else [options.device]
-    )
+    report = backends.report() if options.device is None else []
+    usable = [entry.device for entry in report if entry.usable] or [options.device]
+    left_out = [entry for entry in report if not entry.usable and backends.cupy_arrays.installed()]
     lines, rows, wrong = [], [], False
     for kind in map(layer_of, CELLS):
         for device, kernels in [(name, kernels) for name in usable for kernels in bench.paths(name, kind.cell)]:
             for settings in ({}, {"num_layers": 2, "bidirectional": True}):
                 layer = kind(3, 5, device=device, kernels=kernels, seed=options.seed, **settings)  # type: ignore[arg-type]
                 try:
-                    report = gradcheck.check_gradients(layer, seed=options.seed)
-                    largest = max(entry.error for entry in report.entries)
-                    lines.append(f"ok     {layer!r}: {len(report.entries)} gradients, largest error {largest:.1e}")
+                    found = gradcheck.check_gradients(layer, seed=options.seed)
+                    largest = max(entry.error for entry in found.entries)
+                    lines.append(f"ok     {layer!r}: {len(found.entries)} gradients, largest error {largest:.1e}")
                     rows.append({"layer": repr(layer), "device": layer.device, "passed": True, "error": largest})
                 except AssertionError as error:
                     wrong = True
                     lines.append(f"WRONG  {error}")
                     rows.append({"layer": repr(layer), "device": layer.device, "passed": False, "error": None})
-    lines.append("some gradients are WRONG" if wrong else "all gradients agree with finite differences")
+    lines += [f"not checked: {entry.device}: {entry.detail}" for entry in left_out]
+    agree = (
+        f"all gradients on {' and '.join(dict.fromkeys(row['device'] for row in rows))} agree with finite differences"
+    )
+    lines.append("some gradients are WRONG" if wrong else agree)
     levels = [row for name in usable for row in trusted.at_length(backends.select(name))]
     if levels:
         failed = any(row["error"] is not None or row["failure"] for row in levels if not row["passed"])
@@ -87,7 +98,9 @@ def run_check(options: Any) -> int:
         compared = any(row["error"] is not None for row in levels)
         verdict = "all levels agree with the array code" if compared else "no level could be compared"
         lines += ["", *_table(levels), "some levels are WRONG" if failed else verdict]
-    values = {"checks": rows, "levels": levels, "passed": not wrong, "exit_code": int(wrong)}
+    not_checked = [{"device": entry.device, "reason": entry.detail} for entry in left_out]
+    values: dict[str, Any] = {"checks": rows, "levels": levels, "not_checked": not_checked}
+    values |= {"passed": not wrong, "exit_code": int(wrong)}
     return show(options, "\n".join(lines), values, int(wrong))
 
 

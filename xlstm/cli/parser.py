@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}. {more}".strip())
         sub.set_defaults(run=run, parser=sub)
         sub.add_argument("--json", action="store_true", help="print one line of JSON (default: text for people)")
-        sub.add_argument("--device", type=_device, help="auto, cpu, cuda or cuda:N (default: XLSTM_DEVICE, else auto)")
+        usual = "every device of this machine" if name == "check" else "XLSTM_DEVICE, else auto"
+        sub.add_argument("--device", type=_device, help=f"auto, cpu, cuda or cuda:N (default: {usual})")
         return sub
 
     _train(
@@ -271,7 +272,7 @@ def _float(text: str) -> float:
 
 def _device(text: str) -> str:
     if not backends.is_device(text):
-        raise argparse.ArgumentTypeError(f"must be auto, cpu, cuda or cuda:N, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be auto, cpu, cuda or cuda:N, got {text!r}.{backends.meant(text)}")
     return text
 
 

@@ -118,6 +118,7 @@ def run(options: Any) -> int:
         "seconds": seconds,
         "device": classifier.device_,
         "kernels": classifier.kernels_,
+        "precision": classifier.precision,
         "model": str(model),
         "held_out": None if held_out is None else str(held_out),
         "stale_held_out": None if stale is None else str(stale),
@@ -137,11 +138,12 @@ def run(options: Any) -> int:
         else f"{stale} is of the model that was replaced: this one may have trained on its rows, so do not measure it "
         "on them\n"
     )
+    precision = "" if classifier.precision == "highest" else f"precision: {classifier.precision}\n"
     text = (
         f"{measured}{left}{labelled.told_of(rows.skipped, options)}"
         f"trained {counted(int(classifier.n_iter_), 'epoch')} on {counted(len(kept), 'text')} of "
         f"{len(classifier.classes_)} classes in {seconds:.1f} s{', interrupted' if interrupts else ''}\n"
-        f"device: {classifier.device_}, kernels: {classifier.kernels_}\n"
+        f"device: {classifier.device_}, kernels: {classifier.kernels_}\n{precision}"
         f"model: {model}\n"
         f"next: xlstm predict {shlex.quote(str(model))} {examples}"
     )

@@ -276,7 +276,7 @@ class SequenceEstimator(Mannered, Configured):
         encoder = learnt(data) if tokens else None
         architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
         flops = architecture.flops_per_step(size_for(len(kept), self.plain_setting("batch_size")))
-        backend = backends.select(self.device, "auto", flops, data.place)
+        backend = backends.select(self.device, "auto", flops, data.place, self.kernels)
         ondevice.check_setting(data.place, backend)
         data = feed.near(data, backend, architecture.dtype)
         encoder = encoder or learnt(data)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import is_device
+from ..backends import is_device, meant
 
 
 class Constraint:
@@ -31,7 +31,7 @@ class OneOf(Constraint):
 
     def check(self, name: str, value: Any) -> None:
         if not isinstance(value, str) or value not in self.options:
-            raise ValueError(f"{name} must be one of {tuple(self.options)}, got {value!r}.{self.hint}")
+            raise ValueError(f"{name} must be one of {tuple(self.options)}, got {value!r}.{self.hint}{meant(value)}")
 
     def plain(self, value: Any) -> str:
         return str(value)
@@ -42,7 +42,7 @@ class Device(Constraint):
 
     def check(self, name: str, value: Any) -> None:
         if value is not None and not is_device(value):
-            raise ValueError(f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {value!r}.")
+            raise ValueError(f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {value!r}.{meant(value)}")
 
 
 class Flag(Constraint):
