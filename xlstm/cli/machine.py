@@ -87,9 +87,8 @@ def run_check(options: Any) -> int:
                     lines.append(f"WRONG  {error}")
                     rows.append({"layer": repr(layer), "device": layer.device, "passed": False, "error": None})
     lines += [f"not checked: {entry.device}: {entry.detail}" for entry in left_out]
-    agree = (
-        f"all gradients on {' and '.join(dict.fromkeys(row['device'] for row in rows))} agree with finite differences"
-    )
+    checked = " and ".join(dict.fromkeys(str(row["device"]) for row in rows))
+    agree = f"all gradients on {checked} agree with finite differences"
     lines.append("some gradients are WRONG" if wrong else agree)
     levels = [row for name in usable for row in trusted.at_length(backends.select(name))]
     if levels:
