@@ -226,7 +226,7 @@ MUTANTS = [
     Mutant("batches that stand shortest first", FEED, "np.argsort(-lengths, kind", "np.argsort(lengths, kind", DEVICE_TEST),
     Mutant("targets of other rows", "xlstm/train.py", "xp.take(self._targets, places, axis=0)", "self._targets[: len(rows)]", DEVICE_TEST),
     Mutant("answers in the order of the lengths", "xlstm/fitted.py", "outputs[rows if places is None else places]", "outputs[rows if places is None else slice(0, len(rows))]", DEVICE_TEST),
-    Mutant("host data scaled on the host", FEED, "if not _fits(values.nbytes", "if _fits(values.nbytes", f"{DEVICE_TEST}::test_host_data_is_uploaded_once"),
+    Mutant("host data scaled on the host", FEED, "if not _fits(values.nbytes", "if _fits(values.nbytes", f"{DEVICE_TEST}::test_the_share_of_the_memory_decides"),
     Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
     Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", f"{DEVICE_TEST}::test_rows_are_taken_where_they_lie"),
     Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
