@@ -2,8 +2,9 @@
 //
 //   r, u = sigmoid(z_r, z_u);  s = R_n·h + b_hn;  n = tanh(W_n·x + b_n + r * s);  h_new = (1 - u) * n + u * h
 //
-// z and dz have a fourth block. That of z keeps s. dz stands in the order n from x, r, u, n from h: the first three blocks
-// are what the product with x has to do with, the last three are, in the order of the gates, what that with h has.
+// z and dz have a fourth block. That of z keeps s. dz stands in the order n from x, r, u, n from h: the first three
+// blocks are what the product with x has to do with, the last three are, in the order of the gates, what that with h
+// has.
 #pragma once
 #include "port.h"
 

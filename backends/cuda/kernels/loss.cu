@@ -25,8 +25,8 @@ KERNEL void logistic(
   if (t < 2) sums[2 * block_x() + t] = parts[t * THREADS];
 }
 
-// A logit for each class: logits (rows, classes). LANES threads share a row, ROWS rows a block. A label that is no class
-// adds nothing to the loss.
+// A logit for each class: logits (rows, classes). LANES threads share a row, ROWS rows a block. A label that is no
+// class adds nothing to the loss.
 KERNEL void softmax(
     const REAL* logits, const i64* labels, const REAL* weights, REAL* d_logits, double* sums, i64 rows, i64 classes) {
   SHARED(REAL, largest, ROWS * LANES);

@@ -18,7 +18,8 @@ DEVICE void step_unit(REAL* z, const REAL* from_h, const REAL* bias, const REAL*
   *h = o * tanh(*c);
 }
 
-// From the gradient of the new state to dz and, in *dc, to that of the old c. h acts through z alone: *dh is not needed.
+// From the gradient of the new state to dz and, in *dc, to that of the old c. h acts through z alone: *dh is not
+// needed.
 DEVICE void step_unit_backward(const REAL* z, REAL h, REAL c, i64 H, REAL* dz, REAL* dh, REAL* dc) {
   REAL i = z[0], f = z[H], g = z[2 * H], o = z[3 * H];
   REAL tanh_c = tanh(f * c + i * g);  // of the new cell, which costs less to compute again than to keep

@@ -4,9 +4,9 @@
 
 #define THREADS 256
 
-// Squares are summed in three ranges, so that none overflows and none is lost (Blue, "A portable Fortran program to find
-// the Euclidean norm of a vector", 1978): large numbers are scaled down first, small ones up. The factors are powers of
-// two. A float32 is always of the middle range.
+// Squares are summed in three ranges, so that none overflows and none is lost (Blue, "A portable Fortran program to
+// find the Euclidean norm of a vector", 1978): large numbers are scaled down first, small ones up. The factors are
+// powers of two. A float32 is always of the middle range.
 #define LARGE 0x1p486
 #define SMALL 0x1p-511
 #define DOWN 0x1p-538
@@ -35,9 +35,9 @@ KERNEL void squares(const REAL* gradients, double* sums, i64 count) {
   if (thread_x() < 3) sums[thread_x() * grid_width() + block_x()] = parts[thread_x() * THREADS];
 }
 
-// factor (2,): what all gradients are multiplied with, one after the other, so that their norm is at most max_norm: a power
-// of two that brings them into the middle range, and the rest. Both are 1 where the norm is not larger, and where a
-// gradient is infinite or NaN. One block, of at least as many threads as `squares` had blocks.
+// factor (2,): what all gradients are multiplied with, one after the other, so that their norm is at most max_norm: a
+// power of two that brings them into the middle range, and the rest. Both are 1 where the norm is not larger, and where
+// a gradient is infinite or NaN. One block, of at least as many threads as `squares` had blocks.
 KERNEL void clipping(const double* sums, double* factor, i64 blocks, REAL max_norm) {
   SHARED(double, parts, 3 * THREADS);
   for (i64 range = 0; range < 3; range++)

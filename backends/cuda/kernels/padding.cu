@@ -1,6 +1,6 @@
 // How batches, states and weights get to what a library of NVIDIA's reads, and its results back, where it reads REAL.
-// sixteen.cu has the same kernels for 16 bits. All layers of (N, T, F); a thread a number. `scale` is null or a power of
-// two on the device, by which gradients are multiplied on the way in and divided on the way back.
+// sixteen.cu has the same kernels for 16 bits. All layers of (N, T, F); a thread a number. `scale` is null or a power
+// of two on the device, by which gradients are multiplied on the way in and divided on the way back.
 #include "padding.h"
 
 // target (N, T, F), without gaps, of a source with any strides: rows in the order of the walk, zero in the padding.

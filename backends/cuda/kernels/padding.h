@@ -22,8 +22,9 @@ DEVICE REAL taken(
   return source[at.n * row + walked(at.t, valid, reverse) * step + at.f * feature];
 }
 
-// The same of tokens: a feature of the table's row, or without a table of the unit vector. An id that is none gives NaN,
-// which is seen, and not some other row. `kept` takes the id, or -1 where nothing is to be added to a row of the table.
+// The same of tokens: a feature of the table's row, or without a table of the unit vector. An id that is none gives
+// NaN, which is seen, and not some other row. `kept` takes the id, or -1 where nothing is to be added to a row of the
+// table.
 DEVICE REAL embedded(
     const i64 *ids, i64 row, i64 step, const REAL *table, i64 V, i64 *kept, const i64 *lengths, i64 reverse, i64 T,
     i64 F, i64 k) {

@@ -1,8 +1,8 @@
-// What a kernel may ask of a GPU. NVRTC compiles the same sources for a device that g++ compiles for the emulator of the
-// tests (tests/emulator/simt.h), which defines XLSTM_EMULATOR and these names before it.
+// What a kernel may ask of a GPU. NVRTC compiles the same sources for a device that g++ compiles for the emulator of
+// the tests (tests/emulator/simt.h), which defines XLSTM_EMULATOR and these names before it.
 //
-// KERNEL: its threads share memory and wait for each other. LONE_KERNEL: they share nothing, so that an emulator may run
-// them one after another. REAL is float or double; the compiler is told which.
+// KERNEL: its threads share memory and wait for each other. LONE_KERNEL: they share nothing, so that an emulator may
+// run them one after another. REAL is float or double; the compiler is told which.
 #pragma once
 
 #ifndef XLSTM_EMULATOR

@@ -1,5 +1,5 @@
-// Rows of tables: sums of the rows of one number in a fixed order, without atomics; blocks of ragged sequences; masks from
-// bits.
+// Rows of tables: sums of the rows of one number in a fixed order, without atomics; blocks of ragged sequences; masks
+// from bits.
 #include "port.h"
 
 #define GROUPING 128
@@ -12,8 +12,8 @@ DEVICE i64 digit(const i64* ids, const i64* order, i64 k, i64 table, i64 divisor
   return (id >= 0 && id < table ? id : table) / divisor % radix;
 }
 
-// One pass of a stable sort: sorted (count,) holds the places of ids in the order of a digit, those of equal digits in the
-// order in which they were (that of `order`; null: as they stand). A block for each value of the digit.
+// One pass of a stable sort: sorted (count,) holds the places of ids in the order of a digit, those of equal digits in
+// the order in which they were (that of `order`; null: as they stand). A block for each value of the digit.
 KERNEL void group(
     const i64* ids, const i64* order, i64* sorted, i64 count, i64 table, i64 divisor, i64 radix) {
   SHARED(i64, less, GROUPING);
@@ -50,9 +50,9 @@ DEVICE i64 first_of(const i64* ids, const i64* sorted, i64 count, i64 table, i64
 }
 
 // target (table, width) += the rows of each id. A block for COLUMNS of the columns of each row of the target; or, where
-// the ids are fewer (`by_place`), of each place in `sorted`: that of the first of equal ids does the work. ALONG threads
-// share the rows of a column, each with two sums that do not wait for each other; all are added in order, in double, for
-// they may be of very many rows.
+// the ids are fewer (`by_place`), of each place in `sorted`: that of the first of equal ids does the work. ALONG
+// threads share the rows of a column, each with two sums that do not wait for each other; all are added in order, in
+// double, for they may be of very many rows.
 KERNEL void add_sorted(
     REAL* target, const i64* ids, const i64* sorted, const REAL* rows, i64 count, i64 table, i64 width,
     i64 by_place) {

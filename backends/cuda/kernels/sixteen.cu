@@ -1,6 +1,6 @@
-// The kernels of padding.cu where the library reads 16 bits a number: bfloat16, or with FLOAT16 float16. Two numbers are
-// one u32, the first in its lower half, so that each thread of what is written in 16 bits writes one whole word. And by
-// what gradients are scaled, so that float16 holds them.
+// The kernels of padding.cu where the library reads 16 bits a number: bfloat16, or with FLOAT16 float16. Two numbers
+// are one u32, the first in its lower half, so that each thread of what is written in 16 bits writes one whole word.
+// And by what gradients are scaled, so that float16 holds them.
 #include "padding.h"
 #include "sums.h"
 
@@ -108,8 +108,8 @@ struct Greatest {
   DEVICE REAL of(REAL so_far, REAL other) { return fabs(other) > so_far ? fabs(other) : so_far; }
 };
 
-// parts (grid,): the size of the greatest gradient that each block of THREADS sees; of a greatest number the order is no
-// matter.
+// parts (grid,): the size of the greatest gradient that each block of THREADS sees; of a greatest number the order is
+// no matter.
 KERNEL void greatest_gradients(
     const REAL *d_outputs, i64 row, i64 step, i64 feature, const i64 *lengths, i64 N, i64 T, i64 H, const REAL *dh,
     i64 dh_row, i64 dh_unit, const REAL *dc, i64 dc_row, i64 dc_unit, REAL *parts) {

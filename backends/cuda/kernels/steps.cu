@@ -1,7 +1,7 @@
 // A layer in one direction: what stands around its products. The cell is chosen by -DCELL_LSTM, -DCELL_RNN, -DCELL_GRU.
 //
-// The steps of all rows that have them stand behind each other, "packed": step by step, in a step the rows that still run,
-// longest first. So nothing of the padding takes part in a product, and the rows of step t begin at starts[t].
+// The steps of all rows that have them stand behind each other, "packed": step by step, in a step the rows that still
+// run, longest first. So nothing of the padding takes part in a product, and the rows of step t begin at starts[t].
 //
 // N rows, T steps of the longest, D features, H hidden units. `rows` has for each place in that order the row of the
 // batch (null: each is in its own), `lengths` its length (null: T), `starts` are null where all rows have T steps.
@@ -51,8 +51,8 @@ LONE_KERNEL void unpack_steps(
     row[time_of(t, length, reverse) * D + d] = packed[(start_of(starts, t, N) + place) * D + d];
 }
 
-// packed (·) from ids (N, T) with any strides, of V tokens: a thread an id. One that is none becomes -1: no memory is read
-// for it, and nothing is added to a row.
+// packed (·) from ids (N, T) with any strides, of V tokens: a thread an id. One that is none becomes -1: no memory is
+// read for it, and nothing is added to a row.
 LONE_KERNEL void pack_ids(
     const i64* ids, i64* packed, const i64* rows, const i64* lengths, const i64* starts, i64 N, i64 T, i64 V,
     i64 reverse, i64 row_stride, i64 time_stride) {
@@ -64,8 +64,8 @@ LONE_KERNEL void pack_ids(
   packed[start_of(starts, t, N) + place] = id >= 0 && id < V ? id : -1;
 }
 
-// The first `columns` of each of `count` rows of target (count, width): the row ids[k] of a table with any strides; NaN,
-// which is seen, for an id that is none.
+// The first `columns` of each of `count` rows of target (count, width): the row ids[k] of a table with any strides;
+// NaN, which is seen, for an id that is none.
 LONE_KERNEL void take_rows(
     const REAL* table, const i64* ids, REAL* target, i64 count, i64 columns, i64 width, i64 row_stride,
     i64 column_stride) {
@@ -104,9 +104,9 @@ LONE_KERNEL void first_states_backward(
 #define STARTED 2  // else the state before is zero, and was not written
 #define KEEP 4     // the states before all steps are kept, else that of a step takes the place of the one before it
 
-// Step t of the n rows that run it, a thread a unit: their z begins at row `here`, as does with KEEP the state before in h
-// and c, the state after behind it. Of the first `next` rows it is the state of the next step; the others end here.
-// `outputs` (N, ·, H) has any strides of its rows and times.
+// Step t of the n rows that run it, a thread a unit: their z begins at row `here`, as does with KEEP the state before
+// in h and c, the state after behind it. Of the first `next` rows it is the state of the next step; the others end
+// here. `outputs` (N, ·, H) has any strides of its rows and times.
 LONE_KERNEL void step(
     REAL* z, const REAL* from_h, const REAL* bias, const REAL* bias_hn, REAL* h, REAL* c, REAL* outputs,
     REAL* h_final, REAL* c_final, const i64* rows, const i64* lengths, i64 H, i64 T, i64 row_stride, i64 time_stride,
@@ -129,10 +129,10 @@ LONE_KERNEL void step(
   }
 }
 
-// The gradient of step t, a thread a unit. For the first `later` rows dh and dc (N, H) hold what the step after it left;
-// the others begin here, with the gradient of their final state, d_h and d_c (N, H; null: zero). d_outputs (null: zero)
-// has any strides of its rows and times. It writes dz at row `here`, and leaves in dc what the step before it needs, in dh what reaches
-// the old h past z, where a cell has such a way.
+// The gradient of step t, a thread a unit. For the first `later` rows dh and dc (N, H) hold what the step after it
+// left; the others begin here, with the gradient of their final state, d_h and d_c (N, H; null: zero). d_outputs (null:
+// zero) has any strides of its rows and times. It writes dz at row `here`, and leaves in dc what the step before it
+// needs, in dh what reaches the old h past z, where a cell has such a way.
 LONE_KERNEL void step_backward(
     const REAL* z, const REAL* h, const REAL* c, REAL* dz, REAL* dh, REAL* dc, const REAL* d_outputs, const REAL* d_h,
     const REAL* d_c, const i64* rows, const i64* lengths, i64 H, i64 T, i64 row_stride, i64 time_stride, i64 t, i64 n,

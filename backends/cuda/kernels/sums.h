@@ -1,4 +1,5 @@
-// What the threads of a block have together, in an order that depends on nothing but their number: the same bits every run.
+// What the threads of a block have together, in an order that depends on nothing but their number: the same bits every
+// run.
 #pragma once
 
 #include "port.h"
@@ -8,9 +9,9 @@ struct Sum {
   DEVICE Number of(Number a, Number b) { return a + b; }
 };
 
-// values (count, width): the first `left` of each row become what all of the row are, `left` apart, joined. The width is
-// the number of the block's threads, and both are powers of two. Each thread has written its own column, which is `own`;
-// all may read the results when this returns.
+// values (count, width): the first `left` of each row become what all of the row are, `left` apart, joined. The width
+// is the number of the block's threads, and both are powers of two. Each thread has written its own column, which is
+// `own`; all may read the results when this returns.
 template <typename Join, typename Number>
 DEVICE void block_joined(Number* values, i64 count, i64 own, i64 width, i64 left) {
   for (i64 half = width / 2; half >= left; half /= 2) {

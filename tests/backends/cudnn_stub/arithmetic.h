@@ -147,7 +147,8 @@ inline void backward_data(Layer &l, const void *dy, void *dx, const void *dhy, v
         if (l.cell == CUDNN_RNN_TANH) {
           kept[j] = dz_h[j] = d * (1 - kept[j] * kept[j]);
         } else if (l.cell == CUDNN_LSTM) {
-          double i = kept[j], f = kept[H + j], g = kept[2 * H + j], o = kept[3 * H + j], tc = std::tanh(kept[4 * H + j]);
+          double i = kept[j], f = kept[H + j], g = kept[2 * H + j], o = kept[3 * H + j];
+          double tc = std::tanh(kept[4 * H + j]);
           double before = t ? l.at(n, t - 1)[4 * H + j] : l.get(l.cx, size_t(n) * H + j);
           double all = dc[j] + d * o * (1 - tc * tc);
           kept[j] = dz_h[j] = all * g * i * (1 - i);

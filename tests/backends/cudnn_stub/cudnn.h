@@ -1,5 +1,5 @@
-// The part of cuDNN 9's C interface that is used, declared anew from its documentation: the tests' own library has these
-// functions, and benchmarks/cudnn_signatures.py is tested against this file in place of NVIDIA's.
+// The part of cuDNN 9's C interface that is used, declared anew from its documentation: the tests' own library has
+// these functions, and benchmarks/cudnn_signatures.py is tested against this file in place of NVIDIA's.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +17,12 @@ typedef enum {
   CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED = 4004,
   CUDNN_STATUS_EXECUTION_FAILED = 5000
 } cudnnStatus_t;
-typedef enum { CUDNN_DATA_FLOAT = 0, CUDNN_DATA_DOUBLE = 1, CUDNN_DATA_HALF = 2, CUDNN_DATA_BFLOAT16 = 9 } cudnnDataType_t;
+typedef enum {
+  CUDNN_DATA_FLOAT = 0,
+  CUDNN_DATA_DOUBLE = 1,
+  CUDNN_DATA_HALF = 2,
+  CUDNN_DATA_BFLOAT16 = 9
+} cudnnDataType_t;
 typedef enum {
   CUDNN_DEFAULT_MATH = 0,
   CUDNN_TENSOR_OP_MATH = 1,

@@ -72,7 +72,9 @@ static cudnnStatus_t failed(cudnnStatus_t status, const char *text) {
 #define NEED(condition) \
   do { if (!(condition)) return failed(CUDNN_STATUS_BAD_PARAM, "this does not hold: " #condition); } while (0)
 #define SUPPORTED(condition) \
-  do { if (!(condition)) return failed(CUDNN_STATUS_NOT_SUPPORTED, "this is not supported but with: " #condition); } while (0)
+  do { \
+    if (!(condition)) return failed(CUDNN_STATUS_NOT_SUPPORTED, "this is not supported but with: " #condition); \
+  } while (0)
 
 static int gates(cudnnRNNDescriptor_t r) { return r->cell == CUDNN_LSTM ? 4 : r->cell == CUDNN_GRU ? 3 : 1; }
 static size_t numbers(cudnnRNNDescriptor_t r) {
@@ -98,7 +100,8 @@ extern "C" {
 size_t cudnnGetVersion(void) { return getenv("STUB_VERSION") ? size_t(atol(getenv("STUB_VERSION"))) : 92800; }
 size_t cudnnGetCudartVersion(void) { return getenv("STUB_CUDART") ? size_t(atol(getenv("STUB_CUDART"))) : 12090; }
 const char *cudnnGetErrorString(cudnnStatus_t status) {
-  return status == CUDNN_STATUS_SUCCESS ? "CUDNN_STATUS_SUCCESS" : status == CUDNN_STATUS_BAD_PARAM ? "CUDNN_STATUS_BAD_PARAM"
+  return status == CUDNN_STATUS_SUCCESS ? "CUDNN_STATUS_SUCCESS"
+       : status == CUDNN_STATUS_BAD_PARAM ? "CUDNN_STATUS_BAD_PARAM"
        : status == CUDNN_STATUS_NOT_SUPPORTED ? "CUDNN_STATUS_NOT_SUPPORTED"
        : status == CUDNN_STATUS_EXECUTION_FAILED ? "CUDNN_STATUS_EXECUTION_FAILED" : "CUDNN_STATUS_OTHER";
 }
@@ -237,7 +240,8 @@ static bool aligned(std::initializer_list<const void *> arrays) {
 static cudnnStatus_t layer_of(
     stub::Layer *l, cudnnHandle_t handle, cudnnRNNDescriptor_t r, const int32_t *device_lengths,
     cudnnRNNDataDescriptor_t xd, cudnnRNNDataDescriptor_t yd, cudnnTensorDescriptor_t hd, size_t weight_bytes,
-    const void *weights, size_t work_bytes, void *work, size_t reserve_bytes, void *reserve, bool training, long place) {
+    const void *weights, size_t work_bytes, void *work, size_t reserve_bytes, void *reserve, bool training,
+    long place) {
   if (cudnnStatus_t status = check(handle, r, xd, place)) return status;
   NEED(!device_lengths && yd && yd->set && yd->width == r->H && yd->type == r->type);
   NEED(xd->T == yd->T && xd->N == yd->N && xd->lengths == yd->lengths);
@@ -307,7 +311,8 @@ cudnnStatus_t cudnnRNNBackwardData_v8(
   NEED(marker.state == Marker::FORWARD && "the reserve space was not used by another backward call");
   NEED(marker.y == checksum(y, yd) && "the reserve space is of the forward call that made y");
   l.y = y, l.hx = hx, l.cx = cx;
-  for (size_t k = 0; k < size_t(l.N) * l.T * l.D; k++) stub::store(l.type, dx, k, stub::NOTHING);  // the padding stays so
+  // The padding stays so.
+  for (size_t k = 0; k < size_t(l.N) * l.T * l.D; k++) stub::store(l.type, dx, k, stub::NOTHING);
   stub::backward_data(l, dy, dx, dhy, dhx, dcy, dcx);
   marker.state = Marker::DATA;
   memcpy(reserve, &marker, sizeof marker);
