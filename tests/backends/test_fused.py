@@ -424,7 +424,10 @@ def test_any_shapes_lengths_and_states(data, device):
     kind = draw(st.sampled_from([{}, {"tokens": 5}, {"tokens": 60}, {"one_hot": 6}]))
     cell, dtype = draw(st.sampled_from(list(LAYOUTS))), draw(st.sampled_from(["float32", "float64"]))
     reverse, seed = draw(st.booleans()), draw(st.integers(0, 99))
-    case = make(cell, dtype, lengths, shape=(N, T, D, H), reverse=reverse, absent=absent, seed=seed, **kind)
+    # Wider weights saturate a unit, whose slope then has fewer digits than float32, in whatever way it is computed.
+    scale = min(0.5, (D + H) ** -0.5)
+    sizes = (N, T, D, H)
+    case = make(cell, dtype, lengths, shape=sizes, reverse=reverse, absent=absent, seed=seed, scale=scale, **kind)
     compare(Fused(device, case).run(), expected(case), dtype)
 
 
