@@ -469,7 +469,7 @@ def test_a_pickle_of_before_there_were_gpus(device: Gpu):
         X, options = DATA[kind]
         clf = classifier("cpu", **options).fit(X, Y)
         fitted = clf.fitted_state()
-        for made, name in ((fitted, "answers_there"), (fitted.encoder, "_moved")):
+        for made, name in ((fitted, "answers_there"), (fitted.encoder, "_there")):
             vars(made).pop(name, None)
         old = pickle.loads(pickle.dumps(clf))
         np.testing.assert_array_equal(old.predict(X), clf.predict(X))
