@@ -187,10 +187,10 @@ MUTANTS = [
     Mutant("a clip that never clips", "xlstm/optim.py", "too_long = norm > max_norm", "too_long = norm < 0", "tests/library/test_optim.py"),
     Mutant("a softmax that overflows", "xlstm/losses.py", "shifted = logits - xp.max(logits, axis=-1, keepdims=True)\n    log_sum", "shifted = logits\n    log_sum", "tests/library/test_losses.py"),
     Mutant("the logarithm of a sum beside which the others are lost", "xlstm/losses.py", "return shifted - xp.log1p(others)", "return shifted - xp.log(1 + others)", "tests/library/test_losses.py"),
-    Mutant("rows that validated may train in a warm start", "xlstm/estimators/base.py", "sides = None if fitted is None else fitted.sides", "sides = None", "tests/library/test_train.py"),
+    Mutant("rows that validated may train in a warm start", "xlstm/estimators/training.py", "sides = None if fitted is None else fitted.sides", "sides = None", "tests/library/test_train.py"),
     Mutant("rows that are alike are one", "xlstm/sides.py", "seen[row] += 1", "pass", "tests/library/test_sides.py"),
     Mutant("a second Ctrl-C that is the first again", "xlstm/interrupts.py", "first = run is not _kept_in", "first = True", "tests/library/test_train.py"),
-    Mutant("scaling fitted on the validation part too", "xlstm/estimators/base.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
     # Tasks, and the training that asks them.
     Mutant("class weights not asked for", CLASSES, "row_weights(sample_weight, self.class_weight,", "row_weights(sample_weight, None,", TASKS_TEST),
     Mutant("sample weights lost in the task", CLASSES, "row_weights(sample_weight, self", "row_weights(None, self", TASKS_TEST),
@@ -199,7 +199,7 @@ MUTANTS = [
     Mutant("a score of the wrong class", CLASSES, "outputs[:, 0] > 0", "outputs[:, 0] < 0", TASKS_TEST),
     Mutant("a score that is not weighted", CLASSES, "== targets, weights=weights)", "== targets)", TASKS_TEST),
     Mutant("the direction of a score ignored", "xlstm/tasks/task.py", "return score if self.higher_is_better else -score", "return score", TRIAL_TEST),
-    Mutant("a task measured on the validation part too", "xlstm/estimators/base.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
+    Mutant("a task measured on the validation part too", "xlstm/estimators/training.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
     # Kernels of GPUs around the cells: the optimiser, rows, the loss.
     Mutant("a barrier missing in a sum of a block", SUMS, "    block_sync();\n    for", "    for", CUDA_STEP_TEST),
     Mutant("large squares not scaled down", CUDA_STEP, "      a *= DOWN;\n", "", f"{CUDA_STEP_TEST}::test_extreme_gradients"),

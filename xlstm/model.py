@@ -52,8 +52,9 @@ class Architecture(NamedTuple):
         if self.embedding_size:
             shapes["embedding.weight"] = (self.input_size, self.embedding_size)
         shapes |= {f"recurrent.{name}": shape for name, shape in sizes.shapes().items()}
-        shapes |= {f"readout.{name}": shape for name, shape in READOUTS[self.readout].shapes(F).items()}
-        return {**shapes, "head.weight": (K, F), "head.bias": (K,)}
+        readout = READOUTS[self.readout]
+        shapes |= {f"readout.{name}": shape for name, shape in readout.shapes(F).items()}
+        return {**shapes, "head.weight": (K, readout.width(F)), "head.bias": (K,)}
 
     def parameter_count(self) -> int:
         """How many numbers the parameters are; computed without making anything of the model's size.
@@ -65,10 +66,10 @@ class Architecture(NamedTuple):
         """
         if min(self.input_size, self.hidden_size, self.num_layers, self.outputs, self.embedding_size or 1) < 1:
             raise ValueError("a size is below 1")
-        F: int = self.sizes.output_size
+        F, readout = self.sizes.output_size, READOUTS[self.readout]
         embedding = self.input_size * (self.embedding_size or 0)
-        own: int = sum(math.prod(shape) for shape in READOUTS[self.readout].shapes(F).values())
-        return embedding + self.sizes.parameter_count() + own + self.outputs * (F + 1)
+        own: int = sum(math.prod(shape) for shape in readout.shapes(F).values())
+        return embedding + self.sizes.parameter_count() + own + self.outputs * (readout.width(F) + 1)
 
     def flops_per_step(self, rows: int = stack.TYPICAL_ROWS) -> float:
         """Floating-point operations of one time step of `rows` sequences, forward: what `"auto"` decides by."""
@@ -89,7 +90,7 @@ class Tape(NamedTuple):
 
     recurrent: stack.Tape
     saved: Any  # of the readout
-    features: Array  # (N, F) or (N, T, F), after dropout
+    features: Array  # of the readout, (N, width) or (N, T, width), after dropout
     mask: Array  # like it, or None
 
 
@@ -250,7 +251,7 @@ class Model:
                 True,
                 self.readout.needs_outputs,
                 batch.drawn,
-                then=[(N, *steps, self.stack.sizes.output_size)],
+                then=[(N, *steps, self.readout.width(self.stack.sizes.output_size))],
             )
             assert recurrent is not None
             features, saved = self.readout.forward(self._readout, self._seen_of(batch, outputs, finals))

@@ -41,8 +41,12 @@ class Readout:
     """Whether it gives features for each step, (N, T, F), instead of one vector, (N, F)."""
 
     def shapes(self, F: int) -> Shapes:
-        """Its parameters, for F features. They start at zero."""
+        """Its parameters, for outputs of F numbers a step. They start at zero."""
         return {}
+
+    def width(self, F: int) -> int:
+        """How many features it gives of outputs of F numbers a step."""
+        return F
 
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         """The features, and what `backward` needs."""
@@ -196,12 +200,63 @@ class Attention(Readout):
         return weighted[0] / total[0], (largest, total, weighted)
 
 
+class Beside(Readout):
+    """Several readouts of one vector each, side by side: each has its own part of the head's weights.
+
+    features = [features of the first, features of the second, …]
+
+    The last step beside the maximum sees both how a sequence ends and whatever stood in it.
+    """
+
+    def __init__(self, *parts: Readout) -> None:
+        self.parts = parts
+        self.needs_outputs = any(part.needs_outputs for part in parts)
+
+    def shapes(self, F: int) -> Shapes:
+        return {name: shape for part in self.parts for name, shape in part.shapes(F).items()}
+
+    def width(self, F: int) -> int:
+        return sum(part.width(F) for part in self.parts)
+
+    def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(*seen.finals)
+        each = [part.forward(params, seen) for part in self.parts]
+        features = [features for features, _ in each]
+        return xp.concat(features, axis=1), [(saved, made.shape[1]) for made, saved in each]  # (N, width)
+
+    def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
+        d_outputs: Array = None
+        d_finals: list[Array] | None = None
+        d_params: dict[str, Array] = {}
+        start = 0
+        for part, (own, width) in zip(self.parts, saved, strict=True):
+            seen, d_own = part.backward(params, own, d_features[:, start : start + width])
+            start += width
+            d_params |= d_own
+            if seen.outputs is not None:
+                d_outputs = seen.outputs if d_outputs is None else d_outputs + seen.outputs
+            if seen.finals is not None:
+                pairs = None if d_finals is None else zip(d_finals, seen.finals, strict=True)
+                d_finals = seen.finals if pairs is None else [one + other for one, other in pairs]
+        return Gradient(d_outputs, d_finals), d_params
+
+    def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
+        xp = array_namespace(*seen.finals)
+        before = [None] * len(self.parts) if carry is None else carry
+        each = [part.carried(params, own, seen) for part, own in zip(self.parts, before, strict=True)]
+        return xp.concat([features for features, _ in each], axis=1), [own for _, own in each]
+
+
+_FINAL, _MEAN, _MAXIMUM = Final(), Mean(), Maximum()
+
 READOUTS: dict[str, Readout] = {
-    "final": Final(),
+    "final": _FINAL,
     "steps": Steps(),
-    "mean": Mean(),
-    "max": Maximum(),
+    "mean": _MEAN,
+    "max": _MAXIMUM,
     "attention": Attention(),
+    "final+max": Beside(_FINAL, _MAXIMUM),
+    "final+mean+max": Beside(_FINAL, _MEAN, _MAXIMUM),
 }
 """Every readout by its name."""
 

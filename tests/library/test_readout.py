@@ -13,6 +13,7 @@ from ..measure import FORWARD, GRADIENTS, relative_error
 N, T, F = 4, 6, 5
 LENGTHS = [3, 6, 1, 4]
 POOLED = ("mean", "max", "attention")
+BESIDE = ("final+max", "final+mean+max")
 
 
 class Case:
@@ -26,7 +27,8 @@ class Case:
         self.query = rng.standard_normal(F).astype(dtype)
         self.valid = np.arange(T) < np.array(self.lengths)[:, None]
         self.outputs[~self.valid] = 0
-        self.d_features = rng.standard_normal((N, T, F) if name == "steps" else (N, F)).astype(dtype)
+        width = F * len(name.split("+"))
+        self.d_features = rng.standard_normal((N, T, F) if name == "steps" else (N, width)).astype(dtype)
 
     def seen(self, library: Library, outputs: Any = None) -> Seen:
         values = library.asarray(self.outputs if outputs is None else outputs, self.dtype)
@@ -43,19 +45,23 @@ class Case:
         return {"query": library.asarray(self.query if query is None else query, self.dtype)}
 
     def expected(self, outputs: Any = None, query: Any = None) -> Any:
-        """Row by row, over the valid steps alone."""
+        """Row by row, over the valid steps alone; parts side by side."""
+        return np.concatenate([self.of(part, outputs, query) for part in self.name.split("+")], axis=1)
+
+    def of(self, name: str, outputs: Any, query: Any) -> Any:
+        """One readout's."""
         outputs = np.asarray(self.outputs if outputs is None else outputs, np.float64)
         query = np.asarray(self.query if query is None else query, np.float64)
         rows = []
         for row, length in zip(outputs, self.lengths, strict=True):
             steps = row[:length]
-            if self.name == "final":
+            if name == "final":
                 rows.append(steps[-1])
-            elif self.name == "steps":
+            elif name == "steps":
                 rows.append(np.concatenate([steps, np.zeros((T - length, F))]))
-            elif self.name == "mean":
+            elif name == "mean":
                 rows.append(sum(steps) / length)
-            elif self.name == "max":
+            elif name == "max":
                 rows.append(np.array([max(column) for column in steps.T]))
             else:
                 scores = np.exp([float(step @ query) for step in steps])
@@ -76,13 +82,16 @@ def test_features_are_those_of_plain_loops(name, lengths, xp, dtype):
     assert str(xp.to_host(features).dtype) == dtype
 
 
-@pytest.mark.parametrize("name", ["steps", *POOLED])
+@pytest.mark.parametrize("name", ["steps", *POOLED, *BESIDE])
 def test_gradients_are_those_of_finite_differences(name, lengths, xp):
     case = Case(name, lengths)
     params = case.params(xp)
     _, saved = READOUTS[name].forward(params, case.seen(xp))
     gradient, d_params = READOUTS[name].backward(params, saved, xp.asarray(case.d_features))
-    assert gradient.finals is None
+    assert (gradient.finals is None) == (name not in BESIDE)
+    found = np.array(xp.to_host(gradient.outputs))
+    if gradient.finals is not None:  # in these cases the finals are the last valid outputs
+        found[np.arange(N), np.array(case.lengths) - 1] += xp.to_host(gradient.finals[0])
 
     def measured(values: Any, loss: Any) -> Any:
         found = np.zeros(values.shape)
@@ -94,8 +103,8 @@ def test_gradients_are_those_of_finite_differences(name, lengths, xp):
         return found
 
     d_outputs = measured(case.outputs, lambda moved: np.sum(case.d_features * case.expected(outputs=moved)))
-    assert relative_error(xp.to_host(gradient.outputs), d_outputs) < 1e-8
-    assert not xp.to_host(gradient.outputs)[~case.valid].any()
+    assert relative_error(found, d_outputs) < 1e-8
+    assert not found[~case.valid].any()
     if name == "attention":
         d_query = measured(case.query, lambda moved: np.sum(case.d_features * case.expected(query=moved)))
         assert relative_error(xp.to_host(d_params["query"]), d_query) < 1e-8
@@ -103,7 +112,7 @@ def test_gradients_are_those_of_finite_differences(name, lengths, xp):
         assert not d_params
 
 
-@pytest.mark.parametrize("name", ["steps", *POOLED])
+@pytest.mark.parametrize("name", ["steps", *POOLED, *BESIDE])
 def test_gradients_keep_their_digits_in_float32(name, lengths, xp):
     exact, rounded = Case(name, lengths), Case(name, lengths, "float32")
     found = []
@@ -155,7 +164,7 @@ def test_attention_of_large_scores_does_not_overflow(size, xp):
     np.testing.assert_allclose(xp.to_host(features), case.outputs[np.arange(N), winners], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["final", *POOLED])
+@pytest.mark.parametrize("name", ["final", *POOLED, *BESIDE])
 @pytest.mark.parametrize("cuts", [[6], [1, 5], [2, 2, 2], [1] * 6])
 def test_a_sequence_in_parts_gives_what_it_gives_as_a_whole(name, cuts, xp):
     case = Case(name, None)
