@@ -23,7 +23,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels names numeric sequences columns guesses
+namespace host ondevice arrays checks registry seeds labels labelsets names numeric sequences columns guesses
 interrupts sides data files foreign tables
 cells
 params encode losses head optim readout

@@ -125,6 +125,28 @@ def numbers_as_classes(labels: HostArray, classes: HostArray) -> str | None:
     )
 
 
+def one_hot_as_several(targets: HostArray, labels: HostArray) -> str | None:
+    """An indicator matrix with a single 1 in every row."""
+    if not (targets.sum(axis=1) == 1).all():
+        return None
+    return (
+        f"every row of y has exactly one of its {len(labels)} labels: they were taken for labels of which a sequence "
+        "may have several or none. For one class each pass y.argmax(axis=1)."
+    )
+
+
+def steps_as_several(data: Series | Texts, targets: HostArray, matrix: bool) -> str | None:
+    """As many columns, or labels in every list, as the sequence has steps."""
+    many = np.full(len(targets), targets.shape[1]) if matrix else targets.sum(axis=1, dtype=np.int64)
+    if not np.array_equal(many, data.lengths) or many.max() < 2:
+        return None
+    as_many = "columns as the sequences have" if matrix else "labels in each row as its sequence has"
+    return (
+        f"y has as many {as_many} steps: they were taken for labels of the whole sequence. Labels of the steps are "
+        "learned by SequenceLabeler."
+    )
+
+
 def case_that_matters(data: Series | Texts, targets: HostArray, fold_case: bool) -> str | None:
     """Texts that are alike but for upper and lower case, and have other labels: to the model they are one."""
     if not fold_case or not isinstance(data, Texts) or data.kind == "integers":

@@ -26,7 +26,13 @@ Self = TypeVar("Self", bound="Trainable")
 
 OF_THE_DATA = ("input_size", "tokens", "outputs")
 """The parts of an architecture that follow from the data: no setting asks for them."""
-OF_SOME_TRAININGS = ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_")
+OF_SOME_TRAININGS = (
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "feature_names_in_",
+    "thresholds_",
+)
 """The attributes that an estimator has after some trainings, and loses with another."""
 OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
