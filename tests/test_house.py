@@ -23,10 +23,12 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels names numeric sequences columns guesses
+namespace host ondevice arrays checks registry seeds labels quantities names numeric sequences columns guesses
 interrupts sides data files foreign tables
 cells
-params encode losses head optim readout
+params encode lossrows
+residuals
+losses head optim readout
 stack trials
 trusted
 prepared convert checkpoint
@@ -45,7 +47,7 @@ __init__
 bench cli
 __main__
 """
-MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
+MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
 LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {

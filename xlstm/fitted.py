@@ -165,9 +165,13 @@ class Fitted:
 
     def score(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`."""
+        return self.task.score(*self.beside(X, y, sample_weight, reading))
+
+    def beside(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> tuple[Array, Any, HostArray]:
+        """On the host: the outputs for X, the targets and the weights."""
         outputs = ondevice.brought("outputs", self.outputs(X, reading))
         targets = self.task.read(ondevice.brought("y", y), len(outputs))
-        return self.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
+        return outputs, targets, weights_of(sample_weight, len(outputs))
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
