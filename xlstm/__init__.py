@@ -29,6 +29,7 @@ if _typing.TYPE_CHECKING:
     from . import losses as losses
     from . import optim as optim
     from .estimators.classifier import SequenceClassifier
+    from .estimators.labeler import SequenceLabeler
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
@@ -45,6 +46,7 @@ __all__ = [
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceLabeler",
     "check_gradients",
     "convert",
     "devices",
@@ -62,6 +64,7 @@ _LATER = {
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceLabeler": "estimators.labeler",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "load": "estimators.state",

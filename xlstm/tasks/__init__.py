@@ -1,6 +1,7 @@
 """Kinds of answers, one file each: what y may be, the loss, the score, what a prediction is."""
 
 from .classes import Classes
+from .steps import StepClasses
 from .task import Task
 
-__all__ = ["Classes", "Task"]
+__all__ = ["Classes", "StepClasses", "Task"]
