@@ -23,7 +23,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels quantities names numeric sequences columns guesses
+namespace host ondevice arrays checks registry seeds labels quantities steplabels names numeric sequences columns guesses
 interrupts sides data files foreign tables
 cells
 params encode lossrows
@@ -271,7 +271,7 @@ def test_all_is_true(name):
 
 
 def test_what_users_type_is_in_all():
-    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "load", "check_gradients", "devices"}
+    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "SequenceLabeler", "load", "check_gradients", "devices"}
     assert promised <= set(xlstm.__all__)
     shown = {name for name in vars(xlstm) if not name.startswith("_") and not inspect.ismodule(getattr(xlstm, name))}
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"

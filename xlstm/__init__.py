@@ -30,6 +30,7 @@ if _typing.TYPE_CHECKING:
     from . import optim as optim
     from .estimators.classifier import SequenceClassifier
     from .estimators.regressor import SequenceRegressor
+    from .estimators.labeler import SequenceLabeler
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
@@ -47,6 +48,7 @@ __all__ = [
     "InterruptedFit",
     "SequenceClassifier",
     "SequenceRegressor",
+    "SequenceLabeler",
     "check_gradients",
     "convert",
     "devices",
@@ -65,6 +67,7 @@ _LATER = {
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
     "SequenceRegressor": "estimators.regressor",
+    "SequenceLabeler": "estimators.labeler",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "load": "estimators.state",
