@@ -23,8 +23,8 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels names numeric sequences columns guesses
-interrupts sides data files foreign tables
+namespace host ondevice arrays checks registry seeds labels names numeric dataset sequences columns guesses
+interrupts sides data files foreign tables readers
 cells
 params encode losses head optim readout
 stack trials
@@ -46,7 +46,7 @@ bench cli
 __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
-LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
