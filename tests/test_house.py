@@ -23,8 +23,12 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels quantities steplabels names numeric sequences columns guesses
-interrupts sides data files foreign tables
+namespace host ondevice arrays checks registry seeds
+labels quantities steplabels
+names numeric dataset sequences columns guesses
+interrupts sides data files foreign
+tables
+readers
 cells
 params encode lossrows
 residuals
@@ -48,7 +52,7 @@ bench cli
 __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
-LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch", "tqdm"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
