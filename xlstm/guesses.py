@@ -60,6 +60,25 @@ def numbers_as_text(data: Series | Texts) -> str | None:
     )
 
 
+def padding_as_gaps(data: Series | Texts) -> str | None:
+    """Sequences of one length in which numbers are missing at the ends alone, all features at once."""
+    if not isinstance(data, Series) or data.place is not None or (data.lengths != data.lengths[0]).any():
+        return None
+    missing = np.isnan(data.values)
+    if not missing.any():
+        return None
+    n, time = len(data.lengths), int(data.lengths[0])
+    steps = missing.all(axis=1).reshape(n, time)
+    ends = np.logical_and.accumulate(steps[:, ::-1], axis=1)[:, ::-1]  # (n, time): true from the last number on
+    if not np.array_equal(missing.any(axis=1).reshape(n, time), ends):
+        return None
+    return (
+        f"NaN stands at the ends of {int(ends.any(axis=1).sum())} of the {n} sequences of X, and nowhere else: it was "
+        "taken for steps of which nothing is known. Where it pads short sequences, pass a list of arrays of their own "
+        "lengths."
+    )
+
+
 def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str | None:
     """A table in long form, one time step a row: its labels stand in runs, or each row follows from the one before."""
     if not isinstance(data, Series) or data.columns is None or not data.table:

@@ -77,12 +77,12 @@ def tensor(*shape: int, **settings: Any) -> Any:
 # Name: (a call, the whole message as a pattern). Rows, steps and features are counted from 0.
 CASES: dict[str, tuple[Any, type[Exception], str]] = {
     # What is in X.
-    "NaN": (lambda: make().fit(with_value(np.nan, 2, 3, 1), Y), ValueError, r"row 2 of X holds NaN in step 3, feature 1: remove or replace it\."),
+    "NaN": (lambda: make().fit(with_value(np.nan, 2, 3, 1), Y), ValueError, r"row 2 of X holds NaN in step 3, feature 1: remove or replace it, or read gaps with missing='mask'\."),
     "infinity": (lambda: on_series().predict(with_value(np.inf, 1, 0, 0)), ValueError, r"row 1 of X holds infinity \(inf\) in step 0, feature 0: remove or replace it\."),
     "minus infinity": (lambda: on_series().score(with_value(-np.inf, 3, 5, 0), Y), ValueError, r"row 3 of X holds minus infinity \(-inf\) in step 5, feature 0: .*"),
-    "NaN in an array (n, time)": (lambda: make().fit(np.array([[1, 2], [3, np.nan]]), [0, 1]), ValueError, r"row 1 of X holds NaN in step 1: remove or replace it; where it pads short sequences, pass a list of arrays of their own lengths instead\."),
+    "NaN in an array (n, time)": (lambda: make().fit(np.array([[1, 2], [3, np.nan]]), [0, 1]), ValueError, r"row 1 of X holds NaN in step 1: remove or replace it, or read gaps with missing='mask'; where it pads short sequences, pass a list of arrays of their own lengths instead\."),
     "NaN in a frame of series": (lambda: make().fit(pandas().DataFrame({"t0": [1, 2.0], "t1": [np.nan, 1]}), [0, 1]), ValueError, r"row 0 of X holds NaN in step 1 \('t1'\): .*"),
-    "NaN in a frame": (lambda: make().fit([pandas().DataFrame({"a": [1.0, 2], "b": [1, None]})] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1, feature 'b': remove or replace it\."),
+    "NaN in a frame": (lambda: make().fit([pandas().DataFrame({"a": [1.0, 2], "b": [1, None]})] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1, feature 'b': remove or replace it, or read gaps with missing='mask'\."),
     "pandas.NA": (lambda: make().fit([pandas().array([1, None], dtype="Int64")] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1: .*"),
     "None": (lambda: make().fit([[1.0, 2.0], [None, 3.0]], [0, 1]), ValueError, r"row 1 of X holds NaN in step 0: .*"),
     "a text among numbers": (lambda: make().fit([group for _, group in long_table().groupby("id")], [0, 1]), TypeError, r"row 0 of X holds 'x' in the column 's' where a number is expected: choose the columns that hold numbers\."),
@@ -112,7 +112,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "bytes": (lambda: make().fit([b"ab", b"b"], [0, 1]), TypeError, r"X holds strings, but row 0 is bytes: decode it, row\.decode\(\)\."),
     "a column of texts": (lambda: make().fit(pandas().DataFrame({"a": ["x", "y"]}), [0, 1]), ValueError, r"X has one column of texts, shape \(2, 1\): pass the column itself, X\[:, 0\] or X\[name\]\."),
     "four dimensions": (lambda: make().fit(np.ones((2, 2, 2, 2)), [0, 1]), ValueError, r"Expected 2D array \(n, time\) or 3D array \(n, time, features\), got an array of shape \(2, 2, 2, 2\)\. .*"),
-    "a masked array": (lambda: make().fit(np.ma.ones((2, 2)), [0, 1]), TypeError, r"masked arrays are not supported: pass X\.filled\(value\), or a ragged list without what is masked\."),
+    "a masked array": (lambda: make().fit(np.ma.ones((2, 2)), [0, 1]), TypeError, r"masked arrays are not supported: pass X\.filled\(value\), or a ragged list without what is masked; for gaps X\.filled\(np\.nan\), with missing='mask'\."),
     "no sequences": (lambda: make().fit([], []), ValueError, r"X is empty: .*minimum of 1 is required\."),
     # Another kind than in training.
     "lists of characters": (lambda: on_texts().predict([["a", "b"]]), ValueError, r"this model was trained on characters, got words\. Pass strings, not lists of strings; a string is cut into characters\."),
@@ -140,7 +140,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "several labels": (lambda: on_series().score(ROWS, np.array([[1, 1], [0, 1], [0, 0], [1, 0]])), ValueError, r"y should be a 1d array of labels \(n,\), got an array of shape \(4, 2\) instead\. Several labels of each sequence are for a model that was trained on them\."),
     "one sequence in fit": (lambda: make().fit(np.ones((6, 2)), [1]), ValueError, r"X has 6 sequences, but y has 1 labels: .*One sequence is \[X\], its label \[y\]\."),
     "a missing text": (lambda: make().fit(["a", None, "b"], [0, 1, 0]), TypeError, r"X holds strings, but row 1 is NoneType, a missing value: fill it, or leave the row and its label out\."),
-    "NA in a column of floats": (lambda: make().fit([pandas().DataFrame({"a": pandas().array([1.0, None], dtype="Float64")})] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1, feature 'a': remove or replace it\."),
+    "NA in a column of floats": (lambda: make().fit([pandas().DataFrame({"a": pandas().array([1.0, None], dtype="Float64")})] * 2, [0, 1]), ValueError, r"row 0 of X holds NaN in step 1, feature 'a': remove or replace it, or read gaps with missing='mask'\."),
     "dates of polars": (lambda: make().fit([peer("polars").DataFrame({"a": [1.0], "day": [datetime.date(2020, 1, 1)]})] * 2, [0, 1]), TypeError, r"the column 'day' of row 0 of X holds Date: choose the columns that hold numbers\."),
     "a lazy frame": (lambda: make().fit(peer("polars").LazyFrame({"a": [1.0]}), [0]), TypeError, r"X is a LazyFrame, which is not computed yet: pass X\.collect\(\)\."),
     "a dictionary of tables": (lambda: make().fit({0: long_table()}, [0]), TypeError, r"X must be a list of sequences or an array, got dict: pass \[table\[features\] for table in X\.values\(\)\], where features is .*"),

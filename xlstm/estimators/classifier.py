@@ -109,6 +109,10 @@ class SequenceClassifier(SequenceEstimator):
         lists of tokens and on numbers.
     precision : {"highest", "high", "bfloat16", "float16"}
         What the products of the layers may be computed with on a CUDA GPU: see `LSTM`. A permission, not a demand.
+    missing : {"error", "mask"}
+        Whether NaN in a series is an error, or a number that is missing: the model then reads the mean of the training
+        in its place, and beside each feature whether it is there, 1 or 0. Infinity is an error always. Of no effect on
+        tokens.
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency. Of several labels, how many times as
         much a sequence counts in the loss of a label that it has, as one that does not have it; "balanced" gives both
