@@ -24,6 +24,8 @@ from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
 from .manners import Mannered
+from .resume import Resumable
+from .run import digests
 from .settings import Configured
 
 Self = TypeVar("Self", bound="Trainable")
@@ -128,6 +130,7 @@ class Trainable(Mannered, Configured):
         whole: bool,
         declared: Any = None,
         callbacks: Any = None,
+        resume: Any = None,
     ) -> Self:
         """The one road of training.
 
@@ -141,12 +144,20 @@ class Trainable(Mannered, Configured):
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
         callbacks
             See `xlstm.callbacks`.
+        resume
+            See `resume.py`.
         """
         self.check_parameters()
         told = [*listed(callbacks), *self._own_callbacks()]
         data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
-        if old is None:
+        kept_file = None if resume is None else Resumable(resume, self, data, old)
+        going_on = None if kept_file is None else kept_file.fitted
+        if going_on is not None:
+            targets = going_on.task.read(y, rows)
+            data = going_on.matched(data)
+            fitted, task = going_on, going_on.task
+        elif old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
             guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets, bool(self.fold_case)))
@@ -159,6 +170,11 @@ class Trainable(Mannered, Configured):
         task.follow(self)
         task.check_enough(targets, whole)
         weights = task.weights(targets, sample_weight)
+        if kept_file is not None:
+            kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
+            if kept_file.run is not None and kept_file.run.finished:
+                self.take_over(kept_file.fitted)
+                return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
         if sides is None and self.early_stopping:
@@ -169,7 +185,11 @@ class Trainable(Mannered, Configured):
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
-            if old is not None and (old.sides is None or np.isin(known[aside], old.sides.trained).any()):
+            if (
+                going_on is None
+                and old is not None
+                and (old.sides is None or np.isin(known[aside], old.sides.trained).any())
+            ):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
@@ -188,10 +208,18 @@ class Trainable(Mannered, Configured):
         if len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
             validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
-        if whole:
+        if whole and going_on is None:
             fitted.trainer.history = History()
-        watch = Watch(told, self, lambda: self._copy_with(fitted))
-        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), watch)
+        settings = self._training_settings(len(kept), whole)
+        watch = Watch(told, self, lambda: self._copy_with(fitted), 0.0 if kept_file is None else kept_file.seconds)
+        if kept_file is None:
+            interrupted = fitted.trainer.fit(training, validation, settings, watch)
+        else:
+            standing = kept_file.standing
+            with kept_file.begin(fitted, len(kept), watch):
+                interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.keep)
+                if not interrupted:
+                    kept_file.finish()
         self.take_over(fitted)
         if interrupted:  # told at last, so that the model is kept where warnings are errors
             interrupts.warn(self.n_iter_, best=validation is not None)
@@ -227,15 +255,20 @@ class Trainable(Mannered, Configured):
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
         encoder = learnt(data) if tokens else None
         architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
-        flops = architecture.flops_per_step(size_for(len(kept), self.plain_setting("batch_size")))
-        backend = backends.select(self.device, "auto", flops, data.place, self.kernels)
-        ondevice.check_setting(data.place, backend)
+        backend = self.backend_for(architecture, len(kept), data.place)
         data = feed.near(data, backend, architecture.dtype)
         encoder = encoder or learnt(data)
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
         return Fitted(trainer, encoder, width, names, type(self).__name__), data
+
+    def backend_for(self, architecture: Architecture, rows: int, place: backends.Backend | None) -> backends.Backend:
+        """Where a new model of this architecture is trained on so many rows, which lie at `place`."""
+        flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
+        backend = backends.select(self.device, "auto", flops, place, self.kernels)
+        ondevice.check_setting(place, backend)
+        return backend
 
     def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
         """A new optimiser of a model's parameters, which goes by the settings."""
