@@ -7,14 +7,17 @@ ended it is the model that `fit` gave. What going on needs is there beside it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import checkpoint, files
 from ..fitted import Fitted
+from ..history import Progress
 from ..host import HostArray
 from ..train import Standing
 from . import state
@@ -102,6 +105,14 @@ class Resumable:
             fitted.model.write(arrays[-1])
         self.fitted, self.run, self._best = fitted, run, arrays[0]
 
+    @contextlib.contextmanager
+    def on_its_data(self) -> Iterator[None]:
+        """What the training's model says of data that do not fit it is said as a matter of this file."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{self.path} holds a training on other data: {error}") from error
+
     def check_data(self, data: dict[str, Any]) -> None:
         """Take note of what `run.digests` gave; raise a ValueError where the training was on other data."""
         self._data = data
@@ -111,7 +122,9 @@ class Resumable:
             what = f"{before['rows']} rows, and these are {data['rows']}"
         else:
             what = "another " + " and another ".join(name for name in data if data[name] != before[name])
-        raise ValueError(f"{self.path} holds a training on {what}: pass the same, in the same order, or name another.")
+        raise ValueError(
+            f"{self.path} holds a training on {what}: pass the same, in the same order, or name another file."
+        )
 
     @property
     def standing(self) -> Standing | None:
@@ -130,15 +143,19 @@ class Resumable:
         self.fitted, self._rows, self._watch = fitted, rows, watch
         return self
 
-    def keep(self, standing: Standing) -> None:
-        """After an epoch: write the file, unless that was done a moment ago."""
+    def note(self, standing: Standing) -> None:
+        """An epoch has ended: note all that going on from here needs."""
         trainer, best = self._trained().trainer, standing.best
         reached = trainer.model.read()
         # Copies, for the training goes on.
         moments = [np.array(moment) for moment in trainer.optimizer.host_moments()]
         arrays = [reached, *moments] if best is None else [best, *moments, reached]
         self._waiting = {**state.moving_parts(trainer), **self._part(standing, finished=False)}, arrays
-        if time.perf_counter() - self._written >= self._took / SHARE_OF_TIME:
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        """The last of the callbacks: write what was noted, unless the file was written a moment ago."""
+        due = time.perf_counter() - self._written >= self._took / SHARE_OF_TIME
+        if due and not self._watch.stopped:  # for that is in no file: only the end of the training is
             self._write()
 
     def finish(self) -> None:

@@ -153,10 +153,10 @@ class Trainable(Mannered, Configured):
         rows, y = len(data.lengths), ondevice.brought("y", y)
         kept_file = None if resume is None else Resumable(resume, self, data, old)
         going_on = None if kept_file is None else kept_file.fitted
-        if going_on is not None:
-            targets = going_on.task.read(y, rows)
-            data = going_on.matched(data)
+        if kept_file is not None and going_on is not None:
             fitted, task = going_on, going_on.task
+            with kept_file.on_its_data():
+                targets, data = task.read(y, rows), fitted.matched(data)
         elif old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
@@ -211,13 +211,14 @@ class Trainable(Mannered, Configured):
         if whole and going_on is None:
             fitted.trainer.history = History()
         settings = self._training_settings(len(kept), whole)
-        watch = Watch(told, self, lambda: self._copy_with(fitted), 0.0 if kept_file is None else kept_file.seconds)
         if kept_file is None:
+            watch = Watch(told, self, lambda: self._copy_with(fitted))
             interrupted = fitted.trainer.fit(training, validation, settings, watch)
         else:
+            watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
             standing = kept_file.standing
             with kept_file.begin(fitted, len(kept), watch):
-                interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.keep)
+                interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
                 if not interrupted:
                     kept_file.finish()
         self.take_over(fitted)
