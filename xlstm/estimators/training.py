@@ -167,6 +167,7 @@ class Trainable(Mannered, Configured):
             self._check_same_model(old)
             fitted = copy.deepcopy(old)
             task = fitted.task
+        task.check_lengths(targets, data.lengths)
         task.follow(self)
         task.check_enough(targets, whole)
         weights = task.weights(targets, sample_weight)
@@ -202,7 +203,8 @@ class Trainable(Mannered, Configured):
         del data  # on a GPU it makes room
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
-            return train.Labelled(encoded.rows(part), task.take(targets, part), mean_one(own).astype(dtype))
+            chosen = task.take(targets, part)
+            return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
 
         training, validation = labelled(kept, weights[kept]), None
         if len(aside):
