@@ -71,6 +71,7 @@ ESTIMATORS = Registry(
     {
         "SequenceClassifier": "xlstm.estimators.classifier",
         "SequenceRegressor": "xlstm.estimators.regressor",
+        "SequenceLabeler": "xlstm.estimators.labeler",
     },
 )
 """Each a subclass of `xlstm.estimators.base.SequenceEstimator`."""

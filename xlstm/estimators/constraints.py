@@ -139,6 +139,14 @@ class FloatType(Constraint):
             return str(value)
 
 
+class Label(Constraint):
+    """A label, a string or a number; or None for none."""
+
+    def check(self, name: str, value: Any) -> None:
+        if value is not None and (not isinstance(value, (str, int, float, np.integer, np.floating)) or value != value):
+            raise ValueError(f"{name} must be None or a label, a string or a number, got {value!r}.")
+
+
 def _is_one_of(value: Any, others: tuple[Any, ...]) -> bool:
     return any(value is other or (isinstance(value, str) and value == other) for other in others)
 

@@ -2,6 +2,7 @@
 
 from .classes import Classes
 from .numbers import Numbers
+from .steps import StepClasses
 from .task import Task
 
-__all__ = ["Classes", "Numbers", "Task"]
+__all__ = ["Classes", "Numbers", "StepClasses", "Task"]
