@@ -24,6 +24,7 @@ STANDARD_INPUT = "-"
 DELIMITERS = (",", "\t", ";", "|")
 """What usually separates columns: what to name where another fails."""
 _CHUNK = 65536
+_LINE_ENDS = ("\n", "\r")
 _GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 
 
@@ -117,6 +118,15 @@ class Lines:
         """Whether the next line, or the end, is here already: asking for it then waits for nobody."""
         return bool(self._whole) or self._ended
 
+    def some(self) -> list[str]:
+        """The lines that have come, at least one; none at the end."""
+        while not self.ready():
+            self._read()
+        lines = list(self._whole)
+        self._whole.clear()
+        self.count += len(lines)
+        return lines
+
     def put_back(self, lines: list[str]) -> None:
         """The last lines that were given are to be given again."""
         self._whole.extendleft(reversed(lines))
@@ -135,10 +145,14 @@ class Lines:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
         self._ended = not data
-        for piece in io.StringIO(text, newline=""):
-            self._rest.append(piece)
-            if piece.endswith(("\n", "\r")):
+        pieces = io.StringIO(text, newline="").readlines()
+        if pieces and self._rest:
+            self._rest.append(pieces.pop(0))
+            if self._rest[-1].endswith(_LINE_ENDS):
                 self._end_of_line()
+        if pieces and not pieces[-1].endswith(_LINE_ENDS):
+            self._rest.append(pieces.pop())
+        self._whole.extend(pieces)
         if self._ended and self._rest:
             self._end_of_line()
 
@@ -304,6 +318,32 @@ class Table:
                 yield Row(number, self._lines.count, fields) if fields else None
         except csv.Error as error:
             raise records.wrong(error) from None
+
+    def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        """The rows that are here together, and the lines in which they end: in less time than one by one.
+
+        Raises
+        ------
+        ValueError
+            As `rows`.
+        """
+        while lines := self._lines.some():
+            last = self._lines.count
+            with contextlib.suppress(csv.Error):
+                rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
+                if len(rows) == len(lines) and all(rows):
+                    yield rows, range(last - len(rows) + 1, last + 1)
+                    continue
+            # Blank lines, fields that hold the end of a line, or wrong quotation marks.
+            self._lines.put_back(lines)
+            slowly: list[Row] = []
+            for row in self.rows():
+                if row is not None:
+                    slowly.append(row)
+                if self._lines.count >= last:
+                    break
+            if slowly:
+                yield [row.fields for row in slowly], [row.line for row in slowly]
 
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""
