@@ -24,7 +24,6 @@ STANDARD_INPUT = "-"
 DELIMITERS = (",", "\t", ";", "|")
 """What usually separates columns: what to name where another fails."""
 _CHUNK = 65536
-_LINE_ENDS = ("\n", "\r")
 _GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 
 
@@ -118,8 +117,8 @@ class Lines:
         """Whether the next line, or the end, is here already: asking for it then waits for nobody."""
         return bool(self._whole) or self._ended
 
-    def some(self) -> list[str]:
-        """The lines that have come, at least one; none at the end."""
+    def here(self) -> list[str]:
+        """All lines that are here, waiting for the next where none is; none at the end."""
         while not self.ready():
             self._read()
         lines = list(self._whole)
@@ -146,19 +145,13 @@ class Lines:
             raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
         self._ended = not data
         pieces = io.StringIO(text, newline="").readlines()
-        if pieces and self._rest:
-            self._rest.append(pieces.pop(0))
-            if self._rest[-1].endswith(_LINE_ENDS):
-                self._end_of_line()
-        if pieces and not pieces[-1].endswith(_LINE_ENDS):
-            self._rest.append(pieces.pop())
+        # All but the last are ends of lines or whole ones.
+        rest = [] if self._ended or not pieces or pieces[-1].endswith(("\n", "\r")) else [pieces.pop()]
+        if self._rest and (pieces or self._ended):
+            pieces[:1] = ["".join([*self._rest, *pieces[:1]])]
+            self._rest = []
         self._whole.extend(pieces)
-        if self._ended and self._rest:
-            self._end_of_line()
-
-    def _end_of_line(self) -> None:
-        self._whole.append("".join(self._rest))
-        self._rest = []
+        self._rest += rest
 
 
 def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterator[list[Item]]:
@@ -327,7 +320,7 @@ class Table:
         ValueError
             As `rows`.
         """
-        while lines := self._lines.some():
+        while lines := self._lines.here():
             last = self._lines.count
             with contextlib.suppress(csv.Error):
                 rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
