@@ -24,12 +24,15 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import convert as convert
     from . import head as head
     from . import losses as losses
     from . import optim as optim
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.labeler import SequenceLabeler
+    from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
@@ -48,7 +51,10 @@ __all__ = [
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
     "Sequences",
+    "callbacks",
     "check_gradients",
     "convert",
     "devices",
@@ -68,6 +74,8 @@ _LATER = {
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceRegressor": "estimators.regressor",
+    "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
@@ -76,7 +84,7 @@ _LATER = {
 }
 
 
-_MODULES = ("convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 
