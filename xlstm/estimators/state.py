@@ -276,7 +276,7 @@ def _fitted(
     encoder = encode.from_state(header["encoder"])
     task = _task(estimator, header["task"])
     tokens = isinstance(encoder, encode.TokenEncoder)
-    if encoder.size != architecture.input_size or tokens != architecture.tokens:
+    if encoder.width != architecture.input_size or tokens != architecture.tokens:
         raise ValueError("the encoder does not fit the model")
     if architecture.outputs != task.outputs:
         raise ValueError(f"the model has {architecture.outputs} outputs, its task needs {task.outputs}")

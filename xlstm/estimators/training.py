@@ -32,7 +32,13 @@ Self = TypeVar("Self", bound="Trainable")
 
 OF_THE_DATA = ("input_size", "tokens", "outputs")
 """The parts of an architecture that follow from the data: no setting asks for them."""
-OF_SOME_TRAININGS = ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_")
+OF_SOME_TRAININGS = (
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "feature_names_in_",
+    "thresholds_",
+)
 """The attributes that an estimator has after some trainings, and loses with another."""
 OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
@@ -82,7 +88,7 @@ class Trainable(Mannered, Configured):
 
     def reading(self) -> sequences.Reading:
         """How X is read."""
-        return sequences.Reading(self.encoding, self.split)
+        return sequences.Reading(self.encoding, self.split, self.missing)
 
     def _training_settings(self, rows: int, whole: bool) -> train.Settings:
         """How to train on so many rows: the whole data, or one epoch of a part of it."""
@@ -113,7 +119,11 @@ class Trainable(Mannered, Configured):
         """Raise where the settings ask for another model than the one to go on from."""
         old = fitted.model.architecture
         now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
-        for name, before in (old._asdict() | {"precision": fitted.model.precision}).items():
+        then = old._asdict() | {"precision": fitted.model.precision}
+        if not old.tokens:
+            now["missing"] = self.missing
+            then["missing"] = "mask" if fitted.encoder.width > fitted.encoder.size else "error"
+        for name, before in then.items():
             if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
                 raise ValueError(
                     f"{name} is {now[name]!r}, but the model to go on from has {before!r}: "
@@ -160,7 +170,11 @@ class Trainable(Mannered, Configured):
         elif old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
-            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets, bool(self.fold_case)))
+            guesses.warn(
+                guesses.numbers_as_text(data),
+                guesses.padding_as_gaps(data),
+                *task.doubts(data, targets, bool(self.fold_case)),
+            )
         else:
             targets = old.task.read(y, rows)
             data = old.matched(data)
@@ -253,13 +267,15 @@ class Trainable(Mannered, Configured):
         """A new model for data of which the rows `kept` train it; and the data, on its device if it fits there."""
 
         def learnt(data: Any) -> encode.Encoder:
-            return encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
+            some = sequences.take(data, kept)
+            return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
-        encoder = learnt(data) if tokens else None
-        architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
+        encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
+        width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
+        architecture = self._architecture(width, tokens, task)
         backend = self.backend_for(architecture, len(kept), data.place)
-        data = feed.near(data, backend, architecture.dtype)
+        data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
