@@ -114,6 +114,15 @@ class Lines:
         """Whether the next line, or the end, is here already: asking for it then waits for nobody."""
         return bool(self._whole) or self._ended
 
+    def here(self) -> list[str]:
+        """All lines that are here, waiting for the next where none is; none at the end."""
+        while not self.ready():
+            self._read()
+        lines = list(self._whole)
+        self._whole.clear()
+        self.count += len(lines)
+        return lines
+
     def put_back(self, lines: list[str]) -> None:
         """The last lines that were given are to be given again."""
         self._whole.extendleft(reversed(lines))
@@ -132,16 +141,14 @@ class Lines:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
         self._ended = not data
-        for piece in io.StringIO(text, newline=""):
-            self._rest.append(piece)
-            if piece.endswith(("\n", "\r")):
-                self._end_of_line()
-        if self._ended and self._rest:
-            self._end_of_line()
-
-    def _end_of_line(self) -> None:
-        self._whole.append("".join(self._rest))
-        self._rest = []
+        pieces = io.StringIO(text, newline="").readlines()
+        # All but the last are ends of lines or whole ones.
+        rest = [] if self._ended or not pieces or pieces[-1].endswith(("\n", "\r")) else [pieces.pop()]
+        if self._rest and (pieces or self._ended):
+            pieces[:1] = ["".join([*self._rest, *pieces[:1]])]
+            self._rest = []
+        self._whole.extend(pieces)
+        self._rest += rest
 
 
 def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterator[list[Item]]:
