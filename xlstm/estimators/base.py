@@ -52,7 +52,7 @@ class SequenceEstimator(Trainable):
         X
             See the class.
         y
-            (n,) answers: for a classifier labels, strings or numbers.
+            (n,) answers: for a classifier labels, strings or numbers; for a labeler the labels of each sequence.
         sample_weight
             (n,) weights of 0 or more, or None for 1.
 
