@@ -32,7 +32,7 @@ from ..backends.planted import Planted, off_by, planted, right
 from ..peers import peer
 from ..standin import machine
 
-COMMANDS = ("train", "predict", "evaluate", "bench", "devices", "check")
+COMMANDS = ("train", "predict", "evaluate", "show", "bench", "devices", "check")
 QUICK = ("--hidden-size", "8", "--epochs", "3", "--device", "cpu")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from .. import __version__, backends
 from ..cells import CELLS
 from ..estimators.classifier import SequenceClassifier
-from . import evaluate, forms, machine, predict, train
+from . import describe, evaluate, forms, machine, predict, train
 
 TEXTS_ONLY = (
     "The command line reads texts only; series of numbers and lists of tokens are for Python "
@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     _columns(measured, "the one that the model was trained on, else {}")
     _reading(measured, remembered=True)
     _skipping(measured)
+
+    shown = command(
+        "show",
+        describe.run,
+        "tell what a model reads and answers, and how it was trained",
+    )
+    shown.add_argument("model", help="a file that train wrote, or save")
 
     timed = command("bench", machine.run_bench, "time forward and training step of each backend on this machine")
     timed.add_argument(

@@ -98,7 +98,12 @@ def run(options: Any) -> int:
     appeared = held_out is not None and not options.force and not _is_ours(held_out, ours)
     if appeared:  # since the training began: neither it nor the training is to be lost
         digest = before and before.held_out
-    classifier.fitted_state().table = Table(rows.text, rows.label, rows.delimiter, digest)
+    kept_scores = None
+    if held_out is not None:
+        kept_scores = {name: scores[name] for name in ("accuracy", "balanced_accuracy")} | {"sequences": len(aside)}
+    classifier.fitted_state().table = Table(
+        rows.text, rows.label, rows.delimiter, digest, len(kept), classifier.device_, kept_scores
+    )
     classifier.save(model)
     if appeared:
         raise Failure(
