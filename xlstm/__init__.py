@@ -24,6 +24,7 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import convert as convert
     from . import head as head
     from . import losses as losses
@@ -53,6 +54,7 @@ __all__ = [
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
+    "callbacks",
     "check_gradients",
     "convert",
     "devices",
@@ -82,7 +84,7 @@ _LATER = {
 }
 
 
-_MODULES = ("convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

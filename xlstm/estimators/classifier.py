@@ -109,6 +109,9 @@ class SequenceClassifier(SequenceEstimator):
         The last of `loss_curve_`.
     loss_curve_, accuracy_curve_ : list of float
         Of each epoch, on the training part, in training mode.
+    history_ : dict of str to list of float
+        All that each epoch gave by name, as a table: "loss", "accuracy", and with early stopping "validation_loss" and
+        "validation_accuracy".
     validation_loss_curve_, validation_scores_ : list of float
         With early stopping: loss and accuracy of each epoch on the validation part.
     best_validation_score_ : float

@@ -6,16 +6,20 @@ It asks the settings (`settings.py`) and the task, and knows neither what a y is
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, train
 from ..batch import size_for
+from ..callbacks import Watch, listed
 from ..fitted import Fitted
+from ..history import History
 from ..host import HostArray
 from ..labels import mean_one
 from ..model import Architecture, Model
+from ..progress import print_progress
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
@@ -37,11 +41,12 @@ class Trainable(Mannered, Configured):
 
     kind: ClassVar[str] = ""
     tasks: ClassVar[tuple[type[Task], ...]] = ()
-    progress: train.Progress | None = None
+    progress: Callable[[int, int, History], Any] | None = None
 
     # What `attributes_of` gives, for those that read types; classes_ is a classifier's.
     n_iter_: int
     n_features_in_: int
+    history_: dict[str, list[float]]
     loss_: float
     loss_curve_: list[float]
     device_: str
@@ -114,7 +119,15 @@ class Trainable(Mannered, Configured):
                 )
 
     def _train_on(
-        self: Self, X: Any, y: Any, sample_weight: Any, old: Fitted | None, *, whole: bool, declared: Any = None
+        self: Self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        old: Fitted | None,
+        *,
+        whole: bool,
+        declared: Any = None,
+        callbacks: Any = None,
     ) -> Self:
         """The one road of training.
 
@@ -126,8 +139,11 @@ class Trainable(Mannered, Configured):
             Whether these rows are the whole data, for all epochs, or a part of it, for one more.
         declared
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
+        callbacks
+            See `xlstm.callbacks`.
         """
         self.check_parameters()
+        told = [*listed(callbacks), *self._own_callbacks()]
         data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         if old is None:
@@ -175,13 +191,26 @@ class Trainable(Mannered, Configured):
             # A validation part that chance gave no weight is measured as if it had no weights.
             validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
         if whole:
-            fitted.trainer.history = train.History()
-        progress = self.progress or (train.print_progress if self.verbose else None)
-        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
+            fitted.trainer.history = History()
+        watch = Watch(told, self, lambda: self._copy_with(fitted))
+        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), watch)
         self.take_over(fitted)
         if interrupted:  # told at last, so that the model is kept where warnings are errors
             interrupts.warn(self.n_iter_, best=validation is not None)
         return self
+
+    def _own_callbacks(self) -> list[Any]:
+        """What shows its progress without being asked in `fit`: the attribute of that name, or else `verbose`."""
+        shown = self.progress
+        if shown is not None:
+            return [lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
+        return [print_progress] if self.verbose else []
+
+    def _copy_with(self: Self, fitted: Fitted) -> Self:
+        """A copy of the estimator that has learned this, as it is now."""
+        other = copy.copy(self)
+        other.take_over(copy.deepcopy(fitted))
+        return other
 
     def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
         data = sequences.to_host(data)  # a hash of a row is made on the host
