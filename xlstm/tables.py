@@ -312,6 +312,32 @@ class Table:
         except csv.Error as error:
             raise records.wrong(error) from None
 
+    def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        """The rows that are here together, and the lines in which they end: in less time than one by one.
+
+        Raises
+        ------
+        ValueError
+            As `rows`.
+        """
+        while lines := self._lines.here():
+            last = self._lines.count
+            with contextlib.suppress(csv.Error):
+                rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
+                if len(rows) == len(lines) and all(rows):
+                    yield rows, range(last - len(rows) + 1, last + 1)
+                    continue
+            # Blank lines, fields that hold the end of a line, or wrong quotation marks.
+            self._lines.put_back(lines)
+            slowly: list[Row] = []
+            for row in self.rows():
+                if row is not None:
+                    slowly.append(row)
+                if self._lines.count >= last:
+                    break
+            if slowly:
+                yield [row.fields for row in slowly], [row.line for row in slowly]
+
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""
         place = self.columns.index(column)
