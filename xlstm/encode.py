@@ -6,7 +6,7 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,20 @@ class TokenEncoder(_Learned):
             place = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
             return np.where(known[place] == tokens, place + 1, UNKNOWN)
         # Each different token is looked up once, however often it occurs.
-        seen = {token: self._numbers.get(_fold(token, self.fold_case), UNKNOWN) for token in set(texts.tokens)}
-        return np.fromiter((seen[token] for token in texts.tokens), dtype=np.int64, count=len(texts.tokens))
+        seen = {token: self._number(token) for token in set(texts.tokens)}
+        if texts.kind == "words":
+            return np.fromiter(map(seen.__getitem__, texts.tokens), dtype=np.int64, count=len(texts.tokens))
+        codes = np.frombuffer(texts.tokens.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # type: ignore[union-attr]
+        of_codes = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
+        of_codes[[ord(token) for token in seen]] = list(seen.values())
+        return of_codes[codes]
+
+    def unknown(self, tokens: Iterable[str]) -> set[str]:
+        """Those of these tokens that were not seen in training."""
+        return {token for token in set(tokens) if self._number(token) == UNKNOWN}
+
+    def _number(self, token: str) -> int:
+        return self._numbers.get(_fold(token, self.fold_case), UNKNOWN)
 
     def state(self) -> dict[str, Any]:
         """What a file keeps."""
