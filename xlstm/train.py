@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -89,6 +89,17 @@ class Labelled(NamedTuple):
     weights: HostArray  # (n,), of mean 1
 
 
+class Source(Protocol):
+    """Rows that are never in memory all at once: each pass over them asks for them anew, part after part."""
+
+    @property
+    def rows(self) -> int:
+        """How many a pass is expected to give: a schedule goes by it."""
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[Labelled]:
+        """All rows once: to train on in an order that `rng` draws, or with None in their own, to be measured."""
+
+
 class Tally:
     """The loss and the scores of some batches, on the device until all are there.
 
@@ -134,10 +145,27 @@ class Tally:
         return totals
 
 
+class _Seen:
+    """The totals of all parts of a pass, on the host."""
+
+    def __init__(self) -> None:
+        self._sums: Any = 0.0
+        self._rows = 0
+
+    def add(self, totals: HostArray, rows: int) -> None:
+        self._sums = self._sums + totals.astype(np.float64)
+        self._rows += rows
+
+    def means(self, task: Task) -> Measured:
+        loss, *rest = self._sums.tolist()
+        return loss / self._rows, task.scores(rest, self._rows)
+
+
 class _Part:
     """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
 
-    On a GPU the targets and weights of all rows are brought there once.
+    On a GPU the targets and weights of all rows are brought there once. It is the one part of itself; a `Source` has
+    others in each pass.
     """
 
     def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
@@ -148,6 +176,9 @@ class _Part:
         if not self._backend.on_host:
             self._targets = task.placed(labelled.targets, self._backend, self._dtype)
             self._weights = self._backend.from_host(labelled.weights)
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
+        yield self
 
     def batches(
         self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
@@ -164,6 +195,17 @@ class _Part:
             else:
                 weights = xp.take(self._weights, places, axis=0)
             yield batch, targets, weights
+
+
+class _Source:
+    """A `Source` on its way to the model's device, one part at a time."""
+
+    def __init__(self, source: Source, model: Model, task: Task) -> None:
+        self._source, self._model, self._task, self.rows = source, model, task, source.rows
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
+        for labelled in self._source.parts(rng):
+            yield _Part(labelled, self._model, self._task)
 
 
 class Trainer:
@@ -194,8 +236,8 @@ class Trainer:
 
     def fit(
         self,
-        training: Labelled,
-        validation: Labelled | None,
+        training: Labelled | Source,
+        validation: Labelled | Source | None,
         settings: Settings,
         progress: Progress | None = None,
     ) -> bool:
@@ -215,9 +257,9 @@ class Trainer:
         FloatingPointError
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
-        per_epoch = -(-len(training.weights) // settings.batch_size)
-        training_part = _Part(training, self.model, self.task)
-        validation_part = None if validation is None else _Part(validation, self.model, self.task)
+        training_part = self._placed(training)
+        validation_part = None if validation is None else self._placed(validation)
+        per_epoch = -(-training_part.rows // settings.batch_size)
         first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
         best: Any = None
         best_score, since_best = (-np.inf, -np.inf), 0
@@ -260,39 +302,42 @@ class Trainer:
             self.model.write(best)
         return interrupted
 
+    def _placed(self, rows: Labelled | Source) -> _Part | _Source:
+        if isinstance(rows, Labelled):
+            return _Part(rows, self.model, self.task)
+        return _Source(rows, self.model, self.task)
+
     def _epoch(
-        self, training: _Part, settings: Settings, first_update: int, total: int
+        self, training: _Part | _Source, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, optimizer = self.model, self.optimizer
-        chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
+        model, optimizer, seen = self.model, self.optimizer, _Seen()
         with model.backend.current():
-            tally = Tally(model, self.task, chosen)
-            for inputs, targets, weights in training.batches(chosen, settings.token_dropout, self.rng):
-                outputs, tape = model.forward(inputs, self.rng)
-                model.backward(tape, tally.add(outputs, targets, weights))
-                rate = optim.learning_rate_at(
-                    optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
-                )
-                optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-            sums = tally.totals()  # the only numbers that leave the device, once an epoch
-        return self._mean_loss_and_scores(sums, training.rows)
+            for part in training.parts(self.rng):
+                chosen = batching.shuffled(part.lengths, settings.batch_size, self.rng)
+                tally = Tally(model, self.task, chosen)
+                for inputs, targets, weights in part.batches(chosen, settings.token_dropout, self.rng):
+                    outputs, tape = model.forward(inputs, self.rng)
+                    model.backward(tape, tally.add(outputs, targets, weights))
+                    done, top = optimizer.updates - first_update, settings.learning_rate
+                    rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
+                    optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
+                seen.add(tally.totals(), part.rows)  # the only numbers that leave the device, once a part
+        return seen.means(self.task)
 
-    def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
+    def evaluate(self, rows: Labelled | Source) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
-        return self._evaluate(_Part(rows, self.model, self.task))
+        return self._evaluate(self._placed(rows))
 
-    def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
-        model, chosen = self.model, list(batching.by_length(part.lengths))
+    def _evaluate(self, rows: _Part | _Source) -> tuple[float, dict[str, float]]:
+        model, seen = self.model, _Seen()
         with model.backend.current():
-            tally = Tally(model, self.task, chosen)
-            for inputs, targets, weights in part.batches(chosen):
-                tally.add(model.logits(inputs), targets, weights, gradient=False)
-            sums = tally.totals(in_turn=True)
-        return self._mean_loss_and_scores(sums, part.rows)
-
-    def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
-        loss, *rest = map(float, sums)
-        return loss / n, self.task.scores(rest, n)
+            for part in rows.parts(None):
+                chosen = list(batching.by_length(part.lengths))
+                tally = Tally(model, self.task, chosen)
+                for inputs, targets, weights in part.batches(chosen):
+                    tally.add(model.logits(inputs), targets, weights, gradient=False)
+                seen.add(tally.totals(in_turn=True), part.rows)
+        return seen.means(self.task)
 
 
 def print_progress(epoch: int, epochs: int, history: History) -> None:
