@@ -10,15 +10,16 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, train
+from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, sources, train
 from ..batch import size_for
 from ..fitted import Fitted
 from ..host import HostArray
-from ..labels import mean_one
+from ..labels import mean_one, weights_of
 from ..model import Architecture, Model
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
+from . import batched
 from .manners import Mannered
 from .settings import Configured
 
@@ -114,7 +115,15 @@ class Trainable(Mannered, Configured):
                 )
 
     def _train_on(
-        self: Self, X: Any, y: Any, sample_weight: Any, old: Fitted | None, *, whole: bool, declared: Any = None
+        self: Self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        old: Fitted | None,
+        *,
+        whole: bool,
+        declared: Any = None,
+        validation: Any = None,
     ) -> Self:
         """The one road of training.
 
@@ -126,7 +135,13 @@ class Trainable(Mannered, Configured):
             Whether these rows are the whole data, for all epochs, or a part of it, for one more.
         declared
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
+        validation
+            Rows to validate with, (X, y) or (X, y, sample_weight) or batches of them. None sets some of the rows aside
+            where the settings say so.
         """
+        batches = sources.labelled(X, y, sample_weight)
+        if batches is not None:
+            return batched.train(self, batches, old, whole=whole, declared=declared, validation=validation)
         self.check_parameters()
         data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
@@ -145,11 +160,11 @@ class Trainable(Mannered, Configured):
         weights = task.weights(targets, sample_weight)
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
-        if sides is None and self.early_stopping:
+        if sides is None and self.early_stopping and validation is None:
             sides = Sides()
         known = np.zeros(0) if sides is None else self._fingerprints(data, task.marks(targets, rows))
         kept, aside = np.arange(rows), np.arange(0)
-        if sides is not None and whole and self.early_stopping:
+        if sides is not None and whole and self.early_stopping and validation is None:
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
@@ -168,14 +183,31 @@ class Trainable(Mannered, Configured):
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
             return train.Labelled(encoded.rows(part), task.take(targets, part), mean_one(own).astype(dtype))
 
-        training, validation = labelled(kept, weights[kept]), None
-        if len(aside):
+        training = labelled(kept, weights[kept])
+        measured: train.Labelled | train.Source | None = None
+        if validation is not None:
+            survey = task.survey(False)
+            survey.add(y, rows, weights_of(sample_weight, rows))
+            survey.settle(whole)
+            measured = batched.validation_of(validation, fitted, survey, self.reading())
+        elif len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
-            validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
+            measured = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
+        return self._run(fitted, training, measured, self._training_settings(len(kept), whole), whole)
+
+    def _run(
+        self: Self,
+        fitted: Fitted,
+        training: train.Labelled | train.Source,
+        validation: train.Labelled | train.Source | None,
+        settings: train.Settings,
+        whole: bool,
+    ) -> Self:
+        """Train, and take over what was made."""
         if whole:
             fitted.trainer.history = train.History()
         progress = self.progress or (train.print_progress if self.verbose else None)
-        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), progress)
+        interrupted = fitted.trainer.fit(training, validation, settings, progress)
         self.take_over(fitted)
         if interrupted:  # told at last, so that the model is kept where warnings are errors
             interrupts.warn(self.n_iter_, best=validation is not None)
@@ -203,10 +235,23 @@ class Trainable(Mannered, Configured):
         ondevice.check_setting(data.place, backend)
         data = feed.near(data, backend, architecture.dtype)
         encoder = encoder or learnt(data)
+        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
+        return self._new(task, encoder, architecture, backend, width, names, rng), data
+
+    def _new(
+        self,
+        task: Task,
+        encoder: encode.Encoder,
+        architecture: Architecture,
+        backend: backends.Backend,
+        width: int | None,
+        names: HostArray | None,
+        rng: np.random.Generator,
+    ) -> Fitted:
+        """A new model and what belongs to it."""
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
-        return Fitted(trainer, encoder, width, names, type(self).__name__), data
+        return Fitted(trainer, encoder, width, names, type(self).__name__)
 
     def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
         """A new optimiser of a model's parameters, which goes by the settings."""

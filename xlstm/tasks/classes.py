@@ -11,10 +11,11 @@ import numpy as np
 from .. import backends, batch, guesses, losses
 from ..backends import Backend
 from ..host import HostArray
-from ..labels import classes_of, known, row_weights
+from ..labels import class_factors, classes_of, column, known, of_all_labels, row_weights
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .survey import Survey
 from .task import Task
 
 
@@ -78,6 +79,40 @@ class MultiClass:
         return outputs
 
 
+class ClassesSurvey(Survey["Classes"]):
+    """Which classes there are in all parts, and how much the rows of each weigh together."""
+
+    def __init__(self, task: Classes, is_open: bool) -> None:
+        super().__init__(task, is_open)
+        self._counts = np.zeros((2, len(task.classes)))  # of each class the rows, and their weights
+
+    def read(self, y: Any, rows: int, own: HostArray) -> None:
+        labels = column(y, rows)
+        if self.is_open:
+            self._widen(labels)
+        numbers, C = self.task.read(labels, rows), len(self.task.classes)
+        self._counts += [np.bincount(numbers, minlength=C), np.bincount(numbers, weights=own, minlength=C)]
+
+    def _widen(self, labels: HostArray) -> None:
+        before = self.task.classes
+        classes = of_all_labels(before, labels)
+        if len(classes) > len(before):
+            counts = np.zeros((2, len(classes)))
+            counts[:, np.searchsorted(classes, before)] = self._counts
+            self.task, self._counts = self.task.with_classes(classes), counts
+
+    def settle(self, whole: bool) -> None:
+        self.task.check_enough(np.flatnonzero(self._counts[0]), whole)
+        self._factors = np.ones(len(self.task.classes))
+        if self.task.class_weight is not None:
+            self._factors = class_factors(self.task.class_weight, self.task.classes, self._counts[1])
+        self.weight = float(self._counts[1] @ self._factors)
+
+    def weights(self, targets: HostArray, own: HostArray) -> HostArray:
+        weighted: HostArray = own * self._factors[targets]
+        return weighted
+
+
 @TASKS.register("classes")
 class Classes(Task):
     """Targets are the numbers of the rows' classes, (n,) integers from 0 on; answers are the labels themselves.
@@ -125,6 +160,13 @@ class Classes(Task):
         yield guesses.case_that_matters(data, targets, fold_case)
         yield guesses.tags_as_classes(data, targets, self.classes)
 
+    def with_classes(self, classes: HostArray) -> Classes:
+        """One with these classes, sorted, and the same settings."""
+        other = type(self)(classes)
+        for name in self.settings:
+            setattr(other, name, getattr(self, name))
+        return other
+
     def check_enough(self, targets: HostArray, whole: bool) -> None:
         if whole and (targets == targets[0]).all():
             raise ValueError(
@@ -135,6 +177,9 @@ class Classes(Task):
             raise ValueError(
                 f"a single class, {self.classes.tolist()[0]!r}: pass all labels that will come as classes=."
             )
+
+    def survey(self, is_open: bool) -> ClassesSurvey:
+        return ClassesSurvey(self, is_open)
 
     def weights(self, targets: HostArray, sample_weight: Any) -> HostArray:
         return row_weights(sample_weight, self.class_weight, self.classes, targets)

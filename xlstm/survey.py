@@ -1,0 +1,141 @@
+"""The first pass over data that memory does not hold: what an encoder learns of parts, of which none is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import columns, encode
+from .encode import Scaler, TokenEncoder
+from .host import HostArray
+from .names import Names
+from .sequences import Series, Texts, to_host
+
+
+class Moments:
+    """Mean and standard deviation of numbers that come in parts: those of all of them at once, to rounding.
+
+    Part by part by the formulas of Chan, Golub and LeVeque ("Updating Formulae and a Pairwise Algorithm for Computing
+    Sample Variances", 1979), in float64. What is added up are the numbers divided by the largest so far, so that
+    neither sums nor squares overflow. NaN counts as not there.
+
+    Parameters
+    ----------
+    D
+        The number of features.
+
+    Attributes
+    ----------
+    largest : (D,)
+        The largest absolute value of each, 1 where all are 0.
+    mean : (D,)
+        Of the values divided by `largest`.
+    """
+
+    def __init__(self, D: int) -> None:
+        self._count, self._squares = np.zeros(D), np.zeros(D)  # how many; the sum of squared distances to the mean
+        self.largest, self.mean = np.ones(D), np.zeros(D)
+        self._peak = np.zeros(D)  # the largest so far, 0 where there is none
+
+    def add(self, values: HostArray) -> None:
+        """More of them, (S, D)."""
+        here = ~np.isnan(values)
+        count = here.sum(axis=0).astype(np.float64)
+        known = values if here.all() else np.where(here, values, 0)
+        peak = np.maximum(self._peak, np.abs(known).max(axis=0, initial=0).astype(np.float64))
+        largest = np.where(peak == 0, 1.0, peak)
+        shrink = self.largest / largest  # 1 or less, but where there was nothing yet
+        self.mean, self._squares = self.mean * shrink, self._squares * shrink**2
+        self._peak, self.largest = peak, largest
+        scaled = known / largest
+        mean = scaled.sum(axis=0) / np.maximum(count, 1)
+        squares = (np.square(scaled - mean) * here).sum(axis=0)
+        total = np.maximum(self._count + count, 1)
+        distance = mean - self.mean
+        self.mean = self.mean + distance * (count / total)
+        self._squares = self._squares + squares + np.square(distance) * (self._count * count / total)
+        self._count = self._count + count
+
+    @property
+    def deviation(self) -> HostArray:
+        """(D,): of the values divided by `largest`."""
+        deviation: HostArray = np.sqrt(self._squares / np.maximum(self._count, 1))
+        return deviation
+
+
+class Survey:
+    """What an encoder learns of sequences that come in parts: the same as `encode.fit` of all of them.
+
+    Parameters
+    ----------
+    fold_case, standardize
+        See `encode.fit`.
+    owner
+        Whose data they are, for messages.
+
+    Attributes
+    ----------
+    columns, names
+        Of the first part: see `Series`.
+    """
+
+    def __init__(self, fold_case: bool, standardize: bool, owner: str) -> None:
+        self._fold_case, self._standardize, self._owner = fold_case, standardize, owner
+        self._first: Series | Texts | None = None  # of it no step
+        self._moments: Moments | None = None
+        self._tokens: set[object] = set()
+        self.columns: int | None = None
+        self.names: Names | None = None
+
+    @property
+    def tokens(self) -> bool:
+        """Whether they are texts."""
+        return isinstance(self._first, Texts)
+
+    def add(self, data: Series | Texts) -> None:
+        """A further part.
+
+        Raises
+        ------
+        ValueError
+            If it is of another kind than the first, or has other features.
+        """
+        data = to_host(data)
+        if self._first is None:
+            self._first = data._replace(**{data._fields[0]: data[0][:1]})
+            if isinstance(data, Series):
+                self.columns, self.names = data.columns, data.names
+                self._moments = Moments(data.values.shape[1])
+        elif _kind(data) != _kind(self._first):
+            raise ValueError(f"X holds {_kind(data)}, the batches before it held {_kind(self._first)}.")
+        if isinstance(data, Texts):
+            self._tokens.update(TokenEncoder.fit(data, self._fold_case).vocabulary)
+            return
+        assert isinstance(self._first, Series) and self._moments is not None
+        D, expected = data.values.shape[1], self._first.values.shape[1]
+        if D != expected:
+            raise ValueError(f"X has {D} features a step, the batches before it had {expected}.")
+        if (data.columns is None) != (self.columns is None) or data.columns != self.columns:
+            raise ValueError(
+                f"X is {_table(data.columns)}, the batches before it were {_table(self.columns)}: pass (n, time, 1) or "
+                "a list of (time_i, 1) in each where lengths differ."
+            )
+        data = columns.check(data, self.columns, columns.kept(self.names), self._owner)
+        if self._standardize:
+            self._moments.add(data.values)  # type: ignore[union-attr]
+
+    def encoder(self) -> encode.Encoder:
+        """What was learned of all parts."""
+        if isinstance(self._first, Texts):
+            return TokenEncoder(self._first.kind, self._fold_case, sorted(self._tokens))  # type: ignore[type-var]
+        assert self._moments is not None and isinstance(self._first, Series)
+        if not self._standardize:
+            return Scaler.fit(self._first, False)
+        return Scaler.of(self._moments.largest, self._moments.mean, self._moments.deviation)
+
+
+def _kind(data: Series | Texts) -> str:
+    return data.kind if isinstance(data, Texts) else "numbers"
+
+
+def _table(columns: int | None) -> str:
+    return "no array (n, time)" if columns is None else f"an array (n, {columns})"
