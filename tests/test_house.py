@@ -35,7 +35,10 @@ recurrent
 layers batch
 model tasks
 feed
-train progress
+history
+progress
+callbacks
+train
 fitted
 stream
 estimators
@@ -46,7 +49,7 @@ bench cli
 __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
-LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
+LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
@@ -285,7 +288,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

@@ -24,6 +24,7 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import convert as convert
     from . import head as head
     from . import losses as losses
@@ -34,6 +35,7 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .sequences import from_channels_first
+    from .sources import Batches
 
 __version__ = "0.1.0"
 
@@ -42,9 +44,11 @@ __all__ = [
     "LSTM",
     "RNN",
     "AmbiguousDataWarning",
+    "Batches",
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "callbacks",
     "check_gradients",
     "convert",
     "devices",
@@ -59,6 +63,7 @@ __all__ = [
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "AmbiguousDataWarning": "guesses",
+    "Batches": "sources",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
@@ -68,7 +73,7 @@ _LATER = {
 }
 
 
-_MODULES = ("convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

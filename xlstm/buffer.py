@@ -1,4 +1,4 @@
-"""The buffer of rows through which data go that memory does not hold: from batches as they come to parts to train on."""
+"""The buffer through which the rows of data go that memory does not hold: batches in, parts to train on out."""
 
 from __future__ import annotations
 

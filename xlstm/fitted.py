@@ -66,6 +66,7 @@ class Fitted:
         found: dict[str, Any] = {
             "n_iter_": len(history.loss),
             "loss_curve_": list(history.loss),
+            "history_": history.columns(),
             "loss_": history.loss[-1] if history.loss else float("nan"),
             "n_features_in_": self.columns if self.columns is not None else self.encoder.size,
             "device_": model.backend.device,

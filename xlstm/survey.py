@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import columns, encode
@@ -74,22 +76,19 @@ class Survey:
 
     Attributes
     ----------
+    tokens : bool
+        Whether they are texts.
     columns, names
         Of the first part: see `Series`.
     """
 
     def __init__(self, fold_case: bool, standardize: bool, owner: str) -> None:
         self._fold_case, self._standardize, self._owner = fold_case, standardize, owner
-        self._first: Series | Texts | None = None  # of it no step
-        self._moments: Moments | None = None
-        self._tokens: set[object] = set()
+        self._kind, self._features = "", 0  # of the first part
+        self._moments, self._tokens = Moments(0), set[Any]()
+        self.tokens = False
         self.columns: int | None = None
         self.names: Names | None = None
-
-    @property
-    def tokens(self) -> bool:
-        """Whether they are texts."""
-        return isinstance(self._first, Texts)
 
     def add(self, data: Series | Texts) -> None:
         """A further part.
@@ -100,36 +99,34 @@ class Survey:
             If it is of another kind than the first, or has other features.
         """
         data = to_host(data)
-        if self._first is None:
-            self._first = data._replace(**{data._fields[0]: data[0][:1]})
+        if self._kind == "":
+            self._kind, self.tokens = _kind(data), isinstance(data, Texts)
             if isinstance(data, Series):
-                self.columns, self.names = data.columns, data.names
-                self._moments = Moments(data.values.shape[1])
-        elif _kind(data) != _kind(self._first):
-            raise ValueError(f"X holds {_kind(data)}, the batches before it held {_kind(self._first)}.")
+                self.columns, self.names, self._features = data.columns, data.names, data.values.shape[1]
+                self._moments = Moments(self._features)
+        elif _kind(data) != self._kind:
+            raise ValueError(f"X holds {_kind(data)}, the batches before it held {self._kind}.")
         if isinstance(data, Texts):
             self._tokens.update(TokenEncoder.fit(data, self._fold_case).vocabulary)
             return
-        assert isinstance(self._first, Series) and self._moments is not None
-        D, expected = data.values.shape[1], self._first.values.shape[1]
-        if D != expected:
-            raise ValueError(f"X has {D} features a step, the batches before it had {expected}.")
-        if (data.columns is None) != (self.columns is None) or data.columns != self.columns:
+        features, expected = data.values.shape[1], self._features
+        if features != expected:
+            raise ValueError(f"X has {features} features a step, the batches before it had {expected}.")
+        if data.columns != self.columns:
             raise ValueError(
                 f"X is {_table(data.columns)}, the batches before it were {_table(self.columns)}: pass (n, time, 1) or "
                 "a list of (time_i, 1) in each where lengths differ."
             )
         data = columns.check(data, self.columns, columns.kept(self.names), self._owner)
         if self._standardize:
-            self._moments.add(data.values)  # type: ignore[union-attr]
+            self._moments.add(data.values)  # type: ignore[union-attr]  # values of a Series
 
     def encoder(self) -> encode.Encoder:
         """What was learned of all parts."""
-        if isinstance(self._first, Texts):
-            return TokenEncoder(self._first.kind, self._fold_case, sorted(self._tokens))  # type: ignore[type-var]
-        assert self._moments is not None and isinstance(self._first, Series)
+        if self.tokens:
+            return TokenEncoder(self._kind, self._fold_case, sorted(self._tokens))
         if not self._standardize:
-            return Scaler.fit(self._first, False)
+            return Scaler(np.zeros(self._features), np.ones(self._features))
         return Scaler.of(self._moments.largest, self._moments.mean, self._moments.deviation)
 
 

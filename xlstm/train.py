@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -13,7 +12,9 @@ from . import batch as batching
 from . import interrupts, optim
 from .backends import Backend
 from .batch import Encoded
+from .callbacks import Watch
 from .feed import Feed
+from .history import History, Measured
 from .host import HostArray
 from .model import Batch, Model
 from .namespace import Array
@@ -33,39 +34,6 @@ def epochs_for(rows: int, batch_size: int) -> int:
     return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
 
-Measured = tuple[float, dict[str, float]]
-"""A mean loss, and the scores by name."""
-
-
-class History:
-    """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted."""
-
-    def __init__(
-        self,
-        loss: list[float] | None = None,
-        scores: dict[str, list[float]] | None = None,
-        validation_loss: list[float] | None = None,
-        validation_scores: dict[str, list[float]] | None = None,
-    ) -> None:
-        self.loss, self.scores = loss or [], scores or {}
-        self.validation_loss, self.validation_scores = validation_loss or [], validation_scores or {}
-
-    def after(self, epoch: Measured, validation: Measured | None) -> History:
-        """One that has another epoch. This one stays as it is: an interrupted training has whole epochs alone."""
-
-        def longer(scores: dict[str, list[float]], more: dict[str, float]) -> dict[str, list[float]]:
-            return {name: [*scores.get(name, ()), score] for name, score in more.items()}
-
-        trained = ([*self.loss, epoch[0]], longer(self.scores, epoch[1]))
-        if validation is None:
-            return History(*trained, self.validation_loss, self.validation_scores)
-        return History(*trained, [*self.validation_loss, validation[0]], longer(self.validation_scores, validation[1]))
-
-
-Progress = Callable[[int, int, History], None]
-"""Called after each epoch with its number, the number of epochs and the history."""
-
-
 class Settings(NamedTuple):
     """How to train."""
 
@@ -79,6 +47,32 @@ class Settings(NamedTuple):
     patience: int | None  # epochs without a better validation score, or None to run to the end
     tol: float
     continued: bool = False  # the schedule goes on with the optimiser's updates, instead of beginning anew
+
+
+class Standing(NamedTuple):
+    """Where a training stands after a whole epoch, beside its model, optimiser, generator and history."""
+
+    epoch: int  # whole epochs so far
+    first_update: int  # the optimiser's updates before the first of them
+    best: Any = None  # with a validation part: the weights of the best epoch (P,), on the host
+    best_score: tuple[float, float] = (-np.inf, -np.inf)  # the goodness of its score, and its loss downwards
+    since_best: int = 0  # epochs without a better score
+
+    def after(self, measured: Measured | None, goodness: float, weights: HostArray, tol: float) -> Standing:
+        """One epoch later, with these weights and what the validation part gave; this one stays as it is."""
+        if measured is None:
+            return self._replace(epoch=self.epoch + 1)
+        # The epoch with the better score is the better one; of two alike, the one with the lower loss.
+        score = (goodness, -measured[0])
+        first = self.best is None
+        since = 0 if first or score[0] > self.best_score[0] + tol else self.since_best + 1
+        best = (weights, score) if first or score > self.best_score else (self.best, self.best_score)
+        return Standing(self.epoch + 1, self.first_update, *best, since)
+
+    def is_over(self, settings: Settings) -> bool:
+        """Whether no epoch is to come."""
+        patient = settings.patience is None or self.since_best < settings.patience
+        return self.epoch >= settings.epochs or not patient
 
 
 class Labelled(NamedTuple):
@@ -239,13 +233,25 @@ class Trainer:
         training: Labelled | Source,
         validation: Labelled | Source | None,
         settings: Settings,
-        progress: Progress | None = None,
+        watch: Watch | None = None,
+        standing: Standing | None = None,
+        keep: Callable[[Standing], None] | None = None,
     ) -> bool:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
         Ctrl-C ends the training: the best validated weights are restored, or else those of the last whole epoch. Before
         the first epoch has ended, and where it is the second in one run (`xlstm.interrupts`), it is raised again. The
         optimiser and the generator stay where they were stopped.
+
+        Parameters
+        ----------
+        watch
+            The callbacks.
+        standing
+            Where the training stood that is to go on; the model, the optimiser, the generator and the history are as
+            they were then. None begins one.
+        keep
+            Called after each epoch but one that a callback ends the training with, for a training that can go on there.
 
         Returns
         -------
@@ -260,36 +266,39 @@ class Trainer:
         training_part = self._placed(training)
         validation_part = None if validation is None else self._placed(validation)
         per_epoch = -(-training_part.rows // settings.batch_size)
-        first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
-        best: Any = None
-        best_score, since_best = (-np.inf, -np.inf), 0
-        whole: Any = None  # the weights after the last whole epoch
+        if standing is None:
+            standing = Standing(0, 0 if settings.continued else self.optimizer.updates)
         start, interrupted = self.model.read(), False
+        whole: Any = start if standing.epoch else None  # the weights after the last whole epoch
+
+        def tell(hook: str) -> None:
+            if watch is not None:
+                watch.tell(hook, standing.epoch, settings.epochs, self.history)
+
         try:
-            for epoch in range(settings.epochs):
+            tell("on_train_begin")
+            while not standing.is_over(settings):
+                tell("on_epoch_begin")
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    trained = self._epoch(training_part, settings, first_update, total)
+                    trained = self._epoch(training_part, settings, standing.first_update, settings.epochs * per_epoch)
                 reached, loss = self.model.read(), trained[0]
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
                     raise FloatingPointError(
-                        f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
+                        f"training diverged in epoch {standing.epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
                 measured = None if validation_part is None else self._evaluate(validation_part)
-                history, good, since = self.history.after(trained, measured), (best, best_score), since_best
-                if measured is not None:
-                    # The epoch with the better score is the better one; of two alike, the one with the lower loss.
-                    score = (self.task.goodness(measured[1]), -measured[0])
-                    since = 0 if best is None or score[0] > best_score[0] + settings.tol else since + 1
-                    if best is None or score > best_score:
-                        good = (reached, score)
+                history = self.history.after(trained, measured)
+                goodness = 0.0 if measured is None else self.task.goodness(measured[1])
+                now = standing.after(measured, goodness, reached, settings.tol)
                 # At once: Ctrl-C comes before the epoch counts, or after it.
-                whole, self.history, (best, best_score), since_best = reached, history, good, since
-                if progress is not None:
-                    progress(epoch + 1, settings.epochs, self.history)
-                if settings.patience is not None and since_best >= settings.patience:
+                whole, self.history, standing = reached, history, now
+                tell("on_epoch_end")
+                if watch is not None and watch.stopped:
                     break
+                if keep is not None:
+                    keep(standing)
         except KeyboardInterrupt:
             if whole is None:
                 self.model.write(start)
@@ -298,8 +307,9 @@ class Trainer:
             if not interrupts.ends_training_alone():
                 raise
             interrupted = True
-        if best is not None:
-            self.model.write(best)
+        if standing.best is not None:
+            self.model.write(standing.best)
+        tell("on_train_end")
         return interrupted
 
     def _placed(self, rows: Labelled | Source) -> _Part | _Source:
@@ -338,13 +348,3 @@ class Trainer:
                     tally.add(model.logits(inputs), targets, weights, gradient=False)
                 seen.add(tally.totals(in_turn=True), part.rows)
         return seen.means(self.task)
-
-
-def print_progress(epoch: int, epochs: int, history: History) -> None:
-    """One line to stderr."""
-    parts = [f"loss {history.loss[-1]:.4f}"]
-    parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.scores.items()]
-    if history.validation_loss:
-        parts.append(f"validation loss {history.validation_loss[-1]:.4f}")
-        parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.validation_scores.items()]
-    print(f"epoch {epoch}/{epochs}: {', '.join(parts)}", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backends, columns, guesses, ondevice, sequences
+from ..batch import size_for
 from ..buffer import Buffer
 from ..fitted import Fitted
 from ..labels import weights_of_part
@@ -40,11 +41,13 @@ def _read(given: Given, reading: Reading) -> _Rows:
     return _Rows(data, y, weights_of_part(given.sample_weight, len(data.lengths)))
 
 
-def train(
-    estimator: Trainable, batches: Batches, old: Fitted | None, *, whole: bool, declared: Any, validation: Any
-) -> Any:
-    """`Trainable._train_on` of batches."""
-    estimator.check_parameters()
+def prepared(
+    estimator: Trainable, batches: Batches, old: Fitted | None, whole: bool, declared: Any, validation: Any
+) -> tuple[Buffer, Labelled | Source | None, Fitted, int]:
+    """What to train on, what to validate with, the model that is to be trained, and the number of rows.
+
+    For the arguments see `Trainable._train_on`.
+    """
     if estimator.early_stopping and whole and validation is None:
         raise ValueError(
             "early_stopping sets rows aside to validate, which cannot be done with batches: pass "
@@ -74,25 +77,23 @@ def train(
         raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
     survey.settle(whole)
     rows = survey.rows if batches.rows is None else batches.rows
-    settings = estimator._training_settings(rows, whole)
+    size = size_for(rows, estimator.plain_setting("batch_size"))
     if fitted is None:
         encoder = data.encoder()
         architecture = estimator._architecture(encoder.size, data.tokens, survey.task)
-        flops = architecture.flops_per_step(settings.batch_size)
+        flops = architecture.flops_per_step(size)
         backend = backends.select(estimator.device, "auto", flops, None, estimator.kernels)
         names = columns.kept(data.names)
         fitted = estimator._new(survey.task, encoder, architecture, backend, data.columns, names, rng)
         fitted.answers_there = labels_there
     estimator._follow_settings(fitted)
     fitted.sides = None  # of the rows of batches nobody keeps a fingerprint
-    training = _source(batches, fitted, survey, reading, rows, settings.batch_size, _mean(survey))
+    training = _source(batches, fitted, survey, reading, rows, size, _mean(survey))
     measured = None if validation is None else validation_of(validation, fitted, survey, reading)
-    return estimator._run(fitted, training, measured, settings, whole)
+    return training, measured, fitted, rows
 
 
-def validation_of(
-    validation: Any, fitted: Fitted, trained: TaskSurvey[Any], reading: Reading
-) -> Labelled | Source:
+def validation_of(validation: Any, fitted: Fitted, trained: TaskSurvey[Any], reading: Reading) -> Labelled | Source:
     """Rows to validate with, which are read once to check them.
 
     Parameters

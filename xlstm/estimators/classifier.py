@@ -110,6 +110,9 @@ class SequenceClassifier(SequenceEstimator):
         The last of `loss_curve_`.
     loss_curve_, accuracy_curve_ : list of float
         Of each epoch, on the training part, in training mode.
+    history_ : dict of str to list of float
+        All that each epoch gave by name, as a table: "loss", "accuracy", and with early stopping "validation_loss" and
+        "validation_accuracy".
     validation_loss_curve_, validation_scores_ : list of float
         With early stopping: loss and accuracy of each epoch on the validation part.
     best_validation_score_ : float
@@ -151,7 +154,7 @@ class SequenceClassifier(SequenceEstimator):
         return tags
 
     def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> SequenceClassifier:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
@@ -197,5 +200,6 @@ class SequenceClassifier(SequenceEstimator):
 
     def _made(self, name: str, X: Any) -> Any:
         """What the task makes of the outputs for X under this name, where X lies."""
-        fitted = self.fitted_state()
-        return fitted.made(fitted.task.offered(name), fitted.outputs(X, self.reading()))
+        fitted, reading = self.fitted_state(), self.reading()
+        make = fitted.task.offered(name)
+        return self._for_each_batch(lambda X: fitted.made(make, fitted.outputs(X, reading)), X)

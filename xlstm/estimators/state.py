@@ -15,6 +15,7 @@ import numpy as np
 from .. import backends, checkpoint, encode, layerfile, layers, optim, train
 from ..checkpoint import named, same_names, understanding
 from ..fitted import Fitted, Table
+from ..history import History
 from ..host import HostArray
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
@@ -293,7 +294,7 @@ def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
     return task
 
 
-def _history(task: Task, found: dict[str, Any]) -> train.History:
+def _history(task: Task, found: dict[str, Any]) -> History:
     same_names(found, HISTORY, "history")
     parts: dict[str, Any] = {name: _numbers(found[name]) for name in ("loss", "validation_loss")}
     for name, of in (("scores", "loss"), ("validation_scores", "validation_loss")):
@@ -303,7 +304,7 @@ def _history(task: Task, found: dict[str, Any]) -> train.History:
         if any(len(values) != len(parts[of]) for values in scores.values()):
             raise ValueError(f"its history has {name} of other epochs than its {of}")
         parts[name] = scores
-    return train.History(**parts)
+    return History(**parts)
 
 
 def _numbers(values: Any) -> list[float]:

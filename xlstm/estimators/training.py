@@ -6,16 +6,20 @@ It asks the settings (`settings.py`) and the task, and knows neither what a y is
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, sources, train
 from ..batch import size_for
+from ..callbacks import Watch, listed
 from ..fitted import Fitted
+from ..history import History
 from ..host import HostArray
 from ..labels import mean_one, weights_of
 from ..model import Architecture, Model
+from ..progress import print_progress
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
@@ -38,11 +42,12 @@ class Trainable(Mannered, Configured):
 
     kind: ClassVar[str] = ""
     tasks: ClassVar[tuple[type[Task], ...]] = ()
-    progress: train.Progress | None = None
+    progress: Callable[[int, int, History], Any] | None = None
 
     # What `attributes_of` gives, for those that read types; classes_ is a classifier's.
     n_iter_: int
     n_features_in_: int
+    history_: dict[str, list[float]]
     loss_: float
     loss_curve_: list[float]
     device_: str
@@ -124,6 +129,7 @@ class Trainable(Mannered, Configured):
         whole: bool,
         declared: Any = None,
         validation: Any = None,
+        callbacks: Any = None,
     ) -> Self:
         """The one road of training.
 
@@ -138,11 +144,15 @@ class Trainable(Mannered, Configured):
         validation
             Rows to validate with, (X, y) or (X, y, sample_weight) or batches of them. None sets some of the rows aside
             where the settings say so.
+        callbacks
+            See `xlstm.callbacks`.
         """
+        self.check_parameters()
+        told = [*listed(callbacks), *self._own_callbacks()]
         batches = sources.labelled(X, y, sample_weight)
         if batches is not None:
-            return batched.train(self, batches, old, whole=whole, declared=declared, validation=validation)
-        self.check_parameters()
+            training, measured, fitted, rows = batched.prepared(self, batches, old, whole, declared, validation)
+            return self._run(fitted, training, measured, rows, whole, told)
         data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         if old is None:
@@ -193,25 +203,39 @@ class Trainable(Mannered, Configured):
         elif len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
             measured = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
-        return self._run(fitted, training, measured, self._training_settings(len(kept), whole), whole)
+        return self._run(fitted, training, measured, len(kept), whole, told)
 
     def _run(
         self: Self,
         fitted: Fitted,
         training: train.Labelled | train.Source,
         validation: train.Labelled | train.Source | None,
-        settings: train.Settings,
+        rows: int,
         whole: bool,
+        told: list[Any],
     ) -> Self:
-        """Train, and take over what was made."""
+        """Train on so many rows, and take over what was made."""
         if whole:
-            fitted.trainer.history = train.History()
-        progress = self.progress or (train.print_progress if self.verbose else None)
-        interrupted = fitted.trainer.fit(training, validation, settings, progress)
+            fitted.trainer.history = History()
+        watch = Watch(told, self, lambda: self._copy_with(fitted))
+        interrupted = fitted.trainer.fit(training, validation, self._training_settings(rows, whole), watch)
         self.take_over(fitted)
         if interrupted:  # told at last, so that the model is kept where warnings are errors
             interrupts.warn(self.n_iter_, best=validation is not None)
         return self
+
+    def _own_callbacks(self) -> list[Any]:
+        """What shows its progress without being asked in `fit`: the attribute of that name, or else `verbose`."""
+        shown = self.progress
+        if shown is not None:
+            return [lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
+        return [print_progress] if self.verbose else []
+
+    def _copy_with(self: Self, fitted: Fitted) -> Self:
+        """A copy of the estimator that has learned this, as it is now."""
+        other = copy.copy(self)
+        other.take_over(copy.deepcopy(fitted))
+        return other
 
     def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
         data = sequences.to_host(data)  # a hash of a row is made on the host
