@@ -23,10 +23,17 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels names numeric sequences columns guesses
-interrupts sides data files foreign tables
+namespace host ondevice arrays checks registry seeds
+labels quantities steplabels
+names numeric dataset sequences columns guesses
+interrupts sides data files foreign
+sources moments
+tables
+readers
 cells
-params encode losses head optim readout
+params encode lossrows
+residuals
+losses head optim readout
 stack trials
 trusted
 prepared convert checkpoint
@@ -40,6 +47,8 @@ progress
 callbacks
 train
 fitted
+buffer survey
+batchwise
 stream
 estimators
 gradpair
@@ -48,8 +57,8 @@ __init__
 bench cli
 __main__
 """
-MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
-LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch"}
+MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
@@ -272,7 +281,7 @@ def test_all_is_true(name):
 
 
 def test_what_users_type_is_in_all():
-    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "load", "check_gradients", "devices"}
+    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "SequenceLabeler", "load", "check_gradients", "devices"}
     assert promised <= set(xlstm.__all__)
     shown = {name for name in vars(xlstm) if not name.startswith("_") and not inspect.ismodule(getattr(xlstm, name))}
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"

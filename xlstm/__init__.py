@@ -29,11 +29,15 @@ if _typing.TYPE_CHECKING:
     from . import head as head
     from . import losses as losses
     from . import optim as optim
+    from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.labeler import SequenceLabeler
+    from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
+    from .readers import read
     from .sequences import from_channels_first
     from .sources import Batches
 
@@ -45,9 +49,13 @@ __all__ = [
     "RNN",
     "AmbiguousDataWarning",
     "Batches",
+    "Dataset",
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
+    "Sequences",
     "callbacks",
     "check_gradients",
     "convert",
@@ -57,6 +65,7 @@ __all__ = [
     "load",
     "losses",
     "optim",
+    "read",
     "set_threads",
 ]
 
@@ -64,12 +73,17 @@ __all__ = [
 _LATER = {
     "AmbiguousDataWarning": "guesses",
     "Batches": "sources",
+    "Dataset": "dataset",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceRegressor": "estimators.regressor",
+    "SequenceLabeler": "estimators.labeler",
+    "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "load": "estimators.state",
+    "read": "readers",
 }
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, ondevice
+from . import backends
 from .fitted import Fitted
+from .host import HostArray
 from .labels import weights_of_part
 from .sequences import Reading
 from .sources import Batches, alone, naming, with_answers
@@ -42,25 +43,37 @@ def together(answers: Iterable[Any]) -> Any:
         return home.namespace.concat(parts)
 
 
+def beside(fitted: Fitted, batches: Batches, reading: Reading) -> tuple[Any, Any, HostArray]:
+    """`Fitted.beside` of all batches together: outputs and targets, but no sequence, are kept."""
+    outputs, targets, weights = zip(*_each_beside(fitted, batches, reading), strict=True)
+    return np.concatenate(outputs), fitted.task.joined(list(targets)), np.concatenate(weights)
+
+
 def score(fitted: Fitted, batches: Batches, reading: Reading) -> float:
     """The score of the answers for all batches beside their y, as that of all rows at once.
 
-    Of a task whose score is a mean, no answer is kept; of others all outputs are, and all targets.
+    Of a task whose score is a mean, no answer is kept.
     """
-    task, sums, kept = fitted.task, np.zeros(2), []
-    for given in with_answers(batches):
-        with naming(given.number):
-            outputs = ondevice.brought("outputs", fitted.outputs(given.X, reading))
-            targets = task.read(ondevice.brought("y", given.y), len(outputs))
-            weights = weights_of_part(given.sample_weight, len(outputs))
-        if not task.score_is_a_mean:
-            kept.append((outputs, targets, weights))
-        elif weights.any():
-            weight = weights.sum()
-            sums += (weight, weight * task.score(outputs, targets, weights))
-    if kept:
-        all_outputs, all_targets, all_weights = zip(*kept, strict=True)
-        return task.score(np.concatenate(all_outputs), task.joined(list(all_targets)), np.concatenate(all_weights))
-    if not sums[0]:
-        raise ValueError("the batches gave no row of a weight above 0: there is no score.")
-    return float(sums[1] / sums[0])
+    task = fitted.task
+    if not task.score_is_a_mean:
+        return task.score(*beside(fitted, batches, reading))
+    total = right = 0.0
+    for outputs, targets, own in _each_beside(fitted, batches, reading):
+        terms = task.terms(targets)
+        weight = float((own if terms is None else own * terms).sum())
+        if weight:
+            total, right = total + weight, right + weight * task.score(outputs, targets, own)
+    if not total:
+        raise ValueError("the batches hold nothing that counts: there is no score.")
+    return right / total
+
+
+def _each_beside(fitted: Fitted, batches: Batches, reading: Reading) -> Iterator[tuple[Any, Any, HostArray]]:
+    number = -1
+    for number, X, y, sample_weight in with_answers(batches):
+        with naming(number):
+            outputs, targets, alike = fitted.beside(X, y, None, reading)
+            own = weights_of_part(sample_weight, len(alike))
+        yield outputs, targets, own
+    if number < 0:
+        raise ValueError("the batches gave nothing: there is no score.")

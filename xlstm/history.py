@@ -13,6 +13,8 @@ Measured = tuple[float, dict[str, float]]
 class History:
     """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted.
 
+    Where every step has an answer, they are means over the steps whose answers count.
+
     Attributes
     ----------
     loss, validation_loss : list of float

@@ -103,28 +103,29 @@ class Tally:
         Of which outputs, and what they are to be.
     batches
         The rows of each batch that will come.
+    terms
+        Of how many terms the loss of each batch is a mean, numbers on the host.
     """
 
-    def __init__(self, model: Model, task: Task, batches: list[HostArray]) -> None:
+    def __init__(self, model: Model, task: Task, batches: list[HostArray], terms: list[int]) -> None:
         self._backend, self._task = model.backend, task
         self._fast = task.fast_loss(model.backend, model.architecture.dtype, model.requested_kernels)
         self._seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
-        self._table, self._count = None, 0
+        self._table, self._count, self._terms = None, 0, terms
         if self._fast is not None:  # one table for all, instead of arrays that have to be brought together at the end
             self._table = self._fast.table(len(batches), max(map(len, batches)))
 
     def add(self, outputs: Array, targets: Any, weights: Array, gradient: bool = True) -> Array:
         """The gradient of the loss of a batch, like its outputs; without `gradient` it may be None."""
+        number, self._count = self._count, self._count + 1
         if self._table is not None:
-            sums = self._table[self._count]
-            self._count += 1
-            return self._fast.add(outputs, targets, weights, sums, gradient)
+            return self._fast.add(outputs, targets, weights, self._table[number], gradient)
         loss, d_outputs = self._task.loss(outputs, targets, weights)
-        self._seen.append((loss * outputs.shape[0], *self._task.score_sums(outputs, targets)))
+        self._seen.append((loss * self._terms[number], *self._task.score_sums(outputs, targets)))
         return d_outputs
 
     def totals(self, in_turn: bool = False) -> HostArray:
-        """The sums over all batches, on the host: of the loss times its rows, and of what the scores are made of.
+        """The sums over all batches, on the host: of the loss times its terms, and of what the scores are made of.
 
         `in_turn` adds one batch after another, instead of by halves: those of a validation part were always summed so.
         """
@@ -144,15 +145,15 @@ class _Seen:
 
     def __init__(self) -> None:
         self._sums: Any = 0.0
-        self._rows = 0
+        self._terms = 0
 
-    def add(self, totals: HostArray, rows: int) -> None:
+    def add(self, totals: HostArray, terms: int) -> None:
         self._sums = self._sums + totals.astype(np.float64)
-        self._rows += rows
+        self._terms += terms
 
     def means(self, task: Task) -> Measured:
         loss, *rest = self._sums.tolist()
-        return loss / self._rows, task.scores(rest, self._rows)
+        return loss / self._terms, task.scores(rest, self._terms)
 
 
 class _Part:
@@ -163,9 +164,11 @@ class _Part:
     """
 
     def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
-        self._labelled, self._task, self._backend = labelled, task, model.backend
+        self._labelled, self._model, self._task, self._backend = labelled, model, task, model.backend
         self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
-        self.lengths, self.rows = labelled.data.lengths, len(labelled.weights)
+        self.lengths, self._of_rows = labelled.data.lengths, task.terms(labelled.targets)
+        self.rows = len(labelled.weights)
+        self.terms = len(labelled.weights) if self._of_rows is None else int(self._of_rows.sum())
         self._targets = self._weights = None
         if not self._backend.on_host:
             self._targets = task.placed(labelled.targets, self._backend, self._dtype)
@@ -173,6 +176,11 @@ class _Part:
 
     def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
         yield self
+
+    def tally(self, chosen: list[HostArray]) -> Tally:
+        """For batches of these row numbers."""
+        terms = [len(rows) if self._of_rows is None else int(self._of_rows[rows].sum()) for rows in chosen]
+        return Tally(self._model, self._task, chosen, terms)
 
     def batches(
         self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
@@ -183,7 +191,7 @@ class _Part:
             if self._targets is None:
                 targets = self._task.batch(self._labelled.targets, rows, self._backend, self._dtype)
             else:
-                targets = xp.take(self._targets, places, axis=0)
+                targets = self._task.gathered(self._targets, rows, places, self._backend)
             if self._weights is None:
                 weights = self._backend.adopt(self._labelled.weights[rows])
             else:
@@ -324,14 +332,14 @@ class Trainer:
         with model.backend.current():
             for part in training.parts(self.rng):
                 chosen = batching.shuffled(part.lengths, settings.batch_size, self.rng)
-                tally = Tally(model, self.task, chosen)
+                tally = part.tally(chosen)
                 for inputs, targets, weights in part.batches(chosen, settings.token_dropout, self.rng):
                     outputs, tape = model.forward(inputs, self.rng)
                     model.backward(tape, tally.add(outputs, targets, weights))
                     done, top = optimizer.updates - first_update, settings.learning_rate
                     rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
                     optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-                seen.add(tally.totals(), part.rows)  # the only numbers that leave the device, once a part
+                seen.add(tally.totals(), part.terms)  # the only numbers that leave the device, once a part
         return seen.means(self.task)
 
     def evaluate(self, rows: Labelled | Source) -> tuple[float, dict[str, float]]:
@@ -343,8 +351,8 @@ class Trainer:
         with model.backend.current():
             for part in rows.parts(None):
                 chosen = list(batching.by_length(part.lengths))
-                tally = Tally(model, self.task, chosen)
+                tally = part.tally(chosen)
                 for inputs, targets, weights in part.batches(chosen):
                     tally.add(model.logits(inputs), targets, weights, gradient=False)
-                seen.add(tally.totals(in_turn=True), part.rows)
+                seen.add(tally.totals(in_turn=True), part.terms)
         return seen.means(self.task)

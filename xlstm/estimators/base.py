@@ -24,12 +24,12 @@ from .. import backends, batchwise, sources
 from ..fitted import Fitted
 from ..stream import Prepared, Stream
 from . import state
-from .training import Trainable
+from .batched import BatchTrainable
 
 Self = TypeVar("Self", bound="SequenceEstimator")
 
 
-class SequenceEstimator(Trainable):
+class SequenceEstimator(BatchTrainable):
     """The base of the estimators. For the parameters and attributes see `SequenceClassifier`, which has them all.
 
     Attributes
@@ -62,7 +62,7 @@ class SequenceEstimator(Trainable):
             See the class. Or, without y and sample_weight, what gives batches (X, y) or (X, y, sample_weight) each time
             that it is iterated over, for data that memory does not hold: see `xlstm.Batches`.
         y
-            (n,) answers: for a classifier labels, strings or numbers.
+            (n,) answers: for a classifier labels, strings or numbers; for a labeler the labels of each sequence.
         sample_weight
             (n,) weights of 0 or more, or None for 1.
         validation
@@ -158,6 +158,12 @@ class SequenceEstimator(Trainable):
         """What a function gives for X; or for each of its batches, together."""
         batches = sources.to_predict(X)
         return answer(X) if batches is None else batchwise.together(batchwise.each(answer, batches))
+
+    def _made(self, name: str, X: Any) -> Any:
+        """What the task makes of the outputs for X under this name, where X lies."""
+        fitted, reading = self.fitted_state(), self.reading()
+        make = fitted.task.offered(name)
+        return self._for_each_batch(lambda X: fitted.made(make, fitted.outputs(X, reading)), X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`: for a classifier, accuracy.

@@ -7,148 +7,99 @@ The first pass takes the place of what `training.py` asks of all rows at once: t
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-import numpy as np
-
-from .. import backends, columns, guesses, ondevice, sequences
+from .. import backends, columns, guesses, sources
 from ..batch import size_for
-from ..buffer import Buffer
 from ..fitted import Fitted
-from ..labels import weights_of_part
 from ..seeds import own_generator
-from ..sequences import Reading, Series, Texts
-from ..sources import Batches, Given, naming, with_answers
+from ..sources import Batches, naming, with_answers
 from ..survey import Survey
 from ..tasks.survey import Survey as TaskSurvey
-from ..train import Labelled, Source
+from . import rows
+from .training import Trainable
 
-Trainable = Any
-"""`xlstm.estimators.training.Trainable`, which imports this file."""
-
-
-class _Rows(NamedTuple):
-    """A batch, its X and its weights read."""
-
-    data: Series | Texts
-    y: Any  # on the host
-    own: Any  # (n,) float64
+Self = TypeVar("Self", bound="BatchTrainable")
 
 
-def _read(given: Given, reading: Reading) -> _Rows:
-    data, y = sequences.read(given.X, *reading), ondevice.brought("y", given.y)
-    return _Rows(data, y, weights_of_part(given.sample_weight, len(data.lengths)))
+class BatchTrainable(Trainable):
+    """What can be trained on batches as well."""
 
+    def _train_on(
+        self: Self, X: Any, y: Any, sample_weight: Any, old: Fitted | None, *, validation: Any = None, **how: Any
+    ) -> Self:
+        """See the base."""
+        batches = sources.labelled(X, y, sample_weight)
+        if batches is None:
+            return super()._train_on(X, y, sample_weight, old, validation=validation, **how)
+        return self._train_on_batches(batches, old, validation, **how)
 
-def prepared(
-    estimator: Trainable, batches: Batches, old: Fitted | None, whole: bool, declared: Any, validation: Any
-) -> tuple[Buffer, Labelled | Source | None, Fitted, int]:
-    """What to train on, what to validate with, the model that is to be trained, and the number of rows.
+    def _train_on_batches(
+        self: Self,
+        batches: Batches,
+        old: Fitted | None,
+        validation: Any,
+        *,
+        whole: bool,
+        declared: Any = None,
+        callbacks: Any = None,
+    ) -> Self:
+        """The road of training, for batches. For the arguments see `_train_on`."""
+        self.check_parameters()
+        told = self._told(callbacks)
+        if self.early_stopping and whole and validation is None:
+            raise ValueError(
+                "early_stopping sets rows aside to validate, which cannot be done with batches: pass "
+                "validation=(X, y) or other batches, or set early_stopping=False."
+            )
+        if old is not None:
+            self._check_same_model(old)
+        fitted = copy.deepcopy(old)
+        data, survey, labels_there = self._survey(batches, fitted, declared)
+        survey.settle(whole)
+        n = survey.rows if batches.rows is None else batches.rows
+        batch_size = size_for(n, self.plain_setting("batch_size"))
+        if fitted is None:
+            encoder, rng = data.encoder(), own_generator(self.random_state)
+            architecture = self._architecture(encoder.size, data.tokens, survey.task)
+            flops = architecture.flops_per_step(batch_size)
+            backend = backends.select(self.device, "auto", flops, None, self.kernels)
+            names = columns.kept(data.names)
+            fitted = self._new(survey.task, encoder, architecture, backend, data.columns, names, rng)
+            fitted.answers_there = labels_there
+        self._follow_settings(fitted)
+        fitted.sides = None  # of the rows of batches nobody keeps fingerprints
+        reading = self.reading()
+        training = rows.source_of(batches, fitted, survey, reading, n, batch_size)
+        measured = None if validation is None else rows.validation_of(validation, fitted, survey, reading)
+        return self._run(fitted, training, measured, n, whole, told)
 
-    For the arguments see `Trainable._train_on`.
-    """
-    if estimator.early_stopping and whole and validation is None:
-        raise ValueError(
-            "early_stopping sets rows aside to validate, which cannot be done with batches: pass "
-            "validation=(X, y) or other batches, or set early_stopping=False."
-        )
-    if old is not None:
-        estimator._check_same_model(old)
-    reading, fitted = estimator.reading(), copy.deepcopy(old)
-    rng = own_generator(estimator.random_state) if fitted is None else fitted.trainer.rng
-    data, survey = Survey(bool(estimator.fold_case), bool(estimator.standardize), type(estimator).__name__), None
-    labels_there = False
-    for given in with_answers(batches if batches.sample is None else [batches.sample]):
-        with naming(given.number):
-            some = _read(given, reading)
-            rows = len(some.own)
-            if survey is None:
-                task = estimator._learn(some.y, rows, declared)[0] if fitted is None else fitted.task
-                task.follow(estimator)
-                survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
-                guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
-            if fitted is None:
-                data.add(some.data)
-            else:
-                fitted.matched(some.data)
-            survey.add(some.y, rows, some.own)
-    if survey is None:
-        raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
-    survey.settle(whole)
-    rows = survey.rows if batches.rows is None else batches.rows
-    size = size_for(rows, estimator.plain_setting("batch_size"))
-    if fitted is None:
-        encoder = data.encoder()
-        architecture = estimator._architecture(encoder.size, data.tokens, survey.task)
-        flops = architecture.flops_per_step(size)
-        backend = backends.select(estimator.device, "auto", flops, None, estimator.kernels)
-        names = columns.kept(data.names)
-        fitted = estimator._new(survey.task, encoder, architecture, backend, data.columns, names, rng)
-        fitted.answers_there = labels_there
-    estimator._follow_settings(fitted)
-    fitted.sides = None  # of the rows of batches nobody keeps a fingerprint
-    training = _source(batches, fitted, survey, reading, rows, size, _mean(survey))
-    measured = None if validation is None else validation_of(validation, fitted, survey, reading)
-    return training, measured, fitted, rows
+    def _survey(self, batches: Batches, fitted: Fitted | None, declared: Any) -> tuple[Survey, TaskSurvey, bool]:
+        """The first pass: what it learned of X, and of y; and whether y lies on a GPU.
 
-
-def validation_of(validation: Any, fitted: Fitted, trained: TaskSurvey[Any], reading: Reading) -> Labelled | Source:
-    """Rows to validate with, which are read once to check them.
-
-    Parameters
-    ----------
-    validation
-        (X, y), (X, y, sample_weight), or batches of them.
-    trained
-        Of the y that is trained on: it says what weighs how much.
-    """
-    try:
-        if isinstance(validation, tuple):
-            (given,) = with_answers([validation])
-            some = _read(given, reading)
-            encoded = fitted.encoded_near(fitted.matched(some.data))
-            targets = fitted.task.read(some.y, len(some.own))
-            weights = trained.weights(targets, some.own)
-            mean = float(weights.mean()) or 1.0
-            return Labelled(encoded, targets, (weights / mean).astype(fitted.model.architecture.dtype))
-        batches = validation if isinstance(validation, Batches) else Batches(validation)
-        total = rows = 0.0
-        for labelled in _encoded(batches, fitted, trained, reading, 1.0):
-            total, rows = total + float(labelled.weights.sum(dtype=np.float64)), rows + len(labelled.weights)
-        if not rows:
-            raise ValueError("the batches gave nothing.")
-        return _source(batches, fitted, trained, reading, int(rows), 1, total / rows or 1.0)
-    except (ValueError, TypeError) as error:
-        raise (ValueError if isinstance(error, ValueError) else TypeError)(f"validation: {error}") from error
-
-
-def _mean(survey: TaskSurvey[Any]) -> float:
-    if survey.weight == 0:
-        raise ValueError("all rows of the batches have weight zero: nothing could be learned.")
-    return survey.weight / survey.rows
-
-
-def _source(
-    batches: Batches, fitted: Fitted, survey: TaskSurvey[Any], reading: Reading, rows: int, size: int, mean: float
-) -> Buffer:
-    """Batches as a model is trained on them."""
-
-    def read(batches: Batches) -> Iterator[Labelled]:
-        return _encoded(batches, fitted, survey, reading, mean)
-
-    return Buffer(batches, read, fitted.task, rows, size, fitted.model.backend)
-
-
-def _encoded(
-    batches: Batches, fitted: Fitted, survey: TaskSurvey[Any], reading: Reading, mean: float
-) -> Iterator[Labelled]:
-    """Each batch of a pass, its weights divided by `mean`: on the host, where the buffer is."""
-    dtype = fitted.model.architecture.dtype
-    for given in with_answers(batches):
-        with naming(given.number):
-            some = _read(given, reading)
-            encoded = fitted.encoded(sequences.to_host(fitted.matched(some.data)))
-            targets = fitted.task.read(some.y, len(some.own))
-            weights = survey.weights(targets, some.own)
-        yield Labelled(encoded, targets, (weights / mean).astype(dtype))
+        Parameters
+        ----------
+        fitted
+            The model that is to go on, which the batches have to be like. Its task follows the settings then.
+        declared
+            See `_train_on`.
+        """
+        data, reading = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__), self.reading()
+        survey: TaskSurvey | None = None
+        labels_there = False
+        for given in with_answers(batches if batches.sample is None else [batches.sample]):
+            with naming(given.number):
+                some = rows.read(given, reading)
+                if survey is None:
+                    task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
+                    task.follow(self)
+                    survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
+                    guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
+                if fitted is None:
+                    data.add(some.data)
+                else:
+                    fitted.matched(some.data)
+                survey.add(some.y, some.data.lengths, some.own)
+        if survey is None:
+            raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
+        return data, survey, labels_there

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from ..labels import declared_classes
 from ..ondevice import brought
 from ..registry import ESTIMATORS
 from ..tasks import Classes
@@ -174,12 +173,8 @@ class SequenceClassifier(SequenceEstimator):
             As `fit`; and if a label is not one of the classes: the row is named.
         """
         old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
-        if (
-            old is not None
-            and classes is not None
-            and not np.array_equal(np.unique(np.asarray(classes)), self.classes_)
-        ):
-            raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
+        if old is not None and classes is not None:
+            declared_classes(classes, self.classes_)
         return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
     def attributes_of(self, fitted: Any) -> dict[str, Any]:
@@ -197,9 +192,3 @@ class SequenceClassifier(SequenceEstimator):
     def predict_log_proba(self, X: Any) -> Any:
         """Its logarithm, (n, K), also where the probability is too small for a number: computed from the logits."""
         return self._made("predict_log_proba", X)
-
-    def _made(self, name: str, X: Any) -> Any:
-        """What the task makes of the outputs for X under this name, where X lies."""
-        fitted, reading = self.fitted_state(), self.reading()
-        make = fitted.task.offered(name)
-        return self._for_each_batch(lambda X: fitted.made(make, fitted.outputs(X, reading)), X)

@@ -146,6 +146,8 @@ def _plain_settings(estimator: SequenceEstimator) -> dict[str, Any]:
         if name in OF_THE_MACHINE:
             continue
         value = _plain(value)
+        if isinstance(value, (tuple, np.ndarray)):
+            value = [_plain(each) for each in value]
         if name == "random_state" and not (value is None or isinstance(value, int)):
             value = None  # what was drawn from it goes on under "generator"
         if name == "max_grad_norm" and value == math.inf:

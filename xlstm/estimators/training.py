@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, sources, train
+from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, train
 from ..batch import size_for
 from ..callbacks import Watch, listed
 from ..fitted import Fitted
@@ -23,8 +23,8 @@ from ..progress import print_progress
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
-from . import batched
 from .manners import Mannered
+from .rows import validation_of
 from .settings import Configured
 
 Self = TypeVar("Self", bound="Trainable")
@@ -148,11 +148,7 @@ class Trainable(Mannered, Configured):
             See `xlstm.callbacks`.
         """
         self.check_parameters()
-        told = [*listed(callbacks), *self._own_callbacks()]
-        batches = sources.labelled(X, y, sample_weight)
-        if batches is not None:
-            training, measured, fitted, rows = batched.prepared(self, batches, old, whole, declared, validation)
-            return self._run(fitted, training, measured, rows, whole, told)
+        told = self._told(callbacks)
         data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         if old is None:
@@ -165,6 +161,7 @@ class Trainable(Mannered, Configured):
             self._check_same_model(old)
             fitted = copy.deepcopy(old)
             task = fitted.task
+        task.check_lengths(targets, data.lengths)
         task.follow(self)
         task.check_enough(targets, whole)
         weights = task.weights(targets, sample_weight)
@@ -191,15 +188,16 @@ class Trainable(Mannered, Configured):
         del data  # on a GPU it makes room
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
-            return train.Labelled(encoded.rows(part), task.take(targets, part), mean_one(own).astype(dtype))
+            chosen = task.take(targets, part)
+            return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
 
         training = labelled(kept, weights[kept])
         measured: train.Labelled | train.Source | None = None
         if validation is not None:
             survey = task.survey(False)
-            survey.add(y, rows, weights_of(sample_weight, rows))
+            survey.add(y, encoded.lengths, weights_of(sample_weight, rows))
             survey.settle(whole)
-            measured = batched.validation_of(validation, fitted, survey, self.reading())
+            measured = validation_of(validation, fitted, survey, self.reading())
         elif len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
             measured = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
@@ -224,12 +222,12 @@ class Trainable(Mannered, Configured):
             interrupts.warn(self.n_iter_, best=validation is not None)
         return self
 
-    def _own_callbacks(self) -> list[Any]:
-        """What shows its progress without being asked in `fit`: the attribute of that name, or else `verbose`."""
-        shown = self.progress
+    def _told(self, callbacks: Any) -> list[Any]:
+        """The callbacks, and what shows its progress without being asked in `fit`: `progress`, or else `verbose`."""
+        shown, told = self.progress, listed(callbacks)
         if shown is not None:
-            return [lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
-        return [print_progress] if self.verbose else []
+            return [*told, lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
+        return [*told, print_progress] if self.verbose else told
 
     def _copy_with(self: Self, fitted: Fitted) -> Self:
         """A copy of the estimator that has learned this, as it is now."""

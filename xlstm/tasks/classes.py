@@ -11,11 +11,11 @@ import numpy as np
 from .. import backends, batch, guesses, losses
 from ..backends import Backend
 from ..host import HostArray
-from ..labels import class_factors, classes_of, column, known, of_all_labels, row_weights
+from ..labels import classes_of, known, row_weights
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
-from .survey import Survey
+from .survey import ClassesSurvey
 from .task import Task
 
 
@@ -79,40 +79,6 @@ class MultiClass:
         return outputs
 
 
-class ClassesSurvey(Survey["Classes"]):
-    """Which classes there are in all parts, and how much the rows of each weigh together."""
-
-    def __init__(self, task: Classes, is_open: bool) -> None:
-        super().__init__(task, is_open)
-        self._counts = np.zeros((2, len(task.classes)))  # of each class the rows, and their weights
-
-    def read(self, y: Any, rows: int, own: HostArray) -> None:
-        labels = column(y, rows)
-        if self.is_open:
-            self._widen(labels)
-        numbers, C = self.task.read(labels, rows), len(self.task.classes)
-        self._counts += [np.bincount(numbers, minlength=C), np.bincount(numbers, weights=own, minlength=C)]
-
-    def _widen(self, labels: HostArray) -> None:
-        before = self.task.classes
-        classes = of_all_labels(before, labels)
-        if len(classes) > len(before):
-            counts = np.zeros((2, len(classes)))
-            counts[:, np.searchsorted(classes, before)] = self._counts
-            self.task, self._counts = self.task.with_classes(classes), counts
-
-    def settle(self, whole: bool) -> None:
-        self.task.check_enough(np.flatnonzero(self._counts[0]), whole)
-        self._factors = np.ones(len(self.task.classes))
-        if self.task.class_weight is not None:
-            self._factors = class_factors(self.task.class_weight, self.task.classes, self._counts[1])
-        self.weight = float(self._counts[1] @ self._factors)
-
-    def weights(self, targets: HostArray, own: HostArray) -> HostArray:
-        weighted: HostArray = own * self._factors[targets]
-        return weighted
-
-
 @TASKS.register("classes")
 class Classes(Task):
     """Targets are the numbers of the rows' classes, (n,) integers from 0 on; answers are the labels themselves.
@@ -163,14 +129,17 @@ class Classes(Task):
     def with_classes(self, classes: HostArray) -> Classes:
         """One with these classes, sorted, and the same settings."""
         other = type(self)(classes)
-        for name in self.settings:
-            setattr(other, name, getattr(self, name))
+        other.follow(self)
         return other
 
     def check_enough(self, targets: HostArray, whole: bool) -> None:
-        if whole and (targets == targets[0]).all():
+        self.check_classes(np.unique(targets), whole)
+
+    def check_classes(self, present: HostArray, whole: bool) -> None:
+        """`check_enough`, of targets that hold the classes of these numbers."""
+        if whole and len(present) == 1:
             raise ValueError(
-                f"y holds a single class, {self.classes.tolist()[targets[0]]!r}: a classifier needs two or more "
+                f"y holds a single class, {self.classes.tolist()[present[0]]!r}: a classifier needs two or more "
                 "(1 class given)."
             )
         if len(self.classes) < 2:
