@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,6 @@ from ..host import HostArray
 from ..tables import Lines, Table, counted
 from . import fields
 from .columns import Loaded, separating
-
-_ROWS = 16384
-"""Rows that are held as text at a time: numbers take a tenth of the memory."""
 
 
 class Delimited:
@@ -93,24 +89,23 @@ class Delimited:
             np.array(last) if ends else None,
         )
 
-    def _blocks(self, short: bool) -> Iterator[tuple[list[list[str]], list[int]]]:
+    def _blocks(self, short: bool) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
         """Rows of as many fields as there are columns, and the lines in which they end."""
         width = len(self.columns)
-        there = (row for row in self._table.rows() if row is not None)
-        while block := list(islice(there, _ROWS)):
-            rows = [row.fields for row in block]
-            for k, row in enumerate(rows):
-                if len(row) == width:
-                    continue
-                if len(row) > width or not short:
-                    advice = f"quote fields that hold a {self.delimiter!r}"
-                    advice = advice if len(row) > width else "write those that are missing as empty fields"
-                    raise ValueError(
-                        f"line {block[k].line} of {self.name} has {counted(len(row), 'field')}, the header {width}: "
-                        f"{advice}."
-                    )
-                rows[k] = row + [""] * (width - len(row))
-            yield rows, [row.line for row in block]
+        for rows, at in self._table.blocks():
+            if set(map(len, rows)) != {width}:
+                rows = [self._filled(row, at[k], short) for k, row in enumerate(rows)]
+            yield rows, at
+
+    def _filled(self, row: list[str], line: int, short: bool) -> list[str]:
+        width = len(self.columns)
+        if len(row) > width or (len(row) < width and not short):
+            advice = f"quote fields that hold a {self.delimiter!r}"
+            advice = advice if len(row) > width else "write those that are missing as empty fields"
+            raise ValueError(
+                f"line {line} of {self.name} has {counted(len(row), 'field')}, the header {width}: {advice}."
+            )
+        return row + [""] * (width - len(row))
 
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A column of texts as points in time."""
