@@ -38,6 +38,7 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .readers import read
+    from .readers.files import from_files
     from .sequences import from_channels_first
     from .sources import Batches
 
@@ -61,6 +62,7 @@ __all__ = [
     "convert",
     "devices",
     "from_channels_first",
+    "from_files",
     "head",
     "load",
     "losses",
@@ -82,6 +84,7 @@ _LATER = {
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
+    "from_files": "readers.files",
     "load": "estimators.state",
     "read": "readers",
 }
