@@ -171,15 +171,15 @@ class Scaler(_Learned):
             return cls(np.zeros(D), np.ones(D))
         if series.place is not None:
             with series.place.current():
-                return cls._of(*series.place.to_host(_moments(series.place, series.values)))
+                return cls.of(*series.place.to_host(_moments(series.place, series.values)))
         # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1
         values = series.values / largest
-        return cls._of(largest, values.mean(axis=0), values.std(axis=0))
+        return cls.of(largest, values.mean(axis=0), values.std(axis=0))
 
     @classmethod
-    def _of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
+    def of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
         """From the largest value of each feature, and mean and deviation of the values divided by it, each (D,)."""
         scale = deviation * largest
         scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1
