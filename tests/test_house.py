@@ -23,10 +23,16 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels names numeric sequences columns guesses
-interrupts sides data files foreign tables
+namespace host ondevice arrays checks registry seeds
+labels quantities steplabels
+names numeric dataset sequences columns guesses
+interrupts sides data files foreign
+tables
+readers
 cells
-params encode losses head optim readout
+params encode lossrows
+residuals
+losses head optim readout
 stack trials
 trusted
 prepared convert checkpoint
@@ -35,7 +41,10 @@ recurrent
 layers batch
 model tasks
 feed
-train progress
+history
+progress
+callbacks
+train
 fitted
 stream
 estimators
@@ -45,8 +54,8 @@ __init__
 bench cli
 __main__
 """
-MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
-LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
+MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
@@ -269,7 +278,7 @@ def test_all_is_true(name):
 
 
 def test_what_users_type_is_in_all():
-    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "load", "check_gradients", "devices"}
+    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "SequenceLabeler", "load", "check_gradients", "devices"}
     assert promised <= set(xlstm.__all__)
     shown = {name for name in vars(xlstm) if not name.startswith("_") and not inspect.ismodule(getattr(xlstm, name))}
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"
@@ -285,7 +294,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

@@ -24,15 +24,20 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import convert as convert
     from . import head as head
     from . import losses as losses
     from . import optim as optim
+    from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.labeler import SequenceLabeler
+    from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
+    from .readers import read
     from .sequences import from_channels_first
 
 __version__ = "0.1.0"
@@ -42,9 +47,14 @@ __all__ = [
     "LSTM",
     "RNN",
     "AmbiguousDataWarning",
+    "Dataset",
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
+    "Sequences",
+    "callbacks",
     "check_gradients",
     "convert",
     "devices",
@@ -53,22 +63,28 @@ __all__ = [
     "load",
     "losses",
     "optim",
+    "read",
     "set_threads",
 ]
 
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "AmbiguousDataWarning": "guesses",
+    "Dataset": "dataset",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceRegressor": "estimators.regressor",
+    "SequenceLabeler": "estimators.labeler",
+    "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "load": "estimators.state",
+    "read": "readers",
 }
 
 
-_MODULES = ("convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

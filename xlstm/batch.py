@@ -31,7 +31,10 @@ class Lengths(list[int]):
 
 
 class Encoded(NamedTuple):
-    """Encoded sequences, one after another: on the host, or their steps on a device."""
+    """Encoded sequences, one after another: on the host, or their steps on a device.
+
+    Where every step has an answer, targets and outputs stand in the same form.
+    """
 
     steps: Array  # (sum of the lengths, D) features, or (sum of the lengths,) token numbers
     lengths: HostArray  # (n,)

@@ -28,6 +28,10 @@ class Table(NamedTuple):
     held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
 
 
+Outputs = Any
+"""Of a model, (n, K) for n sequences; where every step has an answer, those of all steps as `Encoded`."""
+
+
 class Fitted:
     """A trained model and what belongs to it. An estimator has one; a fit that fails leaves the old one in place."""
 
@@ -66,6 +70,7 @@ class Fitted:
         found: dict[str, Any] = {
             "n_iter_": len(history.loss),
             "loss_curve_": list(history.loss),
+            "history_": history.columns(),
             "loss_": history.loss[-1] if history.loss else float("nan"),
             "n_features_in_": self.columns if self.columns is not None else self.encoder.size,
             "device_": model.backend.device,
@@ -124,40 +129,61 @@ class Fitted:
         with place.current():
             return ondevice.true_of_all(place, place.namespace.isfinite(steps))
 
-    def outputs(self, X: Any, reading: sequences.Reading) -> Array:
+    def outputs(self, X: Any, reading: sequences.Reading) -> Outputs:
         """(n, K) for the sequences X, where X lies, in the model's dtype: what the task makes its answers of."""
         model, backend = self.model, self.model.backend
         data = self.matched(sequences.read(X, *reading))
         encoded, xp = self.encoded_near(data), backend.namespace
         # Numbers near the end of the range saturate the gates.
         with backend.current(), np.errstate(over="ignore", invalid="ignore"):
-            shape = (len(data.lengths), model.architecture.outputs)
-            outputs = xp.empty(shape, dtype=getattr(xp, model.architecture.dtype))
+            each_step, K = model.readout.each_step, model.architecture.outputs
+            rows_of_all = len(encoded.steps) if each_step else len(data.lengths)
+            outputs = xp.empty((rows_of_all, K), dtype=getattr(xp, model.architecture.dtype))
             batches = feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths)))
             for rows, places, inputs in batches:
-                outputs[rows if places is None else places] = model.logits(inputs)
-        return outputs if data.place is not None else backend.to_host(outputs)
+                logits = model.logits(inputs)
+                if each_step:
+                    places, logits = self._steps_of(logits, rows, encoded)
+                outputs[rows if places is None else places] = logits
+        if data.place is None:
+            outputs = backend.to_host(outputs)
+        return Encoded.of(outputs, data.lengths) if each_step else outputs
 
-    def made(self, make: Callable[[Any], Any], outputs: Array) -> Any:
+    def _steps_of(self, logits: Array, rows: HostArray, encoded: Encoded) -> tuple[Array, Array]:
+        """Where the valid steps of a batch stand among the steps of all rows, and their outputs, (·, K)."""
+        backend, (N, T, K) = self.model.backend, logits.shape
+        lengths = encoded.lengths[rows]
+        there = ondevice.steps_of(backend, encoded.starts[rows], lengths)
+        here = ondevice.steps_of(backend, np.arange(N) * T, lengths)
+        return there, backend.namespace.take(backend.namespace.reshape(logits, (N * T, K)), here, axis=0)
+
+    def of_part(self, outputs: Array) -> Outputs:
+        """Outputs of one sequence or of a part of it, (1, K) or (1, T, K), as the task is given them."""
+        if not self.model.readout.each_step:
+            return outputs
+        return Encoded.of(outputs[0, ...], np.array([outputs.shape[1]]))
+
+    def made(self, make: Callable[[Any], Any], outputs: Outputs) -> Any:
         """What a function of the task's gives for outputs (n, K), where these lie."""
-        home = backends.owner(outputs)
+        home = backends.owner(_array_of(outputs))
         if home is None or home.on_host:
             return make(outputs)
         with home.current():
             if self._task_is_anywhere:
                 return make(outputs)
-            made = make(home.to_host(outputs))
-            numeric = isinstance(made, np.ndarray) and made.dtype.kind in "biufc"
-            return home.from_host(made) if numeric else made
+            made = make(_to_host(outputs, home))
+            return [_numbers_on(home, each) for each in made] if isinstance(made, list) else _numbers_on(home, made)
 
-    def answers(self, outputs: Array) -> Any:
+    def answers(self, outputs: Outputs) -> Any:
         """The answers for outputs (n, K), (n,), on the host; on a GPU where these outputs are and y was in training."""
-        home = backends.owner(outputs)
+        home = backends.owner(_array_of(outputs))
         if home is None or home.on_host:
             return self.task.answers(outputs)
         with home.current():
-            answers = self.task.answers(outputs if self._task_is_anywhere else home.to_host(outputs))
-            return home.from_host(answers) if self.answers_there else answers
+            answers = self.task.answers(outputs if self._task_is_anywhere else _to_host(outputs, home))
+            if not self.answers_there:
+                return answers
+            return list(map(home.from_host, answers)) if isinstance(answers, list) else home.from_host(answers)
 
     def predict(self, X: Any, reading: sequences.Reading) -> Any:
         """The answer for each sequence, (n,)."""
@@ -165,12 +191,39 @@ class Fitted:
 
     def score(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`."""
-        outputs = ondevice.brought("outputs", self.outputs(X, reading))
-        targets = self.task.read(ondevice.brought("y", y), len(outputs))
-        return self.task.score(outputs, targets, weights_of(sample_weight, len(outputs)))
+        return self.task.score(*self.beside(X, y, sample_weight, reading))
+
+    def beside(self, X: Any, y: Any, sample_weight: Any, reading: sequences.Reading) -> tuple[Any, Any, HostArray]:
+        """On the host: the outputs for X, the targets and the weights."""
+        outputs = self.outputs(X, reading)
+        home, lengths = backends.owner(_array_of(outputs)), outputs.lengths if isinstance(outputs, Encoded) else None
+        n = len(outputs) if lengths is None else len(lengths)
+        targets = self.task.read(ondevice.brought("y", y), n)
+        if lengths is not None:
+            self.task.check_lengths(targets, lengths)
+        return _to_host(outputs, home), targets, weights_of(sample_weight, n)
 
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
         trainer = self.trainer.to(backend)
         kept = (self.columns, self.feature_names, self.owner, self.table, self.sides, self.answers_there)
         return Fitted(trainer, self.encoder, *kept)
+
+
+def _array_of(outputs: Outputs) -> Array:
+    return outputs.steps if isinstance(outputs, Encoded) else outputs
+
+
+def _to_host(outputs: Outputs, home: Backend | None) -> Outputs:
+    """Outputs that lie there, on the host."""
+    if home is None or home.on_host:
+        return outputs
+    if isinstance(outputs, Encoded):
+        return outputs._replace(steps=home.to_host(outputs.steps))
+    return home.to_host(outputs)
+
+
+def _numbers_on(home: Backend, made: Any) -> Any:
+    """Numbers on a device; anything else as it is."""
+    numeric = isinstance(made, np.ndarray) and made.dtype.kind in "biufc"
+    return home.from_host(made) if numeric else made

@@ -91,7 +91,7 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
     ----------
     target
         - A layer (`LSTM`, `GRU`, `RNN`): checked are its parameters, the input and the initial states; dropout is off.
-        - A fitted `SequenceClassifier`: every parameter, through head and loss; dropout is off.
+        - A fitted estimator, such as `SequenceClassifier`: every parameter, through head and loss; dropout is off.
         - A pair (forward, backward) of functions, for a cell of one's own:
           `forward(params, *inputs)` returns (outputs, tape), `backward(tape, d_outputs)` returns (d_params, d_inputs).
           `outputs` is an array or a tuple of them, and `d_outputs` then has the same form; `d_params` is a mapping with
@@ -318,13 +318,14 @@ def _of_estimator(
         lengths = np.array([4, 3, 1, 4])
         size = architecture.input_size
         steps: Any = rng.integers(0, size, 12) if architecture.tokens else rng.standard_normal((12, size))
-        targets = task.random_targets(4, rng)
+        targets = task.random_targets_of(lengths, rng)
     else:
         if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
             raise TypeError("the inputs of a classifier are (X, y).")
         data = sequences.read(inputs[0], estimator.encoding)
         ondevice.check_model(data.place, old.backend)
         lengths, targets = data.lengths, task.read(ondevice.brought("y", inputs[1]), len(data.lengths))
+        task.check_lengths(targets, lengths)
         steps = encode.encode(fitted.encoder, data)
     encoded, rows = Encoded.of(steps, lengths), np.arange(len(lengths))
     backend = model.backend

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,23 @@ def classes_of(y: Any, rows: int | None = None) -> tuple[HostArray, HostArray]:
 
 def known(y: Any, classes: HostArray, rows: int | None = None) -> HostArray:
     """The number of each row's class among `classes`; a ValueError that names the row of one that is not there."""
-    labels = column(y, rows)
+    return numbers_among(column(y, rows), classes, lambda row: f"row {row}")
+
+
+def numbers_among(labels: HostArray, classes: HostArray, told: Callable[[int], str]) -> HostArray:
+    """The number of each label among `classes`; a ValueError for one that is not there, with what is `told` of it."""
     numbers = {label: number for number, label in enumerate(classes.tolist())}
     found = np.array([numbers.get(label, -1) for label in labels.tolist()], dtype=np.int64)
     if (found < 0).any():
-        row, names = int(np.argmin(found)), classes.tolist()
-        raise ValueError(f"row {row} has the label {labels.tolist()[row]!r}, which is none of the classes {names}.")
+        k, names = int(np.argmin(found)), classes.tolist()
+        raise ValueError(f"{told(k)} has the label {labels.tolist()[k]!r}, which is none of the classes {names}.")
     return found
+
+
+def declared_classes(declared: Any, known: HostArray) -> None:
+    """Raise where the classes that are declared for a later part are not those of the first call."""
+    if not np.array_equal(np.unique(np.asarray(declared)), known):
+        raise ValueError(f"classes {declared!r} are not those of the first call: {known.tolist()}.")
 
 
 def column(y: Any, rows: int | None) -> HostArray:
@@ -52,8 +63,13 @@ def column(y: Any, rows: int | None) -> HostArray:
         raise ValueError(
             f"X has {rows} sequences, but y has {len(labels)} labels: inconsistent numbers of samples.{hint}"
         )
+    return checked(labels, lambda row: f"y[{row}]")
+
+
+def checked(labels: HostArray, told: Callable[[int], str]) -> HostArray:
+    """(n,) labels as strings, booleans or numbers; `told` of a label's place says where the user has it."""
     if labels.dtype.kind in "OT":
-        labels = _of_objects(labels.tolist())
+        labels = _of_objects(labels.tolist(), told)
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y holds complex numbers.")
     if labels.dtype.kind not in "biufU" or (labels.dtype.itemsize > 8 and labels.dtype.kind == "f"):
@@ -61,7 +77,7 @@ def column(y: Any, rows: int | None) -> HostArray:
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             row = int(np.argmin(np.isfinite(labels)))
-            raise ValueError(f"y[{row}] is {labels[row]}: Input contains NaN or infinity.")
+            raise ValueError(f"{told(row)} is {labels[row]}: Input contains NaN or infinity.")
         if (labels != np.floor(labels)).any():
             raise ValueError(
                 "Unknown label type: continuous. y must hold classes, got numbers with fractions: a classifier learns "
@@ -81,12 +97,12 @@ def _of_several(labels: HostArray) -> str:
     )
 
 
-def _of_objects(values: list[Any]) -> HostArray:
+def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
     """Python's labels as an array of strings, booleans or numbers."""
     kinds = set()
     for row, label in enumerate(values):
         if is_missing(label):
-            raise ValueError(f"y[{row}] is {label!r}: Input contains NaN or nothing, every row needs a label.")
+            raise ValueError(f"{told(row)} is {label!r}: Input contains NaN or nothing, every row needs a label.")
         if isinstance(label, str):
             kinds.add("strings")
         elif isinstance(label, (bool, np.bool_)):
@@ -95,7 +111,7 @@ def _of_objects(values: list[Any]) -> HostArray:
             kinds.add("numbers")
         else:
             raise ValueError(
-                f"Unknown label type: y[{row}] is {type(label).__name__}; expected strings or numbers, one for each "
+                f"Unknown label type: {told(row)} is {type(label).__name__}; expected strings or numbers, one for each "
                 "whole sequence. For several labels of each there is sklearn.multiclass.OneVsRestClassifier."
             )
     if "strings" in kinds and len(kinds) > 1:
@@ -177,10 +193,11 @@ def _reals(sample_weight: Any) -> HostArray:
     return weights / largest if 1e150 < largest < np.inf else weights  # only proportions matter; sums must not overflow
 
 
-def mean_one(weights: HostArray) -> HostArray:
+def mean_one(weights: HostArray, terms: HostArray | None = None) -> HostArray:
+    """The weights of rows (n,), scaled to mean 1; where each row has several `terms` (n,), to mean 1 over those."""
     largest = weights.max()  # divided first: a sum of large weights could overflow
     weights = weights / (largest if largest > 0 else 1)
-    mean = weights.mean()
+    mean = weights.mean() if terms is None else (weights * terms).sum() / max(1, terms.sum())
     if mean == 0:
         raise ValueError("all rows of the training part have weight zero: nothing could be learned.")
     scaled: HostArray = weights / mean

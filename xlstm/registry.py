@@ -66,7 +66,14 @@ class Registry:
         return self._entries[name]
 
 
-ESTIMATORS = Registry("estimator", {"SequenceClassifier": "xlstm.estimators.classifier"})
+ESTIMATORS = Registry(
+    "estimator",
+    {
+        "SequenceClassifier": "xlstm.estimators.classifier",
+        "SequenceRegressor": "xlstm.estimators.regressor",
+        "SequenceLabeler": "xlstm.estimators.labeler",
+    },
+)
 """Each a subclass of `xlstm.estimators.base.SequenceEstimator`."""
 
 TASKS = Registry("task")

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import ondevice
 from .backends import Backend, is_on_gpu
+from .dataset import Sequences
 from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
@@ -97,6 +98,8 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
     if split not in SPLITS:
         raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
+    if isinstance(X, Sequences):
+        return _from_sequences(X, encoding)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
     if is_on_gpu(X):
@@ -280,6 +283,20 @@ def _from_array(array: Array, encoding: str, names: Names | None, place: Backend
     lengths = np.full(n, time, np.int64)
     series = Series(values.reshape(n * time, features), lengths, columns, names, columns is not None, place)
     _check_finite(series, padded=True)
+    return series
+
+
+def _from_sequences(X: Sequences, encoding: str) -> Series | Texts:
+    """They are in the one form already."""
+    if len(X) == 0:
+        raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
+    if encoding == "tokens":
+        whole = X.values[:, 0].astype(np.int64) if np.isfinite(X.values).all() else None
+        if X.values.shape[1] != 1 or whole is None or (whole != X.values[:, 0]).any():
+            raise TypeError(f"with encoding='tokens' each step is one whole number, which these are not: {X!r}.")
+        return Texts(whole, X.lengths, "integers")
+    series = Series(X.values, X.lengths, None, X.names)
+    _check_finite(series, padded=False)
     return series
 
 

@@ -23,7 +23,7 @@ class Stream:
         self._fitted = fitted  # a later fit puts another in its place: this one stays as it is
         self._reading = reading
         self._state: Any = None
-        self._outputs: Any = None  # (1, K) after all that was fed, where the last part lay
+        self._outputs: Any = None  # (1, K) after all that was fed, or of the last part's steps, where that lay
         self._steps = 0
 
     def feed(self, part: Any) -> Any:
@@ -35,7 +35,7 @@ class Stream:
         -------
         (K,)
             The probability of each class, given all that was fed, where the part lies; of other tasks, what their
-            `details` are.
+            `details` are. Of a labeler (time, K): the probabilities at each step of the part.
 
         Raises
         ------
@@ -63,12 +63,15 @@ class Stream:
         outputs, state = fitted.model.continued(piece, self._state)
         if data.place is None:
             outputs = fitted.model.backend.to_host(outputs)
+        outputs = fitted.of_part(outputs)
         details, steps = fitted.made(fitted.task.details, outputs)[0], self._steps + int(data.lengths[0])
         self._state, self._outputs, self._steps = state, outputs, steps  # at once: Ctrl-C comes before it or after it
         return details
 
     def predict(self) -> Any:
         """The answer, given all that was fed: what the estimator's `predict` gives for it, a classifier's label.
+
+        A labeler's are those of the steps of the last part, (time,).
 
         Raises
         ------

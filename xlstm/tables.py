@@ -44,6 +44,8 @@ class Lines:
         A path, or `-` for standard input.
     encoding
         As Python names it. A byte order mark of UTF-8 is left out.
+    option
+        How a user names another encoding, for messages.
 
     Attributes
     ----------
@@ -60,7 +62,8 @@ class Lines:
         While reading, where a byte is no text in this encoding, or gzip's data is damaged.
     """
 
-    def __init__(self, source: str, encoding: str = "utf-8") -> None:
+    def __init__(self, source: str, encoding: str = "utf-8", option: str = "--encoding") -> None:
+        self._option = option
         self.name, self.count = ("standard input" if source == STANDARD_INPUT else source), 0
         self._encoding = codecs.lookup(encoding).name
         decoder = codecs.getincrementaldecoder("utf-8-sig" if self._encoding == "utf-8" else self._encoding)()
@@ -106,8 +109,8 @@ class Lines:
     def _not_text(self, why: str) -> ValueError:
         what = "UTF-8" if self._encoding == "utf-8" else self._encoding
         return ValueError(
-            f"{self.name} is not {what} text: {why}: save the file as UTF-8, or name its encoding by --encoding (for "
-            "example cp1252 or utf-16)"
+            f"{self.name} is not {what} text: {why}: save the file as UTF-8, or name its encoding by "
+            f"{self._option} (for example cp1252 or utf-16)"
         )
 
     def ready(self) -> bool:

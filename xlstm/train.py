@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,9 @@ from . import batch as batching
 from . import interrupts, optim
 from .backends import Backend
 from .batch import Encoded
+from .callbacks import Watch
 from .feed import Feed
+from .history import History, Measured
 from .host import HostArray
 from .model import Batch, Model
 from .namespace import Array
@@ -33,39 +34,6 @@ def epochs_for(rows: int, batch_size: int) -> int:
     return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
 
-Measured = tuple[float, dict[str, float]]
-"""A mean loss, and the scores by name."""
-
-
-class History:
-    """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted."""
-
-    def __init__(
-        self,
-        loss: list[float] | None = None,
-        scores: dict[str, list[float]] | None = None,
-        validation_loss: list[float] | None = None,
-        validation_scores: dict[str, list[float]] | None = None,
-    ) -> None:
-        self.loss, self.scores = loss or [], scores or {}
-        self.validation_loss, self.validation_scores = validation_loss or [], validation_scores or {}
-
-    def after(self, epoch: Measured, validation: Measured | None) -> History:
-        """One that has another epoch. This one stays as it is: an interrupted training has whole epochs alone."""
-
-        def longer(scores: dict[str, list[float]], more: dict[str, float]) -> dict[str, list[float]]:
-            return {name: [*scores.get(name, ()), score] for name, score in more.items()}
-
-        trained = ([*self.loss, epoch[0]], longer(self.scores, epoch[1]))
-        if validation is None:
-            return History(*trained, self.validation_loss, self.validation_scores)
-        return History(*trained, [*self.validation_loss, validation[0]], longer(self.validation_scores, validation[1]))
-
-
-Progress = Callable[[int, int, History], None]
-"""Called after each epoch with its number, the number of epochs and the history."""
-
-
 class Settings(NamedTuple):
     """How to train."""
 
@@ -79,6 +47,32 @@ class Settings(NamedTuple):
     patience: int | None  # epochs without a better validation score, or None to run to the end
     tol: float
     continued: bool = False  # the schedule goes on with the optimiser's updates, instead of beginning anew
+
+
+class Standing(NamedTuple):
+    """Where a training stands after a whole epoch, beside its model, optimiser, generator and history."""
+
+    epoch: int  # whole epochs so far
+    first_update: int  # the optimiser's updates before the first of them
+    best: Any = None  # with a validation part: the weights of the best epoch (P,), on the host
+    best_score: tuple[float, float] = (-np.inf, -np.inf)  # the goodness of its score, and its loss downwards
+    since_best: int = 0  # epochs without a better score
+
+    def after(self, measured: Measured | None, goodness: float, weights: HostArray, tol: float) -> Standing:
+        """One epoch later, with these weights and what the validation part gave; this one stays as it is."""
+        if measured is None:
+            return self._replace(epoch=self.epoch + 1)
+        # The epoch with the better score is the better one; of two alike, the one with the lower loss.
+        score = (goodness, -measured[0])
+        first = self.best is None
+        since = 0 if first or score[0] > self.best_score[0] + tol else self.since_best + 1
+        best = (weights, score) if first or score > self.best_score else (self.best, self.best_score)
+        return Standing(self.epoch + 1, self.first_update, *best, since)
+
+    def is_over(self, settings: Settings) -> bool:
+        """Whether no epoch is to come."""
+        patient = settings.patience is None or self.since_best < settings.patience
+        return self.epoch >= settings.epochs or not patient
 
 
 class Labelled(NamedTuple):
@@ -98,28 +92,29 @@ class Tally:
         Of which outputs, and what they are to be.
     batches
         The rows of each batch that will come.
+    terms
+        Of how many terms the loss of each batch is a mean, numbers on the host.
     """
 
-    def __init__(self, model: Model, task: Task, batches: list[HostArray]) -> None:
+    def __init__(self, model: Model, task: Task, batches: list[HostArray], terms: list[int]) -> None:
         self._backend, self._task = model.backend, task
         self._fast = task.fast_loss(model.backend, model.architecture.dtype, model.requested_kernels)
         self._seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
-        self._table, self._count = None, 0
+        self._table, self._count, self._terms = None, 0, terms
         if self._fast is not None:  # one table for all, instead of arrays that have to be brought together at the end
             self._table = self._fast.table(len(batches), max(map(len, batches)))
 
     def add(self, outputs: Array, targets: Any, weights: Array, gradient: bool = True) -> Array:
         """The gradient of the loss of a batch, like its outputs; without `gradient` it may be None."""
+        number, self._count = self._count, self._count + 1
         if self._table is not None:
-            sums = self._table[self._count]
-            self._count += 1
-            return self._fast.add(outputs, targets, weights, sums, gradient)
+            return self._fast.add(outputs, targets, weights, self._table[number], gradient)
         loss, d_outputs = self._task.loss(outputs, targets, weights)
-        self._seen.append((loss * outputs.shape[0], *self._task.score_sums(outputs, targets)))
+        self._seen.append((loss * self._terms[number], *self._task.score_sums(outputs, targets)))
         return d_outputs
 
     def totals(self, in_turn: bool = False) -> HostArray:
-        """The sums over all batches, on the host: of the loss times its rows, and of what the scores are made of.
+        """The sums over all batches, on the host: of the loss times its terms, and of what the scores are made of.
 
         `in_turn` adds one batch after another, instead of by halves: those of a validation part were always summed so.
         """
@@ -141,13 +136,19 @@ class _Part:
     """
 
     def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
-        self._labelled, self._task, self._backend = labelled, task, model.backend
+        self._labelled, self._model, self._task, self._backend = labelled, model, task, model.backend
         self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
-        self.lengths, self.rows = labelled.data.lengths, len(labelled.weights)
+        self.lengths, self._of_rows = labelled.data.lengths, task.terms(labelled.targets)
+        self.terms = len(labelled.weights) if self._of_rows is None else int(self._of_rows.sum())
         self._targets = self._weights = None
         if not self._backend.on_host:
             self._targets = task.placed(labelled.targets, self._backend, self._dtype)
             self._weights = self._backend.from_host(labelled.weights)
+
+    def tally(self, chosen: list[HostArray]) -> Tally:
+        """For batches of these row numbers."""
+        terms = [len(rows) if self._of_rows is None else int(self._of_rows[rows].sum()) for rows in chosen]
+        return Tally(self._model, self._task, chosen, terms)
 
     def batches(
         self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
@@ -158,7 +159,7 @@ class _Part:
             if self._targets is None:
                 targets = self._task.batch(self._labelled.targets, rows, self._backend, self._dtype)
             else:
-                targets = xp.take(self._targets, places, axis=0)
+                targets = self._task.gathered(self._targets, rows, places, self._backend)
             if self._weights is None:
                 weights = self._backend.adopt(self._labelled.weights[rows])
             else:
@@ -197,13 +198,25 @@ class Trainer:
         training: Labelled,
         validation: Labelled | None,
         settings: Settings,
-        progress: Progress | None = None,
+        watch: Watch | None = None,
+        standing: Standing | None = None,
+        keep: Callable[[Standing], None] | None = None,
     ) -> bool:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
         Ctrl-C ends the training: the best validated weights are restored, or else those of the last whole epoch. Before
         the first epoch has ended, and where it is the second in one run (`xlstm.interrupts`), it is raised again. The
         optimiser and the generator stay where they were stopped.
+
+        Parameters
+        ----------
+        watch
+            The callbacks.
+        standing
+            Where the training stood that is to go on; the model, the optimiser, the generator and the history are as
+            they were then. None begins one.
+        keep
+            Called after each epoch but one that a callback ends the training with, for a training that can go on there.
 
         Returns
         -------
@@ -218,36 +231,39 @@ class Trainer:
         per_epoch = -(-len(training.weights) // settings.batch_size)
         training_part = _Part(training, self.model, self.task)
         validation_part = None if validation is None else _Part(validation, self.model, self.task)
-        first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
-        best: Any = None
-        best_score, since_best = (-np.inf, -np.inf), 0
-        whole: Any = None  # the weights after the last whole epoch
+        if standing is None:
+            standing = Standing(0, 0 if settings.continued else self.optimizer.updates)
         start, interrupted = self.model.read(), False
+        whole: Any = start if standing.epoch else None  # the weights after the last whole epoch
+
+        def tell(hook: str) -> None:
+            if watch is not None:
+                watch.tell(hook, standing.epoch, settings.epochs, self.history)
+
         try:
-            for epoch in range(settings.epochs):
+            tell("on_train_begin")
+            while not standing.is_over(settings):
+                tell("on_epoch_begin")
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    trained = self._epoch(training_part, settings, first_update, total)
+                    trained = self._epoch(training_part, settings, standing.first_update, settings.epochs * per_epoch)
                 reached, loss = self.model.read(), trained[0]
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
                     raise FloatingPointError(
-                        f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
+                        f"training diverged in epoch {standing.epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
                 measured = None if validation_part is None else self._evaluate(validation_part)
-                history, good, since = self.history.after(trained, measured), (best, best_score), since_best
-                if measured is not None:
-                    # The epoch with the better score is the better one; of two alike, the one with the lower loss.
-                    score = (self.task.goodness(measured[1]), -measured[0])
-                    since = 0 if best is None or score[0] > best_score[0] + settings.tol else since + 1
-                    if best is None or score > best_score:
-                        good = (reached, score)
+                history = self.history.after(trained, measured)
+                goodness = 0.0 if measured is None else self.task.goodness(measured[1])
+                now = standing.after(measured, goodness, reached, settings.tol)
                 # At once: Ctrl-C comes before the epoch counts, or after it.
-                whole, self.history, (best, best_score), since_best = reached, history, good, since
-                if progress is not None:
-                    progress(epoch + 1, settings.epochs, self.history)
-                if settings.patience is not None and since_best >= settings.patience:
+                whole, self.history, standing = reached, history, now
+                tell("on_epoch_end")
+                if watch is not None and watch.stopped:
                     break
+                if keep is not None:
+                    keep(standing)
         except KeyboardInterrupt:
             if whole is None:
                 self.model.write(start)
@@ -256,8 +272,9 @@ class Trainer:
             if not interrupts.ends_training_alone():
                 raise
             interrupted = True
-        if best is not None:
-            self.model.write(best)
+        if standing.best is not None:
+            self.model.write(standing.best)
+        tell("on_train_end")
         return interrupted
 
     def _epoch(
@@ -266,7 +283,7 @@ class Trainer:
         model, optimizer = self.model, self.optimizer
         chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
         with model.backend.current():
-            tally = Tally(model, self.task, chosen)
+            tally = training.tally(chosen)
             for inputs, targets, weights in training.batches(chosen, settings.token_dropout, self.rng):
                 outputs, tape = model.forward(inputs, self.rng)
                 model.backward(tape, tally.add(outputs, targets, weights))
@@ -275,7 +292,7 @@ class Trainer:
                 )
                 optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
             sums = tally.totals()  # the only numbers that leave the device, once an epoch
-        return self._mean_loss_and_scores(sums, training.rows)
+        return self._mean_loss_and_scores(sums, training.terms)
 
     def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
@@ -284,22 +301,12 @@ class Trainer:
     def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
         model, chosen = self.model, list(batching.by_length(part.lengths))
         with model.backend.current():
-            tally = Tally(model, self.task, chosen)
+            tally = part.tally(chosen)
             for inputs, targets, weights in part.batches(chosen):
                 tally.add(model.logits(inputs), targets, weights, gradient=False)
             sums = tally.totals(in_turn=True)
-        return self._mean_loss_and_scores(sums, part.rows)
+        return self._mean_loss_and_scores(sums, part.terms)
 
     def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
         loss, *rest = map(float, sums)
         return loss / n, self.task.scores(rest, n)
-
-
-def print_progress(epoch: int, epochs: int, history: History) -> None:
-    """One line to stderr."""
-    parts = [f"loss {history.loss[-1]:.4f}"]
-    parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.scores.items()]
-    if history.validation_loss:
-        parts.append(f"validation loss {history.validation_loss[-1]:.4f}")
-        parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.validation_scores.items()]
-    print(f"epoch {epoch}/{epochs}: {', '.join(parts)}", file=sys.stderr, flush=True)

@@ -87,9 +87,7 @@ def run(options: Any) -> int:
 
     begin = time.perf_counter()
     with ProgressBar() as progress, _interrupts() as interrupts:
-        classifier.progress = progress
-        classifier.fit([rows.texts[k] for k in kept], [rows.labels[k] for k in kept])
-        classifier.progress = None
+        classifier.fit([rows.texts[k] for k in kept], [rows.labels[k] for k in kept], callbacks=[progress])
     seconds = time.perf_counter() - begin
     scores: dict[str, Any] = dict.fromkeys(("accuracy", "balanced_accuracy", "recall"))
     if held_out is not None:

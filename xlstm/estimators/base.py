@@ -44,7 +44,7 @@ class SequenceEstimator(Trainable):
 
     # ------------------------------------------------------------ fit
 
-    def fit(self: Self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self: Self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Any = None) -> Self:
         """Train on sequences X and their answers y.
 
         Parameters
@@ -52,9 +52,11 @@ class SequenceEstimator(Trainable):
         X
             See the class.
         y
-            (n,) answers: for a classifier labels, strings or numbers.
+            (n,) answers: for a classifier labels, strings or numbers; for a labeler the labels of each sequence.
         sample_weight
             (n,) weights of 0 or more, or None for 1.
+        callbacks
+            What is to be called while it trains: a list of functions or objects, or one; see `xlstm.callbacks`.
 
         Raises
         ------
@@ -62,13 +64,13 @@ class SequenceEstimator(Trainable):
             If a sequence is empty, holds NaN or has other features than the rest (the row is named); if there are not
             as many answers; if a classifier is given but one class; if a parameter is out of range.
         TypeError
-            If X is of a type that cannot be read.
+            If X is of a type that cannot be read, or a callback is none.
         FloatingPointError
             If training diverges.
         KeyboardInterrupt
             By Ctrl-C before the first epoch has ended, or by the second one in the same run of a script, cell or line.
 
-        None of these changes the estimator.
+        None of these changes the estimator; nor does an exception of a callback, which ends the training too.
 
         Warns
         -----
@@ -76,7 +78,7 @@ class SequenceEstimator(Trainable):
             If Ctrl-C ended the training early: the model of the last whole epoch is kept, or of the best validated one.
         """
         old = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
-        return self._train_on(X, y, sample_weight, old, whole=True)
+        return self._train_on(X, y, sample_weight, old, whole=True, callbacks=callbacks)
 
     def partial_fit(self: Self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One more epoch, on these rows alone, with the optimiser where it was.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from ..labels import declared_classes
 from ..ondevice import brought
 from ..registry import ESTIMATORS
 from ..tasks import Classes
@@ -110,6 +109,9 @@ class SequenceClassifier(SequenceEstimator):
         The last of `loss_curve_`.
     loss_curve_, accuracy_curve_ : list of float
         Of each epoch, on the training part, in training mode.
+    history_ : dict of str to list of float
+        All that each epoch gave by name, as a table: "loss", "accuracy", and with early stopping "validation_loss" and
+        "validation_accuracy".
     validation_loss_curve_, validation_scores_ : list of float
         With early stopping: loss and accuracy of each epoch on the validation part.
     best_validation_score_ : float
@@ -171,12 +173,8 @@ class SequenceClassifier(SequenceEstimator):
             As `fit`; and if a label is not one of the classes: the row is named.
         """
         old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
-        if (
-            old is not None
-            and classes is not None
-            and not np.array_equal(np.unique(np.asarray(classes)), self.classes_)
-        ):
-            raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
+        if old is not None and classes is not None:
+            declared_classes(classes, self.classes_)
         return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
     def attributes_of(self, fitted: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from .. import backends, checkpoint, encode, layerfile, layers, optim, train
 from ..checkpoint import named, same_names, understanding
 from ..fitted import Fitted, Table
+from ..history import History
 from ..host import HostArray
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
@@ -145,6 +146,8 @@ def _plain_settings(estimator: SequenceEstimator) -> dict[str, Any]:
         if name in OF_THE_MACHINE:
             continue
         value = _plain(value)
+        if isinstance(value, (tuple, np.ndarray)):
+            value = [_plain(each) for each in value]
         if name == "random_state" and not (value is None or isinstance(value, int)):
             value = None  # what was drawn from it goes on under "generator"
         if name == "max_grad_norm" and value == math.inf:
@@ -293,7 +296,7 @@ def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
     return task
 
 
-def _history(task: Task, found: dict[str, Any]) -> train.History:
+def _history(task: Task, found: dict[str, Any]) -> History:
     same_names(found, HISTORY, "history")
     parts: dict[str, Any] = {name: _numbers(found[name]) for name in ("loss", "validation_loss")}
     for name, of in (("scores", "loss"), ("validation_scores", "validation_loss")):
@@ -303,7 +306,7 @@ def _history(task: Task, found: dict[str, Any]) -> train.History:
         if any(len(values) != len(parts[of]) for values in scores.values()):
             raise ValueError(f"its history has {name} of other epochs than its {of}")
         parts[name] = scores
-    return train.History(**parts)
+    return History(**parts)
 
 
 def _numbers(values: Any) -> list[float]:

@@ -73,6 +73,9 @@ class Task:
         """The targets of a later y, which has to be like the first."""
         raise NotImplementedError
 
+    def check_lengths(self, targets: Targets, lengths: HostArray) -> None:
+        """Raise where the targets do not go with sequences of these lengths (n,), for a task that looks at steps."""
+
     def doubts(self, data: Series | Texts, targets: Targets, fold_case: bool) -> Iterable[str | None]:
         """What there is to say of a first y that was understood in one way, and may have been meant in another."""
         return ()
@@ -82,6 +85,13 @@ class Task:
 
     def measure(self, targets: Targets) -> None:
         """Take what the task needs to know of the targets (a scale, say) from those of the training part."""
+
+    def terms(self, targets: Targets) -> HostArray | None:
+        """(n,) Of how many terms the loss of each row is made; None for one a row.
+
+        The loss of a batch is a mean over its terms, and so are the loss and the scores of an epoch.
+        """
+        return None
 
     def take(self, targets: Targets, rows: HostArray) -> Targets:
         """The targets of some rows, on the host."""
@@ -127,12 +137,16 @@ class Task:
         plain = type(self).take is Task.take and type(self).batch is Task.batch and isinstance(targets, np.ndarray)
         return self.batch(targets, np.arange(len(targets)), backend, dtype) if plain else None
 
+    def gathered(self, placed: Any, rows: HostArray, places: Array, backend: Backend) -> Any:
+        """What `batch` gives for some rows, of what `placed` gave. Row numbers are on the host, and on the device."""
+        return backend.namespace.take(placed, places, axis=0)
+
     def loss(self, outputs: Array, targets: Any, weights: Array) -> tuple[Array, Array]:
         """The loss of a batch and its gradient.
 
         Parameters
         ----------
-        outputs : (N, K)
+        outputs : (N, K), or (N, T, K) of a task of every step
             Of the model, before any activation.
         targets
             As `batch` gives them.
@@ -141,8 +155,8 @@ class Task:
         Returns
         -------
         loss : ()
-            The weighted sum over the rows, divided by N.
-        d_outputs : (N, K)
+            The weighted sum over the rows, divided by N; of a task that has `terms`, divided by their number.
+        d_outputs : like the outputs
         """
         raise NotImplementedError
 
@@ -161,11 +175,15 @@ class Task:
     # ------------------------------------------------------------ on the host
 
     def scores(self, sums: list[float], rows: int) -> dict[str, float]:
-        """Each of `score_names`, from the sums over all `rows`."""
+        """Each of `score_names`, from the sums over all `rows`; of a task that has `terms`, over so many of them."""
         raise NotImplementedError
 
     def score(self, outputs: HostArray, targets: Targets, weights: HostArray) -> float:
-        """The first score of outputs (n, K), weighted by `weights` (n,): what the estimator's `score` returns."""
+        """The first score of outputs (n, K), weighted by `weights` (n,): what the estimator's `score` returns.
+
+        Here and below, a task of every step is given the outputs of all steps as `xlstm.batch.Encoded`, and gives a
+        list with what each sequence has.
+        """
         raise NotImplementedError
 
     def answers(self, outputs: Any) -> HostArray:
@@ -179,6 +197,10 @@ class Task:
     def random_targets(self, n: int, rng: np.random.Generator) -> Targets:
         """Any n targets, for a check of gradients."""
         raise NotImplementedError
+
+    def random_targets_of(self, lengths: HostArray, rng: np.random.Generator) -> Targets:
+        """Any targets for sequences of these lengths, for a check of gradients."""
+        return self.random_targets(len(lengths), rng)
 
     # ------------------------------------------------------------ files
 

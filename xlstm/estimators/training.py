@@ -1,0 +1,269 @@
+"""The one road of training: from X and y to a fitted model, new or going on, whole or not at all.
+
+It asks the settings (`settings.py`) and the task, and knows neither what a y is nor any mathematics.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, train
+from ..batch import size_for
+from ..callbacks import Watch, listed
+from ..fitted import Fitted
+from ..history import History
+from ..host import HostArray
+from ..labels import mean_one
+from ..model import Architecture, Model
+from ..progress import print_progress
+from ..seeds import own_generator
+from ..sides import Sides, fingerprints, warn_of_rows_trained_on
+from ..tasks import Task
+from .manners import Mannered
+from .settings import Configured
+
+Self = TypeVar("Self", bound="Trainable")
+
+OF_THE_DATA = ("input_size", "tokens", "outputs")
+"""The parts of an architecture that follow from the data: no setting asks for them."""
+OF_SOME_TRAININGS = ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_")
+"""The attributes that an estimator has after some trainings, and loses with another."""
+OF_THE_START = ("init",)
+"""The parts that matter only when the weights are first drawn: a model that goes on may have another."""
+
+
+class Trainable(Mannered, Configured):
+    """What can be trained. `SequenceEstimator` is its face."""
+
+    kind: ClassVar[str] = ""
+    tasks: ClassVar[tuple[type[Task], ...]] = ()
+    progress: Callable[[int, int, History], Any] | None = None
+
+    # What `attributes_of` gives, for those that read types; classes_ is a classifier's.
+    n_iter_: int
+    n_features_in_: int
+    history_: dict[str, list[float]]
+    loss_: float
+    loss_curve_: list[float]
+    device_: str
+    kernels_: str
+    classes_: HostArray
+    _fitted: Fitted
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_fitted")
+
+    # ------------------------------------------------------------ settings
+
+    def check_parameters(self) -> None:
+        """Raise where a setting is out of its range, or where a task needs a setting that the estimator does not have.
+
+        Raises
+        ------
+        ValueError
+            With the name of the setting, what was expected and what was given.
+        TypeError
+            If the class lacks a setting of its task's.
+        """
+        for task in self.tasks:
+            for name in task.settings:
+                if not hasattr(self, name):
+                    raise TypeError(
+                        f"{type(self).__name__} lacks the setting {name!r}, which its task {task.__name__} goes by: "
+                        "give its constructor a parameter of that name."
+                    )
+        super().check_parameters()
+
+    def reading(self) -> sequences.Reading:
+        """How X is read."""
+        return sequences.Reading(self.encoding, self.split)
+
+    def _training_settings(self, rows: int, whole: bool) -> train.Settings:
+        """How to train on so many rows: the whole data, or one epoch of a part of it."""
+        plain = self.plain_setting
+        batch_size = size_for(rows, plain("batch_size"))
+        epochs = plain("max_iter") or train.epochs_for(rows, batch_size)
+        return train.Settings(
+            epochs=epochs if whole else 1,
+            batch_size=batch_size,
+            learning_rate=plain("learning_rate_init"),
+            schedule=plain("learning_rate") if whole else "constant",
+            warmup=plain("warmup"),
+            max_grad_norm=plain("max_grad_norm"),
+            token_dropout=plain("token_dropout"),
+            patience=plain("n_iter_no_change") if plain("early_stopping") else None,
+            tol=plain("tol"),
+            continued=not whole,
+        )
+
+    def _architecture(self, size: int, tokens: bool, task: Task) -> Architecture:
+        """What the settings ask for, for such data. A setting with the name of a part of an architecture is it."""
+        chosen = {name: self.plain_setting(name) for name in Architecture._fields if hasattr(self, name)}
+        if not tokens:
+            chosen["embedding_size"] = None
+        return Architecture(input_size=size, tokens=tokens, outputs=task.outputs, **chosen)
+
+    def _check_same_model(self, fitted: Fitted) -> None:
+        """Raise where the settings ask for another model than the one to go on from."""
+        old = fitted.model.architecture
+        now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
+        for name, before in (old._asdict() | {"precision": fitted.model.precision}).items():
+            if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
+                raise ValueError(
+                    f"{name} is {now[name]!r}, but the model to go on from has {before!r}: "
+                    "set it back, or train a new one with fit and warm_start=False."
+                )
+
+    def _train_on(
+        self: Self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        old: Fitted | None,
+        *,
+        whole: bool,
+        declared: Any = None,
+        callbacks: Any = None,
+    ) -> Self:
+        """The one road of training.
+
+        Parameters
+        ----------
+        old
+            The model to go on from; it stays as it is. None builds a new one.
+        whole
+            Whether these rows are the whole data, for all epochs, or a part of it, for one more.
+        declared
+            For a new model, all answers that will ever come, where they are known: see `Task.learn`.
+        callbacks
+            See `xlstm.callbacks`.
+        """
+        self.check_parameters()
+        told = [*listed(callbacks), *self._own_callbacks()]
+        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        rows, y = len(data.lengths), ondevice.brought("y", y)
+        if old is None:
+            fitted = None
+            task, targets = self._learn(y, rows, declared)
+            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets, bool(self.fold_case)))
+        else:
+            targets = old.task.read(y, rows)
+            data = old.matched(data)
+            self._check_same_model(old)
+            fitted = copy.deepcopy(old)
+            task = fitted.task
+        task.check_lengths(targets, data.lengths)
+        task.follow(self)
+        task.check_enough(targets, whole)
+        weights = task.weights(targets, sample_weight)
+        rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
+        sides = None if fitted is None else fitted.sides
+        if sides is None and self.early_stopping:
+            sides = Sides()
+        known = np.zeros(0) if sides is None else self._fingerprints(data, task.marks(targets, rows))
+        kept, aside = np.arange(rows), np.arange(0)
+        if sides is not None and whole and self.early_stopping:
+            kept, aside = sides.parts(
+                known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
+            )
+            if old is not None and (old.sides is None or np.isin(known[aside], old.sides.trained).any()):
+                warn_of_rows_trained_on()
+        if fitted is None:
+            task.measure(task.take(targets, kept))
+            fitted, data = self._build(task, data, kept, rng)
+            fitted.answers_there = labels_there
+        self._follow_settings(fitted)
+        if sides is not None:
+            fitted.sides = sides.after(known[kept], known[aside])
+        encoded, dtype = fitted.encoded_near(data), fitted.model.architecture.dtype
+        del data  # on a GPU it makes room
+
+        def labelled(part: HostArray, own: HostArray) -> train.Labelled:
+            chosen = task.take(targets, part)
+            return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
+
+        training, validation = labelled(kept, weights[kept]), None
+        if len(aside):
+            # A validation part that chance gave no weight is measured as if it had no weights.
+            validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
+        if whole:
+            fitted.trainer.history = History()
+        watch = Watch(told, self, lambda: self._copy_with(fitted))
+        interrupted = fitted.trainer.fit(training, validation, self._training_settings(len(kept), whole), watch)
+        self.take_over(fitted)
+        if interrupted:  # told at last, so that the model is kept where warnings are errors
+            interrupts.warn(self.n_iter_, best=validation is not None)
+        return self
+
+    def _own_callbacks(self) -> list[Any]:
+        """What shows its progress without being asked in `fit`: the attribute of that name, or else `verbose`."""
+        shown = self.progress
+        if shown is not None:
+            return [lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
+        return [print_progress] if self.verbose else []
+
+    def _copy_with(self: Self, fitted: Fitted) -> Self:
+        """A copy of the estimator that has learned this, as it is now."""
+        other = copy.copy(self)
+        other.take_over(copy.deepcopy(fitted))
+        return other
+
+    def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
+        data = sequences.to_host(data)  # a hash of a row is made on the host
+        return fingerprints(data, marks, bool(self.fold_case), self.plain_setting("dtype"))
+
+    def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
+        """A new task for such y, and y as its targets."""
+        return self.tasks[0].learn(y, rows, declared)
+
+    def _build(self, task: Task, data: Any, kept: HostArray, rng: np.random.Generator) -> tuple[Fitted, Any]:
+        """A new model for data of which the rows `kept` train it; and the data, on its device if it fits there."""
+
+        def learnt(data: Any) -> encode.Encoder:
+            return encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
+
+        tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
+        encoder = learnt(data) if tokens else None
+        architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
+        flops = architecture.flops_per_step(size_for(len(kept), self.plain_setting("batch_size")))
+        backend = backends.select(self.device, "auto", flops, data.place, self.kernels)
+        ondevice.check_setting(data.place, backend)
+        data = feed.near(data, backend, architecture.dtype)
+        encoder = encoder or learnt(data)
+        model = Model(architecture, backend, self.kernels, rng, self.precision)
+        trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
+        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
+        return Fitted(trainer, encoder, width, names, type(self).__name__), data
+
+    def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
+        """A new optimiser of a model's parameters, which goes by the settings."""
+        return optim.Optimizer(
+            model.parameters.flat,
+            model.decayed(),
+            solver,
+            backend=model.backend,
+            kernels=model.requested_kernels,
+            **self.optimizer_numbers(),
+        )
+
+    def _follow_settings(self, fitted: Fitted) -> None:
+        """The optimiser goes by the settings of today, which may be others than when it was made."""
+        optimizer = fitted.trainer.optimizer
+        if optimizer.solver != self.solver:
+            fitted.trainer.optimizer = self.optimizer_for(fitted.model, self.solver)
+            return
+        for name, value in self.optimizer_numbers().items():
+            setattr(optimizer, name, value)
+
+    def take_over(self, fitted: Fitted) -> None:
+        """Make this the estimator's state, all of it in one statement: Ctrl-C comes before it or after it."""
+        kept = {name: value for name, value in self.__dict__.items() if name not in OF_SOME_TRAININGS}
+        self.__dict__ = {**kept, "_fitted": fitted, **self.attributes_of(fitted)}
+
+    def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
+        """The attributes that say what a training was: those whose names end in an underscore."""
+        return fitted.attributes()

@@ -1,0 +1,125 @@
+"""CSV and TSV: the rows of a text file, column by column, its numbers made while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ..host import HostArray
+from ..tables import Lines, Table, counted
+from . import fields
+from .columns import Loaded, separating
+
+_ROWS = 16384
+"""Rows that are held as text at a time: numbers take a tenth of the memory."""
+
+
+class Delimited:
+    """A file whose first line names the columns.
+
+    Attributes
+    ----------
+    name : str
+        The file.
+    columns : list of str
+        Its header.
+    delimiter : str
+        What separates the columns.
+    """
+
+    def __init__(self, path: str, delimiter: str | None, encoding: str) -> None:
+        self._lines = Lines(path, encoding, "encoding=")
+        try:
+            self._table = Table(self._lines, {}, delimiter)
+            self.name, self.columns, self.delimiter = self._table.name, self._table.columns, self._table.delimiter
+            if not any(column.strip() for column in self.columns):
+                raise ValueError(f"{self.name} begins with a line without names: the first line names the columns.")
+            if len(self.columns) == 1 and (separator := separating(self)) is not None:
+                raise ValueError(
+                    f"{self.name} has one column, {self.columns[0]!r:.80}, by the delimiter {self.delimiter!r}: say "
+                    f"delimiter={separator!r}."
+                )
+        except BaseException:
+            self._lines.__exit__()
+            raise
+
+    def __enter__(self) -> Delimited:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lines.__exit__()
+
+    def load(self, numeric: Sequence[str], plain: Sequence[str], ends: bool = False) -> Loaded:
+        """These columns of all rows, once. With `ends`, rows may have fewer fields than the header.
+
+        Raises
+        ------
+        ValueError
+            If a row has other fields than the header, or a field of a numeric column is no number.
+        """
+        places = [self.columns.index(column) for column in numeric]
+        others = {column: self.columns.index(column) for column in plain}
+        values: list[HostArray] = []
+        texts: dict[str, list[str]] = {column: [] for column in plain}
+        last: list[int] = []
+        lines: list[HostArray] = []
+        same: dict[str, str] = {}  # one object for all ids and labels that are alike
+        for rows, at in self._blocks(short=ends):
+            lines.append(np.array(at))
+            columns = list(zip(*rows, strict=True))
+
+            def where(k: int, at: Sequence[int] = at) -> str:
+                return f"line {at[k]} of {self.name}"
+
+            block = np.empty((len(rows), len(places)))
+            for d, place in enumerate(places):
+                block[:, d] = fields.numbers(columns[place], numeric[d], where)
+            values.append(block)
+            for column, place in others.items():
+                texts[column] += [same.setdefault(field, field) for field in columns[place]]
+            if ends:
+                last += [_end(row, places) for row in rows]
+        if not lines:
+            raise ValueError(f"{self.name} has a header but no rows.")
+        numbers = np.concatenate(lines)
+        name = self.name  # not the file itself: a row's name may be asked for long after
+        return Loaded(
+            np.concatenate(values),
+            {column: texts[column] for column in plain},
+            lambda k: f"line {numbers[k]} of {name}",
+            np.array(last) if ends else None,
+        )
+
+    def _blocks(self, short: bool) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """Rows of as many fields as there are columns, and the lines in which they end."""
+        width = len(self.columns)
+        there = (row for row in self._table.rows() if row is not None)
+        while block := list(islice(there, _ROWS)):
+            rows = [row.fields for row in block]
+            for k, row in enumerate(rows):
+                if len(row) == width:
+                    continue
+                if len(row) > width or not short:
+                    advice = f"quote fields that hold a {self.delimiter!r}"
+                    advice = advice if len(row) > width else "write those that are missing as empty fields"
+                    raise ValueError(
+                        f"line {block[k].line} of {self.name} has {counted(len(row), 'field')}, the header {width}: "
+                        f"{advice}."
+                    )
+                rows[k] = row + [""] * (width - len(row))
+            yield rows, [row.line for row in block]
+
+    def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
+        """A column of texts as points in time."""
+        return fields.times(values, column, where)
+
+
+def _end(row: Sequence[str], places: Sequence[int]) -> int:
+    """How many of these fields there are up to the last that is not empty."""
+    end = len(places)
+    while end and not row[places[end - 1]].strip():
+        end -= 1
+    return end

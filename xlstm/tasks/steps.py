@@ -1,0 +1,230 @@
+"""One of some classes at every step: many-to-many.
+
+Targets are the numbers of the labels of all steps, one sequence after another, and so are the outputs that answers are
+made of. In a batch they are a block (N, T), with `IGNORED` where a label does not count and after a row's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from .. import backends, losses, ondevice, steplabels
+from ..backends import Backend, numpy_arrays
+from ..batch import Encoded
+from ..host import HostArray
+from ..labels import classes_of, row_weights, weights_of
+from ..namespace import Array, array_namespace
+from ..registry import TASKS
+from ..steplabels import IGNORED, StepLabels
+from .classes import Binary, Classes, MultiClass
+from .task import Task
+
+
+class Block(NamedTuple):
+    """The targets of a batch, on the model's device."""
+
+    numbers: Array  # (N, T) of the classes, or IGNORED
+    factors: Array  # (K,) the weight of each class, or None for 1
+
+
+class Placed(NamedTuple):
+    """The targets of all rows on a GPU."""
+
+    numbers: Array  # (S,)
+    starts: Array  # (n,), on the GPU as well
+    lengths: Array  # (n,)
+    on_host: HostArray  # the same lengths, where the longest of a batch is looked up
+    factors: Array
+
+
+@TASKS.register("step_classes")
+class StepClasses(Task):
+    """A class at every step. The loss is the mean of the cross-entropies of the steps whose labels count.
+
+    Parameters
+    ----------
+    classes : (K,)
+        The labels, sorted.
+    ignore
+        A label that does not count: it is no class. None where every label counts.
+    """
+
+    score_names = ("accuracy",)
+    settings = ("class_weight",)
+    offers: ClassVar[dict[str, str]] = {
+        "classes_": "classes",
+        "predict_proba": "details",
+        "predict_log_proba": "log_probabilities",
+        "decision_function": "decision",
+    }
+    anywhere = True
+
+    def __init__(self, classes: HostArray, ignore: Any = None) -> None:
+        self.classes, self.ignore = classes, ignore
+        self.form = Binary() if len(classes) == 2 else MultiClass(len(classes))
+        self.class_weight: Any = None
+        self._factors: HostArray | None = None  # (K,) by the class weights, as `weights` found them
+
+    # ------------------------------------------------------------ y
+
+    @classmethod
+    def learn(cls, y: Any, rows: int, declared: Any = None, ignore: Any = None) -> tuple[StepClasses, Encoded]:
+        """See the base; `ignore` is a label that does not count."""
+        given = steplabels.read(y, rows, ignore)
+        classes = given.classes() if declared is None else classes_of(declared)[0]
+        if declared is not None and ignore is not None:
+            classes = classes[[label != ignore for label in classes.tolist()]]
+        return cls(classes, ignore), _targets(given, classes)
+
+    def read(self, y: Any, rows: int) -> Encoded:
+        return _targets(steplabels.read(y, rows, self.ignore), self.classes)
+
+    def check_lengths(self, targets: Encoded, lengths: HostArray) -> None:
+        steplabels.check_lengths(targets.lengths, lengths)
+
+    def check_enough(self, targets: Encoded, whole: bool) -> None:
+        present = np.unique(targets.steps[targets.steps != IGNORED])
+        if not len(present):
+            raise ValueError(f"every label of y is {self.ignore!r}, which does not count: nothing could be learned.")
+        if whole and len(present) == 1:
+            raise ValueError(
+                f"y holds a single class, {self.classes.tolist()[present[0]]!r}: a labeler needs two or more."
+            )
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"a single class, {self.classes.tolist()[0]!r}: pass all labels that will come as classes=."
+            )
+
+    def take(self, targets: Encoded, rows: HostArray) -> Encoded:
+        """These rows alone, without the labels of the others."""
+        lengths = targets.lengths[rows]
+        places = ondevice.steps_of(numpy_arrays.BACKEND, targets.starts[rows], lengths)
+        return Encoded.of(targets.steps[places], lengths)
+
+    def marks(self, targets: Encoded, n: int) -> list[bytes]:
+        return [ascii(numbers.tolist()).encode() for numbers in _rows(targets.steps, targets)]
+
+    def terms(self, targets: Encoded) -> HostArray:
+        terms: HostArray = np.add.reduceat(targets.steps != IGNORED, targets.starts, dtype=np.int64)
+        return terms
+
+    def weights(self, targets: Encoded, sample_weight: Any) -> HostArray:
+        """(n,) The rows' own weights; those of the classes go into the loss, scaled to mean 1 over the labels."""
+        weights = weights_of(sample_weight, len(targets.lengths))
+        counts = targets.steps != IGNORED
+        own, labels = np.repeat(weights, targets.lengths)[counts], targets.steps[counts]
+        self._factors = None
+        if self.class_weight is not None and own.any():
+            weighted = row_weights(own, self.class_weight, self.classes, labels)
+            factors = np.zeros(len(self.classes))
+            known = own > 0
+            factors[labels[known]] = weighted[known] / own[known]
+            self._factors = factors * (own.sum() / weighted.sum())
+        return weights
+
+    def split(self, targets: Encoded, fraction: float, rng: np.random.Generator) -> tuple[HostArray, HostArray]:
+        """Rows of which no label counts train: nothing could be said of them in a validation part."""
+        counted = np.flatnonzero(self.terms(targets))
+        _, aside = super().split(counted, fraction, rng)
+        return np.setdiff1d(np.arange(len(targets.lengths)), counted[aside]), counted[aside]
+
+    # ------------------------------------------------------------ on the device
+
+    @property
+    def outputs(self) -> int:
+        return self.form.outputs
+
+    def batch(self, targets: Encoded, rows: HostArray, backend: Backend, dtype: str) -> Block:
+        block, lengths = targets.padded(rows)
+        block[np.arange(block.shape[1]) >= np.array(lengths)[:, None]] = IGNORED
+        return Block(backend.adopt(block), self._factors_on(backend, dtype))
+
+    def placed(self, targets: Encoded, backend: Backend, dtype: str) -> Placed:
+        table = backend.from_host(np.stack([targets.starts, targets.lengths]))
+        numbers, factors = backend.upload(targets.steps), self._factors_on(backend, dtype)
+        return Placed(numbers, table[0, :], table[1, :], targets.lengths, factors)
+
+    def gathered(self, placed: Placed, rows: HostArray, places: Array, backend: Backend) -> Block:
+        xp, time = backend.namespace, int(placed.on_host[rows].max())
+        lengths = xp.take(placed.lengths, places, axis=0)
+        block = backend.gather(placed.numbers, xp.take(placed.starts, places, axis=0), lengths, time)
+        valid = xp.arange(time, dtype=lengths.dtype, device=lengths.device)[None, :] < lengths[:, None]
+        return Block(xp.where(valid, block, xp.full_like(block, IGNORED)), placed.factors)
+
+    def _factors_on(self, backend: Backend, dtype: str) -> Array | None:
+        return None if self._factors is None else backend.from_host(self._factors.astype(dtype))
+
+    def loss(self, outputs: Array, targets: Block, weights: Array) -> tuple[Array, Array]:
+        """See the base. The loss is divided by the number of labels that count: it is their weighted mean."""
+        xp, numbers = array_namespace(outputs), targets.numbers
+        counts = numbers != IGNORED
+        if targets.factors is not None:
+            classes = xp.where(counts, numbers, xp.zeros_like(numbers))
+            factors = xp.take(targets.factors, xp.reshape(classes, (-1,)), axis=0)
+            weights = weights[:, None] * xp.reshape(factors, numbers.shape)
+        loss = losses.logistic_cross_entropy if self.form.outputs == 1 else losses.softmax_cross_entropy
+        return loss(outputs, numbers, weights, mask=counts)
+
+    def score_sums(self, outputs: Array, targets: Block) -> tuple[Array, ...]:
+        xp, (N, T, K) = array_namespace(outputs), outputs.shape
+        right = self.form.predicted(xp.reshape(outputs, (N * T, K))) == xp.reshape(targets.numbers, (N * T,))
+        return (xp.sum(xp.astype(right, outputs.dtype)),)  # IGNORED is never predicted
+
+    # ------------------------------------------------------------ on the host
+
+    def scores(self, sums: list[float], rows: int) -> dict[str, float]:
+        return {"accuracy": sums[0] / rows}
+
+    def score(self, outputs: Encoded, targets: Encoded, weights: HostArray) -> float:
+        of_steps = np.repeat(weights, targets.lengths) * (targets.steps != IGNORED)
+        if not of_steps.any():
+            raise ValueError("no label of y counts: there is nothing to score.")
+        return float(np.average(self.form.predicted(outputs.steps) == targets.steps, weights=of_steps))
+
+    def answers(self, outputs: Encoded) -> list[HostArray]:
+        numbers = self.form.predicted(outputs.steps)
+        home = backends.owner(numbers)
+        return _rows(self.classes[numbers if home is None else home.to_host(numbers)], outputs)
+
+    def details(self, outputs: Encoded) -> list[Array]:
+        """Of each sequence the probability of each class, (time, K)."""
+        return _rows(self.form.probabilities(outputs.steps), outputs)
+
+    def log_probabilities(self, outputs: Encoded) -> list[Array]:
+        """The logarithm of the probability of each class, also where that is too small for a number."""
+        return _rows(self.form.log_probabilities(outputs.steps), outputs)
+
+    def decision(self, outputs: Encoded) -> list[Array]:
+        """Of each sequence the logits (time, K), or for two classes (time,), above 0 where the second is likelier."""
+        return _rows(self.form.decision(outputs.steps), outputs)
+
+    def random_targets_of(self, lengths: HostArray, rng: np.random.Generator) -> Encoded:
+        return Encoded.of(rng.integers(0, len(self.classes), int(lengths.sum())), lengths)
+
+    # ------------------------------------------------------------ files
+
+    def state(self) -> dict[str, Any]:
+        ignore = self.ignore.item() if isinstance(self.ignore, np.generic) else self.ignore
+        return {**Classes(self.classes).state(), "ignore": ignore}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> StepClasses:
+        if state.keys() != {"classes", "ignore"}:
+            raise ValueError(f"the task has {sorted(state)}, expected the classes and the label to ignore")
+        classes, ignore = Classes.from_state({"classes": state["classes"]}).classes, state["ignore"]
+        if ignore is not None and (not isinstance(ignore, (str, bool, int, float)) or ignore in classes.tolist()):
+            raise ValueError(f"the label to ignore is {ignore!r:.80}")
+        return cls(classes, ignore)
+
+
+def _targets(given: StepLabels, classes: HostArray) -> Encoded:
+    return Encoded.of(given.numbers(classes), given.lengths)
+
+
+def _rows(steps: Array, outputs: Encoded) -> list[Any]:
+    """What all steps have, (S, …), by sequences: views of it."""
+    ends = (outputs.starts + outputs.lengths).tolist()
+    return [steps[start:end, ...] for start, end in zip(outputs.starts.tolist(), ends, strict=True)]
