@@ -27,6 +27,7 @@ namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
 names labelsets numeric dataset sequences columns guesses
 interrupts sides data files foreign
+sources moments
 tables
 readers
 cells
@@ -41,8 +42,13 @@ recurrent
 layers batch
 model tasks
 feed
-train progress
+history
+progress
+callbacks
+train
 fitted
+buffer survey
+batchwise
 stream
 estimators
 gradpair
@@ -52,7 +58,7 @@ bench cli
 __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
-LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch", "tqdm"}
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
@@ -291,7 +297,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

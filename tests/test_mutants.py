@@ -168,8 +168,11 @@ MUTANTS = [
     Mutant("a second product over the first", FUSED_INPUT, "add=k > 0,", "add=False,", FUSED_TEST),
     # The readouts.
     Mutant("a mean over the padding too", READOUT, "xp.astype(seen.valid, xp.int32)", "xp.astype(seen.valid | True, xp.int32)", READOUT_TEST),
-    Mutant("a maximum over the padding too", READOUT, "return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))", "return outputs", READOUT_TEST),
-    Mutant("a maximum's gradient to every step", READOUT, "xp.where(won, spread,", "xp.where(won | True, spread,", READOUT_TEST),
+    Mutant("a maximum over the padding too", READOUT, "return outputs + xp.where(seen.valid, nothing, xp.full_like(nothing, -xp.inf))[:, :, None]", "return outputs", READOUT_TEST),
+    Mutant("a maximum's gradient to every step", READOUT, "xp.astype(won, d_features.dtype)", "xp.astype(won | True, d_features.dtype)", READOUT_TEST),
+    Mutant("a mean's gradient to the padding too", READOUT, "xp.astype(valid, each.dtype)", "xp.astype(valid | True, each.dtype)", READOUT_TEST),
+    Mutant("a readout's part without its gradient", READOUT, "else d_outputs + seen.outputs", "else d_outputs", READOUT_TEST),
+    Mutant("each readout's part given the first one's gradient", READOUT, "            start += width\n", "", READOUT_TEST),
     Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_TEST),
     Mutant("attention to the padding", READOUT, "score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))", "pass", READOUT_TEST),
     Mutant("the softmax's second term dropped", READOUT, "d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])", "d_score = a * d_a", READOUT_TEST),

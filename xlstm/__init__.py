@@ -24,6 +24,7 @@ from .backends.cpu import set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
+    from . import callbacks as callbacks
     from . import convert as convert
     from . import head as head
     from . import losses as losses
@@ -37,7 +38,9 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .readers import read
+    from .readers.files import from_files
     from .sequences import from_channels_first
+    from .sources import Batches
 
 __version__ = "0.1.0"
 
@@ -46,6 +49,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AmbiguousDataWarning",
+    "Batches",
     "Dataset",
     "GradientReport",
     "InterruptedFit",
@@ -53,10 +57,12 @@ __all__ = [
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
+    "callbacks",
     "check_gradients",
     "convert",
     "devices",
     "from_channels_first",
+    "from_files",
     "head",
     "load",
     "losses",
@@ -68,6 +74,7 @@ __all__ = [
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "AmbiguousDataWarning": "guesses",
+    "Batches": "sources",
     "Dataset": "dataset",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
@@ -77,12 +84,13 @@ _LATER = {
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
+    "from_files": "readers.files",
     "load": "estimators.state",
     "read": "readers",
 }
 
 
-_MODULES = ("convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "head", "losses", "optim")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

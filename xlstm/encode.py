@@ -6,7 +6,7 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,20 @@ class TokenEncoder(_Learned):
             place = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
             return np.where(known[place] == tokens, place + 1, UNKNOWN)
         # Each different token is looked up once, however often it occurs.
-        seen = {token: self._numbers.get(_fold(token, self.fold_case), UNKNOWN) for token in set(texts.tokens)}
-        return np.fromiter((seen[token] for token in texts.tokens), dtype=np.int64, count=len(texts.tokens))
+        seen = {token: self._number(token) for token in set(texts.tokens)}
+        if texts.kind == "words":
+            return np.fromiter(map(seen.__getitem__, texts.tokens), dtype=np.int64, count=len(texts.tokens))
+        codes = np.frombuffer(texts.tokens.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # type: ignore[union-attr]
+        of_codes = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
+        of_codes[[ord(token) for token in seen]] = list(seen.values())
+        return of_codes[codes]
+
+    def unknown(self, tokens: Iterable[str]) -> set[str]:
+        """Those of these tokens that were not seen in training."""
+        return {token for token in set(tokens) if self._number(token) == UNKNOWN}
+
+    def _number(self, token: str) -> int:
+        return self._numbers.get(_fold(token, self.fold_case), UNKNOWN)
 
     def state(self) -> dict[str, Any]:
         """What a file keeps."""
@@ -159,15 +171,15 @@ class Scaler(_Learned):
             return cls(np.zeros(D), np.ones(D))
         if series.place is not None:
             with series.place.current():
-                return cls._of(*series.place.to_host(_moments(series.place, series.values)))
+                return cls.of(*series.place.to_host(_moments(series.place, series.values)))
         # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1
         values = series.values / largest
-        return cls._of(largest, values.mean(axis=0), values.std(axis=0))
+        return cls.of(largest, values.mean(axis=0), values.std(axis=0))
 
     @classmethod
-    def _of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
+    def of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
         """From the largest value of each feature, and mean and deviation of the values divided by it, each (D,)."""
         scale = deviation * largest
         scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1

@@ -22,10 +22,15 @@ from .tasks import Task
 class Table(NamedTuple):
     """The table that the command line trained a model on: so that it reads others like it without being told how."""
 
+    # What a file without one of the later parts stands for is its default, which never changes.
+
     text: str  # the name of the column of the texts
     label: str  # and of the labels
     delimiter: str  # what separates the columns, one character
     held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
+    rows: int | None = None  # how many sequences trained the model
+    device: str | None = None  # where
+    scores: dict[str, float] | None = None  # of the model on the held-out rows, and how many these were
 
 
 Outputs = Any
@@ -70,6 +75,7 @@ class Fitted:
         found: dict[str, Any] = {
             "n_iter_": len(history.loss),
             "loss_curve_": list(history.loss),
+            "history_": history.columns(),
             "loss_": history.loss[-1] if history.loss else float("nan"),
             "n_features_in_": self.columns if self.columns is not None else self.encoder.size,
             "device_": model.backend.device,

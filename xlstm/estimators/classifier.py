@@ -132,6 +132,9 @@ class SequenceClassifier(SequenceEstimator):
     loss_curve_, accuracy_curve_ : list of float
         Of each epoch, on the training part, in training mode. Several labels have `log_loss_curve_` (the loss without
         the weights of rows), `f1_micro_curve_` and `subset_accuracy_curve_` in place of the accuracy.
+    history_ : dict of str to list of float
+        All that each epoch gave by name, as a table: "loss", "accuracy", and with early stopping "validation_loss" and
+        "validation_accuracy".
     validation_loss_curve_, validation_scores_ : list of float
         With early stopping: loss and accuracy of each epoch on the validation part.
     best_validation_score_ : float
@@ -174,7 +177,7 @@ class SequenceClassifier(SequenceEstimator):
         return tags
 
     def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> SequenceClassifier:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
@@ -274,8 +277,3 @@ class SequenceClassifier(SequenceEstimator):
     def predict_log_proba(self, X: Any) -> Any:
         """Its logarithm, (n, K), also where the probability is too small for a number: computed from the logits."""
         return self._made("predict_log_proba", X)
-
-    def _made(self, name: str, X: Any) -> Any:
-        """What the task makes of the outputs for X under this name, where X lies."""
-        fitted = self.fitted_state()
-        return fitted.made(fitted.task.offered(name), fitted.outputs(X, self.reading()))

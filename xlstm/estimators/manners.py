@@ -19,10 +19,10 @@ METHODS = ("fit", "partial_fit", "score")
 
 
 def _asked(owner: type, method: str) -> list[str]:
-    """What the method of this class takes beyond X and y."""
+    """What the method of this class takes beyond X and y of the same rows. What it takes by name alone is no such."""
     parameters = list(inspect.signature(getattr(owner, method)).parameters.values())[1:]
-    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return sorted(p.name for p in parameters if p.name not in ("X", "y") and p.kind not in many)
+    by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return sorted(p.name for p in parameters if p.name not in ("X", "y") and p.kind is by_place)
 
 
 class Request:
