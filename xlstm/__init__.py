@@ -31,6 +31,7 @@ if _typing.TYPE_CHECKING:
     from . import optim as optim
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.features import SequenceFeatures
     from .estimators.labeler import SequenceLabeler
     from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
@@ -54,6 +55,7 @@ __all__ = [
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceFeatures",
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
@@ -79,6 +81,7 @@ _LATER = {
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceFeatures": "estimators.features",
     "SequenceRegressor": "estimators.regressor",
     "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
