@@ -128,7 +128,7 @@ class Trainable(Mannered, Configured):
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
         """
         self.check_parameters()
-        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         if old is None:
             fitted = None
