@@ -95,7 +95,7 @@ class BatchTrainable(Trainable):
                 if survey is None:
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
                     task.follow(self)
-                    survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
+                    survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
                     guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
                     data.add(some.data)
