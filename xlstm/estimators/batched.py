@@ -86,7 +86,8 @@ class BatchTrainable(Trainable):
         declared
             See `_train_on`.
         """
-        data, reading = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__), self.reading()
+        gaps, reading = self.missing == "mask", self.reading()
+        data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
         labels_there = False
         for given in with_answers(batches if batches.sample is None else [batches.sample]):
