@@ -38,6 +38,7 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .readers import read
+    from .readers.frames import from_long
     from .sequences import from_channels_first
 
 __version__ = "0.1.0"
@@ -59,6 +60,7 @@ __all__ = [
     "convert",
     "devices",
     "from_channels_first",
+    "from_long",
     "head",
     "load",
     "losses",
@@ -79,6 +81,7 @@ _LATER = {
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
+    "from_long": "readers.frames",
     "load": "estimators.state",
     "read": "readers",
 }

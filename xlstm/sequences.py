@@ -22,6 +22,8 @@ from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
 from .namespace import Array
+from .nested import holds_strings, is_nested
+from .nested import rows as nested_rows
 from .numeric import int64, joined, numbers
 
 ENCODINGS = ("auto", "tokens")
@@ -98,6 +100,8 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
     if split not in SPLITS:
         raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
+    if is_nested(X):
+        X = nested_rows(X) if holds_strings(X) else Sequences.of(X)
     if isinstance(X, Sequences):
         return _from_sequences(X, encoding)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
