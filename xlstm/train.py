@@ -200,7 +200,7 @@ class Trainer:
         settings: Settings,
         watch: Watch | None = None,
         standing: Standing | None = None,
-        keep: Callable[[Standing], None] | None = None,
+        note: Callable[[Standing], None] | None = None,
     ) -> bool:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
@@ -215,8 +215,8 @@ class Trainer:
         standing
             Where the training stood that is to go on; the model, the optimiser, the generator and the history are as
             they were then. None begins one.
-        keep
-            Called after each epoch but one that a callback ends the training with, for a training that can go on there.
+        note
+            Called after each epoch, before the callbacks, for a training that can go on from there.
 
         Returns
         -------
@@ -259,11 +259,11 @@ class Trainer:
                 now = standing.after(measured, goodness, reached, settings.tol)
                 # At once: Ctrl-C comes before the epoch counts, or after it.
                 whole, self.history, standing = reached, history, now
+                if note is not None:
+                    note(standing)
                 tell("on_epoch_end")
                 if watch is not None and watch.stopped:
                     break
-                if keep is not None:
-                    keep(standing)
         except KeyboardInterrupt:
             if whole is None:
                 self.model.write(start)
