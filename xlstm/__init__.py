@@ -26,9 +26,11 @@ from .layers import GRU, LSTM, RNN
 if _typing.TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import convert as convert
+    from . import embedding as embedding
     from . import head as head
     from . import losses as losses
     from . import optim as optim
+    from . import sampling as sampling
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
     from .estimators.labeler import SequenceLabeler
@@ -58,12 +60,14 @@ __all__ = [
     "check_gradients",
     "convert",
     "devices",
+    "embedding",
     "from_channels_first",
     "head",
     "load",
     "losses",
     "optim",
     "read",
+    "sampling",
     "set_threads",
 ]
 
@@ -84,7 +88,7 @@ _LATER = {
 }
 
 
-_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 
