@@ -40,7 +40,9 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .readers import read
+    from .readers.files import from_files
     from .sequences import from_channels_first
+    from .sources import Batches
 
 __version__ = "0.1.0"
 
@@ -49,6 +51,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AmbiguousDataWarning",
+    "Batches",
     "Dataset",
     "GradientReport",
     "InterruptedFit",
@@ -62,6 +65,7 @@ __all__ = [
     "devices",
     "embedding",
     "from_channels_first",
+    "from_files",
     "head",
     "load",
     "losses",
@@ -74,6 +78,7 @@ __all__ = [
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "AmbiguousDataWarning": "guesses",
+    "Batches": "sources",
     "Dataset": "dataset",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
@@ -83,6 +88,7 @@ _LATER = {
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
+    "from_files": "readers.files",
     "load": "estimators.state",
     "read": "readers",
 }

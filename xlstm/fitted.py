@@ -22,10 +22,15 @@ from .tasks import Task
 class Table(NamedTuple):
     """The table that the command line trained a model on: so that it reads others like it without being told how."""
 
+    # What a file without one of the later parts stands for is its default, which never changes.
+
     text: str  # the name of the column of the texts
     label: str  # and of the labels
     delimiter: str  # what separates the columns, one character
     held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
+    rows: int | None = None  # how many sequences trained the model
+    device: str | None = None  # where
+    scores: dict[str, float] | None = None  # of the model on the held-out rows, and how many these were
 
 
 Outputs = Any
@@ -117,6 +122,11 @@ class Fitted:
             host = steps if place is None else place.to_host(steps)
             step = int(np.argmin(np.isfinite(host).all(axis=1)))
             row = int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
+            if np.isnan(host[step]).any():  # read with a setting that was changed since the training
+                raise ValueError(
+                    f"row {row} of X holds NaN, but this model was trained with missing='error': remove or replace it, "
+                    "or train a model with missing='mask'."
+                )
             raise ValueError(
                 f"row {row} of X holds numbers too large for {dtype}: rescale them, or use dtype='float64'."
             )
@@ -125,7 +135,8 @@ class Fitted:
     def encoded_near(self, data: sequences.Series | sequences.Texts) -> Encoded:
         """`encoded`, on the model's device where that has room for it."""
         backend = self.model.backend
-        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype)), backend)
+        gaps = self.encoder.width > self.encoder.size
+        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype, gaps)), backend)
 
     def _all_finite(self, steps: Array, place: Backend | None) -> bool:
         if place is None:

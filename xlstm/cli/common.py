@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..encode import TokenEncoder
 from ..estimators.classifier import SequenceClassifier
 from ..estimators.state import load
+from ..tables import STANDARD_INPUT
 
 
 class Failure(Exception):
@@ -55,7 +58,21 @@ def text_classifier(path: str, device: str | None) -> tuple[SequenceClassifier, 
 
 def is_empty(text: str, split: str) -> bool:
     """Whether a text has no token."""
-    return not (text.split() if split == "words" else text)
+    return not text or (split == "words" and text.isspace())
+
+
+def empties(texts: Sequence[str], split: str) -> list[int]:
+    """The places of the texts that have no token."""
+    return [place for place, text in enumerate(texts) if is_empty(text, split)]
+
+
+def is_same_file(path: Any, source: str) -> bool:
+    """Whether a path leads to the file that a source is: the path of a file, or `-` for standard input."""
+    if source == STANDARD_INPUT:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # there is no such file, or no such input
+            return os.path.samestat(os.stat(path), os.fstat(sys.stdin.fileno()))
+        return False
+    return Path(path).resolve() == Path(source).resolve()
 
 
 def listed(problems: Sequence[str], hint: str, at_most: int = 10) -> Failure:

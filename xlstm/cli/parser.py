@@ -11,7 +11,7 @@ from typing import Any
 from .. import __version__, backends
 from ..cells import CELLS
 from ..estimators.classifier import SequenceClassifier
-from . import evaluate, machine, predict, train
+from . import describe, evaluate, forms, machine, predict, train
 
 TEXTS_ONLY = (
     "The command line reads texts only; series of numbers and lists of tokens are for Python "
@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     _columns(measured, "the one that the model was trained on, else {}")
     _reading(measured, remembered=True)
     _skipping(measured)
+
+    shown = command(
+        "show",
+        describe.run,
+        "tell what a model reads and answers, and how it was trained",
+    )
+    shown.add_argument("model", help="a file that train wrote, or save")
 
     timed = command("bench", machine.run_bench, "time forward and training step of each backend on this machine")
     timed.add_argument(
@@ -184,6 +191,11 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a file that train wrote")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to classify (default: lines of standard input)")
     parser.add_argument(
+        "--lines",
+        metavar="FILE",
+        help=f"classify the lines of a file, also packed by gzip; {_STDIN} (default: no file)",
+    )
+    parser.add_argument(
         "--data",
         metavar="FILE",
         help=f"classify a column of a CSV or TSV file with a header, also packed by gzip; {_STDIN} (default: no table)",
@@ -196,9 +208,14 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     _reading(parser, remembered=True)
     parser.add_argument(
         "--format",
-        choices=tuple(predict.FORMATS),
-        help="text for people, or for each text a JSON object (jsonl) or a row (tsv); answered as texts come "
-        "(default: text)",
+        choices=tuple(forms.FORMS),
+        help="text for people, or for each text a JSON object (jsonl) or a row (tsv, csv); answered as texts come "
+        "(default: text, or what the name of --out says)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the answers there, whole or not at all, in place of a file of that name (default: standard output)",
     )
 
 

@@ -2,169 +2,136 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from .. import sequences, tables
-from ..encode import UNKNOWN, TokenEncoder
+from .. import tables
+from ..encode import TokenEncoder
 from ..estimators.classifier import SequenceClassifier
-from .common import Failure, is_empty, tell, text_classifier
+from ..files import check_target, write_whole
+from . import forms
+from .answers import OfClasses
+from .common import Failure, empties, is_same_file, tell, text_classifier
+from .forms import Answered
 
 
-class Asked(NamedTuple):
-    """One text to classify."""
+class Block(NamedTuple):
+    """Texts to classify that are here together."""
 
-    row: int  # from 1 on: the argument, the line or the row of the table
-    where: str  # the same for messages
-    text: str
-    problem: str | None = None  # why it cannot be classified
-
-
-class Answer(NamedTuple):
-    """A text, and the answer if there is one."""
-
-    asked: Asked
-    problem: str | None
-    label: str = ""
-    probability: float = 0.0
-    probabilities: dict[str, float] | None = None
-    unknown: bool = False  # no token of it is known: the answer rests on nothing
+    texts: list[str]
+    rows: range | list[int]  # of each, from 1 on: the argument, the line or the row of the table
+    where: Callable[[int], str]  # the same for messages, by the place in these lists
+    wrong: dict[int, str] = {}  # noqa: RUF012 - why some cannot be classified, by their places; nobody writes to it
 
 
 def run(options: Any) -> int:
     """Answer each text that can be answered, name the others. Exit code 1 where there are others."""
-    if options.texts and options.data is not None:
-        options.parser.error("texts stand among the arguments or in a table (--data), not in both")
+    _check_call(options)
+    classifier, encoder = text_classifier(options.model, options.device)
+    if options.out is not None:
+        check_target(options.out)
+    failed = 0
+
+    def answered() -> Iterator[Answered]:
+        nonlocal failed
+        nothing = True
+        for block in _asked(options, classifier):
+            found = _answered(classifier, encoder, block)
+            for problem in found.wrong.values():
+                tell("error", problem)
+            failed += len(found.wrong)
+            nothing = False
+            yield found
+        if nothing:
+            raise Failure(
+                "there is nothing to classify: give texts as arguments, as lines on standard input or in a file "
+                "(--lines), or by --data"
+            )
+
+    if options.json:  # one object holds all answers; the other forms are written as the texts come
+        parts = forms.one_object(answered(), lambda: {"device": classifier.device_, "kernels": classifier.kernels_})
+    else:
+        parts = forms.FORMS[options.format or forms.by_name(options.out)](answered())
+    if options.out is not None:
+        write_whole(options.out, (part.encode() for part in parts))
+    else:
+        for part in parts:
+            sys.stdout.write(part)
+            sys.stdout.flush()
+    if len(options.texts) == 1 and os.path.isfile(options.texts[0]):
+        tell(
+            "note",
+            f"{options.texts[0]!r} is the text that was classified, not the file of that name: see --lines and --data",
+        )
+    return int(failed > 0)
+
+
+def _check_call(options: Any) -> None:
+    sources = {"texts among the arguments": options.texts, "--lines": options.lines, "--data": options.data}
+    if len(given := [name for name, value in sources.items() if value not in (None, [])]) > 1:
+        options.parser.error(f"what to classify comes from one place, got {' and '.join(given)}")
     if options.data is None and (options.text is not None or options.delimiter is not None):
         options.parser.error("--text and --delimiter go with --data")
     if options.json and options.format is not None:
         options.parser.error("--json prints one object; --format jsonl prints one for each text")
-    classifier, encoder = text_classifier(options.model, options.device)
-    # One JSON object holds all answers; the other forms are printed as the texts come.
-    collected: list[Answer] = []
-    count = failed = 0
-    for asked in _asked(options, classifier):
-        answers = _answers(classifier, encoder, asked)
-        for answer in answers:
-            if answer.problem is not None:
-                failed += 1
-                tell("error", answer.problem)
-        if options.json:
-            collected += answers
-        else:
-            FORMATS[options.format or "text"](answers, count == 0)
-            sys.stdout.flush()
-        count += len(answers)
-    if not count:
-        raise Failure("there is nothing to classify: give texts as arguments, as lines on standard input, or by --data")
-    if options.json:
-        values = {
-            "predictions": [_plain(answer) for answer in collected if answer.problem is None],
-            "errors": [_plain(answer) for answer in collected if answer.problem is not None],
-            "device": classifier.device_,
-            "kernels": classifier.kernels_,
-        }
-        print(json.dumps(values), flush=True)
-    return int(failed > 0)
+    if options.out is not None:
+        for source in (options.model, options.data, options.lines):
+            if source is not None and is_same_file(options.out, source):
+                raise Failure(f"the answers would overwrite {source}: name another file by --out")
 
 
 # ---------------------------------------------------------------- texts
 
 
-def _asked(options: Any, classifier: SequenceClassifier) -> Iterator[list[Asked]]:
-    """All texts; those that are here together in one list, so that none waits for one that is still to come."""
+def _asked(options: Any, classifier: SequenceClassifier) -> Iterator[Block]:
+    """All texts; those that are here together in one block, so that none waits for one that is still to come."""
     if options.texts:
-        yield [Asked(row, f"text {row}", text) for row, text in enumerate(options.texts, start=1)]
+        yield Block(options.texts, range(1, len(options.texts) + 1), lambda place: f"text {place + 1}")
         return
-    with tables.Lines(options.data or tables.STANDARD_INPUT, options.encoding) as lines:
-        asked = _of_lines(lines) if options.data is None else _of_table(lines, options, classifier)
-        yield from tables.together(asked, lines.ready)
+    source = options.data or options.lines or tables.STANDARD_INPUT
+    with tables.Lines(source, options.encoding) as lines:
+        yield from _of_lines(lines) if options.data is None else _of_table(lines, options, classifier)
 
 
-def _of_lines(lines: tables.Lines) -> Iterator[Asked]:
-    for line in lines:
-        yield Asked(lines.count, f"line {lines.count} of {lines.name}", line.rstrip("\r\n"))
+def _of_lines(lines: tables.Lines) -> Iterator[Block]:
+    while here := lines.here():
+        first = lines.count - len(here) + 1
+        texts = [line.rstrip("\r\n") for line in here]
+        yield Block(
+            texts, range(first, lines.count + 1), lambda place, first=first: f"line {first + place} of {lines.name}"
+        )
 
 
-def _of_table(lines: tables.Lines, options: Any, classifier: SequenceClassifier) -> Iterator[Asked | None]:
+def _of_table(lines: tables.Lines, options: Any, classifier: SequenceClassifier) -> Iterator[Block]:
     remembered = classifier.fitted_state().table
     text = options.text or (remembered.text if remembered else "text")
     likely = [remembered.delimiter] if remembered else []
     table = tables.Table(lines, {"--text": text}, options.delimiter, likely)
-    for row in table.rows():
-        yield row and Asked(row.number, table.where(row), table.value(row, text), table.excess(row))
+    for rows in tables.together(table.rows(), lines.ready):
+        wrong = {place: problem for place, row in enumerate(rows) if (problem := table.excess(row)) is not None}
+        texts = [table.value(row, text) for row in rows]
+        numbers = [row.number for row in rows]
+        yield Block(texts, numbers, lambda place, rows=rows: table.where(rows[place]), wrong)
 
 
-def _answers(classifier: SequenceClassifier, encoder: TokenEncoder, asked: list[Asked]) -> list[Answer]:
-    """In the order of the texts."""
-
-    def problem(one: Asked) -> str | None:
-        return one.problem or (f"{one.where} is empty" if is_empty(one.text, encoder.kind) else None)
-
-    answers = [Answer(one, problem(one)) for one in asked]
-    good = [k for k, answer in enumerate(answers) if answer.problem is None]
-    if good:
-        X = [asked[k].text for k in good]
-        data = sequences.read(X, *classifier.reading())
-        numbers = encoder.encode(data)  # type: ignore[arg-type]  # strings are Texts
-        largest = np.maximum.reduceat(numbers, np.cumsum(data.lengths) - data.lengths)
-        classes = [str(label) for label in classifier.classes_]
-        for k, row, known in zip(good, classifier.predict_proba(X), largest != UNKNOWN, strict=True):
-            best, probabilities = int(row.argmax()), dict(zip(classes, map(float, row), strict=True))
-            answers[k] = Answer(asked[k], None, classes[best], float(row[best]), probabilities, not known)
-    return answers
+def _answered(classifier: SequenceClassifier, encoder: TokenEncoder, block: Block) -> Answered:
+    """The answers for a block, by one pass of the model."""
+    wrong = {place: f"{block.where(place)} is empty" for place in empties(block.texts, encoder.kind)} | block.wrong
+    good = block.texts
+    if wrong:
+        wrong = dict(sorted(wrong.items()))
+        good = [text for place, text in enumerate(good) if place not in wrong]
+    unknown = _nothing_known(encoder, good)
+    return Answered("text", block.texts, block.rows, wrong, OfClasses(classifier, good), unknown)
 
 
-# ---------------------------------------------------------------- forms
-
-
-def _print_text(answers: list[Answer], first: bool) -> None:
-    """For people; what has no answer is named on stderr alone."""
-    good = [(_on_one_line(answer.asked.text), answer) for answer in answers if answer.problem is None]
-    width = max((len(text) for text, _ in good), default=0)
-    for text, answer in good:
-        note = "  (no token of it is known)" if answer.unknown else ""
-        print(f"{text:<{width}}  {answer.label}  {answer.probability:.3f}{note}")
-
-
-def _on_one_line(text: str) -> str:
-    return text.replace("\r", "\\r").replace("\n", "\\n")
-
-
-def _print_json_lines(answers: list[Answer], first: bool) -> None:
-    """A line for each text, in order, those without an answer too."""
-    for answer in answers:
-        print(json.dumps(_plain(answer)))
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    if answer.problem is not None:
-        return {"row": answer.asked.row, "text": answer.asked.text, "error": answer.problem}
-    return {
-        "text": answer.asked.text,
-        "label": answer.label,
-        "probabilities": answer.probabilities,
-        "unknown": answer.unknown,
-    }
-
-
-def _print_tsv(answers: list[Answer], first: bool) -> None:
-    """A row for each text, in order, those without an answer too."""
-    writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
-    if first:
-        writer.writerow(("text", "label", "probability", "note"))
-    for answer in answers:
-        if answer.problem is not None:
-            writer.writerow((answer.asked.text, "", "", answer.problem))
-        else:
-            note = "no token of it is known" if answer.unknown else ""
-            writer.writerow((answer.asked.text, answer.label, f"{answer.probability:.6g}", note))
-
-
-FORMATS = {"text": _print_text, "jsonl": _print_json_lines, "tsv": _print_tsv}
-"""How the answers may be printed."""
+def _nothing_known(encoder: TokenEncoder, texts: list[str]) -> list[bool]:
+    """Of each text, whether it has no token that the model was trained on."""
+    if encoder.kind == "characters":
+        unknown = "".join(encoder.unknown("".join(texts)))
+        return [not text.strip(unknown) for text in texts] if unknown else [False] * len(texts)
+    cut = [text.split() for text in texts]
+    strange = encoder.unknown(token for tokens in cut for token in tokens)
+    return [strange.issuperset(tokens) for tokens in cut]

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator
@@ -24,7 +23,7 @@ from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
 from ..tables import counted
 from . import labelled
-from .common import Failure, show, tell
+from .common import Failure, is_same_file, show, tell
 from .labelled import Labelled
 
 NAMES_MODEL = "names.xlstm"
@@ -97,7 +96,12 @@ def run(options: Any) -> int:
     appeared = held_out is not None and not options.force and not _is_ours(held_out, ours)
     if appeared:  # since the training began: neither it nor the training is to be lost
         digest = before and before.held_out
-    classifier.fitted_state().table = Table(rows.text, rows.label, rows.delimiter, digest)
+    kept_scores = None
+    if held_out is not None:
+        kept_scores = {name: scores[name] for name in ("accuracy", "balanced_accuracy")} | {"sequences": len(aside)}
+    classifier.fitted_state().table = Table(
+        rows.text, rows.label, rows.delimiter, digest, len(kept), classifier.device_, kept_scores
+    )
     classifier.save(model)
     if appeared:
         raise Failure(
@@ -242,23 +246,10 @@ def _digest(content: bytes) -> str:
 
 
 def _keep_the_data(path: Path, options: Any) -> None:
-    if options.data is None:
-        return
-    if options.data == tables.STANDARD_INPUT:
-        same = _is_standard_input(path)
-    else:
-        same = path.resolve() == Path(options.data).resolve()
-    if same:
+    if options.data is not None and is_same_file(path, options.data):
         raise Failure(
             f"the result {path} would overwrite the data {options.data}: name another file by --out or --held-out"
         )
-
-
-def _is_standard_input(path: Path) -> bool:
-    """Whether this file is what standard input comes from."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # there is no such file, or no such input
-        return os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
-    return False
 
 
 def _is_ours(held_out: Path, ours: Collection[str | None]) -> bool:

@@ -276,7 +276,7 @@ def _fitted(
     encoder = encode.from_state(header["encoder"])
     task = _task(estimator, header["task"])
     tokens = isinstance(encoder, encode.TokenEncoder)
-    if encoder.size != architecture.input_size or tokens != architecture.tokens:
+    if encoder.width != architecture.input_size or tokens != architecture.tokens:
         raise ValueError("the encoder does not fit the model")
     if architecture.outputs != task.outputs:
         raise ValueError(f"the model has {architecture.outputs} outputs, its task needs {task.outputs}")
@@ -325,13 +325,22 @@ def _fitted(
 def _table(found: Any) -> Table | None:
     if found is None:
         return None
-    same_names(found, Table._fields, "part of the table")
+    same_names(found, Table._fields, "part of the table", Table._field_defaults)
     table = Table(**found)
     if any(type(value) is not str for value in (table.text, table.label, table.delimiter)) or len(table.delimiter) != 1:
         raise ValueError(f"its table is {found!r:.200}")
     if type(table.held_out) not in (str, type(None)):
         raise ValueError(f"the digest of the held-out rows is {table.held_out!r:.80}")
+    if table.rows is not None:
+        _count(table.rows)
+    scores = table.scores
+    if type(table.device) not in (str, type(None)) or not (scores is None or _are_scores(scores)):
+        raise ValueError(f"what it tells of its training is {table.device!r:.80}, {scores!r:.200}")
     return table
+
+
+def _are_scores(found: Any) -> bool:
+    return isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:

@@ -17,7 +17,7 @@ from ..callbacks import Watch, listed
 from ..fitted import Fitted
 from ..history import History
 from ..host import HostArray
-from ..labels import mean_one
+from ..labels import mean_one, weights_of
 from ..model import Architecture, Model
 from ..progress import print_progress
 from ..seeds import own_generator
@@ -25,6 +25,7 @@ from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
 from .manners import Mannered
 from .resume import Resumable
+from .rows import validation_of
 from .run import digests
 from .settings import Configured
 
@@ -32,7 +33,13 @@ Self = TypeVar("Self", bound="Trainable")
 
 OF_THE_DATA = ("input_size", "tokens", "outputs")
 """The parts of an architecture that follow from the data: no setting asks for them."""
-OF_SOME_TRAININGS = ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_")
+OF_SOME_TRAININGS = (
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "feature_names_in_",
+    "thresholds_",
+)
 """The attributes that an estimator has after some trainings, and loses with another."""
 OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
@@ -82,7 +89,7 @@ class Trainable(Mannered, Configured):
 
     def reading(self) -> sequences.Reading:
         """How X is read."""
-        return sequences.Reading(self.encoding, self.split)
+        return sequences.Reading(self.encoding, self.split, self.missing)
 
     def _training_settings(self, rows: int, whole: bool) -> train.Settings:
         """How to train on so many rows: the whole data, or one epoch of a part of it."""
@@ -113,7 +120,11 @@ class Trainable(Mannered, Configured):
         """Raise where the settings ask for another model than the one to go on from."""
         old = fitted.model.architecture
         now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
-        for name, before in (old._asdict() | {"precision": fitted.model.precision}).items():
+        then = old._asdict() | {"precision": fitted.model.precision}
+        if not old.tokens:
+            now["missing"] = self.missing
+            then["missing"] = "mask" if fitted.encoder.width > fitted.encoder.size else "error"
+        for name, before in then.items():
             if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
                 raise ValueError(
                     f"{name} is {now[name]!r}, but the model to go on from has {before!r}: "
@@ -129,6 +140,7 @@ class Trainable(Mannered, Configured):
         *,
         whole: bool,
         declared: Any = None,
+        validation: Any = None,
         callbacks: Any = None,
         resume: Any = None,
     ) -> Self:
@@ -142,13 +154,16 @@ class Trainable(Mannered, Configured):
             Whether these rows are the whole data, for all epochs, or a part of it, for one more.
         declared
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
+        validation
+            Rows to validate with, (X, y) or (X, y, sample_weight) or batches of them. None sets some of the rows aside
+            where the settings say so.
         callbacks
             See `xlstm.callbacks`.
         resume
             See `resume.py`.
         """
         self.check_parameters()
-        told = [*listed(callbacks), *self._own_callbacks()]
+        told = self._told(callbacks)
         data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         kept_file = None if resume is None else Resumable(resume, self, data, old)
@@ -160,7 +175,11 @@ class Trainable(Mannered, Configured):
         elif old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
-            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets, bool(self.fold_case)))
+            guesses.warn(
+                guesses.numbers_as_text(data),
+                guesses.padding_as_gaps(data),
+                *task.doubts(data, targets, bool(self.fold_case)),
+            )
         else:
             targets = old.task.read(y, rows)
             data = old.matched(data)
@@ -178,11 +197,11 @@ class Trainable(Mannered, Configured):
                 return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
-        if sides is None and self.early_stopping:
+        if sides is None and self.early_stopping and validation is None:
             sides = Sides()
         known = np.zeros(0) if sides is None else self._fingerprints(data, task.marks(targets, rows))
         kept, aside = np.arange(rows), np.arange(0)
-        if sides is not None and whole and self.early_stopping:
+        if sides is not None and whole and self.early_stopping and validation is None:
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
@@ -202,20 +221,39 @@ class Trainable(Mannered, Configured):
             chosen = task.take(targets, part)
             return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
 
-        training, validation = labelled(kept, weights[kept]), None
-        if len(aside):
+        training = labelled(kept, weights[kept])
+        measured: train.Labelled | train.Source | None = None
+        if validation is not None:
+            survey = task.survey(False)
+            survey.add(y, encoded.lengths, weights_of(sample_weight, rows))
+            survey.settle(whole)
+            measured = validation_of(validation, fitted, survey, self.reading())
+        elif len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
-            validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
-        if whole and going_on is None:
+            measured = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
+        return self._run(fitted, training, measured, len(kept), whole, told, kept_file)
+
+    def _run(
+        self: Self,
+        fitted: Fitted,
+        training: train.Labelled | train.Source,
+        validation: train.Labelled | train.Source | None,
+        rows: int,
+        whole: bool,
+        told: list[Any],
+        kept_file: Resumable | None = None,
+    ) -> Self:
+        """Train on so many rows, and take over what was made."""
+        if whole and (kept_file is None or kept_file.fitted is None):
             fitted.trainer.history = History()
-        settings = self._training_settings(len(kept), whole)
+        settings = self._training_settings(rows, whole)
         if kept_file is None:
             watch = Watch(told, self, lambda: self._copy_with(fitted))
             interrupted = fitted.trainer.fit(training, validation, settings, watch)
         else:
             watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
             standing = kept_file.standing
-            with kept_file.begin(fitted, len(kept), watch):
+            with kept_file.begin(fitted, rows, watch):
                 interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
                 if not interrupted:
                     kept_file.finish()
@@ -224,12 +262,12 @@ class Trainable(Mannered, Configured):
             interrupts.warn(self.n_iter_, best=validation is not None)
         return self
 
-    def _own_callbacks(self) -> list[Any]:
-        """What shows its progress without being asked in `fit`: the attribute of that name, or else `verbose`."""
-        shown = self.progress
+    def _told(self, callbacks: Any) -> list[Any]:
+        """The callbacks, and what shows its progress without being asked in `fit`: `progress`, or else `verbose`."""
+        shown, told = self.progress, listed(callbacks)
         if shown is not None:
-            return [lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
-        return [print_progress] if self.verbose else []
+            return [*told, lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
+        return [*told, print_progress] if self.verbose else told
 
     def _copy_with(self: Self, fitted: Fitted) -> Self:
         """A copy of the estimator that has learned this, as it is now."""
@@ -249,18 +287,33 @@ class Trainable(Mannered, Configured):
         """A new model for data of which the rows `kept` train it; and the data, on its device if it fits there."""
 
         def learnt(data: Any) -> encode.Encoder:
-            return encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
+            some = sequences.take(data, kept)
+            return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
-        encoder = learnt(data) if tokens else None
-        architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
+        encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
+        width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
+        architecture = self._architecture(width, tokens, task)
         backend = self.backend_for(architecture, len(kept), data.place)
-        data = feed.near(data, backend, architecture.dtype)
+        data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)
+        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
+        return self._new(task, encoder, architecture, backend, width, names, rng), data
+
+    def _new(
+        self,
+        task: Task,
+        encoder: encode.Encoder,
+        architecture: Architecture,
+        backend: backends.Backend,
+        width: int | None,
+        names: HostArray | None,
+        rng: np.random.Generator,
+    ) -> Fitted:
+        """A new model and what belongs to it."""
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
-        return Fitted(trainer, encoder, width, names, type(self).__name__), data
+        return Fitted(trainer, encoder, width, names, type(self).__name__)
 
     def backend_for(self, architecture: Architecture, rows: int, place: backends.Backend | None) -> backends.Backend:
         """Where a new model of this architecture is trained on so many rows, which lie at `place`."""
