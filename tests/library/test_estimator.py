@@ -1142,7 +1142,9 @@ def test_a_classifier_may_read_all_steps(readout, cell, tmp_path):
 def test_a_readout_that_a_class_cannot_be_read_from_is_refused():
     for readout in ("steps", "last", None):
         clf = xlstm.SequenceClassifier(readout=readout)
-        with pytest.raises(ValueError, match=r"readout must be one of \('final', 'mean', 'max', 'attention', 'final\+max', "):
+        with pytest.raises(
+            ValueError, match=r"readout must be one of \('final', 'mean', 'max', 'attention', 'final\+max', "
+        ):
             clf.fit(["a", "b"], [0, 1])
 
 
