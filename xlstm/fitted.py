@@ -90,6 +90,10 @@ class Fitted:
             found["feature_names_in_"] = self.feature_names
         return found
 
+    def may_have_met(self, prints: HostArray) -> bool:
+        """Whether a row with one of these fingerprints trained it, or that is not known."""
+        return self.sides is None or bool(np.isin(prints, self.sides.trained).any())
+
     @property
     def summary(self) -> str:
         """Whose model it is, and its cell: for those that are made of it to say what they are."""

@@ -192,8 +192,8 @@ class Trainable(Mannered, Configured):
         weights = task.weights(targets, sample_weight)
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
-            if kept_file.run is not None and kept_file.run.finished:
-                self.take_over(kept_file.fitted)
+            if going_on is not None and kept_file.has_ended:
+                self.take_over(going_on)
                 return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
@@ -205,11 +205,7 @@ class Trainable(Mannered, Configured):
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
-            if (
-                going_on is None
-                and old is not None
-                and (old.sides is None or np.isin(known[aside], old.sides.trained).any())
-            ):
+            if old is not None and going_on is None and old.may_have_met(known[aside]):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
