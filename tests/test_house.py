@@ -25,8 +25,9 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
-names numeric dataset sequences columns guesses
+names labelsets numeric dataset sequences columns guesses
 interrupts sides data files foreign
+sources moments
 tables
 readers
 cells
@@ -46,6 +47,8 @@ progress
 callbacks
 train
 fitted
+buffer survey
+batchwise
 stream
 estimators
 gradpair

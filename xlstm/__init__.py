@@ -38,7 +38,9 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .readers import read
+    from .readers.files import from_files
     from .sequences import from_channels_first
+    from .sources import Batches
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AmbiguousDataWarning",
+    "Batches",
     "Dataset",
     "GradientReport",
     "InterruptedFit",
@@ -59,6 +62,7 @@ __all__ = [
     "convert",
     "devices",
     "from_channels_first",
+    "from_files",
     "head",
     "load",
     "losses",
@@ -70,6 +74,7 @@ __all__ = [
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "AmbiguousDataWarning": "guesses",
+    "Batches": "sources",
     "Dataset": "dataset",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
@@ -79,6 +84,7 @@ _LATER = {
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
+    "from_files": "readers.files",
     "load": "estimators.state",
     "read": "readers",
 }

@@ -126,6 +126,11 @@ class Fitted:
             host = steps if place is None else place.to_host(steps)
             step = int(np.argmin(np.isfinite(host).all(axis=1)))
             row = int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
+            if np.isnan(host[step]).any():  # read with a setting that was changed since the training
+                raise ValueError(
+                    f"row {row} of X holds NaN, but this model was trained with missing='error': remove or replace it, "
+                    "or train a model with missing='mask'."
+                )
             raise ValueError(
                 f"row {row} of X holds numbers too large for {dtype}: rescale them, or use dtype='float64'."
             )
@@ -134,7 +139,8 @@ class Fitted:
     def encoded_near(self, data: sequences.Series | sequences.Texts) -> Encoded:
         """`encoded`, on the model's device where that has room for it."""
         backend = self.model.backend
-        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype)), backend)
+        gaps = self.encoder.width > self.encoder.size
+        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype, gaps)), backend)
 
     def _all_finite(self, steps: Array, place: Backend | None) -> bool:
         if place is None:

@@ -33,7 +33,7 @@ class Answered(NamedTuple):
         return [name for place, name in enumerate(self.names) if place not in self.wrong] if self.wrong else self.names
 
     def notes(self, note: str, otherwise: str) -> list[str]:
-        """Of each that has an answer: what is noted of a text where it rests on nothing, and else; of series nothing."""
+        """Of those with an answer: what is noted of a text that rests on nothing, and of others; nothing of series."""
         if self.unknown is None:
             return [""] * (len(self.names) - len(self.wrong))
         return [note if unknown else otherwise for unknown in self.unknown]
