@@ -79,6 +79,11 @@ def _results(parser: argparse.ArgumentParser) -> None:
         "of this name, and nobody changed it)",
     )
     parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="keep the training there while it runs, and go on from there after a kill (default: it is not kept)",
+    )
+    parser.add_argument(
         "--seed", type=arguments.seed, default=0, help="of the split, the weights and the order (default: 0)"
     )
     parser.add_argument(
