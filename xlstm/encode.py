@@ -163,7 +163,7 @@ class Scaler(_Learned):
         if gaps:
             place = series.place or numpy_arrays.BACKEND
             with place.current():
-                scaler = cls._of(*place.to_host(_moments(place, series.values, gaps)))
+                scaler = cls.of(*place.to_host(_moments(place, series.values, gaps)))
             if not standardize:
                 return cls(np.zeros(D), np.ones(D), filling=scaler.mean)
             return cls(scaler.mean, scaler.scale, filling=np.zeros(D))
