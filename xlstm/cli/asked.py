@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
-from ..readers import columns, forms
 from ..readers.delimited import Delimited
 from . import given
 from .common import Failure, is_empty
@@ -96,7 +93,7 @@ def of_file(options: Any, model: Any, form: str) -> Iterator[Block]:
     if form == "long" and options.data == tables.STANDARD_INPUT:
         yield from _of_stream(options, model, table, texts)
         return
-    found = given.read(options, table, with_text=texts, each_step=False, label=False)
+    found = given.read_unlabelled(options, table, with_text=texts)
     for start in range(0, len(found.X), AT_ONCE):
         stop = min(start + AT_ONCE, len(found.X))
         part = found._replace(X=found.X[start:stop], ids=None if found.ids is None else found.ids[start:stop])
@@ -114,25 +111,10 @@ def _of_part(found: Dataset, name: str, model: Any, before: int) -> Block:
     key, names = ("sequence", list(map(str, rows))) if ids is None else ("id", list(map(str, ids)))
     wrong: dict[int, str] = {}
     if isinstance(found.X, Sequences):
-        wrong = _not_finite(found.X, where, getattr(model, "missing", "error") == "mask")
+        wrong = given.not_finite(found.X, where, model.missing)
     elif isinstance(found.X[0], str) and ids is None:
         key, names = "text", found.X
     return Block(key, found.X, names, rows, where, wrong)
-
-
-def _not_finite(X: Sequences, where: Callable[[int], str], mask: bool) -> dict[int, str]:
-    """Of the sequences that hold what the model cannot read, what and where."""
-    bad = np.isinf(X.values) if mask else ~np.isfinite(X.values)
-    if not bad.any():
-        return {}
-    wrong = {}
-    for k in np.flatnonzero(np.logical_or.reduceat(bad.any(axis=1), np.cumsum(X.lengths) - X.lengths)).tolist():
-        values = X[k]
-        step, feature = (int(place[0]) for place in np.nonzero(np.isinf(values) if mask else ~np.isfinite(values)))
-        which = f", feature {X.names[feature]!r}" if X.names is not None else f", feature {feature + 1}"
-        what = "no value" if np.isnan(values[step, feature]) else "infinity"
-        wrong[k] = f"{where(k)} has {what} in step {step + 1}{which if values.shape[1] > 1 else ''}"
-    return wrong
 
 
 class _Rows(Delimited):
@@ -151,10 +133,6 @@ def _of_stream(options: Any, model: Any, table: Table, with_text: bool) -> Itera
     count, seen = 0, set()
     with tables.Lines(options.data, options.encoding) as lines:
         rows = tables.Table(lines, {"--id": table.id or ""}, options.delimiter, [table.delimiter])
-        labels = table.label if table.label in rows.columns else None
-        asked = columns.Asked(
-            table.id, table.time, table.features, labels, table.text if with_text else None, table.delta, False, False
-        )
         for whole in tables.together(_whole(rows, table.id or ""), lines.ready):
             for name in (group[0] for group in whole):
                 if name in seen:
@@ -165,7 +143,7 @@ def _of_stream(options: Any, model: Any, table: Table, with_text: bool) -> Itera
                 seen.add(name)
             source = _Rows(rows, [row for _, group in whole for row in group])
             try:
-                found = forms.long(source, asked, columns.roles(source, asked._replace(label=None)))
+                found = given.unlabelled(source, table, with_text)
             except (ValueError, TypeError) as error:
                 raise Failure(given.in_flags(str(error))) from None
             yield _of_part(found, rows.name, model, count)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tables import counted
 from . import given, kinds, labelled
-from .common import Failure, show, trained
+from .common import Failure, listed, show, trained
 
 
 def run(options: Any) -> int:
@@ -16,6 +16,8 @@ def run(options: Any) -> int:
     found = given.for_measuring(options, model, kind)
     if options.only is not None:
         found = given.only(found, options.only, options.encoding)
+    if problems := given.not_finite(found.X, found.where, model.missing):
+        raise listed(list(problems.values()), "")
     try:
         scores = kind.scores(model, found.X, found.y)
     except (ValueError, TypeError) as error:

@@ -17,6 +17,8 @@ from .. import readers, tables
 from ..dataset import Dataset, Sequences
 from ..encode import TokenEncoder
 from ..fitted import Table
+from ..readers import columns, forms
+from ..readers.delimited import Delimited
 from ..tables import counted
 from . import labelled
 from .common import Failure
@@ -25,7 +27,8 @@ from .kinds import Kind, Where, by_default
 NOT_TABLES = (".ts", ".npz", ".npy", ".jsonl", ".ndjson", ".parquet")
 LINES = (".jsonl", ".ndjson")
 """Of them, those in which a line is a sequence."""
-LABEL = "label"
+TEXT, LABEL = "text", "label"
+"""The columns where none are named."""
 SEPARATOR = ";"
 
 
@@ -59,6 +62,25 @@ def chosen(values: Any, rows: Sequence[int]) -> Any:
 def ending(path: str) -> str:
     """What a file's name ends in, without what says that it is packed."""
     return Path(path.removesuffix(".gz")).suffix.lower()
+
+
+def not_finite(X: Any, where: Where, missing: str) -> dict[int, str]:
+    """Of the sequences that hold what is no number, by their places, what and where.
+
+    `missing` is the estimator's setting: with "mask" gaps are read.
+    """
+    if not isinstance(X, Sequences):
+        return {}
+    wrong = np.isinf(X.values) if missing == "mask" else ~np.isfinite(X.values)
+    if not wrong.any():
+        return {}
+    starts, found = np.cumsum(X.lengths) - X.lengths, {}
+    for k in np.flatnonzero(np.logical_or.reduceat(wrong.any(axis=1), starts)).tolist():
+        step, feature = np.argwhere(wrong[starts[k] : starts[k] + X.lengths[k]])[0].tolist()
+        what = "no value" if np.isnan(X.values[starts[k] + step, feature]) else "infinity"
+        of = f", feature {X.names[feature]!r}" if X.names is not None else ""
+        found[k] = f"{where(k)} has {what} in step {step + 1}{of}"
+    return found
 
 
 def form_of(options: Any, data: str, remembered: Table | None = None, numbers: bool = False) -> str:
@@ -112,7 +134,7 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
         rows = labelled.read(options, split, kind)
         return _of_rows(rows, kind or by_default(rows.labels, rows.name), split, separator)
     table = Table(
-        options.text or "text",
+        options.text or TEXT,
         options.label or LABEL,
         options.delimiter or _usual_delimiter(options.data),
         None,
@@ -161,7 +183,7 @@ def reads_texts(model: Any) -> bool:
 
 def told(options: Any, remembered: Table | None, form: str) -> Table:
     """How a file is to be read: as said, else as the one that the model was trained on."""
-    before = remembered or Table("text", LABEL, ",", None)
+    before = remembered or Table(TEXT, LABEL, ",", None)
     return before._replace(
         text=options.text or before.text,
         label=getattr(options, "label", None) or before.label,
@@ -172,7 +194,7 @@ def told(options: Any, remembered: Table | None, form: str) -> Table:
     )
 
 
-def read(options: Any, table: Table, *, with_text: bool, each_step: bool, label: bool = True) -> Dataset:
+def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dataset:
     """A file that is no table of texts.
 
     Parameters
@@ -181,34 +203,27 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool, label:
         Whether it holds texts or words.
     each_step
         Whether each step has a label.
-    label
-        Whether a label is wanted; else its column is only no feature.
 
     Raises
     ------
     Failure
         If it is a folder, or nothing can be read of it.
     """
-    long = table.id is not None and table.form in ("long", "file") and ending(options.data) not in LINES
-    of_rows = table.form in ("long", "wide")
-    wanted: str | None = table.label
-    if table.form == "file" or not label:
-        # What is not named may be missing.
-        named = getattr(options, "label", None) is not None or (table.label != LABEL and label)
-        wanted = table.label if named or (of_rows and table.label in header(options, table)) else None
+    long = table.id is not None and ending(options.data) not in LINES
+    rows, named = table.form in ("long", "wide"), table.label != LABEL
     arguments: dict[str, Any] = {
         "id": table.id if long else None,
         "time": table.time if long else None,
         "delta": table.delta if long else None,
         "features": table.features,
-        "label": wanted,
-        "text": table.text if with_text and (of_rows or getattr(options, "text", None)) else None,
-        "delimiter": table.delimiter if of_rows else None,
+        "label": table.label if rows or named else None,
+        "text": table.text if with_text and (rows or table.text != TEXT) else None,
+        "delimiter": table.delimiter if rows else None,
         "encoding": options.encoding,
         "label_each_step": each_step and long,
         "channels_first": table.channels_first,
     }
-    if of_rows:
+    if rows:
         arguments["format"] = "csv"
     try:
         return readers.read(options.data, **arguments)
@@ -216,10 +231,32 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool, label:
         raise Failure(in_flags(str(error))) from None
 
 
-def header(options: Any, table: Table) -> list[str]:
-    """The columns of a table in a file."""
-    with tables.Lines(options.data, options.encoding) as lines:
-        return tables.Table(lines, {}, table.delimiter).columns
+def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
+    """The same without labels, which may be there, and may be anything.
+
+    Raises
+    ------
+    Failure
+        If nothing can be read of it.
+    """
+    if table.form == "file":
+        return read(options, table._replace(label=LABEL), with_text=with_text, each_step=True)._replace(y=None)
+    try:
+        with Delimited(options.data, table.delimiter, options.encoding) as source:
+            return unlabelled(source, table, with_text)
+    except (ValueError, TypeError) as error:
+        raise Failure(in_flags(str(error))) from None
+
+
+def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
+    """The sequences of a table of numbers. A column of labels is no feature, whatever is in it."""
+    label = table.label if table.label in source.columns else None
+    text = table.text if with_text else None
+    if table.form == "wide":
+        asked = columns.Asked(features=table.features, label=label)
+        return forms.wide(source, columns.roles(source, asked)._replace(label=None))
+    asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
+    return forms.long(source, asked, columns.roles(source, asked)._replace(label=None))
 
 
 _FLAGS = "id|time|features|label|text|delta|delimiter|encoding"

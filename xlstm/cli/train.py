@@ -22,7 +22,7 @@ from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
 from ..tables import counted
 from . import given, labelled
-from .common import Failure, is_same_file, show, tell
+from .common import Failure, is_same_file, listed, show, tell
 from .given import Given
 from .kinds import KINDS, Kind
 
@@ -75,6 +75,10 @@ def run(options: Any) -> int:
     model = _model(options)
     check_target(model)
     _keep_the_data(model, options)
+    if options.resume is not None:
+        _keep_the_data(Path(options.resume), options)
+        if Path(options.resume).resolve() == model.resolve():
+            raise Failure(f"{model} cannot hold both the model and the training: name two files by --out and --resume")
     found = (
         given.first_names(kind or KINDS["classes"])
         if options.data is None
@@ -84,6 +88,8 @@ def run(options: Any) -> int:
     estimator = _estimator(options, found.kind)
     if found.kind.name == "classes" and (warning := labelled.like_missing(found.y)) is not None:
         tell("warning", warning)
+    if problems := given.not_finite(found.X, found.where, estimator.missing):
+        raise listed(list(problems.values()), "" if options.missing else "--missing mask reads gaps")
     kept, aside = _split(found, options)
     held_out = None if not len(aside) else _held_out(model, found, options)
     content = found.content(aside)
@@ -95,7 +101,7 @@ def run(options: Any) -> int:
 
     begin = time.perf_counter()
     with ProgressBar() as progress, _interrupts() as interrupts:
-        _fit(estimator, found, kept, progress)
+        _fit(estimator, found, kept, progress, options.resume)
     seconds = time.perf_counter() - begin
     scores: dict[str, Any] = dict.fromkeys(("accuracy", "balanced_accuracy", "recall"))
     if held_out is not None:
@@ -159,10 +165,11 @@ def run(options: Any) -> int:
     return show(options, text, values)
 
 
-def _fit(estimator: Any, found: Given, kept: list[int], progress: Any) -> None:
+def _fit(estimator: Any, found: Given, kept: list[int], progress: Any, resume: str | None) -> None:
     """Train on these sequences; what is wrong with them names the file."""
+    X, y = given.chosen(found.X, kept), given.chosen(found.y, kept)
     try:
-        estimator.fit(given.chosen(found.X, kept), given.chosen(found.y, kept), callbacks=[progress])
+        estimator.fit(X, y, callbacks=[progress], resume=resume)
     except ValueError as error:
         raise Failure(str(error) if found.what == "text" else f"{found.name}: {error}") from None
 
@@ -316,7 +323,8 @@ def _digest(content: bytes) -> str:
 def _keep_the_data(path: Path, options: Any) -> None:
     if options.data is not None and is_same_file(path, options.data):
         raise Failure(
-            f"the result {path} would overwrite the data {options.data}: name another file by --out or --held-out"
+            f"the result {path} would overwrite the data {options.data}: name another file by --out, "
+            "--held-out or --resume"
         )
 
 
