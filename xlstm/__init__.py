@@ -39,6 +39,7 @@ if _typing.TYPE_CHECKING:
     from .interrupts import InterruptedFit
     from .readers import read
     from .readers.files import from_files
+    from .readers.frames import from_long
     from .sequences import from_channels_first
     from .sources import Batches
 
@@ -63,6 +64,7 @@ __all__ = [
     "devices",
     "from_channels_first",
     "from_files",
+    "from_long",
     "head",
     "load",
     "losses",
@@ -85,6 +87,7 @@ _LATER = {
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "from_files": "readers.files",
+    "from_long": "readers.frames",
     "load": "estimators.state",
     "read": "readers",
 }

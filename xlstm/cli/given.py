@@ -19,14 +19,15 @@ from ..encode import TokenEncoder
 from ..fitted import Table
 from ..readers import columns, forms
 from ..readers.delimited import Delimited
+from ..readers.kinds import ENDINGS
 from ..tables import counted
 from . import labelled
 from .common import Failure
 from .kinds import Kind, Where, by_default
 
-NOT_TABLES = (".ts", ".npz", ".npy", ".jsonl", ".ndjson", ".parquet")
-LINES = (".jsonl", ".ndjson")
-"""Of them, those in which a line is a sequence."""
+NOT_TABLES = tuple(suffix for suffix, kind in ENDINGS.items() if kind not in ("csv", "tsv"))
+LINES = tuple(suffix for suffix, kind in ENDINGS.items() if kind == "jsonl")
+"""Of them, those in which a line is a sequence, or with an id a step."""
 TEXT, LABEL = "text", "label"
 """The columns where none are named."""
 SEPARATOR = ";"
@@ -183,15 +184,11 @@ def reads_texts(model: Any) -> bool:
 
 def told(options: Any, remembered: Table | None, form: str) -> Table:
     """How a file is to be read: as said, else as the one that the model was trained on."""
-    before = remembered or Table(TEXT, LABEL, ",", None)
-    return before._replace(
-        text=options.text or before.text,
-        label=getattr(options, "label", None) or before.label,
-        delimiter=options.delimiter or (before.delimiter if before.form == form else _usual_delimiter(options.data)),
-        form=form,
-        id=options.id or before.id,
-        time=options.time or before.time,
-    )
+    before = Table(TEXT, LABEL, _usual_delimiter(options.data), None, form=form)
+    if remembered is not None and remembered.form == form:
+        before = remembered
+    own = {name: getattr(options, name, None) for name in ("text", "label", "delimiter", "id", "time")}
+    return before._replace(**{name: value for name, value in own.items() if value is not None})
 
 
 def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dataset:
@@ -209,24 +206,25 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dat
     Failure
         If it is a folder, or nothing can be read of it.
     """
-    long = table.id is not None and ending(options.data) not in LINES
-    rows, named = table.form in ("long", "wide"), table.label != LABEL
+    rows = table.form in ("long", "wide")
     arguments: dict[str, Any] = {
-        "id": table.id if long else None,
-        "time": table.time if long else None,
-        "delta": table.delta if long else None,
+        "id": table.id,
+        "time": table.time,
+        "delta": table.delta,
         "features": table.features,
-        "label": table.label if rows or named else None,
+        "label": table.label if rows or table.label != LABEL else None,
         "text": table.text if with_text and (rows or table.text != TEXT) else None,
-        "delimiter": table.delimiter if rows else None,
-        "encoding": options.encoding,
-        "label_each_step": each_step and long,
-        "channels_first": table.channels_first,
     }
     if rows:
-        arguments["format"] = "csv"
+        arguments |= {"format": "csv", "delimiter": table.delimiter}
+    return _read(
+        options, **arguments, label_each_step=each_step and table.id is not None, channels_first=table.channels_first
+    )
+
+
+def _read(options: Any, **arguments: Any) -> Dataset:
     try:
-        return readers.read(options.data, **arguments)
+        return readers.read(options.data, encoding=options.encoding, **arguments)
     except (ValueError, TypeError) as error:
         raise Failure(in_flags(str(error))) from None
 
@@ -239,13 +237,18 @@ def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
     Failure
         If nothing can be read of it.
     """
-    if table.form == "file":
-        return read(options, table._replace(label=LABEL), with_text=with_text, each_step=True)._replace(y=None)
-    try:
-        with Delimited(options.data, table.delimiter, options.encoding) as source:
-            return unlabelled(source, table, with_text)
-    except (ValueError, TypeError) as error:
-        raise Failure(in_flags(str(error))) from None
+    if table.form != "file":
+        try:
+            with Delimited(options.data, table.delimiter, options.encoding) as source:
+                return unlabelled(source, table, with_text)
+        except (ValueError, TypeError) as error:
+            raise Failure(in_flags(str(error))) from None
+    if table.label != LABEL:
+        try:  # so that it is no feature
+            return read(options, table, with_text=with_text, each_step=True)
+        except Failure:  # it is not there, or not for all
+            pass
+    return read(options, table._replace(label=LABEL), with_text=with_text, each_step=True)
 
 
 def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
@@ -318,7 +321,7 @@ def _some_of(options: Any, table: Table, ids: list[Any] | None, n: int) -> tuple
     if data != tables.STANDARD_INPUT and table.form in ("long", "wide"):
         suffix = ".held-out.tsv" if table.delimiter == "\t" else ".held-out.csv"
         return suffix, lambda some: _rows_of(options, table, set(some))
-    if data != tables.STANDARD_INPUT and ending(data) in LINES:
+    if data != tables.STANDARD_INPUT and ending(data) in LINES and table.id is None:
         return f".held-out{ending(data)}", lambda some: _lines_of(options, set(some))
     names = list(range(1, n + 1)) if ids is None else ids
     return ".held-out-ids.csv", lambda some: tables.content([["id"], *([str(names[k])] for k in some)], ",")
