@@ -73,7 +73,7 @@ def indicator(y: Any, rows: int, labels: HostArray | None = None) -> tuple[HostA
         row, place = (int(index[0]) for index in np.nonzero(~right))
         told = f" (in the column {names[place]!r})" if names is not None else ""
         raise ValueError(
-            f"Unknown label type: y[{row}, {place}] is {matrix[row, place]!r:.80}{told}: a y of several columns holds "
+            f"Unknown label type: y[{row}, {place}] is {matrix[row : row + 1, place].tolist()[0]!r:.80}{told}: a y of several columns holds "
             f"0 or 1, whether a row has the label of a column. {HINT}"
         )
     flags = matrix.astype(bool).astype(np.int8)

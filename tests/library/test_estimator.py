@@ -304,7 +304,8 @@ BAD_Y = {
     "fractions": ([0.5, 1.0, 2.0], "[Uu]nknown label type"),
     "None among them": (["a", None, "b"], r"y\[1\]"),
     "mixed": (np.array(["a", 1, "b"], dtype=object), "mixes"),
-    "two columns": ([[0, 1], [1, 0], [1, 1]], r"\(3, 2\)"),
+    "two columns of no flags": (np.array([[0, 2], [1, 0], [1, 1]]), r"y\[0, 1\] is 2: a y of several columns"),
+    "three dimensions": (np.zeros((3, 2, 2)), r"\(3, 2, 2\)"),
 }
 BAD_WEIGHTS = {
     "too few": ([1, 1], r"sample_weight.*\(2,\)"),
