@@ -20,9 +20,10 @@ from .tasks import Task
 
 
 class Table(NamedTuple):
-    """The table that the command line trained a model on: so that it reads others like it without being told how."""
+    """The file that the command line trained a model on: so that it reads others like it without being told how.
 
-    # What a file without one of the later parts stands for is its default, which never changes.
+    What a file of a model without one of the parts stands for is that part's default, which never changes.
+    """
 
     text: str  # the name of the column of the texts
     label: str  # and of the labels
@@ -30,7 +31,14 @@ class Table(NamedTuple):
     held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
     rows: int | None = None  # how many sequences trained the model
     device: str | None = None  # where
-    scores: dict[str, float] | None = None  # of the model on the held-out rows, and how many these were
+    scores: dict[str, float] | None = None  # of the model on the held-out sequences, and how many these were
+    form: str = "text"  # a row is a "text", a step ("long") or a series ("wide"); or it is a "file" of another kind
+    id: str | None = None  # the name of the column that says to which sequence a step belongs
+    time: str | None = None  # of that which orders the steps
+    delta: str | None = None  # the name of the feature made of it
+    features: list[str] | None = None  # the names of the columns of features, where they were named
+    separator: str | None = None  # what stands between several labels
+    channels_first: bool = False  # whether arrays are (n, features, time)
 
 
 Outputs = Any
