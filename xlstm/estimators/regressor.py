@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .. import batchwise, sources
 from ..fitted import Fitted
 from ..registry import ESTIMATORS
 from ..tasks import Numbers
@@ -108,7 +109,7 @@ class SequenceRegressor(SequenceEstimator):
         super()._check_same_model(fitted)
         check_same_loss(self, fitted.task)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """R² of the answers for X beside y, weighted by `sample_weight`: 1 is perfect, 0 is no better than the mean.
 
         As scikit-learn's r2_score, of several numbers the mean. For the loss "quantile" it is D², as its
@@ -121,7 +122,7 @@ class SequenceRegressor(SequenceEstimator):
         """
         return super().score(X, y, sample_weight)
 
-    def errors(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+    def errors(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, Any]:
         """How far the answers for X are from y, weighted by `sample_weight`, by name.
 
         Returns
@@ -136,7 +137,12 @@ class SequenceRegressor(SequenceEstimator):
         ValueError
             If y is not like that of the training: the row is named.
         """
-        fitted = self.fitted_state()
+        fitted, reading = self.fitted_state(), self.reading()
         task: Any = fitted.task
-        errors: dict[str, Any] = task.errors(*fitted.beside(X, y, sample_weight, self.reading()))
+        batches = sources.labelled(X, y, sample_weight)
+        if batches is not None:
+            beside = batchwise.beside(fitted, batches, reading)
+        else:
+            beside = fitted.beside(X, y, sample_weight, reading)
+        errors: dict[str, Any] = task.errors(*beside)
         return errors

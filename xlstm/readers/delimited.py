@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from ..host import HostArray
 from ..tables import Lines, Table, counted
 from . import fields
 from .columns import Loaded, separating
-
-_ROWS = 16384
-"""Rows that are held as text at a time: numbers take a tenth of the memory."""
 
 
 class Delimited:
@@ -93,28 +89,85 @@ class Delimited:
             np.array(last) if ends else None,
         )
 
-    def _blocks(self, short: bool) -> Iterator[tuple[list[list[str]], list[int]]]:
+    def parts(self, rows: int, together: str | None = None) -> Iterator[Part]:
+        """The rows that are still to come, about so many at a time; those with one value of a column are not parted.
+
+        Raises
+        ------
+        ValueError
+            If it is no table.
+        """
+        held: list[list[str]] = []
+        at: list[int] = []
+        place = None if together is None else self.columns.index(together)
+        for block, lines in self._table.blocks():
+            held += block
+            at += lines
+            while len(held) > rows:
+                end = rows if place is None else _end_of_value(held, place, rows)
+                if not end:
+                    break
+                yield Part(self, held[:end], at[:end])
+                held, at = held[end:], at[end:]
+        if held:
+            yield Part(self, held, at)
+
+    def _blocks(self, short: bool) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
         """Rows of as many fields as there are columns, and the lines in which they end."""
         width = len(self.columns)
-        there = (row for row in self._table.rows() if row is not None)
-        while block := list(islice(there, _ROWS)):
-            rows = [row.fields for row in block]
-            for k, row in enumerate(rows):
-                if len(row) == width:
-                    continue
-                if len(row) > width or not short:
-                    advice = f"quote fields that hold a {self.delimiter!r}"
-                    advice = advice if len(row) > width else "write those that are missing as empty fields"
-                    raise ValueError(
-                        f"line {block[k].line} of {self.name} has {counted(len(row), 'field')}, the header {width}: "
-                        f"{advice}."
-                    )
-                rows[k] = row + [""] * (width - len(row))
-            yield rows, [row.line for row in block]
+        for rows, at in self._table.blocks():
+            if set(map(len, rows)) != {width}:
+                rows = [self._filled(row, at[k], short) for k, row in enumerate(rows)]
+            yield rows, at
+
+    def _filled(self, row: list[str], line: int, short: bool) -> list[str]:
+        width = len(self.columns)
+        if len(row) > width or (len(row) < width and not short):
+            advice = f"quote fields that hold a {self.delimiter!r}"
+            advice = advice if len(row) > width else "write those that are missing as empty fields"
+            raise ValueError(
+                f"line {line} of {self.name} has {counted(len(row), 'field')}, the header {width}: {advice}."
+            )
+        return row + [""] * (width - len(row))
+
+    def hint(self, column: str) -> str | None:
+        """Nowhere: there are columns alone."""
+        return None
 
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A column of texts as points in time."""
         return fields.times(values, column, where)
+
+
+class Part(Delimited):
+    """Some rows of a file, like a file of their own: its `load` gives these."""
+
+    def __init__(self, whole: Delimited, rows: list[list[str]], lines: list[int]) -> None:
+        self.name, self.columns, self.delimiter = whole.name, whole.columns, whole.delimiter
+        self._table: Any = _Rows(rows, lines)  # type: ignore[assignment]  # what `_blocks` asks of it
+        self.span = f"lines {lines[0]} to {lines[-1]}"
+
+
+class _Rows(NamedTuple):
+    rows: list[list[str]]
+    lines: list[int]
+
+    def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        yield self.rows, self.lines
+
+
+def _end_of_value(rows: list[list[str]], place: int, wanted: int) -> int:
+    """Where to cut rows, about as many as wanted before it, so that those of one value stay together; 0 for nowhere."""
+    values = [row[place] if place < len(row) else "" for row in rows]
+    end = wanted
+    while end < len(values) and values[end] == values[end - 1]:
+        end += 1
+    if end < len(values):
+        return end
+    end = wanted
+    while end and values[end] == values[end - 1]:
+        end -= 1
+    return end
 
 
 def _end(row: Sequence[str], places: Sequence[int]) -> int:
