@@ -24,14 +24,13 @@ import importlib.util
 import re
 import statistics
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import read_ts
-from lib.command import Row, add_seeds, choices, finish, parser, table, use_threads
+from lib.command import Row, add_seeds, announce, choices, finish, parser, table, use_threads
 from lib.regression_twin import fit_and_predict
 
 from xlstm import SequenceRegressor
@@ -57,21 +56,14 @@ def main() -> int:
         batch_size = size_for(len(y), "auto")
         epochs = options.epochs or epochs_for(len(y), batch_size)
         answers = {"mean": [np.full(len(y_test), y.mean())], "ridge": [ridge(name, X, y, X_test)]}
-        runs: list[Row] = []
         for seed in options.seeds:
             model = SequenceRegressor(**SETTINGS, random_state=seed, batch_size=batch_size, max_iter=epochs)
-            begin = time.perf_counter()
             answers.setdefault("xlstm", []).append(model.fit(X, y).predict(X_test))
-            seconds = time.perf_counter() - begin
-            begin = time.perf_counter()
             twin = fit_and_predict(rows, y, test, seed, SETTINGS["hidden_size"], LEARNING_RATE, batch_size, epochs)
             answers.setdefault("torch", []).append(twin)
-            runs.append({"seed": seed, "seconds": seconds, "seconds_torch": time.perf_counter() - begin})
-            print(f"{name}, seed {seed}: {runs[-1]}", file=sys.stderr, flush=True)
+            announce(f"{name}, seed {seed}: {error(answers['xlstm'][-1], y_test)}, PyTorch {error(twin, y_test)}")
         errors = {who: [error(predicted, y_test) for predicted in several] for who, several in answers.items()}
-        results.append(
-            {"set": name, "n_train": len(y), "n_test": len(y_test), "epochs": epochs, "errors": errors, "runs": runs}
-        )
+        results.append({"set": name, "n_train": len(y), "n_test": len(y_test), "epochs": epochs, "errors": errors})
     finish(options, "regression", {"regressor": SETTINGS, "sets": results}, text(results))
     return 0
 
