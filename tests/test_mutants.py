@@ -23,6 +23,8 @@ LSTM, RNN, GRU = "xlstm/cells/lstm.py", "xlstm/cells/rnn.py", "xlstm/cells/gru.p
 WALK, SEQUENCE, PROJECTION = "xlstm/cells/walk.py", "xlstm/cells/sequence.py", "xlstm/cells/projection.py"
 STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
 CLASSES = "xlstm/tasks/classes.py"
+RESIDUALS, NUMBERS = "xlstm/residuals.py", "xlstm/tasks/numbers.py"
+RESIDUALS_TEST, REGRESSOR_TEST = (f"tests/library/test_{name}.py" for name in ("residuals", "regressor"))
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
@@ -247,6 +249,14 @@ MUTANTS = [
     Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
     Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", f"{DEVICE_TEST}::test_rows_are_taken_where_they_lie"),
     Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
+    # Numbers.
+    Mutant("the gradient of a squared error halved", RESIDUALS, "2 * scale * r", "scale * r", f"{RESIDUALS_TEST}::test_value_and_gradient"),
+    Mutant("a quantile from the other side", RESIDUALS, "tilt = 0.5 - level", "tilt = level - 0.5", f"{RESIDUALS_TEST}::test_what_each_is_least_for"),
+    Mutant("padding in a loss of numbers", RESIDUALS, "r = xp.where(valid[..., None], r, xp.zeros_like(r))", "pass", f"{RESIDUALS_TEST}::test_every_step_has_targets"),
+    Mutant("answers without the mean of y", NUMBERS, " + float(self.center[column])", "", f"{REGRESSOR_TEST}::test_the_unit_of_y_does_not_matter"),
+    Mutant("y scaled after it was made float32", NUMBERS, "(chosen / self.scale - self.center / self.scale).astype(dtype)", "chosen.astype(dtype) / self.scale.astype(dtype) - (self.center / self.scale).astype(dtype)", f"{REGRESSOR_TEST}::test_a_large_offset_is_kept_in_float32"),
+    Mutant("the score of numbers not weighted", NUMBERS, "squares = np.average(r * r, axis=0, weights=weights)", "squares = np.average(r * r, axis=0)", f"{REGRESSOR_TEST}::test_weights_of_a_score"),
+    Mutant("another loss for a model that goes on", "xlstm/estimators/regressor.py", "        super()._check_same_model(fitted)\n        check_same_loss(self, fitted.task)\n", "        super()._check_same_model(fitted)\n", f"{REGRESSOR_TEST}::test_another_loss_is_another_model"),
     # Files.
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),
