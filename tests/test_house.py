@@ -23,10 +23,21 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace host ondevice arrays checks registry seeds labels steplabels names numeric sequences columns guesses
-interrupts sides data files foreign tables
+namespace host ondevice arrays checks registry seeds
+labels quantities steplabels
+<<<<<<< HEAD
+names numeric nested dataset sequences columns guesses
+=======
+names labelsets numeric dataset sequences columns guesses
+>>>>>>> main
+interrupts sides data files foreign
+sources moments
+tables
+readers
 cells
-params encode losses head optim readout
+params encode lossrows
+residuals
+losses head optim readout embedding sampling
 stack trials
 trusted
 prepared convert checkpoint
@@ -35,8 +46,13 @@ recurrent
 layers batch
 model tasks
 feed
-train progress
+history
+progress
+callbacks
+train
 fitted
+buffer survey
+batchwise
 stream
 estimators
 gradpair
@@ -45,8 +61,8 @@ __init__
 bench cli
 __main__
 """
-MATHEMATICS = ("cells", "head", "losses", "namespace", "optim", "readout")
-LATE = {"array_api_compat", "cupy", "cupyx", "pandas", "sklearn", "torch", "tqdm"}
+MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
@@ -285,7 +301,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -32,6 +33,32 @@ def numbers_among(labels: HostArray, classes: HostArray, told: Callable[[int], s
     if (found < 0).any():
         k, names = int(np.argmin(found)), classes.tolist()
         raise ValueError(f"{told(k)} has the label {labels.tolist()[k]!r}, which is none of the classes {names}.")
+    return found
+
+
+def to_state(labels: HostArray) -> dict[str, Any]:
+    """What a file keeps of labels."""
+    return {"dtype": labels.dtype.str.lstrip("<>=|"), "values": labels.tolist()}
+
+
+def from_state(state: Any) -> HostArray:
+    """The labels of a file's `state`, in their order; ValueError where it is none."""
+    kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
+    code, values = state["dtype"], state["values"]
+    if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
+        raise ValueError(f"the classes are of dtype {code!r}")
+    if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
+        raise ValueError(f"the classes are {values!r} of dtype {code!r}")
+    return np.array(values) if code[0] == "U" else np.array(values, dtype=code)
+
+
+def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:
+    """Sorted, these classes and those of further labels, as `column` gives them."""
+    kinds = {"U": "strings", "b": "booleans"}
+    known, new = (kinds.get(array.dtype.kind, "numbers") for array in (classes, labels))
+    if known != new:
+        raise ValueError(f"Unknown label type: y holds {new}, before there were {known}.")
+    found: HostArray = np.union1d(classes, labels)
     return found
 
 
@@ -91,10 +118,7 @@ def _of_several(labels: HostArray) -> str:
     flags = labels.astype(np.float64) if labels.dtype.kind in "biuf" else np.zeros(0)
     if flags.size and np.isin(flags, (0, 1)).all() and (flags.sum(axis=1) == 1).all():
         return " The class of each row of a one-hot y is y.argmax(axis=1)."
-    return (
-        " For several labels of each sequence, sklearn.multiclass.OneVsRestClassifier trains a classifier for each; "
-        "labels of the steps a classifier of sequences does not learn."
-    )
+    return " Several labels of each sequence are for a model that was trained on them."
 
 
 def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
@@ -112,7 +136,7 @@ def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
         else:
             raise ValueError(
                 f"Unknown label type: {told(row)} is {type(label).__name__}; expected strings or numbers, one for each "
-                "whole sequence. For several labels of each there is sklearn.multiclass.OneVsRestClassifier."
+                "whole sequence. For several labels of each, y is an indicator matrix or lists of labels."
             )
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
@@ -139,8 +163,29 @@ def _column_vector_warning() -> type[Warning]:
     return UserWarning
 
 
+LARGE_WEIGHT = 1e150
+"""The largest weight of which many can be added up and multiplied."""
+
+
 def weights_of(sample_weight: Any, n: int) -> HostArray:
     """(n,) float64: each row's own weight, 1 where none are given."""
+    weights = _checked_weights(sample_weight, n)
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: nothing could be learned.")
+    largest = weights.max()
+    return weights / largest if largest > LARGE_WEIGHT else weights  # only proportions matter; sums must not overflow
+
+
+def weights_of_part(sample_weight: Any, n: int) -> HostArray:
+    """(n,) float64: those of some rows of many, which may all be zero, and cannot be brought to another scale."""
+    weights = _checked_weights(sample_weight, n)
+    if weights.max() > LARGE_WEIGHT:
+        row = int(weights.argmax())
+        raise ValueError(f"sample_weight[{row}] is {weights[row]}: divide all weights by their largest.")
+    return weights
+
+
+def _checked_weights(sample_weight: Any, n: int) -> HostArray:
     weights = np.ones(n) if sample_weight is None else _reals(sample_weight)
     if weights.ndim == 0:
         weights = np.full(n, float(weights))
@@ -149,8 +194,6 @@ def weights_of(sample_weight: Any, n: int) -> HostArray:
     if not np.isfinite(weights).all() or (weights < 0).any():
         row = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
         raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
-    if not weights.any():
-        raise ValueError("sample_weight is zero for every row: nothing could be learned.")
     return weights
 
 
@@ -160,6 +203,12 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
     if class_weight is None:
         return weights
     counts = np.bincount(labels, weights=weights, minlength=len(classes))
+    weighted: HostArray = weights * class_factors(class_weight, classes, counts)[labels]
+    return weighted
+
+
+def class_factors(class_weight: Any, classes: HostArray, counts: HostArray) -> HostArray:
+    """(C,) float64: the weight of each class, of whose rows the weights add up to `counts` (C,)."""
     if isinstance(class_weight, str) and class_weight == "balanced":
         present = counts > 0
         factors = np.ones(len(classes))
@@ -173,12 +222,11 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
             factors = np.array([float(class_weight.get(name, 1.0)) for name in names])
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"class_weight must hold a number for each class, got {class_weight}.") from error
-        if not np.isfinite(factors).all() or (factors < 0).any() or not factors[labels].any():
+        if not np.isfinite(factors).all() or (factors < 0).any() or not factors[counts > 0].any():
             raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {class_weight}.")
     else:
         raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {class_weight!r}.")
-    weighted: HostArray = weights * factors[labels]
-    return weighted
+    return factors
 
 
 def _reals(sample_weight: Any) -> HostArray:
@@ -186,11 +234,9 @@ def _reals(sample_weight: Any) -> HostArray:
     if weights.dtype.kind not in "biufO":
         raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}.")
     try:
-        weights = weights.astype(np.float64)
+        return weights.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"sample_weight must hold real numbers: {error}.") from None
-    largest = np.abs(weights).max(initial=0.0)
-    return weights / largest if 1e150 < largest < np.inf else weights  # only proportions matter; sums must not overflow
 
 
 def mean_one(weights: HostArray, terms: HostArray | None = None) -> HostArray:

@@ -7,16 +7,19 @@ Stable however large the logits: only differences from the largest are exponenti
     loss, d_logits = softmax_cross_entropy(logits, labels)                   # (N, K) and (N,): a label for each row
     loss, d_logits = softmax_cross_entropy(logits, labels, lengths=lengths)  # (N, T, K) and (N, T): for each valid step
 
-Shapes: N batch, T time, K classes.
+Shapes: N batch, T time, K classes. The losses of numbers, which have their names here too, are in `residuals.py`.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-from .cells.sequence import check_lengths
-from .namespace import SUPPORTED, Array, Namespace, array_namespace, library, sigmoid
+from .lossrows import is_kind, namespace_of, scale_of, valid_rows
+from .namespace import Array, Namespace, array_namespace, library, sigmoid
+from .residuals import absolute_error as absolute_error
+from .residuals import huber as huber
+from .residuals import quantile as quantile
+from .residuals import squared_error as squared_error
 
 
 def softmax(logits: Array) -> Array:
@@ -77,7 +80,7 @@ def softmax_cross_entropy(
         If labels are no integers, or the arrays are of different libraries.
     """
     xp, valid, count = _checked(logits, labels, weights, lengths, mask)
-    if not _is(xp, labels.dtype, "integral"):
+    if not is_kind(xp, labels.dtype, "integral"):
         raise TypeError(f"labels must be integers, the numbers of the classes from 0 on; got dtype {labels.dtype}.")
     if logits.shape[-1] < 2:
         raise ValueError(
@@ -96,7 +99,7 @@ def softmax_cross_entropy(
     if valid is not None:
         is_label = is_label & valid[..., None]
     _check_labels(xp, labels, is_label, valid, f"0 to {logits.shape[-1] - 1}: the logits have K = {logits.shape[-1]}")
-    scale = _scale(xp, logits, weights, valid, count)[..., None]
+    scale = scale_of(xp, logits, weights, valid, count)[..., None]
     loss = -xp.sum(scale * xp.where(is_label, log_p, xp.zeros_like(log_p)))
     return loss, scale * (xp.exp(log_p) - xp.astype(is_label, logits.dtype))
 
@@ -135,10 +138,10 @@ def logistic_cross_entropy(
     if valid is not None:
         z = xp.where(valid, z, xp.zeros_like(z))
         labels = xp.where(valid, labels, xp.zeros_like(labels))
-    if not _is(xp, labels.dtype, "bool"):
+    if not is_kind(xp, labels.dtype, "bool"):
         _check_labels(xp, labels, (labels == 0) | (labels == 1), None, "0 or 1")
     target = xp.astype(labels, z.dtype)
-    scale = _scale(xp, logits, weights, valid, count)
+    scale = scale_of(xp, logits, weights, valid, count)
     zero = xp.zeros_like(z)
     loss = xp.sum(scale * (xp.maximum(z, zero) - target * z + xp.log1p(xp.exp(-xp.abs(z)))))
     return loss, (scale * (sigmoid(xp, z) - target))[..., None]
@@ -151,16 +154,7 @@ def _checked(
     logits: Array, labels: Array, weights: Array | None, lengths: Any, mask: Array | None
 ) -> tuple[Namespace, Array | None, Any]:
     """The namespace; the valid steps (N, T), None for all; how many there are, a number or ()."""
-    for name, array in (("labels", labels), ("weights", weights), ("mask", mask)):
-        if array is not None and type(array) is not type(logits):
-            _same_library(name, array, logits)
-    xp = array_namespace(logits)
-    if logits.ndim not in (2, 3) or not all(logits.shape):
-        raise ValueError(
-            f"logits must be (N, K), or (N, T, K) with a label for every step; got shape {tuple(logits.shape)}."
-        )
-    if not _is(xp, logits.dtype, "real floating"):
-        raise TypeError(f"logits must be real numbers of a floating type, got dtype {logits.dtype}.")
+    xp = namespace_of("logits", logits, {"labels": labels, "weights": weights, "mask": mask})
     rows = logits.shape[:-1]
     if labels.shape != rows:
         hint = ""
@@ -172,51 +166,7 @@ def _checked(
             f"labels must be {tuple(rows)}, one for each of the logits {tuple(logits.shape)}; got shape "
             f"{tuple(labels.shape)}.{hint}"
         )
-    if weights is not None and weights.shape != rows and not (logits.ndim == 3 and weights.shape == rows[:1]):
-        wanted = f"{tuple(rows)}" if logits.ndim == 2 else f"{tuple(rows)}, of each step, or {tuple(rows[:1])}, of rows"
-        raise ValueError(f"weights must be {wanted}; got shape {tuple(weights.shape)}.")
-    if weights is not None and weights.dtype != logits.dtype and _is(xp, weights.dtype, "complex floating"):
-        raise TypeError(f"weights must be real numbers, got dtype {weights.dtype}.")
-    if weights is not None and weights.dtype != logits.dtype and _is(xp, weights.dtype, "bool"):
-        raise TypeError("weights must be real numbers, got booleans: a mask of the valid steps goes as mask=.")
-    if lengths is None and mask is None:
-        return xp, None, rows[0] if logits.ndim == 2 else rows[0] * rows[1]
-    if logits.ndim == 2:
-        raise ValueError(
-            f"lengths and mask go with logits (N, T, K); these are {tuple(logits.shape)}, one a row. Leave them out."
-        )
-    return xp, *_valid(xp, logits, lengths, mask)
-
-
-def _valid(xp: Namespace, logits: Array, lengths: Any, mask: Array | None) -> tuple[Array | None, Any]:
-    """The valid steps (N, T), None for all, and how many there are."""
-    N, T = logits.shape[:2]
-    if mask is None:
-        checked = check_lengths(lengths, N, T)
-        if checked is None:
-            return None, N * T
-        steps = xp.asarray(checked, device=logits.device)
-        return xp.arange(T, dtype=steps.dtype, device=logits.device)[None, :] < steps[:, None], sum(checked)
-    if lengths is not None:
-        raise ValueError("give lengths or mask, not both.")
-    if mask.shape != (N, T):
-        raise ValueError(f"mask must be {(N, T)}, true where a step is valid; got shape {tuple(mask.shape)}.")
-    if not _is(xp, mask.dtype, "bool"):
-        raise TypeError(f"mask must hold booleans, true where a step is valid (mask != 0); got dtype {mask.dtype}.")
-    return mask, xp.maximum(xp.sum(xp.astype(mask, logits.dtype)), xp.ones_like(logits[0, 0, 0]))
-
-
-def _scale(xp: Namespace, logits: Array, weights: Array | None, valid: Array | None, count: Any) -> Array:
-    """What the loss of each row or step is multiplied with: its weight over their number, 0 where it is not valid."""
-    rows = logits.shape[:-1]
-    if weights is None:
-        weights = xp.ones(rows, dtype=logits.dtype, device=logits.device)
-    elif weights.dtype != logits.dtype:
-        weights = xp.astype(weights, logits.dtype)
-    scale = weights / count
-    if len(scale.shape) < len(rows):
-        scale = xp.broadcast_to(scale[:, None], rows)
-    return scale if valid is None else xp.where(valid, scale, xp.zeros_like(scale))
+    return xp, *valid_rows(xp, "logits", logits, weights, lengths, mask)
 
 
 def _check_labels(xp: Namespace, labels: Array, right: Array, valid: Array | None, wanted: str) -> None:
@@ -229,20 +179,3 @@ def _check_labels(xp: Namespace, labels: Array, right: Array, valid: Array | Non
         wrong = ~each if valid is None else valid & ~each
         place = tuple(int(index[0]) for index in xp.nonzero(wrong))
         raise ValueError(f"labels[{', '.join(map(str, place))}] is {labels[place]}: expected {wanted}.")
-
-
-def _same_library(name: str, array: Any, logits: Array) -> None:
-    """Raise where an array is not of the library of the logits."""
-    wanted = SUPPORTED[library(logits)]
-    try:
-        got = SUPPORTED[library(array)]
-    except TypeError:
-        raise TypeError(f"{name} must be a {wanted} array like the logits, got {type(array).__name__}.") from None
-    if got != wanted:
-        raise TypeError(f"{name} is a {got} array, but the logits are a {wanted} array: convert one of them first.")
-
-
-@functools.lru_cache(64)
-def _is(xp: Namespace, dtype: Any, kind: str) -> bool:
-    """Whether a dtype is of this kind: the standard's question, which takes longer than a small loss."""
-    return bool(xp.isdtype(dtype, kind))

@@ -70,6 +70,8 @@ ESTIMATORS = Registry(
     "estimator",
     {
         "SequenceClassifier": "xlstm.estimators.classifier",
+        "SequenceRegressor": "xlstm.estimators.regressor",
+        "SequenceFeatures": "xlstm.estimators.features",
         "SequenceLabeler": "xlstm.estimators.labeler",
     },
 )

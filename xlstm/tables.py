@@ -44,6 +44,8 @@ class Lines:
         A path, or `-` for standard input.
     encoding
         As Python names it. A byte order mark of UTF-8 is left out.
+    option
+        How a user names another encoding, for messages.
 
     Attributes
     ----------
@@ -60,7 +62,8 @@ class Lines:
         While reading, where a byte is no text in this encoding, or gzip's data is damaged.
     """
 
-    def __init__(self, source: str, encoding: str = "utf-8") -> None:
+    def __init__(self, source: str, encoding: str = "utf-8", option: str = "--encoding") -> None:
+        self._option = option
         self.name, self.count = ("standard input" if source == STANDARD_INPUT else source), 0
         self._encoding = codecs.lookup(encoding).name
         decoder = codecs.getincrementaldecoder("utf-8-sig" if self._encoding == "utf-8" else self._encoding)()
@@ -106,13 +109,22 @@ class Lines:
     def _not_text(self, why: str) -> ValueError:
         what = "UTF-8" if self._encoding == "utf-8" else self._encoding
         return ValueError(
-            f"{self.name} is not {what} text: {why}: save the file as UTF-8, or name its encoding by --encoding (for "
-            "example cp1252 or utf-16)"
+            f"{self.name} is not {what} text: {why}: save the file as UTF-8, or name its encoding by "
+            f"{self._option} (for example cp1252 or utf-16)"
         )
 
     def ready(self) -> bool:
         """Whether the next line, or the end, is here already: asking for it then waits for nobody."""
         return bool(self._whole) or self._ended
+
+    def here(self) -> list[str]:
+        """All lines that are here, waiting for the next where none is; none at the end."""
+        while not self.ready():
+            self._read()
+        lines = list(self._whole)
+        self._whole.clear()
+        self.count += len(lines)
+        return lines
 
     def put_back(self, lines: list[str]) -> None:
         """The last lines that were given are to be given again."""
@@ -132,16 +144,14 @@ class Lines:
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{self.name} is damaged, it cannot be unpacked by gzip: {error}") from None
         self._ended = not data
-        for piece in io.StringIO(text, newline=""):
-            self._rest.append(piece)
-            if piece.endswith(("\n", "\r")):
-                self._end_of_line()
-        if self._ended and self._rest:
-            self._end_of_line()
-
-    def _end_of_line(self) -> None:
-        self._whole.append("".join(self._rest))
-        self._rest = []
+        pieces = io.StringIO(text, newline="").readlines()
+        # All but the last are ends of lines or whole ones.
+        rest = [] if self._ended or not pieces or pieces[-1].endswith(("\n", "\r")) else [pieces.pop()]
+        if self._rest and (pieces or self._ended):
+            pieces[:1] = ["".join([*self._rest, *pieces[:1]])]
+            self._rest = []
+        self._whole.extend(pieces)
+        self._rest += rest
 
 
 def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterator[list[Item]]:
@@ -301,6 +311,32 @@ class Table:
                 yield Row(number, self._lines.count, fields) if fields else None
         except csv.Error as error:
             raise records.wrong(error) from None
+
+    def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        """The rows that are here together, and the lines in which they end: in less time than one by one.
+
+        Raises
+        ------
+        ValueError
+            As `rows`.
+        """
+        while lines := self._lines.here():
+            last = self._lines.count
+            with contextlib.suppress(csv.Error):
+                rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
+                if len(rows) == len(lines) and all(rows):
+                    yield rows, range(last - len(rows) + 1, last + 1)
+                    continue
+            # Blank lines, fields that hold the end of a line, or wrong quotation marks.
+            self._lines.put_back(lines)
+            slowly: list[Row] = []
+            for row in self.rows():
+                if row is not None:
+                    slowly.append(row)
+                if self._lines.count >= last:
+                    break
+            if slowly:
+                yield [row.fields for row in slowly], [row.line for row in slowly]
 
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""

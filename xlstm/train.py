@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,7 +12,9 @@ from . import batch as batching
 from . import interrupts, optim
 from .backends import Backend
 from .batch import Encoded
+from .callbacks import Watch
 from .feed import Feed
+from .history import History, Measured
 from .host import HostArray
 from .model import Batch, Model
 from .namespace import Array
@@ -33,42 +34,6 @@ def epochs_for(rows: int, batch_size: int) -> int:
     return max(MIN_EPOCHS, min(MAX_EPOCHS, -(-UPDATE_BUDGET // per_epoch)))
 
 
-Measured = tuple[float, dict[str, float]]
-"""A mean loss, and the scores by name."""
-
-
-class History:
-    """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted.
-
-    Where every step has an answer, they are means over the steps whose answers count.
-    """
-
-    def __init__(
-        self,
-        loss: list[float] | None = None,
-        scores: dict[str, list[float]] | None = None,
-        validation_loss: list[float] | None = None,
-        validation_scores: dict[str, list[float]] | None = None,
-    ) -> None:
-        self.loss, self.scores = loss or [], scores or {}
-        self.validation_loss, self.validation_scores = validation_loss or [], validation_scores or {}
-
-    def after(self, epoch: Measured, validation: Measured | None) -> History:
-        """One that has another epoch. This one stays as it is: an interrupted training has whole epochs alone."""
-
-        def longer(scores: dict[str, list[float]], more: dict[str, float]) -> dict[str, list[float]]:
-            return {name: [*scores.get(name, ()), score] for name, score in more.items()}
-
-        trained = ([*self.loss, epoch[0]], longer(self.scores, epoch[1]))
-        if validation is None:
-            return History(*trained, self.validation_loss, self.validation_scores)
-        return History(*trained, [*self.validation_loss, validation[0]], longer(self.validation_scores, validation[1]))
-
-
-Progress = Callable[[int, int, History], None]
-"""Called after each epoch with its number, the number of epochs and the history."""
-
-
 class Settings(NamedTuple):
     """How to train."""
 
@@ -84,12 +49,49 @@ class Settings(NamedTuple):
     continued: bool = False  # the schedule goes on with the optimiser's updates, instead of beginning anew
 
 
+class Standing(NamedTuple):
+    """Where a training stands after a whole epoch, beside its model, optimiser, generator and history."""
+
+    epoch: int  # whole epochs so far
+    first_update: int  # the optimiser's updates before the first of them
+    best: Any = None  # with a validation part: the weights of the best epoch (P,), on the host
+    best_score: tuple[float, float] = (-np.inf, -np.inf)  # the goodness of its score, and its loss downwards
+    since_best: int = 0  # epochs without a better score
+
+    def after(self, measured: Measured | None, goodness: float, weights: HostArray, tol: float) -> Standing:
+        """One epoch later, with these weights and what the validation part gave; this one stays as it is."""
+        if measured is None:
+            return self._replace(epoch=self.epoch + 1)
+        # The epoch with the better score is the better one; of two alike, the one with the lower loss.
+        score = (goodness, -measured[0])
+        first = self.best is None
+        since = 0 if first or score[0] > self.best_score[0] + tol else self.since_best + 1
+        now = self._replace(epoch=self.epoch + 1, since_best=since)
+        return now._replace(best=weights, best_score=score) if first or score > self.best_score else now
+
+    def is_over(self, settings: Settings) -> bool:
+        """Whether no epoch is to come."""
+        patient = settings.patience is None or self.since_best < settings.patience
+        return self.epoch >= settings.epochs or not patient
+
+
 class Labelled(NamedTuple):
     """Rows with their targets and weights, on the host; the steps may be on the model's device."""
 
     data: Encoded
     targets: Any  # as the task has them
     weights: HostArray  # (n,), of mean 1
+
+
+class Source(Protocol):
+    """Rows that are never in memory all at once: each pass over them asks for them anew, part after part."""
+
+    @property
+    def rows(self) -> int:
+        """How many a pass is expected to give: a schedule goes by it."""
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[Labelled]:
+        """All rows once: to train on in an order that `rng` draws, or with None in their own, to be measured."""
 
 
 class Tally:
@@ -138,21 +140,42 @@ class Tally:
         return totals
 
 
+class _Seen:
+    """The totals of all parts of a pass, on the host."""
+
+    def __init__(self) -> None:
+        self._sums: Any = 0.0
+        self._terms = 0
+
+    def add(self, totals: HostArray, terms: int) -> None:
+        self._sums = self._sums + totals.astype(np.float64)
+        self._terms += terms
+
+    def means(self, task: Task) -> Measured:
+        loss, *rest = self._sums.tolist()
+        return loss / self._terms, task.scores(rest, self._terms)
+
+
 class _Part:
     """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
 
-    On a GPU the targets and weights of all rows are brought there once.
+    On a GPU the targets and weights of all rows are brought there once. It is the one part of itself; a `Source` has
+    others in each pass.
     """
 
     def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
         self._labelled, self._model, self._task, self._backend = labelled, model, task, model.backend
         self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
         self.lengths, self._of_rows = labelled.data.lengths, task.terms(labelled.targets)
+        self.rows = len(labelled.weights)
         self.terms = len(labelled.weights) if self._of_rows is None else int(self._of_rows.sum())
         self._targets = self._weights = None
         if not self._backend.on_host:
             self._targets = task.placed(labelled.targets, self._backend, self._dtype)
             self._weights = self._backend.from_host(labelled.weights)
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
+        yield self
 
     def tally(self, chosen: list[HostArray]) -> Tally:
         """For batches of these row numbers."""
@@ -174,6 +197,17 @@ class _Part:
             else:
                 weights = xp.take(self._weights, places, axis=0)
             yield batch, targets, weights
+
+
+class _Source:
+    """A `Source` on its way to the model's device, one part at a time."""
+
+    def __init__(self, source: Source, model: Model, task: Task) -> None:
+        self._source, self._model, self._task, self.rows = source, model, task, source.rows
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
+        for labelled in self._source.parts(rng):
+            yield _Part(labelled, self._model, self._task)
 
 
 class Trainer:
@@ -204,16 +238,28 @@ class Trainer:
 
     def fit(
         self,
-        training: Labelled,
-        validation: Labelled | None,
+        training: Labelled | Source,
+        validation: Labelled | Source | None,
         settings: Settings,
-        progress: Progress | None = None,
+        watch: Watch | None = None,
+        standing: Standing | None = None,
+        note: Callable[[Standing], None] | None = None,
     ) -> bool:
         """Run the epochs. With a validation part, the weights of its best epoch are restored at the end.
 
         Ctrl-C ends the training: the best validated weights are restored, or else those of the last whole epoch. Before
         the first epoch has ended, and where it is the second in one run (`xlstm.interrupts`), it is raised again. The
         optimiser and the generator stay where they were stopped.
+
+        Parameters
+        ----------
+        watch
+            The callbacks.
+        standing
+            Where the training stood that is to go on; the model, the optimiser, the generator and the history are as
+            they were then. None begins one.
+        note
+            Called after each epoch, before the callbacks, for a training that can go on from there.
 
         Returns
         -------
@@ -225,38 +271,41 @@ class Trainer:
         FloatingPointError
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
-        per_epoch = -(-len(training.weights) // settings.batch_size)
-        training_part = _Part(training, self.model, self.task)
-        validation_part = None if validation is None else _Part(validation, self.model, self.task)
-        first_update, total = 0 if settings.continued else self.optimizer.updates, settings.epochs * per_epoch
-        best: Any = None
-        best_score, since_best = (-np.inf, -np.inf), 0
-        whole: Any = None  # the weights after the last whole epoch
+        training_part = self._placed(training)
+        validation_part = None if validation is None else self._placed(validation)
+        per_epoch = -(-training_part.rows // settings.batch_size)
+        if standing is None:
+            standing = Standing(0, 0 if settings.continued else self.optimizer.updates)
         start, interrupted = self.model.read(), False
+        whole: Any = start if standing.epoch else None  # the weights after the last whole epoch
+
+        def tell(hook: str, now: Standing) -> None:
+            if watch is not None:
+                watch.tell(hook, now.epoch, settings.epochs, self.history)
+
         try:
-            for epoch in range(settings.epochs):
+            tell("on_train_begin", standing)
+            while not standing.is_over(settings):
+                tell("on_epoch_begin", standing)
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
-                    trained = self._epoch(training_part, settings, first_update, total)
+                    trained = self._epoch(training_part, settings, standing.first_update, settings.epochs * per_epoch)
                 reached, loss = self.model.read(), trained[0]
                 if not np.isfinite(loss) or not np.isfinite(reached).all():
                     self.model.write(start if whole is None else whole)
                     raise FloatingPointError(
-                        f"training diverged in epoch {epoch + 1} (loss {loss:g}): lower learning_rate_init "
+                        f"training diverged in epoch {standing.epoch + 1} (loss {loss:g}): lower learning_rate_init "
                         f"(now {settings.learning_rate:g}) or set max_grad_norm."
                     )
                 measured = None if validation_part is None else self._evaluate(validation_part)
-                history, good, since = self.history.after(trained, measured), (best, best_score), since_best
-                if measured is not None:
-                    # The epoch with the better score is the better one; of two alike, the one with the lower loss.
-                    score = (self.task.goodness(measured[1]), -measured[0])
-                    since = 0 if best is None or score[0] > best_score[0] + settings.tol else since + 1
-                    if best is None or score > best_score:
-                        good = (reached, score)
+                history = self.history.after(trained, measured)
+                goodness = 0.0 if measured is None else self.task.goodness(measured[1])
+                now = standing.after(measured, goodness, reached, settings.tol)
                 # At once: Ctrl-C comes before the epoch counts, or after it.
-                whole, self.history, (best, best_score), since_best = reached, history, good, since
-                if progress is not None:
-                    progress(epoch + 1, settings.epochs, self.history)
-                if settings.patience is not None and since_best >= settings.patience:
+                whole, self.history, standing = reached, history, now
+                if note is not None:
+                    note(standing)
+                tell("on_epoch_end", standing)
+                if watch is not None and watch.stopped:
                     break
         except KeyboardInterrupt:
             if whole is None:
@@ -266,50 +315,44 @@ class Trainer:
             if not interrupts.ends_training_alone():
                 raise
             interrupted = True
-        if best is not None:
-            self.model.write(best)
+        if standing.best is not None:
+            self.model.write(standing.best)
+        tell("on_train_end", standing)
         return interrupted
 
+    def _placed(self, rows: Labelled | Source) -> _Part | _Source:
+        if isinstance(rows, Labelled):
+            return _Part(rows, self.model, self.task)
+        return _Source(rows, self.model, self.task)
+
     def _epoch(
-        self, training: _Part, settings: Settings, first_update: int, total: int
+        self, training: _Part | _Source, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, optimizer = self.model, self.optimizer
-        chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
+        model, optimizer, seen = self.model, self.optimizer, _Seen()
         with model.backend.current():
-            tally = training.tally(chosen)
-            for inputs, targets, weights in training.batches(chosen, settings.token_dropout, self.rng):
-                outputs, tape = model.forward(inputs, self.rng)
-                model.backward(tape, tally.add(outputs, targets, weights))
-                rate = optim.learning_rate_at(
-                    optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
-                )
-                optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-            sums = tally.totals()  # the only numbers that leave the device, once an epoch
-        return self._mean_loss_and_scores(sums, training.terms)
+            for part in training.parts(self.rng):
+                chosen = batching.shuffled(part.lengths, settings.batch_size, self.rng)
+                tally = part.tally(chosen)
+                for inputs, targets, weights in part.batches(chosen, settings.token_dropout, self.rng):
+                    outputs, tape = model.forward(inputs, self.rng)
+                    model.backward(tape, tally.add(outputs, targets, weights))
+                    done, top = optimizer.updates - first_update, settings.learning_rate
+                    rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
+                    optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
+                seen.add(tally.totals(), part.terms)  # the only numbers that leave the device, once a part
+        return seen.means(self.task)
 
-    def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
+    def evaluate(self, rows: Labelled | Source) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
-        return self._evaluate(_Part(rows, self.model, self.task))
+        return self._evaluate(self._placed(rows))
 
-    def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
-        model, chosen = self.model, list(batching.by_length(part.lengths))
+    def _evaluate(self, rows: _Part | _Source) -> tuple[float, dict[str, float]]:
+        model, seen = self.model, _Seen()
         with model.backend.current():
-            tally = part.tally(chosen)
-            for inputs, targets, weights in part.batches(chosen):
-                tally.add(model.logits(inputs), targets, weights, gradient=False)
-            sums = tally.totals(in_turn=True)
-        return self._mean_loss_and_scores(sums, part.terms)
-
-    def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
-        loss, *rest = map(float, sums)
-        return loss / n, self.task.scores(rest, n)
-
-
-def print_progress(epoch: int, epochs: int, history: History) -> None:
-    """One line to stderr."""
-    parts = [f"loss {history.loss[-1]:.4f}"]
-    parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.scores.items()]
-    if history.validation_loss:
-        parts.append(f"validation loss {history.validation_loss[-1]:.4f}")
-        parts += [f"{name} {scores[-1]:.4f}" for name, scores in history.validation_scores.items()]
-    print(f"epoch {epoch}/{epochs}: {', '.join(parts)}", file=sys.stderr, flush=True)
+            for part in rows.parts(None):
+                chosen = list(batching.by_length(part.lengths))
+                tally = part.tally(chosen)
+                for inputs, targets, weights in part.batches(chosen):
+                    tally.add(model.logits(inputs), targets, weights, gradient=False)
+                seen.add(tally.totals(in_turn=True), part.terms)
+        return seen.means(self.task)

@@ -105,6 +105,20 @@ class Number(Constraint):
         return value if _is_one_of(value, self.besides) else float(value)
 
 
+class Levels(Constraint):
+    """A number between 0 and 1, or several of them."""
+
+    def check(self, name: str, value: Any) -> None:
+        several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1 and len(value)
+        for level in value if several else [value]:
+            real = isinstance(level, (int, float, np.integer, np.floating)) and not isinstance(level, bool)
+            if not (real and 0 < level < 1):
+                raise ValueError(f"{name} must be a number in (0, 1), or a list of them, got {value!r}.")
+
+    def plain(self, value: Any) -> Any:
+        return float(value) if np.ndim(value) == 0 else [float(level) for level in value]
+
+
 class FloatType(Constraint):
     """The dtype of all computation, by name or as NumPy has it."""
 

@@ -19,10 +19,10 @@ METHODS = ("fit", "partial_fit", "score")
 
 
 def _asked(owner: type, method: str) -> list[str]:
-    """What the method of this class takes beyond X and y."""
+    """What the method of this class takes beyond X and y of the same rows. What it takes by name alone is no such."""
     parameters = list(inspect.signature(getattr(owner, method)).parameters.values())[1:]
-    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return sorted(p.name for p in parameters if p.name not in ("X", "y") and p.kind not in many)
+    by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return sorted(p.name for p in parameters if p.name not in ("X", "y") and p.kind is by_place)
 
 
 class Request:
@@ -70,7 +70,12 @@ class Mannered:
         return Tags(
             estimator_type=None,
             target_tags=TargetTags(required=True),
-            input_tags=InputTags(two_d_array=True, three_d_array=True, string=True),
+            input_tags=InputTags(
+                two_d_array=True,
+                three_d_array=True,
+                string=True,
+                allow_nan=getattr(self, "missing", "error") == "mask",
+            ),
         )
 
     set_fit_request = Request("fit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -11,10 +10,11 @@ import numpy as np
 from .. import backends, batch, guesses, losses
 from ..backends import Backend
 from ..host import HostArray
-from ..labels import classes_of, known, row_weights
+from ..labels import classes_of, from_state, known, row_weights, to_state
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .survey import ClassesSurvey
 from .task import Task
 
 
@@ -125,16 +125,29 @@ class Classes(Task):
         yield guesses.case_that_matters(data, targets, fold_case)
         yield guesses.tags_as_classes(data, targets, self.classes)
 
+    def with_classes(self, classes: HostArray) -> Classes:
+        """One with these classes, sorted, and the same settings."""
+        other = type(self)(classes)
+        other.follow(self)
+        return other
+
     def check_enough(self, targets: HostArray, whole: bool) -> None:
-        if whole and (targets == targets[0]).all():
+        self.check_classes(np.unique(targets), whole)
+
+    def check_classes(self, present: HostArray, whole: bool) -> None:
+        """`check_enough`, of targets that hold the classes of these numbers."""
+        if whole and len(present) == 1:
             raise ValueError(
-                f"y holds a single class, {self.classes.tolist()[targets[0]]!r}: a classifier needs two or more "
+                f"y holds a single class, {self.classes.tolist()[present[0]]!r}: a classifier needs two or more "
                 "(1 class given)."
             )
         if len(self.classes) < 2:
             raise ValueError(
                 f"a single class, {self.classes.tolist()[0]!r}: pass all labels that will come as classes=."
             )
+
+    def survey(self, is_open: bool) -> ClassesSurvey:
+        return ClassesSurvey(self, is_open)
 
     def weights(self, targets: HostArray, sample_weight: Any) -> HostArray:
         return row_weights(sample_weight, self.class_weight, self.classes, targets)
@@ -189,19 +202,13 @@ class Classes(Task):
         return rng.integers(0, len(self.classes), n)
 
     def state(self) -> dict[str, Any]:
-        return {"classes": {"dtype": self.classes.dtype.str.lstrip("<>=|"), "values": self.classes.tolist()}}
+        return {"classes": to_state(self.classes)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Classes:
         if state.keys() != {"classes"}:
             raise ValueError(f"the task has {sorted(state)}, expected the classes")
-        kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
-        code, values = state["classes"]["dtype"], state["classes"]["values"]
-        if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
-            raise ValueError(f"the classes are of dtype {code!r}")
-        if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
-            raise ValueError(f"the classes are {values!r} of dtype {code!r}")
-        classes = np.array(values) if code[0] == "U" else np.array(values, dtype=code)
+        classes = from_state(state["classes"])
         if len(classes) < 2 or not np.array_equal(np.unique(classes), classes):
             raise ValueError("the classes must be two or more, sorted")
         return cls(classes)

@@ -1,0 +1,152 @@
+"""What a field of a text file stands for: a number, a missing value, a point in time, a label."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from ..host import HostArray
+
+MISSING = frozenset(("", "na", "nan", "n/a", "<na>", "#n/a", "null", "none", "?"))
+"""Fields, in lower case, that stand for a value that is not there."""
+
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+
+
+def is_missing(field: str) -> bool:
+    """Whether a field stands for a value that is not there."""
+    return field.strip().lower() in MISSING
+
+
+def numbers(fields: Sequence[str], column: str, where: Callable[[int], str]) -> HostArray:
+    """The fields of a column as float64, missing ones as NaN.
+
+    Raises
+    ------
+    ValueError
+        If one of them is no number: `where` says of its place how messages call the row.
+    """
+    try:
+        array = np.fromiter(map(float, fields), np.float64, len(fields))
+    except ValueError:
+        pass
+    else:
+        if "_" not in "".join(fields):  # Python takes 1_000 for a number
+            return array
+    array = np.empty(len(fields))
+    for k, field in enumerate(fields):
+        try:
+            array[k] = float(field)
+            wrong = "_" in field
+        except ValueError:
+            array[k], wrong = np.nan, not is_missing(field)
+        if wrong:
+            raise ValueError(not_a_number(field, column, where(k)))
+    return array
+
+
+def not_a_number(value: Any, column: str, where: str) -> str:
+    """What to say of a value that is none."""
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+        advice = "write decimals with a point"
+    else:
+        advice = "name the columns that hold numbers by features=, and leave a field empty where its value is missing"
+    return f"{where} holds {shortened(value)} in the column {column!r}, where a number is expected: {advice}."
+
+
+def shortened(value: Any) -> str:
+    """A value as messages show it, long ones by their start."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}… ({len(value) if hasattr(value, '__len__') else len(text)} long)"
+
+
+def typed(labels: Sequence[str]) -> HostArray:
+    """Labels as numbers where all of them are written as such: whole ones as int64, others as float64, else strings.
+
+    Numbers with zeros in front, such as "007", are names: these stay strings, and so do all beside them.
+    """
+    if all(_WHOLE.fullmatch(label) for label in labels):
+        whole = [int(label) for label in labels]
+        if all(-(2**63) <= number < 2**63 for number in whole):
+            return np.array(whole, dtype=np.int64)
+        return np.array(labels)
+    if any(re.match(r"[-+]?0[0-9]", label) or "_" in label for label in labels):
+        return np.array(labels)
+    try:
+        array = np.array([float(label) for label in labels])
+    except ValueError:
+        return np.array(labels)
+    return array if all(map(math.isfinite, array.tolist())) else np.array(labels)
+
+
+def times(fields: Sequence[str], column: str, where: Callable[[int], str]) -> HostArray:
+    """Points in time: numbers as int64 or float64, ISO 8601 dates as datetime64 in microseconds, in UTC.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing, or neither; or if dates with and without an offset from UTC are mixed.
+    """
+    try:
+        return np.fromiter(map(int, fields), np.int64, len(fields))  # exact: float64 is not, for nanoseconds
+    except (ValueError, OverflowError):
+        pass
+    try:
+        array = np.fromiter(map(float, fields), np.float64, len(fields))
+        if np.isfinite(array).all():
+            return array
+    except ValueError:
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an offset from UTC is one, and is read below
+            dates = np.array([field.strip() for field in fields], dtype="datetime64[us]")
+        if not np.isnat(dates).any():
+            return dates
+    except (ValueError, UserWarning, DeprecationWarning):
+        pass
+    return _one_by_one(fields, column, where)
+
+
+def _one_by_one(fields: Sequence[str], column: str, where: Callable[[int], str]) -> HostArray:
+    """The way on which a field that is no point in time is found."""
+    read: list[datetime] = []
+    numeric = not is_missing(fields[0]) and _is_number(fields[0])
+    for k, field in enumerate(fields):
+        if is_missing(field):
+            raise ValueError(f"{where(k)} has no time in the column {column!r}: fill it, or leave the row out.")
+        if numeric:
+            if not _is_number(field):
+                raise ValueError(f"{where(k)} has the time {shortened(field)}, the rows before it have numbers.")
+            continue
+        try:
+            date = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", field.strip()))
+        except ValueError:
+            raise ValueError(
+                f"{where(k)} has the time {shortened(field)} in the column {column!r}, which is neither a number nor a "
+                "date like 2024-05-31 or 2024-05-31T12:30:00."
+            ) from None
+        if read and (date.tzinfo is None) != (read[0].tzinfo is None):
+            raise ValueError(
+                f"{where(k)} has the time {shortened(field)}, {where(0)} has {shortened(fields[0])}: only one of them "
+                "has an offset from UTC."
+            )
+        read.append(date)
+    if numeric:
+        return np.array([float(field) for field in fields])
+    utc = [date if date.tzinfo is None else date.astimezone(timezone.utc).replace(tzinfo=None) for date in read]
+    return np.array(utc, dtype="datetime64[us]")
+
+
+def _is_number(field: str) -> bool:
+    try:
+        return math.isfinite(float(field)) and "_" not in field
+    except ValueError:
+        return False

@@ -1,0 +1,140 @@
+"""Rows of a table to sequences: which row belongs to which id, in which order, and which label that has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..host import HostArray, is_missing
+from . import fields
+
+Where = Callable[[int], str]
+
+
+class Groups(NamedTuple):
+    """The rows of each id together."""
+
+    ids: list[Any]  # in the order of their first rows
+    order: HostArray  # (rows,): the rows, those of the first id first, each id's in the order of time
+    lengths: HostArray  # (ids,)
+    times: HostArray | None  # (rows,), in that order
+
+
+def grouped(ids: Sequence[Any], column: str, times: HostArray | None, sort: bool, where: Where) -> Groups:
+    """The rows of each id, in the order of time where there is one, else as they stand.
+
+    Raises
+    ------
+    ValueError
+        If an id is missing; if two rows of an id have one time; if times go back, where they are not to be sorted.
+    """
+    codes, unique = numbered(ids)
+    for name in unique:
+        if _is_nothing(name):
+            row = int(np.argmax(codes == unique.index(name)))
+            raise ValueError(f"{where(row)} has no id in the column {column!r}: fill it, or leave the row out.")
+    lengths = np.bincount(codes, minlength=len(unique))
+    order = np.argsort(codes, kind="stable")
+    if times is None:
+        return Groups(unique, order, lengths, None)
+    if sort:
+        order = np.lexsort((times, codes))  # stable: equal times stay in the order of their rows
+    ordered, steps = codes[order], times[order]
+    inside = ordered[1:] == ordered[:-1]
+    wrong = inside & ((steps[1:] == steps[:-1]) if sort else (steps[1:] <= steps[:-1]))
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        first, second = where(int(order[k])), where(int(order[k + 1]))
+        name, time, before = unique[ordered[k]], shown(steps[k + 1]), shown(steps[k])
+        if steps[k] == steps[k + 1]:
+            raise ValueError(
+                f"the id {name!r} has the time {time} twice, in {first} and {second}: leave one of them out, or tell "
+                "the sequences apart by other ids."
+            )
+        raise ValueError(
+            f"the times of the id {name!r} go back, from {before} in {first} to {time} in {second}: sort=True sorts "
+            "them."
+        )
+    return Groups(unique, order, lengths, steps)
+
+
+def numbered(values: Sequence[Any]) -> tuple[HostArray, list[Any]]:
+    """The number of each value among the different ones, in the order in which these appear."""
+    seen: dict[Any, int] = {}
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    codes = np.fromiter((seen.setdefault(value, len(seen)) for value in listed), np.int64, len(listed))
+    return codes, list(seen)
+
+
+def _is_nothing(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, str) and fields.is_missing(value) and value.strip() != "?")
+
+
+def shown(time: Any) -> str:
+    """A point in time, for messages."""
+    return str(time).removesuffix(".000000") if isinstance(time, np.datetime64) else str(time)
+
+
+def since_the_step_before(groups: Groups) -> HostArray:
+    """The time since the step before, in the unit of the times, for dates in seconds; 0 for a first step."""
+    times = groups.times
+    assert times is not None
+    passed = np.zeros(len(times))
+    differences = np.diff(times)
+    if differences.dtype.kind == "m":
+        passed[1:] = differences / np.timedelta64(1, "s")
+    else:
+        passed[1:] = differences
+    passed[np.cumsum(groups.lengths) - groups.lengths] = 0
+    return passed
+
+
+def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: bool, where: Where) -> Any:
+    """One label for each id, (ids,); with `each_step` a list of arrays (time_i,). None where no row has one.
+
+    Raises
+    ------
+    ValueError
+        If a row has none, or, where there is one for each id, an id has two.
+    """
+    codes, unique = numbered(labels)
+    nothing = np.array([is_missing(label) or (isinstance(label, str) and not label.strip()) for label in unique])
+    if nothing.all():
+        return None
+    missing = nothing[codes]
+    if missing.any():
+        row = int(np.argmax(missing))
+        raise ValueError(
+            f"{where(row)} has no label in the column {column!r}, others have one: fill it, or leave the row out."
+        )
+    names = named(unique)
+    ordered = codes[groups.order]
+    ends = np.cumsum(groups.lengths)
+    firsts = ends - groups.lengths
+    if each_step:
+        return np.split(names[ordered], ends[:-1])
+    other = ordered != np.repeat(ordered[firsts], groups.lengths)
+    if other.any():
+        k = int(np.argmax(other))
+        group = int(np.searchsorted(ends, k, side="right"))
+        first = int(firsts[group])
+        raise ValueError(
+            f"the id {groups.ids[group]!r} has two labels in the column {column!r}, {unique[ordered[first]]!r} in "
+            f"{where(int(groups.order[first]))} and {unique[ordered[k]]!r} in {where(int(groups.order[k]))}: a "
+            "sequence has one, unless label_each_step=True says that each step has its own."
+        )
+    return names[ordered[firsts]]
+
+
+def named(values: Sequence[Any]) -> HostArray:
+    """Labels as an array: texts that are all numbers become such."""
+    if all(isinstance(value, str) for value in values):
+        return fields.typed([value.strip() for value in values])
+    array = np.array(values)
+    if array.ndim == 1 and (array.dtype.kind in "biuf" or all(isinstance(value, str) for value in values)):
+        return array
+    mixed = np.empty(len(values), dtype=object)  # the estimators say what is wrong with them
+    mixed[:] = values
+    return mixed
