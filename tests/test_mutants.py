@@ -25,6 +25,8 @@ STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
 CLASSES = "xlstm/tasks/classes.py"
 RESIDUALS, NUMBERS = "xlstm/residuals.py", "xlstm/tasks/numbers.py"
 RESIDUALS_TEST, REGRESSOR_TEST = (f"tests/library/test_{name}.py" for name in ("residuals", "regressor"))
+OF_STEPS = "xlstm/tasks/steps.py"
+LABELER_TEST = "tests/library/test_labeler.py::test_"
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
@@ -206,6 +208,14 @@ MUTANTS = [
     Mutant("the loss without its weights", CLASSES, "losses.softmax_cross_entropy(outputs, targets, weights)", "losses.softmax_cross_entropy(outputs, targets, 0 * weights + 1)", TASKS_TEST),
     Mutant("a score of the wrong class", CLASSES, "outputs[:, 0] > 0", "outputs[:, 0] < 0", TASKS_TEST),
     Mutant("a score that is not weighted", CLASSES, "== targets, weights=weights)", "== targets)", TASKS_TEST),
+    # A class at every step.
+    Mutant("the step after a row taken for one of it", OF_STEPS, "block[np.arange(block.shape[1]) >= np", "block[np.arange(block.shape[1]) > np", f"{LABELER_TEST}targets_of_some_rows"),
+    Mutant("a label that does not count for a class", OF_STEPS, "counts = numbers != IGNORED\n", "counts = numbers == numbers\n", f"{LABELER_TEST}the_loss_is_the_mean_over_the_labels_that_count_and_its_gradient_is_right"),
+    Mutant("class weights lost at the steps", OF_STEPS, "weights[:, None] * xp.reshape(factors", "weights[:, None] + 0 * xp.reshape(factors", f"{LABELER_TEST}the_loss_is_the_mean_over_the_labels_that_count_and_its_gradient_is_right"),
+    Mutant("an epoch's mean over rows where it is over steps", "xlstm/train.py", "int(self._of_rows[rows].sum())", "len(rows)", f"{LABELER_TEST}the_history_holds_exact_means_over_the_steps_that_count"),
+    Mutant("weights of mean 1 over rows where it is over steps", "xlstm/labels.py", "else (weights * terms).sum() / max(1, terms.sum())", "else weights.mean()", f"{LABELER_TEST}the_history_holds_exact_means_over_the_steps_that_count"),
+    Mutant("the steps of a batch given to the rows in order", "xlstm/fitted.py", "steps_of(backend, encoded.starts[rows], lengths)", "steps_of(backend, np.sort(encoded.starts[rows]), lengths)", f"{LABELER_TEST}batches_of_many_lengths_give_the_rows_in_their_order"),
+    Mutant("the padding of gathered targets", OF_STEPS, "Block(xp.where(valid, block, xp.full_like(block, IGNORED))", "Block(xp.where(valid, block, block)", "tests/backends/test_device_labeler.py::test_gathered_targets_are_those_of_the_host"),
     Mutant("the direction of a score ignored", "xlstm/tasks/task.py", "return score if self.higher_is_better else -score", "return score", TRIAL_TEST),
     Mutant("a task measured on the validation part too", "xlstm/estimators/training.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
     # Kernels of GPUs around the cells: the optimiser, rows, the loss.
