@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
-from .. import backends, columns, guesses, sources
+from .. import columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
@@ -96,7 +96,7 @@ class BatchTrainable(Trainable):
                 if survey is None:
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
                     task.follow(self)
-                    survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
+                    survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
                     guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
                     data.add(some.data)

@@ -164,7 +164,7 @@ class Trainable(Mannered, Configured):
         """
         self.check_parameters()
         told = self._told(callbacks)
-        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         kept_file = None if resume is None else Resumable(resume, self, data, old)
         going_on = None if kept_file is None else kept_file.fitted
@@ -192,8 +192,8 @@ class Trainable(Mannered, Configured):
         weights = task.weights(targets, sample_weight)
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
-            if kept_file.run is not None and kept_file.run.finished:
-                self.take_over(kept_file.fitted)
+            if going_on is not None and kept_file.has_ended:
+                self.take_over(going_on)
                 return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
@@ -205,11 +205,7 @@ class Trainable(Mannered, Configured):
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
-            if (
-                going_on is None
-                and old is not None
-                and (old.sides is None or np.isin(known[aside], old.sides.trained).any())
-            ):
+            if old is not None and going_on is None and old.may_have_met(known[aside]):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
