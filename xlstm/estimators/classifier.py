@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import labelsets
+from .. import batchwise, labelsets, sources
 from ..fitted import Fitted
 from ..ondevice import brought
 from ..registry import ESTIMATORS
@@ -30,9 +30,9 @@ class SequenceClassifier(SequenceEstimator):
     logits come back there. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
 
     Several labels at once are an indicator matrix y (n, K), 1 where a sequence has the label of a column, or a list of
-    the labels of each sequence, which may be empty: each has a sigmoid, and the loss is the mean of their binary
-    cross-entropies. `predict` gives the form that y had; a sequence has a label where its probability is above the
-    label's threshold.
+    the labels of each sequence, which may be empty; where every sequence has one, pass sets. Each label has a sigmoid,
+    and the loss is the mean of their binary cross-entropies. `predict` gives the form that y had; a sequence has a
+    label where its probability is above the label's threshold.
 
     Features that have names, as the columns of data frames and the fields of arrays, are matched by name: within X, and
     with those of the training ever after. A missing or unknown name is an error. Data that may have been meant in
@@ -229,7 +229,7 @@ class SequenceClassifier(SequenceEstimator):
         """
         return self._with_thresholds(lambda fitted, task: task.with_thresholds(thresholds))
 
-    def tune_thresholds(self, X: Any, y: Any) -> SequenceClassifier:
+    def tune_thresholds(self, X: Any, y: Any = None) -> SequenceClassifier:
         """Set the thresholds to those with which each label has its highest F1 on these sequences.
 
         Take rows that were not trained on: on others the probabilities are too good. A label that no row of y has keeps
@@ -247,8 +247,12 @@ class SequenceClassifier(SequenceEstimator):
         """
 
         def tuned(fitted: Fitted, task: SeveralLabels) -> SeveralLabels:
-            outputs = brought("outputs", fitted.outputs(X, self.reading()))
-            return task.tuned(outputs, task.read(brought("y", y), len(outputs)))
+            batches, reading = sources.labelled(X, y), self.reading()
+            if batches is None:
+                outputs, targets, _ = fitted.beside(X, y, None, reading)
+            else:
+                outputs, targets, _ = batchwise.beside(fitted, batches, reading)
+            return task.tuned(outputs, targets)
 
         return self._with_thresholds(tuned)
 
