@@ -27,12 +27,13 @@ namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
 names labelsets numeric nested dataset sequences columns guesses
 interrupts sides data files foreign
+sources moments
 tables
 readers
 cells
 params encode lossrows
 residuals
-losses head optim readout
+losses head optim readout embedding sampling
 stack trials
 trusted
 prepared convert checkpoint
@@ -46,6 +47,8 @@ progress
 callbacks
 train
 fitted
+buffer survey
+batchwise
 stream
 estimators
 gradpair
@@ -294,7 +297,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

@@ -26,11 +26,14 @@ from .layers import GRU, LSTM, RNN
 if _typing.TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import convert as convert
+    from . import embedding as embedding
     from . import head as head
     from . import losses as losses
     from . import optim as optim
+    from . import sampling as sampling
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.features import SequenceFeatures
     from .estimators.labeler import SequenceLabeler
     from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
@@ -38,8 +41,10 @@ if _typing.TYPE_CHECKING:
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
     from .readers import read
+    from .readers.files import from_files
     from .readers.frames import from_long
     from .sequences import from_channels_first
+    from .sources import Batches
 
 __version__ = "0.1.0"
 
@@ -48,10 +53,12 @@ __all__ = [
     "LSTM",
     "RNN",
     "AmbiguousDataWarning",
+    "Batches",
     "Dataset",
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceFeatures",
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
@@ -59,35 +66,41 @@ __all__ = [
     "check_gradients",
     "convert",
     "devices",
+    "embedding",
     "from_channels_first",
+    "from_files",
     "from_long",
     "head",
     "load",
     "losses",
     "optim",
     "read",
+    "sampling",
     "set_threads",
 ]
 
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
 _LATER = {
     "AmbiguousDataWarning": "guesses",
+    "Batches": "sources",
     "Dataset": "dataset",
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceFeatures": "estimators.features",
     "SequenceRegressor": "estimators.regressor",
     "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
+    "from_files": "readers.files",
     "from_long": "readers.frames",
     "load": "estimators.state",
     "read": "readers",
 }
 
 
-_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

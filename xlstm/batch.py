@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,17 @@ class Encoded(NamedTuple):
     def rows(self, rows: HostArray) -> Encoded:
         """These rows; the steps are shared."""
         return Encoded(self.steps, self.lengths[rows], self.starts[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """Several, one after another, on the host. Their steps are copied."""
+        return cls.of(np.concatenate([part.steps for part in parts]), np.concatenate([part.lengths for part in parts]))
+
+    def alone(self) -> Encoded:
+        """The same rows with a copy of their steps, and of no other's: on the host."""
+        ends = np.cumsum(self.lengths)
+        shift = np.repeat(self.starts - (ends - self.lengths), self.lengths)
+        return Encoded.of(self.steps[np.arange(len(shift)) + shift], self.lengths)
 
     def padded(self, rows: HostArray) -> tuple[HostArray, list[int]]:
         """These rows as one block on the host, (N, T, D) or (N, T), T the greatest length; and their lengths.

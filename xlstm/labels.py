@@ -52,6 +52,16 @@ def from_state(state: Any) -> HostArray:
     return np.array(values) if code[0] == "U" else np.array(values, dtype=code)
 
 
+def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:
+    """Sorted, these classes and those of further labels, as `column` gives them."""
+    kinds = {"U": "strings", "b": "booleans"}
+    known, new = (kinds.get(array.dtype.kind, "numbers") for array in (classes, labels))
+    if known != new:
+        raise ValueError(f"Unknown label type: y holds {new}, before there were {known}.")
+    found: HostArray = np.union1d(classes, labels)
+    return found
+
+
 def declared_classes(declared: Any, known: HostArray) -> None:
     """Raise where the classes that are declared for a later part are not those of the first call."""
     if not np.array_equal(np.unique(np.asarray(declared)), known):
@@ -153,8 +163,29 @@ def _column_vector_warning() -> type[Warning]:
     return UserWarning
 
 
+LARGE_WEIGHT = 1e150
+"""The largest weight of which many can be added up and multiplied."""
+
+
 def weights_of(sample_weight: Any, n: int) -> HostArray:
     """(n,) float64: each row's own weight, 1 where none are given."""
+    weights = _checked_weights(sample_weight, n)
+    if not weights.any():
+        raise ValueError("sample_weight is zero for every row: nothing could be learned.")
+    largest = weights.max()
+    return weights / largest if largest > LARGE_WEIGHT else weights  # only proportions matter; sums must not overflow
+
+
+def weights_of_part(sample_weight: Any, n: int) -> HostArray:
+    """(n,) float64: those of some rows of many, which may all be zero, and cannot be brought to another scale."""
+    weights = _checked_weights(sample_weight, n)
+    if weights.max() > LARGE_WEIGHT:
+        row = int(weights.argmax())
+        raise ValueError(f"sample_weight[{row}] is {weights[row]}: divide all weights by their largest.")
+    return weights
+
+
+def _checked_weights(sample_weight: Any, n: int) -> HostArray:
     weights = np.ones(n) if sample_weight is None else _reals(sample_weight)
     if weights.ndim == 0:
         weights = np.full(n, float(weights))
@@ -163,8 +194,6 @@ def weights_of(sample_weight: Any, n: int) -> HostArray:
     if not np.isfinite(weights).all() or (weights < 0).any():
         row = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
         raise ValueError(f"sample_weight[{row}] is {weights[row]}: weights must be finite and 0 or more.")
-    if not weights.any():
-        raise ValueError("sample_weight is zero for every row: nothing could be learned.")
     return weights
 
 
@@ -174,6 +203,12 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
     if class_weight is None:
         return weights
     counts = np.bincount(labels, weights=weights, minlength=len(classes))
+    weighted: HostArray = weights * class_factors(class_weight, classes, counts)[labels]
+    return weighted
+
+
+def class_factors(class_weight: Any, classes: HostArray, counts: HostArray) -> HostArray:
+    """(C,) float64: the weight of each class, of whose rows the weights add up to `counts` (C,)."""
     if isinstance(class_weight, str) and class_weight == "balanced":
         present = counts > 0
         factors = np.ones(len(classes))
@@ -187,12 +222,11 @@ def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, label
             factors = np.array([float(class_weight.get(name, 1.0)) for name in names])
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"class_weight must hold a number for each class, got {class_weight}.") from error
-        if not np.isfinite(factors).all() or (factors < 0).any() or not factors[labels].any():
+        if not np.isfinite(factors).all() or (factors < 0).any() or not factors[counts > 0].any():
             raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {class_weight}.")
     else:
         raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {class_weight!r}.")
-    weighted: HostArray = weights * factors[labels]
-    return weighted
+    return factors
 
 
 def _reals(sample_weight: Any) -> HostArray:
@@ -200,11 +234,9 @@ def _reals(sample_weight: Any) -> HostArray:
     if weights.dtype.kind not in "biufO":
         raise ValueError(f"sample_weight must hold real numbers, got {weights.dtype}.")
     try:
-        weights = weights.astype(np.float64)
+        return weights.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"sample_weight must hold real numbers: {error}.") from None
-    largest = np.abs(weights).max(initial=0.0)
-    return weights / largest if 1e150 < largest < np.inf else weights  # only proportions matter; sums must not overflow
 
 
 def mean_one(weights: HostArray, terms: HostArray | None = None) -> HostArray:

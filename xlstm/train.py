@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -66,8 +66,8 @@ class Standing(NamedTuple):
         score = (goodness, -measured[0])
         first = self.best is None
         since = 0 if first or score[0] > self.best_score[0] + tol else self.since_best + 1
-        best = (weights, score) if first or score > self.best_score else (self.best, self.best_score)
-        return Standing(self.epoch + 1, self.first_update, *best, since)
+        now = self._replace(epoch=self.epoch + 1, since_best=since)
+        return now._replace(best=weights, best_score=score) if first or score > self.best_score else now
 
     def is_over(self, settings: Settings) -> bool:
         """Whether no epoch is to come."""
@@ -81,6 +81,17 @@ class Labelled(NamedTuple):
     data: Encoded
     targets: Any  # as the task has them
     weights: HostArray  # (n,), of mean 1
+
+
+class Source(Protocol):
+    """Rows that are never in memory all at once: each pass over them asks for them anew, part after part."""
+
+    @property
+    def rows(self) -> int:
+        """How many a pass is expected to give: a schedule goes by it."""
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[Labelled]:
+        """All rows once: to train on in an order that `rng` draws, or with None in their own, to be measured."""
 
 
 class Tally:
@@ -129,21 +140,42 @@ class Tally:
         return totals
 
 
+class _Seen:
+    """The totals of all parts of a pass, on the host."""
+
+    def __init__(self) -> None:
+        self._sums: Any = 0.0
+        self._terms = 0
+
+    def add(self, totals: HostArray, terms: int) -> None:
+        self._sums = self._sums + totals.astype(np.float64)
+        self._terms += terms
+
+    def means(self, task: Task) -> Measured:
+        loss, *rest = self._sums.tolist()
+        return loss / self._terms, task.scores(rest, self._terms)
+
+
 class _Part:
     """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
 
-    On a GPU the targets and weights of all rows are brought there once.
+    On a GPU the targets and weights of all rows are brought there once. It is the one part of itself; a `Source` has
+    others in each pass.
     """
 
     def __init__(self, labelled: Labelled, model: Model, task: Task) -> None:
         self._labelled, self._model, self._task, self._backend = labelled, model, task, model.backend
         self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
         self.lengths, self._of_rows = labelled.data.lengths, task.terms(labelled.targets)
+        self.rows = len(labelled.weights)
         self.terms = len(labelled.weights) if self._of_rows is None else int(self._of_rows.sum())
         self._targets = self._weights = None
         if not self._backend.on_host:
             self._targets = task.placed(labelled.targets, self._backend, self._dtype)
             self._weights = self._backend.from_host(labelled.weights)
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
+        yield self
 
     def tally(self, chosen: list[HostArray]) -> Tally:
         """For batches of these row numbers."""
@@ -165,6 +197,17 @@ class _Part:
             else:
                 weights = xp.take(self._weights, places, axis=0)
             yield batch, targets, weights
+
+
+class _Source:
+    """A `Source` on its way to the model's device, one part at a time."""
+
+    def __init__(self, source: Source, model: Model, task: Task) -> None:
+        self._source, self._model, self._task, self.rows = source, model, task, source.rows
+
+    def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
+        for labelled in self._source.parts(rng):
+            yield _Part(labelled, self._model, self._task)
 
 
 class Trainer:
@@ -195,8 +238,8 @@ class Trainer:
 
     def fit(
         self,
-        training: Labelled,
-        validation: Labelled | None,
+        training: Labelled | Source,
+        validation: Labelled | Source | None,
         settings: Settings,
         watch: Watch | None = None,
         standing: Standing | None = None,
@@ -228,22 +271,22 @@ class Trainer:
         FloatingPointError
             If the loss is no longer finite; the weights are then those of the last good epoch.
         """
-        per_epoch = -(-len(training.weights) // settings.batch_size)
-        training_part = _Part(training, self.model, self.task)
-        validation_part = None if validation is None else _Part(validation, self.model, self.task)
+        training_part = self._placed(training)
+        validation_part = None if validation is None else self._placed(validation)
+        per_epoch = -(-training_part.rows // settings.batch_size)
         if standing is None:
             standing = Standing(0, 0 if settings.continued else self.optimizer.updates)
         start, interrupted = self.model.read(), False
         whole: Any = start if standing.epoch else None  # the weights after the last whole epoch
 
-        def tell(hook: str) -> None:
+        def tell(hook: str, now: Standing) -> None:
             if watch is not None:
-                watch.tell(hook, standing.epoch, settings.epochs, self.history)
+                watch.tell(hook, now.epoch, settings.epochs, self.history)
 
         try:
-            tell("on_train_begin")
+            tell("on_train_begin", standing)
             while not standing.is_over(settings):
-                tell("on_epoch_begin")
+                tell("on_epoch_begin", standing)
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
                     trained = self._epoch(training_part, settings, standing.first_update, settings.epochs * per_epoch)
                 reached, loss = self.model.read(), trained[0]
@@ -261,7 +304,7 @@ class Trainer:
                 whole, self.history, standing = reached, history, now
                 if note is not None:
                     note(standing)
-                tell("on_epoch_end")
+                tell("on_epoch_end", standing)
                 if watch is not None and watch.stopped:
                     break
         except KeyboardInterrupt:
@@ -274,39 +317,42 @@ class Trainer:
             interrupted = True
         if standing.best is not None:
             self.model.write(standing.best)
-        tell("on_train_end")
+        tell("on_train_end", standing)
         return interrupted
 
+    def _placed(self, rows: Labelled | Source) -> _Part | _Source:
+        if isinstance(rows, Labelled):
+            return _Part(rows, self.model, self.task)
+        return _Source(rows, self.model, self.task)
+
     def _epoch(
-        self, training: _Part, settings: Settings, first_update: int, total: int
+        self, training: _Part | _Source, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, optimizer = self.model, self.optimizer
-        chosen = batching.shuffled(training.lengths, settings.batch_size, self.rng)
+        model, optimizer, seen = self.model, self.optimizer, _Seen()
         with model.backend.current():
-            tally = training.tally(chosen)
-            for inputs, targets, weights in training.batches(chosen, settings.token_dropout, self.rng):
-                outputs, tape = model.forward(inputs, self.rng)
-                model.backward(tape, tally.add(outputs, targets, weights))
-                rate = optim.learning_rate_at(
-                    optimizer.updates - first_update, total, settings.schedule, settings.learning_rate, settings.warmup
-                )
-                optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
-            sums = tally.totals()  # the only numbers that leave the device, once an epoch
-        return self._mean_loss_and_scores(sums, training.terms)
+            for part in training.parts(self.rng):
+                chosen = batching.shuffled(part.lengths, settings.batch_size, self.rng)
+                tally = part.tally(chosen)
+                for inputs, targets, weights in part.batches(chosen, settings.token_dropout, self.rng):
+                    outputs, tape = model.forward(inputs, self.rng)
+                    model.backward(tape, tally.add(outputs, targets, weights))
+                    done, top = optimizer.updates - first_update, settings.learning_rate
+                    rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
+                    optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
+                seen.add(tally.totals(), part.terms)  # the only numbers that leave the device, once a part
+        return seen.means(self.task)
 
-    def evaluate(self, rows: Labelled) -> tuple[float, dict[str, float]]:
+    def evaluate(self, rows: Labelled | Source) -> tuple[float, dict[str, float]]:
         """Mean loss, weighted, and the scores, not weighted, without dropout."""
-        return self._evaluate(_Part(rows, self.model, self.task))
+        return self._evaluate(self._placed(rows))
 
-    def _evaluate(self, part: _Part) -> tuple[float, dict[str, float]]:
-        model, chosen = self.model, list(batching.by_length(part.lengths))
+    def _evaluate(self, rows: _Part | _Source) -> tuple[float, dict[str, float]]:
+        model, seen = self.model, _Seen()
         with model.backend.current():
-            tally = part.tally(chosen)
-            for inputs, targets, weights in part.batches(chosen):
-                tally.add(model.logits(inputs), targets, weights, gradient=False)
-            sums = tally.totals(in_turn=True)
-        return self._mean_loss_and_scores(sums, part.terms)
-
-    def _mean_loss_and_scores(self, sums: HostArray, n: int) -> tuple[float, dict[str, float]]:
-        loss, *rest = map(float, sums)
-        return loss / n, self.task.scores(rest, n)
+            for part in rows.parts(None):
+                chosen = list(batching.by_length(part.lengths))
+                tally = part.tally(chosen)
+                for inputs, targets, weights in part.batches(chosen):
+                    tally.add(model.logits(inputs), targets, weights, gradient=False)
+                seen.add(tally.totals(in_turn=True), part.terms)
+        return seen.means(self.task)

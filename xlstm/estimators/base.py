@@ -17,18 +17,19 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from .. import backends
+from .. import backends, batchwise, sources
 from ..fitted import Fitted
 from ..stream import Prepared, Stream
 from . import state
-from .training import Trainable
+from .batched import BatchTrainable
 
 Self = TypeVar("Self", bound="SequenceEstimator")
 
 
-class SequenceEstimator(Trainable):
+class SequenceEstimator(BatchTrainable):
     """The base of the estimators. For the parameters and attributes see `SequenceClassifier`, which has them all.
 
     Attributes
@@ -45,18 +46,30 @@ class SequenceEstimator(Trainable):
     # ------------------------------------------------------------ fit
 
     def fit(
-        self: Self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Any = None, resume: Any = None
+        self: Self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        validation: Any = None,
+        callbacks: Any = None,
+        resume: Any = None,
     ) -> Self:
-        """Train on sequences X and their answers y.
+        """Train on sequences X and their answers y, or on batches of both.
 
         Parameters
         ----------
         X
-            See the class.
+            See the class. Or, without y and sample_weight, what gives batches (X, y) or (X, y, sample_weight) each time
+            that it is iterated over, for data that memory does not hold: see `xlstm.Batches`.
         y
             (n,) answers: for a classifier labels, strings or numbers; for a labeler the labels of each sequence.
         sample_weight
             (n,) weights of 0 or more, or None for 1.
+        validation
+            (X, y) or (X, y, sample_weight), or batches of them: rows that are measured after each epoch, in place of
+            those that `early_stopping` sets aside of X. The weights of the best epoch are kept, with `early_stopping`
+            or without; with it the training ends as it does there.
         callbacks
             What is to be called while it trains: a list of functions or objects, or one; see `xlstm.callbacks`.
         resume
@@ -90,9 +103,10 @@ class SequenceEstimator(Trainable):
             If Ctrl-C ended the training early: the model of the last whole epoch is kept, or of the best validated one.
         """
         old = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
-        return self._train_on(X, y, sample_weight, old, whole=True, callbacks=callbacks, resume=resume)
+        how = {"validation": validation, "callbacks": callbacks, "resume": resume}
+        return self._train_on(X, y, sample_weight, old, whole=True, **how)
 
-    def partial_fit(self: Self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self: Self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
         A warm-up goes on over the calls; after it the learning rate is constant, for nobody knows how many calls there
@@ -133,18 +147,50 @@ class SequenceEstimator(Trainable):
         return self._fitted
 
     def predict(self, X: Any) -> Any:
-        """The answer for each sequence, (n,): for a classifier its most probable class. On a GPU if y was, and X is."""
-        return self.fitted_state().predict(X, self.reading())
+        """The answer for each sequence, (n,): for a classifier its most probable class. On a GPU if y was, and X is.
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        X may give batches each time that it is iterated over, X or a tuple that begins with it (`xlstm.Batches`): the
+        answers for all of them then come together. So it is with all that is asked of an X.
+        """
+        fitted, reading = self.fitted_state(), self.reading()
+        return self._for_each_batch(lambda X: fitted.predict(X, reading), X)
+
+    def predict_batches(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """What `predict` gives for each batch, one after another: for more answers than are wanted in memory.
+
+        Parameters
+        ----------
+        batches
+            Anything that gives them, once is enough: X, or a tuple that begins with it.
+        """
+        fitted, reading = self.fitted_state(), self.reading()
+        return batchwise.each(lambda X: fitted.predict(X, reading), batches)
+
+    def _for_each_batch(self, answer: Callable[[Any], Any], X: Any) -> Any:
+        """What a function gives for X; or for each of its batches, together."""
+        batches = sources.to_predict(X)
+        return answer(X) if batches is None else batchwise.together(batchwise.each(answer, batches))
+
+    def _made(self, name: str, X: Any) -> Any:
+        """What the task makes of the outputs for X under this name, where X lies."""
+        fitted, reading = self.fitted_state(), self.reading()
+        make = fitted.task.offered(name)
+        return self._for_each_batch(lambda X: fitted.made(make, fitted.outputs(X, reading)), X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """How good the answers for X are beside y, weighted by `sample_weight`: for a classifier, accuracy.
+
+        Of batches (X, y) or (X, y, sample_weight), as `fit` takes them, the score of all rows together.
 
         Raises
         ------
         ValueError
             If y is not like that of the training, a label not one of `classes_`: the row is named.
         """
-        return self.fitted_state().score(X, y, sample_weight, self.reading())
+        fitted, batches = self.fitted_state(), sources.labelled(X, y, sample_weight)
+        if batches is not None:
+            return batchwise.score(fitted, batches, self.reading())
+        return fitted.score(X, y, sample_weight, self.reading())
 
     # ------------------------------------------------------------ elsewhere
 

@@ -177,7 +177,7 @@ class SequenceClassifier(SequenceEstimator):
         return tags
 
     def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> SequenceClassifier:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
@@ -277,8 +277,3 @@ class SequenceClassifier(SequenceEstimator):
     def predict_log_proba(self, X: Any) -> Any:
         """Its logarithm, (n, K), also where the probability is too small for a number: computed from the logits."""
         return self._made("predict_log_proba", X)
-
-    def _made(self, name: str, X: Any) -> Any:
-        """What the task makes of the outputs for X under this name, where X lies."""
-        fitted = self.fitted_state()
-        return fitted.made(fitted.task.offered(name), fitted.outputs(X, self.reading()))

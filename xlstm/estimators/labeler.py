@@ -80,7 +80,7 @@ class SequenceLabeler(SequenceEstimator):
         super()._check_same_model(fitted)
 
     def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> SequenceLabeler:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
@@ -113,7 +113,7 @@ class SequenceLabeler(SequenceEstimator):
         labels: list[HostArray] = super().predict(X)
         return labels
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The fraction of the steps whose answer is right, of those whose label counts.
 
         Parameters
@@ -145,6 +145,5 @@ class SequenceLabeler(SequenceEstimator):
 
     def _made(self, name: str, X: Any) -> list[Array]:
         """What the task makes of the outputs for X under this name, where X lies."""
-        fitted = self.fitted_state()
-        made: list[Array] = fitted.made(fitted.task.offered(name), fitted.outputs(X, self.reading()))
+        made: list[Array] = super()._made(name, X)
         return made

@@ -5,12 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .. import batchwise, sources
 from ..fitted import Fitted
 from ..registry import ESTIMATORS
 from ..tasks import Numbers
 from ..tasks.numbers import LOSSES
 from .base import SequenceEstimator
 from .constraints import Constraint, Levels, Number, OneOf
+
+NUMBERS_CONSTRAINTS: dict[str, Constraint] = {
+    "loss": OneOf(LOSSES),
+    "huber_delta": Number(0, float("inf"), "()"),
+    "quantile": Levels(),
+}
+"""What the settings of the task of numbers may be."""
+
+
+def check_same_loss(estimator: SequenceEstimator, task: Any) -> None:
+    """Raise where the settings ask for another loss than the task to go on with."""
+    for name, before in task.followed.items():
+        if estimator.plain_setting(name) != before:
+            raise ValueError(
+                f"{name} is {getattr(estimator, name)!r}, but the model to go on from has {before!r}: "
+                "set it back, or train a new one with fit and warm_start=False."
+            )
 
 
 @ESTIMATORS.register("SequenceRegressor")
@@ -73,12 +91,7 @@ class SequenceRegressor(SequenceEstimator):
 
     _estimator_type = "regressor"
     tasks = (Numbers,)
-    constraints: ClassVar[dict[str, Constraint]] = {
-        **SequenceEstimator.constraints,
-        "loss": OneOf(LOSSES),
-        "huber_delta": Number(0, float("inf"), "()"),
-        "quantile": Levels(),
-    }
+    constraints: ClassVar[dict[str, Constraint]] = {**SequenceEstimator.constraints, **NUMBERS_CONSTRAINTS}
 
     loss: str = "squared"
     huber_delta: float = 1.0
@@ -94,15 +107,9 @@ class SequenceRegressor(SequenceEstimator):
 
     def _check_same_model(self, fitted: Fitted) -> None:
         super()._check_same_model(fitted)
-        task: Any = fitted.task
-        for name, before in task.followed.items():
-            if self.plain_setting(name) != before:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, but the model to go on from has {before!r}: "
-                    "set it back, or train a new one with fit and warm_start=False."
-                )
+        check_same_loss(self, fitted.task)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """R² of the answers for X beside y, weighted by `sample_weight`: 1 is perfect, 0 is no better than the mean.
 
         As scikit-learn's r2_score, of several numbers the mean. For the loss "quantile" it is D², as its
@@ -115,7 +122,7 @@ class SequenceRegressor(SequenceEstimator):
         """
         return super().score(X, y, sample_weight)
 
-    def errors(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+    def errors(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, Any]:
         """How far the answers for X are from y, weighted by `sample_weight`, by name.
 
         Returns
@@ -130,7 +137,12 @@ class SequenceRegressor(SequenceEstimator):
         ValueError
             If y is not like that of the training: the row is named.
         """
-        fitted = self.fitted_state()
+        fitted, reading = self.fitted_state(), self.reading()
         task: Any = fitted.task
-        errors: dict[str, Any] = task.errors(*fitted.beside(X, y, sample_weight, self.reading()))
+        batches = sources.labelled(X, y, sample_weight)
+        if batches is not None:
+            beside = batchwise.beside(fitted, batches, reading)
+        else:
+            beside = fitted.beside(X, y, sample_weight, reading)
+        errors: dict[str, Any] = task.errors(*beside)
         return errors

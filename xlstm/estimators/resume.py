@@ -127,6 +127,11 @@ class Resumable:
         )
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the training that the file holds has ended."""
+        return self.run is not None and self.run.finished
+
+    @property
     def standing(self) -> Standing | None:
         """Where the training stood."""
         return None if self.run is None or self._best is None else self.run.standing(self._best)

@@ -15,7 +15,7 @@ from ..train import Standing
 
 
 class Run(NamedTuple):
-    """A training, beside its model, optimiser, generator and history. As JSON it is a list of its parts by name."""
+    """A training, beside its model, optimiser, generator and history."""
 
     epoch: int  # whole epochs
     first_update: int  # the optimiser's updates before them
@@ -103,7 +103,7 @@ def digests(
 
 def digest_of(weights: HostArray) -> str:
     """What tells these weights of a model from others."""
-    return _hash(weights.tobytes()).hexdigest()
+    return str(_hash(weights.tobytes()).hexdigest())
 
 
 def _hash(content: bytes = b"") -> Any:

@@ -17,7 +17,7 @@ from ..callbacks import Watch, listed
 from ..fitted import Fitted
 from ..history import History
 from ..host import HostArray
-from ..labels import mean_one
+from ..labels import mean_one, weights_of
 from ..model import Architecture, Model
 from ..progress import print_progress
 from ..seeds import own_generator
@@ -25,6 +25,7 @@ from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
 from .manners import Mannered
 from .resume import Resumable
+from .rows import validation_of
 from .run import digests
 from .settings import Configured
 
@@ -139,6 +140,7 @@ class Trainable(Mannered, Configured):
         *,
         whole: bool,
         declared: Any = None,
+        validation: Any = None,
         callbacks: Any = None,
         resume: Any = None,
     ) -> Self:
@@ -152,14 +154,17 @@ class Trainable(Mannered, Configured):
             Whether these rows are the whole data, for all epochs, or a part of it, for one more.
         declared
             For a new model, all answers that will ever come, where they are known: see `Task.learn`.
+        validation
+            Rows to validate with, (X, y) or (X, y, sample_weight) or batches of them. None sets some of the rows aside
+            where the settings say so.
         callbacks
             See `xlstm.callbacks`.
         resume
             See `resume.py`.
         """
         self.check_parameters()
-        told = [*listed(callbacks), *self._own_callbacks()]
-        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        told = self._told(callbacks)
+        data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         kept_file = None if resume is None else Resumable(resume, self, data, old)
         going_on = None if kept_file is None else kept_file.fitted
@@ -187,24 +192,20 @@ class Trainable(Mannered, Configured):
         weights = task.weights(targets, sample_weight)
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
-            if kept_file.run is not None and kept_file.run.finished:
-                self.take_over(kept_file.fitted)
+            if going_on is not None and kept_file.has_ended:
+                self.take_over(going_on)
                 return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
-        if sides is None and self.early_stopping:
+        if sides is None and self.early_stopping and validation is None:
             sides = Sides()
         known = np.zeros(0) if sides is None else self._fingerprints(data, task.marks(targets, rows))
         kept, aside = np.arange(rows), np.arange(0)
-        if sides is not None and whole and self.early_stopping:
+        if sides is not None and whole and self.early_stopping and validation is None:
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
-            if (
-                going_on is None
-                and old is not None
-                and (old.sides is None or np.isin(known[aside], old.sides.trained).any())
-            ):
+            if old is not None and going_on is None and old.may_have_met(known[aside]):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
@@ -220,20 +221,39 @@ class Trainable(Mannered, Configured):
             chosen = task.take(targets, part)
             return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
 
-        training, validation = labelled(kept, weights[kept]), None
-        if len(aside):
+        training = labelled(kept, weights[kept])
+        measured: train.Labelled | train.Source | None = None
+        if validation is not None:
+            survey = task.survey(False)
+            survey.add(y, encoded.lengths, weights_of(sample_weight, rows))
+            survey.settle(whole)
+            measured = validation_of(validation, fitted, survey, self.reading())
+        elif len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
-            validation = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
-        if whole and going_on is None:
+            measured = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
+        return self._run(fitted, training, measured, len(kept), whole, told, kept_file)
+
+    def _run(
+        self: Self,
+        fitted: Fitted,
+        training: train.Labelled | train.Source,
+        validation: train.Labelled | train.Source | None,
+        rows: int,
+        whole: bool,
+        told: list[Any],
+        kept_file: Resumable | None = None,
+    ) -> Self:
+        """Train on so many rows, and take over what was made."""
+        if whole and (kept_file is None or kept_file.fitted is None):
             fitted.trainer.history = History()
-        settings = self._training_settings(len(kept), whole)
+        settings = self._training_settings(rows, whole)
         if kept_file is None:
             watch = Watch(told, self, lambda: self._copy_with(fitted))
             interrupted = fitted.trainer.fit(training, validation, settings, watch)
         else:
             watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
             standing = kept_file.standing
-            with kept_file.begin(fitted, len(kept), watch):
+            with kept_file.begin(fitted, rows, watch):
                 interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
                 if not interrupted:
                     kept_file.finish()
@@ -242,12 +262,12 @@ class Trainable(Mannered, Configured):
             interrupts.warn(self.n_iter_, best=validation is not None)
         return self
 
-    def _own_callbacks(self) -> list[Any]:
-        """What shows its progress without being asked in `fit`: the attribute of that name, or else `verbose`."""
-        shown = self.progress
+    def _told(self, callbacks: Any) -> list[Any]:
+        """The callbacks, and what shows its progress without being asked in `fit`: `progress`, or else `verbose`."""
+        shown, told = self.progress, listed(callbacks)
         if shown is not None:
-            return [lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
-        return [print_progress] if self.verbose else []
+            return [*told, lambda progress: shown(progress.epoch, progress.epochs, progress.history)]
+        return [*told, print_progress] if self.verbose else told
 
     def _copy_with(self: Self, fitted: Fitted) -> Self:
         """A copy of the estimator that has learned this, as it is now."""
@@ -277,10 +297,23 @@ class Trainable(Mannered, Configured):
         backend = self.backend_for(architecture, len(kept), data.place)
         data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)
+        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
+        return self._new(task, encoder, architecture, backend, width, names, rng), data
+
+    def _new(
+        self,
+        task: Task,
+        encoder: encode.Encoder,
+        architecture: Architecture,
+        backend: backends.Backend,
+        width: int | None,
+        names: HostArray | None,
+        rng: np.random.Generator,
+    ) -> Fitted:
+        """A new model and what belongs to it."""
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
-        return Fitted(trainer, encoder, width, names, type(self).__name__), data
+        return Fitted(trainer, encoder, width, names, type(self).__name__)
 
     def backend_for(self, architecture: Architecture, rows: int, place: backends.Backend | None) -> backends.Backend:
         """Where a new model of this architecture is trained on so many rows, which lie at `place`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,6 +89,29 @@ class Delimited:
             np.array(last) if ends else None,
         )
 
+    def parts(self, rows: int, together: str | None = None) -> Iterator[Part]:
+        """The rows that are still to come, about so many at a time; those with one value of a column are not parted.
+
+        Raises
+        ------
+        ValueError
+            If it is no table.
+        """
+        held: list[list[str]] = []
+        at: list[int] = []
+        place = None if together is None else self.columns.index(together)
+        for block, lines in self._table.blocks():
+            held += block
+            at += lines
+            while len(held) > rows:
+                end = rows if place is None else _end_of_value(held, place, rows)
+                if not end:
+                    break
+                yield Part(self, held[:end], at[:end])
+                held, at = held[end:], at[end:]
+        if held:
+            yield Part(self, held, at)
+
     def _blocks(self, short: bool) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
         """Rows of as many fields as there are columns, and the lines in which they end."""
         width = len(self.columns)
@@ -114,6 +137,37 @@ class Delimited:
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A column of texts as points in time."""
         return fields.times(values, column, where)
+
+
+class Part(Delimited):
+    """Some rows of a file, like a file of their own: its `load` gives these."""
+
+    def __init__(self, whole: Delimited, rows: list[list[str]], lines: list[int]) -> None:
+        self.name, self.columns, self.delimiter = whole.name, whole.columns, whole.delimiter
+        self._table: Any = _Rows(rows, lines)  # type: ignore[assignment]  # what `_blocks` asks of it
+        self.span = f"lines {lines[0]} to {lines[-1]}"
+
+
+class _Rows(NamedTuple):
+    rows: list[list[str]]
+    lines: list[int]
+
+    def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+        yield self.rows, self.lines
+
+
+def _end_of_value(rows: list[list[str]], place: int, wanted: int) -> int:
+    """Where to cut rows, about as many as wanted before it, so that those of one value stay together; 0 for nowhere."""
+    values = [row[place] if place < len(row) else "" for row in rows]
+    end = wanted
+    while end < len(values) and values[end] == values[end - 1]:
+        end += 1
+    if end < len(values):
+        return end
+    end = wanted
+    while end and values[end] == values[end - 1]:
+        end -= 1
+    return end
 
 
 def _end(row: Sequence[str], places: Sequence[int]) -> int:

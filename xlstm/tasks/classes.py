@@ -14,6 +14,7 @@ from ..labels import classes_of, from_state, known, row_weights, to_state
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .survey import ClassesSurvey
 from .task import Task
 
 
@@ -124,16 +125,29 @@ class Classes(Task):
         yield guesses.case_that_matters(data, targets, fold_case)
         yield guesses.tags_as_classes(data, targets, self.classes)
 
+    def with_classes(self, classes: HostArray) -> Classes:
+        """One with these classes, sorted, and the same settings."""
+        other = type(self)(classes)
+        other.follow(self)
+        return other
+
     def check_enough(self, targets: HostArray, whole: bool) -> None:
-        if whole and (targets == targets[0]).all():
+        self.check_classes(np.unique(targets), whole)
+
+    def check_classes(self, present: HostArray, whole: bool) -> None:
+        """`check_enough`, of targets that hold the classes of these numbers."""
+        if whole and len(present) == 1:
             raise ValueError(
-                f"y holds a single class, {self.classes.tolist()[targets[0]]!r}: a classifier needs two or more "
+                f"y holds a single class, {self.classes.tolist()[present[0]]!r}: a classifier needs two or more "
                 "(1 class given)."
             )
         if len(self.classes) < 2:
             raise ValueError(
                 f"a single class, {self.classes.tolist()[0]!r}: pass all labels that will come as classes=."
             )
+
+    def survey(self, is_open: bool) -> ClassesSurvey:
+        return ClassesSurvey(self, is_open)
 
     def weights(self, targets: HostArray, sample_weight: Any) -> HostArray:
         return row_weights(sample_weight, self.class_weight, self.classes, targets)

@@ -16,9 +16,11 @@ import numpy as np
 from .. import backends, guesses, losses, quantities
 from ..backends import Backend
 from ..host import HostArray
+from ..moments import Moments
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .survey import Survey
 from .task import Task
 
 
@@ -180,6 +182,25 @@ def form_of(loss: str, huber_delta: float, quantile: Any) -> Form:
 LOSSES = ("squared", "absolute", "huber", "quantile")
 
 
+class NumbersSurvey(Survey):
+    """Mean and deviation of all numbers, as `Numbers.measure` finds them."""
+
+    def __init__(self, task: Numbers, is_open: bool) -> None:
+        super().__init__(task, is_open)
+        self._moments, self._first = Moments(len(task.center)), np.zeros(0)
+
+    def read(self, y: Any, rows: int, own: HostArray) -> HostArray:
+        targets: HostArray = super().read(y, rows, own)
+        self._first = self._first if self.rows else targets[0]
+        self._moments.add(targets)
+        return targets
+
+    def settle(self, whole: bool) -> None:
+        self.task.check_enough(self._first[None], whole)
+        if self.is_open:
+            self.task.scale_by(self._moments.largest, self._moments.mean, self._moments.deviation, self._first)
+
+
 @TASKS.register("numbers")
 class Numbers(Task):
     """Targets are y itself, (n, C) float64; answers are in its unit, of its dtype and form.
@@ -205,6 +226,7 @@ class Numbers(Task):
 
     settings = ("loss", "huber_delta", "quantile")
     anywhere = True
+    score_is_a_mean = False
     offers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, columns: int | None, dtype: str) -> None:
@@ -253,11 +275,17 @@ class Numbers(Task):
         # Of the numbers divided by their largest: so that neither sums nor squares overflow.
         largest = np.abs(targets).max(axis=0)
         largest[largest == 0] = 1
-        deviation = (targets / largest).std(axis=0)
-        self.center, self.scale = (targets / largest).mean(axis=0) * largest, deviation * largest
+        self.scale_by(largest, (targets / largest).mean(axis=0), (targets / largest).std(axis=0), targets[0])
+
+    def scale_by(self, largest: HostArray, mean: HostArray, deviation: HostArray, first: HostArray) -> None:
+        """Scale so, each (C,): by mean and deviation of the numbers divided by their largest, and the first of them."""
+        self.center, self.scale = mean * largest, deviation * largest
         alike = (deviation < 1e-12) | (self.scale < np.finfo(np.float64).tiny)
         # Nothing is known of how far such a column may stray: taken is how far it is from 0.
-        self.center[alike], self.scale[alike] = targets[0, alike], largest[alike]
+        self.center[alike], self.scale[alike] = first[alike], largest[alike]
+
+    def survey(self, is_open: bool) -> NumbersSurvey:
+        return NumbersSurvey(self, is_open)
 
     @property
     def outputs(self) -> int:

@@ -20,6 +20,7 @@ from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..steplabels import IGNORED, StepLabels
 from .classes import Binary, Classes, MultiClass
+from .survey import ClassesSurvey
 from .task import Task
 
 
@@ -86,7 +87,10 @@ class StepClasses(Task):
         steplabels.check_lengths(targets.lengths, lengths)
 
     def check_enough(self, targets: Encoded, whole: bool) -> None:
-        present = np.unique(targets.steps[targets.steps != IGNORED])
+        self.check_classes(np.unique(targets.steps[targets.steps != IGNORED]), whole)
+
+    def check_classes(self, present: HostArray, whole: bool) -> None:
+        """`check_enough`, of targets that hold the classes of these numbers."""
         if not len(present):
             raise ValueError(f"every label of y is {self.ignore!r}, which does not count: nothing could be learned.")
         if whole and len(present) == 1:
@@ -104,6 +108,18 @@ class StepClasses(Task):
         lengths = targets.lengths[rows]
         places = ondevice.steps_of(numpy_arrays.BACKEND, targets.starts[rows], lengths)
         return Encoded.of(targets.steps[places], lengths)
+
+    def joined(self, parts: list[Encoded]) -> Encoded:
+        return Encoded.joined(parts)
+
+    def survey(self, is_open: bool) -> StepsSurvey:
+        return StepsSurvey(self, is_open)
+
+    def with_classes(self, classes: HostArray) -> StepClasses:
+        """One with these classes, sorted, and the same settings."""
+        other = type(self)(classes, self.ignore)
+        other.follow(self)
+        return other
 
     def marks(self, targets: Encoded, n: int) -> list[bytes]:
         return [ascii(numbers.tolist()).encode() for numbers in _rows(targets.steps, targets)]
@@ -125,6 +141,10 @@ class StepClasses(Task):
             factors[labels[known]] = weighted[known] / own[known]
             self._factors = factors * (own.sum() / weighted.sum())
         return weights
+
+    def weigh_classes(self, factors: HostArray, own: float, weighted: float) -> None:
+        """Go by these weights of the classes (K,); `own` and `weighted` are sums over all labels, without and with."""
+        self._factors = None if self.class_weight is None or not weighted else factors * (own / weighted)
 
     def split(self, targets: Encoded, fraction: float, rng: np.random.Generator) -> tuple[HostArray, HostArray]:
         """Rows of which no label counts train: nothing could be said of them in a validation part."""
@@ -219,6 +239,26 @@ class StepClasses(Task):
         if ignore is not None and (not isinstance(ignore, (str, bool, int, float)) or ignore in classes.tolist()):
             raise ValueError(f"the label to ignore is {ignore!r:.80}")
         return cls(classes, ignore)
+
+
+class StepsSurvey(ClassesSurvey):
+    """Of the labels of all steps that count."""
+
+    def labels(self, y: Any, rows: int) -> HostArray:
+        return steplabels.read(y, rows, self.task.ignore).labels
+
+    def counted(self, targets: Encoded, own: HostArray) -> tuple[HostArray, HostArray]:
+        counts = targets.steps != IGNORED
+        return targets.steps[counts], np.repeat(own, targets.lengths)[counts]
+
+    def settle(self, whole: bool) -> None:
+        own = self.weight
+        super().settle(whole)
+        self.task.weigh_classes(self.factors, own, self.weight)
+        self.weight = own  # the rows': the weights of the classes are in the loss, of mean 1
+
+    def weights(self, targets: Encoded, own: HostArray) -> HostArray:
+        return own
 
 
 def _targets(given: StepLabels, classes: HostArray) -> Encoded:

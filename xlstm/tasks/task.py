@@ -2,7 +2,7 @@
 
 An estimator learns a task from its first y, keeps it with its model, and asks it ever after. `Targets` are what a task
 makes of y, on the host: an array (n, …) for most; a task that needs more (a target for each step, say) keeps what it
-likes and overrides `take`, `batch` and `marks`, the only ones that look into it.
+likes and overrides `take`, `joined`, `batch` and `marks`, the only ones that look into it.
 
 Shapes: n all rows, N the rows of a batch, K outputs of the model.
 """
@@ -19,6 +19,7 @@ from ..host import HostArray
 from ..labels import weights_of
 from ..namespace import Array
 from ..sequences import Series, Texts
+from .survey import Survey
 
 Targets = Any
 
@@ -35,6 +36,8 @@ class Task:
         attribute `accuracy_curve_`.
     higher_is_better : bool
         Of the first score.
+    score_is_a_mean : bool
+        Whether the first score of all rows is the mean of the scores of parts of them, weighted as their rows are.
     settings : tuple of str
         Settings of the estimator that the task goes by: before each training they become its attributes.
     offers : dict of str to str
@@ -50,6 +53,7 @@ class Task:
     kind = ""
     score_names: tuple[str, ...] = ()
     higher_is_better = True
+    score_is_a_mean = True
     settings: tuple[str, ...] = ()
     offers: ClassVar[dict[str, str]] = {}
     anywhere = False
@@ -101,6 +105,14 @@ class Task:
         """Of each of the n rows, what tells its target from others, the same in every fit: see `xlstm.sides`."""
         rows = (np.asarray(self.take(targets, np.array([row]))) for row in range(n))
         return [ascii(row.tolist()).encode() for row in rows]
+
+    def survey(self, is_open: bool) -> Survey:
+        """What takes y in parts, where memory does not hold it, once `learn` has seen the first of them."""
+        return Survey(self, is_open)
+
+    def joined(self, parts: list[Targets]) -> Targets:
+        """The targets of several parts as those of one, in their order."""
+        return np.concatenate(parts)
 
     def weights(self, targets: Targets, sample_weight: Any) -> HostArray:
         """(n,) float64: the weight of each row, as the user gave it or 1; not yet of mean 1."""

@@ -1,0 +1,104 @@
+"""Batches of X and y as rows that a model is trained on or validated with, read one batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import feed, ondevice, sequences
+from ..buffer import Buffer
+from ..fitted import Fitted
+from ..labels import weights_of_part
+from ..sequences import Reading, Series, Texts
+from ..sources import Batches, Given, naming, with_answers
+from ..tasks.survey import Survey
+from ..train import Labelled, Source
+
+
+class Rows(NamedTuple):
+    """A batch, its X and its weights read."""
+
+    data: Series | Texts
+    y: Any  # on the host, as it came
+    own: Any  # (n,) float64, the weights as they came
+
+
+def read(given: Given, reading: Reading) -> Rows:
+    """A batch as it came."""
+    data, y = sequences.read(given.X, *reading), ondevice.brought("y", given.y)
+    return Rows(data, y, weights_of_part(given.sample_weight, len(data.lengths)))
+
+
+def source_of(batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, rows: int, batch_size: int) -> Buffer:
+    """Batches as a model is trained on them.
+
+    Parameters
+    ----------
+    survey
+        What the first pass learned of y.
+    rows, batch_size
+        See `Buffer`.
+
+    Raises
+    ------
+    ValueError
+        If nothing has any weight.
+    """
+    if survey.weight == 0:
+        raise ValueError("all rows of the batches have weight zero: nothing could be learned.")
+    return _source(batches, fitted, survey, reading, rows, batch_size, survey.weight / survey.terms)
+
+
+def validation_of(validation: Any, fitted: Fitted, trained: Survey, reading: Reading) -> Labelled | Source:
+    """Rows to validate with, which are read once to check them.
+
+    Parameters
+    ----------
+    validation
+        (X, y), (X, y, sample_weight), or batches of them.
+    trained
+        Of the y that is trained on: it says what weighs how much.
+    """
+    try:
+        batches: Any = [validation] if isinstance(validation, tuple) else validation
+        batches = batches if isinstance(batches, Batches) else Batches(batches)
+        rows = terms = total = 0.0
+        for part in _encoded(batches, fitted, trained, reading, 1.0):
+            of_rows = fitted.task.terms(part.targets)
+            rows += len(part.weights)
+            terms += len(part.weights) if of_rows is None else int(of_rows.sum())
+            total += float((part.weights if of_rows is None else part.weights * of_rows).sum(dtype=np.float64))
+        if not rows:
+            raise ValueError("the batches gave nothing.")
+        mean = total / terms if total else 1.0  # what has no weight is measured, in vain, as 0
+        if isinstance(validation, tuple):
+            (part,) = _encoded(batches, fitted, trained, reading, mean)
+            return part._replace(data=feed.steps_near(part.data, fitted.model.backend))
+        return _source(batches, fitted, trained, reading, int(rows), 1, mean)
+    except (ValueError, TypeError) as error:
+        raise (ValueError if isinstance(error, ValueError) else TypeError)(f"validation: {error}") from error
+
+
+def _source(
+    batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, rows: int, size: int, mean: float
+) -> Buffer:
+
+    def encoded(batches: Batches) -> Iterator[Labelled]:
+        return _encoded(batches, fitted, survey, reading, mean)
+
+    return Buffer(batches, encoded, fitted.task, rows, size, fitted.model.backend)
+
+
+def _encoded(batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, mean: float) -> Iterator[Labelled]:
+    """Each batch of a pass, its weights divided by `mean`: on the host, where the buffer is."""
+    task, dtype = fitted.task, fitted.model.architecture.dtype
+    for given in with_answers(batches):
+        with naming(given.number):
+            some = read(given, reading)
+            encoded = fitted.encoded(sequences.to_host(fitted.matched(some.data)))
+            targets = task.read(some.y, len(some.own))
+            task.check_lengths(targets, encoded.lengths)
+            weights = survey.weights(targets, some.own)
+        yield Labelled(encoded, targets, (weights / mean).astype(dtype))

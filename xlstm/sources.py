@@ -1,0 +1,203 @@
+"""Data that come in batches, again and again: what is passed in place of X and y where memory does not hold them all.
+
+Nothing here knows a model. What a batch holds is read by `sequences` and by the task, as any X and y are.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, MappingView
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+BUFFER = 16_384
+"""The rows of a buffer where nobody says how many."""
+READ_ONCE = (
+    "can be read only once, and training reads its batches again in every epoch: pass an object whose __iter__ begins "
+    "anew each time, or the function that makes the iterator, xlstm.Batches(function)"
+)
+
+
+class Given(NamedTuple):
+    """A batch as it came."""
+
+    number: int  # from 0 on, as rows are numbered
+    X: Any
+    y: Any
+    sample_weight: Any
+
+
+class Batches:
+    """Batches that can be read again and again, for data that memory does not hold: `clf.fit(xlstm.Batches(source))`.
+
+    `fit`, `partial_fit`, `score` and `predict` and its kin take `source` itself, too, where it is an iterable object
+    without places, such as a DataLoader of PyTorch: this class is for what else is to be said.
+
+    Each batch is (X, y) or (X, y, sample_weight), each of them as `fit` takes it; to predict, X or a tuple that begins
+    with it. Batches need not be of one size, nor of that in which the model is trained: their rows are put into a
+    buffer, and batches of `batch_size` rows of similar length are drawn from it.
+
+    Parameters
+    ----------
+    source : iterable or callable
+        What gives the batches: from the first on, each time that `iter` asks it; or a function without arguments whose
+        result gives them once, such as a generator function.
+    buffer : int
+        The rows that are held together, encoded, 2 or more batches of training. Where it is full, the rows that are
+        trained on next are drawn at random from it, and half of it stays, to mix with those that follow. So rows that
+        stand further apart do not meet in a batch: data that are sorted by their labels are better shuffled before. If
+        it holds all rows, training is the same as that on all of them in memory.
+    sample : tuple, optional
+        (X, y) or (X, y, sample_weight) that stands for all data: vocabulary or scaling, classes and their frequencies
+        are learned from it. Without one a first pass over all batches learns them.
+    rows : int, optional
+        With `sample`, how many rows the batches have together: the number of epochs, the batch size and the schedule
+        go by it. Without one they are counted.
+
+    Raises
+    ------
+    TypeError
+        If `source` gives nothing, or can be read only once.
+    ValueError
+        If a number is out of its range, or of `sample` and `rows` one is given alone.
+
+    Notes
+    -----
+    Memory holds the buffer, a copy of up to half of it, and one batch as it came: for numbers in float32, about 6 bytes
+    times the numbers of all steps of as many sequences as the buffer has rows; for tokens, 12 bytes a token.
+
+    Every pass should give the same rows, in whatever order. One that gives another number of them than the first is
+    warned of, one that gives none is an error.
+
+    Examples
+    --------
+    >>> import xlstm
+    >>> def batches():
+    ...     for number in range(20):
+    ...         letters = "ab" if number % 2 else "ba"
+    ...         yield [letters, letters * 2, letters[::-1]], [letters[1], letters[1], letters[0]]  # the last letter
+    >>> clf = xlstm.SequenceClassifier(hidden_size=8, max_iter=30, learning_rate_init=0.02, random_state=0)
+    >>> clf.fit(xlstm.Batches(batches, buffer=1000)).predict(["abab", "ba"]).tolist()
+    ['b', 'a']
+    """
+
+    def __init__(self, source: Any, *, buffer: int = BUFFER, sample: Any = None, rows: int | None = None) -> None:
+        self.source, self.sample = source, sample
+        self.buffer, self.rows = _count("buffer", buffer), None if rows is None else _count("rows", rows)
+        if not callable(source):
+            if not hasattr(source, "__iter__"):
+                raise TypeError(
+                    f"source must give batches when it is iterated over, or be a function that makes an iterator of "
+                    f"them, got {type(source).__name__}."
+                )
+            check_again(source)
+        if (sample is None) != (rows is None):
+            given, lacks = ("rows", "sample") if sample is None else ("sample", "rows")
+            raise ValueError(
+                f"{given} is given without {lacks}: either a sample and the number of rows are both given, or a first "
+                "pass finds out what it needs."
+            )
+        if sample is not None:
+            _parts(sample, "sample")
+
+    def __iter__(self) -> Iterator[Any]:
+        made = self.source() if callable(self.source) else self.source
+        if not hasattr(made, "__iter__"):
+            raise TypeError(f"the function of the batches gave {type(made).__name__}, expected an iterator of batches.")
+        return iter(made)
+
+    def __repr__(self) -> str:
+        return f"Batches({self.source!r}, buffer={self.buffer})"
+
+
+def check_again(source: Any) -> None:
+    """Raise where a source can be read only once.
+
+    Raises
+    ------
+    TypeError
+        What to pass.
+    """
+    if hasattr(source, "__next__") and iter(source) is source:
+        raise TypeError(f"a {type(source).__name__} {READ_ONCE}.")
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name} must be a number of rows, 1 or more, got {value!r}.")
+    return number
+
+
+def _is_source(X: Any) -> bool:
+    """Whether X is iterable and nothing that is read as data: no list, array, table or mapping, nor a view of one."""
+    if isinstance(X, Batches):
+        return True
+    if isinstance(X, (str, bytes, dict, set, frozenset, MappingView)) or not hasattr(X, "__iter__"):
+        return False
+    return not any(hasattr(X, name) for name in ("__getitem__", "__array__"))
+
+
+def labelled(X: Any, y: Any, sample_weight: Any = None) -> Batches | None:
+    """The batches of an X that was passed without y; None where it is data.
+
+    Raises
+    ------
+    TypeError
+        If it can be read only once; if y or weights were passed beside batches.
+    """
+    if isinstance(X, Batches) and y is not None:
+        raise TypeError("y is given beside batches: they hold their own, (X, y) each.")
+    if y is not None or not _is_source(X):
+        return None
+    if sample_weight is not None:
+        raise TypeError("sample_weight is given beside batches: they hold their own, (X, y, sample_weight) each.")
+    return X if isinstance(X, Batches) else Batches(X)
+
+
+def to_predict(X: Any) -> Iterable[Any] | None:
+    """The batches of an X to predict; None where it is data, or read by nobody."""
+    return X if _is_source(X) and not hasattr(X, "__next__") else None
+
+
+def with_answers(batches: Iterable[Any]) -> Iterator[Given]:
+    """Each batch of (X, y) or (X, y, sample_weight).
+
+    Raises
+    ------
+    TypeError
+        If one is none: it is named.
+    """
+    for number, batch in enumerate(batches):
+        yield Given(number, *_parts(batch, f"batch {number}"))
+
+
+def _parts(batch: Any, name: str) -> tuple[Any, Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        got = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+        raise TypeError(f"{name} is a {got}, expected (X, y) or (X, y, sample_weight).")
+    X, y, sample_weight = (*batch, None)[:3]
+    if y is None:
+        raise TypeError(f"{name} has no y: expected (X, y) or (X, y, sample_weight).")
+    return X, y, sample_weight
+
+
+def alone(batches: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """The number of each batch, and its X: itself, or the first of a tuple."""
+    for number, batch in enumerate(batches):
+        if isinstance(batch, tuple) and not batch:
+            raise TypeError(f"batch {number} is an empty tuple, expected X, or a tuple that begins with it.")
+        yield number, batch[0] if isinstance(batch, tuple) else batch
+
+
+@contextmanager
+def naming(number: int) -> Iterator[None]:
+    """Errors of this batch say which it is."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        kind: Callable[[str], Exception] = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"batch {number}: {error}") from error
