@@ -92,14 +92,14 @@ def folder_of_aeon() -> Path:
 def read_ts(path: Path) -> tuple[list[Any], list[str]]:
     """The series (time, D) and the labels of a .ts file.
 
-    Lines of @ and # are the header. Each other line is a series: its features separated by colons, the steps of a
+    Lines of @, # and % are the header. Each other line is a series: its features separated by colons, the steps of a
     feature by commas, and last its label.
     """
     series, labels = [], []
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             line = line.strip()
-            if not line or line[0] in "@#":
+            if not line or line[0] in "@#%":
                 continue
             *features, label = line.split(":")
             try:

@@ -58,7 +58,9 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_pages_are_there() -> None:
-    assert {"many-to-one.md", "own-loop.md", "performance.md", "devices.md"} <= {page.name for page in CHAPTERS}
+    assert {"many-to-one.md", "own-loop.md", "performance.md", "devices.md", "training.md"} <= {
+        page.name for page in CHAPTERS
+    }
 
 
 def test_the_tables_of_the_performance_page_are_those_of_the_results() -> None:

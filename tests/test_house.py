@@ -25,7 +25,11 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
-names numeric dataset sequences columns guesses
+<<<<<<< HEAD
+names numeric nested dataset sequences columns guesses
+=======
+names labelsets numeric dataset sequences columns guesses
+>>>>>>> main
 interrupts sides data files foreign
 sources moments
 tables
@@ -33,7 +37,7 @@ readers
 cells
 params encode lossrows
 residuals
-losses head optim readout
+losses head optim readout embedding sampling
 stack trials
 trusted
 prepared convert checkpoint
@@ -297,7 +301,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

@@ -26,6 +26,9 @@ CLASSES = "xlstm/tasks/classes.py"
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
+SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
+SEVERAL_TEST = "tests/library/test_several.py"
+ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
 READOUT_TEST = "tests/library/test_readout.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
     f"backends/cuda/kernels/{name}" for name in ("sums.h", "optimiser.cu", "rows.cu", "loss.cu")
@@ -165,8 +168,11 @@ MUTANTS = [
     Mutant("a second product over the first", FUSED_INPUT, "add=k > 0,", "add=False,", FUSED_TEST),
     # The readouts.
     Mutant("a mean over the padding too", READOUT, "xp.astype(seen.valid, xp.int32)", "xp.astype(seen.valid | True, xp.int32)", READOUT_TEST),
-    Mutant("a maximum over the padding too", READOUT, "return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))", "return outputs", READOUT_TEST),
-    Mutant("a maximum's gradient to every step", READOUT, "xp.where(won, spread,", "xp.where(won | True, spread,", READOUT_TEST),
+    Mutant("a maximum over the padding too", READOUT, "return outputs + xp.where(seen.valid, nothing, xp.full_like(nothing, -xp.inf))[:, :, None]", "return outputs", READOUT_TEST),
+    Mutant("a maximum's gradient to every step", READOUT, "xp.astype(won, d_features.dtype)", "xp.astype(won | True, d_features.dtype)", READOUT_TEST),
+    Mutant("a mean's gradient to the padding too", READOUT, "xp.astype(valid, each.dtype)", "xp.astype(valid | True, each.dtype)", READOUT_TEST),
+    Mutant("a readout's part without its gradient", READOUT, "else d_outputs + seen.outputs", "else d_outputs", READOUT_TEST),
+    Mutant("each readout's part given the first one's gradient", READOUT, "            start += width\n", "", READOUT_TEST),
     Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_TEST),
     Mutant("attention to the padding", READOUT, "score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))", "pass", READOUT_TEST),
     Mutant("the softmax's second term dropped", READOUT, "d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])", "d_score = a * d_a", READOUT_TEST),
@@ -216,6 +222,17 @@ MUTANTS = [
     Mutant("the weights lost in its gradient", CUDA_LOSS, "weight / rows * (exp(", "REAL(1) / rows * (exp(", CUDA_LOSS_TEST),
     Mutant("of equal logits the last", CUDA_LOSS, "place[own + half] < place[own]", "place[own + half] > place[own]", CUDA_LOSS_TEST),
     Mutant("a barrier missing in the largest logit", CUDA_LOSS, "    block_sync();\n    if (lane >= half) continue;", "    if (lane >= half) continue;", CUDA_LOSS_TEST),
+    Mutant("class weights where a label is not there", SEVERAL, "xp.where(targets != 0, having", "xp.where(targets == 0, having", f"{SEVERAL_TEST}::test_class_weights_are_those_of_where_a_label_is_and_their_mean_is_one"),
+    Mutant("a balance upside down", SEVERAL, "absent[both] / there[both]", "there[both] / absent[both]", f"{SEVERAL_TEST}::test_class_weights_are_those_of_where_a_label_is_and_their_mean_is_one"),
+    Mutant("thresholds not asked", SEVERAL, "outputs > xp.asarray(cuts,", "outputs > 0 * xp.asarray(cuts,", f"{SEVERAL_TEST}::test_thresholds_are_what_predict_goes_by"),
+    Mutant("an F1 that forgets what was not found", SEVERAL, "2 * both / (found + there)", "2 * both / (2 * found)", f"{SEVERAL_TEST}::test_scores_by_hand"),
+    Mutant("any label right is all right", SEVERAL, "xp.all(found == there, axis=1)", "xp.any(found == there, axis=1)", f"{SEVERAL_TEST}::test_scores_by_hand"),
+    Mutant("columns of a frame by place", LABELSETS, "flags = flags[:, [names.index(label) for label in labels.tolist()]]", "flags = flags[:, :]", f"{SEVERAL_TEST}::test_frames_of_pandas"),
+    Mutant("a missing number counts in the mean", ENCODE, "count = sums(lambda part: xp.astype(~xp.isnan(values[part, :]), xp.float64))", "count = sums(lambda part: xp.ones_like(values[part, :]))", f"{GAPS_TEST}::test_the_mean_is_that_of_the_training_part"),
+    Mutant("a missing number counts in the deviation", ENCODE, "xp.where(xp.isnan(values[part, :]), xp.zeros_like(squared), squared) if gaps", "squared if gaps", f"{GAPS_TEST}::test_the_mean_is_that_of_the_training_part"),
+    Mutant("what is there and what is not the other way round", ENCODE, "xp.astype(~missing, steps.dtype)", "xp.astype(missing, steps.dtype)", f"{GAPS_TEST}::test_it_is_the_model_of_columns_made_by_hand"),
+    Mutant("the filling not in the file", ENCODE, "        return Scaler(mean, scale, filling)", "        return Scaler(mean, scale, 0 * filling if filling is not None else None)", f"{GAPS_TEST}::test_a_file_holds_what_is_read"),
+    Mutant("another NaN, another row", "xlstm/sides.py", "numbers[np.isnan(numbers)] = np.nan", "pass", f"{GAPS_TEST}::test_rows_are_known_again_whatever_nan_it_is"),
     Mutant("a task's own loss not asked", CLASSES, "if kind.loss is not Classes.loss or", "if", CUDA_LOSS_TEST),
     Mutant("sums fetched in every step", "xlstm/train.py", "            self._count += 1\n", "            self._count += 1\n            self._backend.to_host(sums)\n", "tests/backends/test_training_step.py"),
     # Data on a GPU.

@@ -26,11 +26,14 @@ from .layers import GRU, LSTM, RNN
 if _typing.TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import convert as convert
+    from . import embedding as embedding
     from . import head as head
     from . import losses as losses
     from . import optim as optim
+    from . import sampling as sampling
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.features import SequenceFeatures
     from .estimators.labeler import SequenceLabeler
     from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
@@ -39,6 +42,7 @@ if _typing.TYPE_CHECKING:
     from .interrupts import InterruptedFit
     from .readers import read
     from .readers.files import from_files
+    from .readers.frames import from_long
     from .sequences import from_channels_first
     from .sources import Batches
 
@@ -54,6 +58,7 @@ __all__ = [
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceFeatures",
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
@@ -61,13 +66,16 @@ __all__ = [
     "check_gradients",
     "convert",
     "devices",
+    "embedding",
     "from_channels_first",
     "from_files",
+    "from_long",
     "head",
     "load",
     "losses",
     "optim",
     "read",
+    "sampling",
     "set_threads",
 ]
 
@@ -79,18 +87,20 @@ _LATER = {
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceFeatures": "estimators.features",
     "SequenceRegressor": "estimators.regressor",
     "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "from_files": "readers.files",
+    "from_long": "readers.frames",
     "load": "estimators.state",
     "read": "readers",
 }
 
 
-_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

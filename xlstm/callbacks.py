@@ -12,14 +12,18 @@ estimator is as it was before.
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .files import check_target, write_whole
 from .history import History, Progress
 from .progress import ProgressBar
 
-__all__ = ["HOOKS", "History", "Progress", "ProgressBar", "Watch", "listed"]
+__all__ = ["HOOKS", "Checkpoint", "History", "JSONLines", "Progress", "ProgressBar", "Watch", "listed"]
 
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
 """The methods of a callback, in the order in which they are first called."""
@@ -50,6 +54,93 @@ def listed(callbacks: Any) -> list[Any]:
                 f"{HOOKS[-1]}, got {callback!r:.80}."
             )
     return found
+
+
+class JSONLines:
+    """A callback that writes a line an epoch to a file: a JSON object with what the epoch gave.
+
+        {"epoch": 1, "epochs": 20, "seconds": 0.31, "loss": 0.6921, "accuracy": 0.5312}
+
+    Each line is there as soon as its epoch has ended. A number that JSON does not have – infinity, NaN – is null.
+
+    Parameters
+    ----------
+    path
+        The file. A training that begins writes it anew. One that goes on (`fit(resume=...)`) keeps the lines of the
+        epochs that it has; where one is missing, it is written from the history, its seconds null.
+
+    Raises
+    ------
+    OSError
+        In `fit`, if it cannot be written: before the training, where that can be known.
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = os.fsdecode(path)
+
+    def on_train_begin(self, progress: Progress) -> None:
+        """Begin the file, or bring it to the epochs that there are."""
+        lines: list[bytes] = []
+        if progress.epoch and os.path.exists(self.path):
+            with open(self.path, "rb") as file:
+                lines = file.read().splitlines(keepends=True)[: progress.epoch]
+        if lines and not lines[-1].endswith(b"\n"):  # what a kill has left of one
+            lines.pop()
+        columns = progress.history.columns()
+        for epoch in range(len(lines), progress.epoch):
+            numbers = {name: column[epoch] for name, column in columns.items()}
+            lines.append(_line(epoch + 1, progress.epochs, None, numbers))
+        write_whole(self.path, lines)
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        """Write a line."""
+        line = _line(progress.epoch, progress.epochs, round(progress.seconds, 3), progress.history.last())
+        with open(self.path, "ab") as file:
+            file.write(line)
+
+
+def _line(epoch: int, epochs: int, seconds: float | None, numbers: dict[str, float]) -> bytes:
+    told = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+    whole = {"epoch": epoch, "epochs": epochs, "seconds": seconds, **told}
+    return json.dumps(whole, allow_nan=False).encode() + b"\n"
+
+
+class Checkpoint:
+    """A callback that saves the model as it is after an epoch, whole or not at all: `xlstm.load` reads it.
+
+    To go on after a kill, `fit(resume=...)` is made; to keep the best validated model, `early_stopping=True`.
+
+    Parameters
+    ----------
+    path
+        The file. "{epoch}" in it becomes the number of the epoch, in four digits; without it each replaces the last.
+    every
+        After each so many epochs, 1 or more; and after the last.
+
+    Raises
+    ------
+    ValueError
+        If `every` is not 1 or more.
+    OSError
+        In `fit`, if it cannot be written: before the training, where that can be known.
+    """
+
+    def __init__(self, path: Any, every: int = 1) -> None:
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be an integer of 1 or more, got {every!r:.80}.")
+        self.path, self.every = os.fsdecode(path), every
+
+    def on_train_begin(self, progress: Progress) -> None:
+        """Look whether the file can be written."""
+        check_target(self._path(progress))
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        """Save, where it is time."""
+        if progress.epoch % self.every == 0 or progress.epoch == progress.epochs:
+            progress.snapshot().save(self._path(progress))
+
+    def _path(self, progress: Progress) -> str:
+        return self.path.replace("{epoch}", f"{progress.epoch:04}")
 
 
 def _hooks(callback: Any) -> list[str]:

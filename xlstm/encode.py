@@ -6,12 +6,12 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .backends import Backend
+from .backends import Backend, numpy_arrays
 from .host import HostArray
 from .namespace import Array
 from .sequences import Series, Texts
@@ -80,6 +80,11 @@ class TokenEncoder(_Learned):
         """V: the number of tokens, the unknown one included."""
         return len(self.vocabulary) + 1
 
+    @property
+    def width(self) -> int:
+        """What the model reads a step: V."""
+        return self.size
+
     def encode(self, texts: Texts, dtype: str = "float64") -> Array:
         """The numbers of all tokens, (sum of the lengths,) int64, whatever the `dtype` of the model.
 
@@ -102,8 +107,20 @@ class TokenEncoder(_Learned):
             place = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
             return np.where(known[place] == tokens, place + 1, UNKNOWN)
         # Each different token is looked up once, however often it occurs.
-        seen = {token: self._numbers.get(_fold(token, self.fold_case), UNKNOWN) for token in set(texts.tokens)}
-        return np.fromiter((seen[token] for token in texts.tokens), dtype=np.int64, count=len(texts.tokens))
+        seen = {token: self._number(token) for token in set(texts.tokens)}
+        if texts.kind == "words":
+            return np.fromiter(map(seen.__getitem__, texts.tokens), dtype=np.int64, count=len(texts.tokens))
+        codes = np.frombuffer(texts.tokens.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # type: ignore[union-attr]
+        of_codes = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
+        of_codes[[ord(token) for token in seen]] = list(seen.values())
+        return of_codes[codes]
+
+    def unknown(self, tokens: Iterable[str]) -> set[str]:
+        """Those of these tokens that were not seen in training."""
+        return {token for token in set(tokens) if self._number(token) == UNKNOWN}
+
+    def _number(self, token: str) -> int:
+        return self._numbers.get(_fold(token, self.fold_case), UNKNOWN)
 
     def state(self) -> dict[str, Any]:
         """What a file keeps."""
@@ -117,26 +134,37 @@ def _fold(token: str, fold_case: bool) -> str:
 class Scaler(_Learned):
     """Each feature minus its mean, divided by its standard deviation over all valid steps.
 
+    Where numbers may be missing, the model reads two numbers of each feature: first all D of them, scaled, with what
+    stands in for one that is missing, then whether each is there, 1 or 0. So nothing is invented: a model can tell a
+    number that is there from one that is not.
+
     Parameters
     ----------
     mean, scale
         (D,) float64. A feature that never changes has scale 1.
+    filling
+        (D,) float64, what stands in for a missing number, scaled: the mean of the training. None where none may be
+        missing.
     """
 
     kind = "series"
+    filling: HostArray | None = None  # also of pickles from before there was one
 
-    def __init__(self, mean: HostArray, scale: HostArray) -> None:
-        self.mean, self.scale = mean, scale
+    def __init__(self, mean: HostArray, scale: HostArray, filling: HostArray | None = None) -> None:
+        self.mean, self.scale, self.filling = mean, scale, filling
 
     @classmethod
-    def fit(cls, series: Series, standardize: bool) -> Scaler:
-        """From these series; with `standardize` False, mean 0 and scale 1."""
-        D = series.values.shape[1]
-        if not standardize:
-            return cls(np.zeros(D), np.ones(D))
-        if series.place is not None:
-            with series.place.current():
-                return cls.of(*series.place.to_host(_moments(series.place, series.values)))
+    def fit(cls, series: Series, standardize: bool, gaps: bool = False) -> Scaler:
+        """From these series; with `standardize` False, mean 0 and scale 1.
+
+        With `gaps` NaN is a missing number, which counts for nothing. A feature of which all are missing has mean 0.
+        """
+        if not (gaps or standardize):
+            return cls.unscaled(series.values.shape[1])
+        if gaps or series.place is not None:
+            place = series.place or numpy_arrays.BACKEND
+            with place.current():
+                return cls.of(*place.to_host(_moments(place, series.values, gaps)), standardize, gaps)
         # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1
@@ -144,19 +172,38 @@ class Scaler(_Learned):
         return cls.of(largest, values.mean(axis=0), values.std(axis=0))
 
     @classmethod
-    def of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
+    def of(
+        cls,
+        largest: HostArray,
+        mean: HostArray,
+        deviation: HostArray,
+        standardize: bool = True,
+        gaps: bool = False,
+    ) -> Scaler:
         """From the largest value of each feature, and mean and deviation of the values divided by it, each (D,)."""
+        if not standardize:
+            return cls.unscaled(len(mean), mean * largest if gaps else None)
         scale = deviation * largest
         scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1
-        return cls(mean * largest, scale)
+        return cls(mean * largest, scale, np.zeros(len(mean)) if gaps else None)
+
+    @classmethod
+    def unscaled(cls, D: int, filling: HostArray | None = None) -> Scaler:
+        """Features as they are."""
+        return cls(np.zeros(D), np.ones(D), filling)
 
     @property
     def size(self) -> int:
         """D: the number of features."""
         return len(self.mean)
 
+    @property
+    def width(self) -> int:
+        """What the model reads a step: D, or 2·D where numbers may be missing."""
+        return self.size if self.filling is None else 2 * self.size
+
     def encode(self, series: Series, dtype: str = "float64") -> Array:
-        """The scaled values, (sum of the lengths, D): computed in float64, in `dtype`.
+        """The scaled values, (sum of the lengths, D) or (…, 2·D): computed in float64, in `dtype`.
 
         Raises
         ------
@@ -169,20 +216,28 @@ class Scaler(_Learned):
                 + ("" if series.columns is None else " Where X is one sequence (time, features), pass [X].")
             )
         # Each divided first: the difference of two numbers near the end of the range could overflow.
-        if series.place is None:
+        if series.place is None and self.filling is None:
             scaled: HostArray = series.values / self.scale - self.mean / self.scale
             return scaled.astype(dtype, copy=False)
-        xp, values = series.place.namespace, series.values
-        with series.place.current():
-            numbers = self._on(series.place, np.stack([self.scale, self.mean / self.scale]))  # (2, D)
-            steps = xp.empty(values.shape, dtype=getattr(xp, dtype), device=values.device)
+        place, values, D = series.place or numpy_arrays.BACKEND, series.values, self.size
+        xp, filling = place.namespace, np.zeros(D) if self.filling is None else self.filling
+        with place.current():
+            numbers = self._on(place, np.stack([self.scale, self.mean / self.scale, filling]))  # (3, D)
+            shape = (values.shape[0], self.width)
+            steps = xp.empty(shape, dtype=getattr(xp, dtype), device=values.device)
             for part in _chunks(values):
-                steps[part, :] = xp.astype(values[part, :] / numbers[0, :] - numbers[1, :], steps.dtype)
+                scaled = values[part, :] / numbers[0, :] - numbers[1, :]
+                if self.filling is not None:
+                    missing = xp.isnan(values[part, :])
+                    scaled = xp.where(missing, numbers[2, :], scaled)
+                    steps[part, D:] = xp.astype(~missing, steps.dtype)
+                steps[part, :D] = xp.astype(scaled, steps.dtype)
         return steps
 
     def state(self) -> dict[str, Any]:
         """What a file keeps."""
-        return {"kind": self.kind, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        state = {"kind": self.kind, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
+        return state if self.filling is None else {**state, "filling": self.filling.tolist()}
 
 
 def _chunks(values: Array) -> Iterator[slice]:
@@ -192,25 +247,46 @@ def _chunks(values: Array) -> Iterator[slice]:
     return (slice(start, start + some) for start in range(0, S, some))
 
 
-def _moments(place: Backend, values: Array) -> Array:
+def _moments(place: Backend, values: Array, gaps: bool = False) -> Array:
     """(3, D) float64: of each feature the largest absolute value, 1 for 0, and of the values (S, D) divided by it, so
-    that neither sums nor squares overflow, mean and standard deviation. On the device of the values."""
-    xp, S = place.namespace, values.shape[0]
-    parts = list(_chunks(values))
-    largest = xp.max(xp.stack([xp.max(xp.abs(values[part, :]), axis=0) for part in parts]), axis=0)
+    that neither sums nor squares overflow, mean and standard deviation. On the device of the values.
+
+    With `gaps` NaN counts for nothing.
+    """
+    xp, parts = place.namespace, list(_chunks(values))
+
+    def there(part: slice) -> Array:
+        """Where there are numbers, and where not nothing."""
+        some = values[part, :]
+        return xp.where(xp.isnan(some), xp.zeros_like(some), some) if gaps else some
+
+    def sums(of: Callable[[slice], Array]) -> Array:
+        return xp.sum(xp.stack([xp.sum(of(part), axis=0) for part in parts]), axis=0)
+
+    largest = xp.max(xp.stack([xp.max(xp.abs(there(part)), axis=0) for part in parts]), axis=0)
     largest = xp.astype(largest, xp.float64)
     largest = xp.where(largest == 0, xp.ones_like(largest), largest)
-    mean = xp.sum(xp.stack([xp.sum(values[part, :] / largest, axis=0) for part in parts]), axis=0) / S
-    squares = [xp.sum(xp.square(values[part, :] / largest - mean), axis=0) for part in parts]
-    return xp.stack([largest, mean, xp.sqrt(xp.sum(xp.stack(squares), axis=0) / S)])
+    count = values.shape[0]
+    if gaps:
+        count = sums(lambda part: xp.astype(~xp.isnan(values[part, :]), xp.float64))
+        count = xp.where(count == 0, xp.ones_like(count), count)
+    mean = sums(lambda part: there(part) / largest) / count
+
+    def squares(part: slice) -> Array:
+        squared = xp.square(there(part) / largest - mean)
+        return xp.where(xp.isnan(values[part, :]), xp.zeros_like(squared), squared) if gaps else squared
+
+    return xp.stack([largest, mean, xp.sqrt(sums(squares) / count)])
 
 
 Encoder = TokenEncoder | Scaler
 
 
-def fit(data: Series | Texts, fold_case: bool, standardize: bool) -> Encoder:
-    """The encoder for such data, fitted on it."""
-    return TokenEncoder.fit(data, fold_case) if isinstance(data, Texts) else Scaler.fit(data, standardize)
+def fit(data: Series | Texts, fold_case: bool, standardize: bool, missing: str = "error") -> Encoder:
+    """The encoder for such data, fitted on it. `missing` is how it was read."""
+    if isinstance(data, Texts):
+        return TokenEncoder.fit(data, fold_case)
+    return Scaler.fit(data, standardize, gaps=missing == "mask")
 
 
 def check_kind(encoder: Encoder, data: Series | Texts) -> None:
@@ -245,8 +321,9 @@ def from_state(state: dict[str, Any]) -> Encoder:
     ValueError
         If it is not such a state.
     """
-    if state.get("kind") == "series" and state.keys() == {"kind", "mean", "scale"}:
-        for name in ("mean", "scale"):
+    numbers = ("mean", "scale", "filling") if "filling" in state else ("mean", "scale")
+    if state.get("kind") == "series" and state.keys() == {"kind", *numbers}:
+        for name in numbers:
             if not isinstance(state[name], list) or any(type(value) not in (int, float) for value in state[name]):
                 raise ValueError(f"the {name} of the features must be a list of numbers.")
         mean, scale = np.array(state["mean"], dtype=np.float64), np.array(state["scale"], dtype=np.float64)
@@ -254,7 +331,10 @@ def from_state(state: dict[str, Any]) -> Encoder:
             raise ValueError("mean and scale of the features do not fit each other.")
         if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError("mean and scale of the features must be finite, the scale above 0.")
-        return Scaler(mean, scale)
+        filling = np.array(state["filling"], dtype=np.float64) if "filling" in state else None
+        if filling is not None and (filling.shape != mean.shape or not np.isfinite(filling).all()):
+            raise ValueError("what stands in for missing numbers must be a finite number of each feature.")
+        return Scaler(mean, scale, filling)
     if state.get("kind") in ("characters", "words", "integers") and state.keys() == {"kind", "fold_case", "vocabulary"}:
         vocabulary = state["vocabulary"]
         expected = int if state["kind"] == "integers" else str

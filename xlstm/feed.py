@@ -140,7 +140,7 @@ def whole(model: Model, data: Encoded) -> Batch:
     return Batch(None, block, lengths) if model.architecture.tokens else Batch(block, None, lengths)
 
 
-def near(data: Series | Texts, backend: Backend, dtype: str) -> Series | Texts:
+def near(data: Series | Texts, backend: Backend, dtype: str, gaps: bool = False) -> Series | Texts:
     """`data` with its numbers, as they were read, on a model's device, where they fit there; else as it is.
 
     So a GPU scales them, and the scaling is the same whether they were uploaded or lay there already.
@@ -149,11 +149,13 @@ def near(data: Series | Texts, backend: Backend, dtype: str) -> Series | Texts:
     ----------
     dtype
         Of the model: what the encoded steps will take.
+    gaps
+        Whether numbers may be missing, so that a step takes twice as many: see `xlstm.encode.Scaler`.
     """
     if backend.on_host or data.place is not None or isinstance(data, Texts):
         return data
     values: HostArray = data.values
-    if not _fits(values.nbytes + values.size * np.dtype(dtype).itemsize, backend):
+    if not _fits(values.nbytes + values.size * np.dtype(dtype).itemsize * (1 + gaps), backend):
         return data
     return data._replace(values=backend.upload(values), place=backend)
 

@@ -12,7 +12,7 @@ from .backends import Backend
 from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
-from .model import Model
+from .model import Batch, Model
 from .names import are_numbers
 from .namespace import Array
 from .sides import Sides
@@ -20,12 +20,25 @@ from .tasks import Task
 
 
 class Table(NamedTuple):
-    """The table that the command line trained a model on: so that it reads others like it without being told how."""
+    """The file that the command line trained a model on: so that it reads others like it without being told how.
+
+    What a file of a model without one of the parts stands for is that part's default, which never changes.
+    """
 
     text: str  # the name of the column of the texts
     label: str  # and of the labels
     delimiter: str  # what separates the columns, one character
     held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
+    rows: int | None = None  # how many sequences trained the model
+    device: str | None = None  # where
+    scores: dict[str, float] | None = None  # of the model on the held-out sequences, and how many these were
+    form: str = "text"  # a row is a "text", a step ("long") or a series ("wide"); or it is a "file" of another kind
+    id: str | None = None  # the name of the column that says to which sequence a step belongs
+    time: str | None = None  # of that which orders the steps
+    delta: str | None = None  # the name of the feature made of it
+    features: list[str] | None = None  # the names of the columns of features, where they were named
+    separator: str | None = None  # what stands between several labels
+    channels_first: bool = False  # whether arrays are (n, features, time)
 
 
 Outputs = Any
@@ -85,6 +98,10 @@ class Fitted:
             found["feature_names_in_"] = self.feature_names
         return found
 
+    def may_have_met(self, prints: HostArray) -> bool:
+        """Whether a row with one of these fingerprints trained it, or that is not known."""
+        return self.sides is None or bool(np.isin(prints, self.sides.trained).any())
+
     @property
     def summary(self) -> str:
         """Whose model it is, and its cell: for those that are made of it to say what they are."""
@@ -113,6 +130,11 @@ class Fitted:
             host = steps if place is None else place.to_host(steps)
             step = int(np.argmin(np.isfinite(host).all(axis=1)))
             row = int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
+            if np.isnan(host[step]).any():  # read with a setting that was changed since the training
+                raise ValueError(
+                    f"row {row} of X holds NaN, but this model was trained with missing='error': remove or replace it, "
+                    "or train a model with missing='mask'."
+                )
             raise ValueError(
                 f"row {row} of X holds numbers too large for {dtype}: rescale them, or use dtype='float64'."
             )
@@ -121,7 +143,8 @@ class Fitted:
     def encoded_near(self, data: sequences.Series | sequences.Texts) -> Encoded:
         """`encoded`, on the model's device where that has room for it."""
         backend = self.model.backend
-        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype)), backend)
+        gaps = self.encoder.width > self.encoder.size
+        return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype, gaps)), backend)
 
     def _all_finite(self, steps: Array, place: Backend | None) -> bool:
         if place is None:
@@ -131,20 +154,28 @@ class Fitted:
 
     def outputs(self, X: Any, reading: sequences.Reading) -> Outputs:
         """(n, K) for the sequences X, where X lies, in the model's dtype: what the task makes its answers of."""
+        return self._of_each(X, reading, self.model.logits, self.model.architecture.outputs)
+
+    def features(self, X: Any, reading: sequences.Reading) -> Outputs:
+        """(n, width) for the sequences X, where X lies, in the model's dtype: what the head sees."""
+        return self._of_each(X, reading, self.model.features, self.model.width)
+
+    def _of_each(self, X: Any, reading: sequences.Reading, make: Callable[[Batch], Array], width: int) -> Outputs:
+        """What the model makes of each sequence, so many numbers, or of each of their steps."""
         model, backend = self.model, self.model.backend
         data = self.matched(sequences.read(X, *reading))
         encoded, xp = self.encoded_near(data), backend.namespace
         # Numbers near the end of the range saturate the gates.
         with backend.current(), np.errstate(over="ignore", invalid="ignore"):
-            each_step, K = model.readout.each_step, model.architecture.outputs
+            each_step = model.readout.each_step
             rows_of_all = len(encoded.steps) if each_step else len(data.lengths)
-            outputs = xp.empty((rows_of_all, K), dtype=getattr(xp, model.architecture.dtype))
+            outputs = xp.empty((rows_of_all, width), dtype=getattr(xp, model.architecture.dtype))
             batches = feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths)))
             for rows, places, inputs in batches:
-                logits = model.logits(inputs)
+                made = make(inputs)
                 if each_step:
-                    places, logits = self._steps_of(logits, rows, encoded)
-                outputs[rows if places is None else places] = logits
+                    places, made = self._steps_of(made, rows, encoded)
+                outputs[rows if places is None else places] = made
         if data.place is None:
             outputs = backend.to_host(outputs)
         return Encoded.of(outputs, data.lengths) if each_step else outputs

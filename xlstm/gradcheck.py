@@ -322,7 +322,7 @@ def _of_estimator(
     else:
         if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
             raise TypeError("the inputs of a classifier are (X, y).")
-        data = sequences.read(inputs[0], estimator.encoding)
+        data = sequences.read(inputs[0], *estimator.reading())
         ondevice.check_model(data.place, old.backend)
         lengths, targets = data.lengths, task.read(ondevice.brought("y", inputs[1]), len(data.lengths))
         task.check_lengths(targets, lengths)

@@ -60,6 +60,25 @@ def numbers_as_text(data: Series | Texts) -> str | None:
     )
 
 
+def padding_as_gaps(data: Series | Texts) -> str | None:
+    """Sequences of one length in which numbers are missing at the ends alone, all features at once."""
+    if not isinstance(data, Series) or data.place is not None or (data.lengths != data.lengths[0]).any():
+        return None
+    missing = np.isnan(data.values)
+    if not missing.any():
+        return None
+    n, time = len(data.lengths), int(data.lengths[0])
+    steps = missing.all(axis=1).reshape(n, time)
+    ends = np.logical_and.accumulate(steps[:, ::-1], axis=1)[:, ::-1]  # (n, time): true from the last number on
+    if not np.array_equal(missing.any(axis=1).reshape(n, time), ends):
+        return None
+    return (
+        f"NaN stands at the ends of {int(ends.any(axis=1).sum())} of the {n} sequences of X, and nowhere else: it was "
+        "taken for steps of which nothing is known. Where it pads short sequences, pass a list of arrays of their own "
+        "lengths."
+    )
+
+
 def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str | None:
     """A table in long form, one time step a row: its labels stand in runs, or each row follows from the one before."""
     if not isinstance(data, Series) or data.columns is None or not data.table:
@@ -122,6 +141,28 @@ def numbers_as_classes(labels: HostArray, classes: HostArray) -> str | None:
     return (
         f"y holds {len(classes)} different numbers in {len(labels)} rows: each was taken for a class. If they are "
         "numbers to be predicted, a classifier is not what learns them; np.digitize(y, bins) makes classes of ranges."
+    )
+
+
+def one_hot_as_several(targets: HostArray, labels: HostArray) -> str | None:
+    """An indicator matrix with a single 1 in every row."""
+    if not (targets.sum(axis=1) == 1).all():
+        return None
+    return (
+        f"every row of y has exactly one of its {len(labels)} labels: they were taken for labels of which a sequence "
+        "may have several or none. For one class each pass y.argmax(axis=1)."
+    )
+
+
+def steps_as_several(data: Series | Texts, targets: HostArray, matrix: bool) -> str | None:
+    """As many columns, or labels in every list, as the sequence has steps."""
+    many = np.full(len(targets), targets.shape[1]) if matrix else targets.sum(axis=1, dtype=np.int64)
+    if not np.array_equal(many, data.lengths) or many.max() < 2:
+        return None
+    as_many = "columns as the sequences have" if matrix else "labels in each row as its sequence has"
+    return (
+        f"y has as many {as_many} steps: they were taken for labels of the whole sequence. Labels of the steps are "
+        "learned by SequenceLabeler."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -33,6 +34,22 @@ def numbers_among(labels: HostArray, classes: HostArray, told: Callable[[int], s
         k, names = int(np.argmin(found)), classes.tolist()
         raise ValueError(f"{told(k)} has the label {labels.tolist()[k]!r}, which is none of the classes {names}.")
     return found
+
+
+def to_state(labels: HostArray) -> dict[str, Any]:
+    """What a file keeps of labels."""
+    return {"dtype": labels.dtype.str.lstrip("<>=|"), "values": labels.tolist()}
+
+
+def from_state(state: Any) -> HostArray:
+    """The labels of a file's `state`, in their order; ValueError where it is none."""
+    kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
+    code, values = state["dtype"], state["values"]
+    if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
+        raise ValueError(f"the classes are of dtype {code!r}")
+    if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
+        raise ValueError(f"the classes are {values!r} of dtype {code!r}")
+    return np.array(values) if code[0] == "U" else np.array(values, dtype=code)
 
 
 def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:
@@ -101,10 +118,7 @@ def _of_several(labels: HostArray) -> str:
     flags = labels.astype(np.float64) if labels.dtype.kind in "biuf" else np.zeros(0)
     if flags.size and np.isin(flags, (0, 1)).all() and (flags.sum(axis=1) == 1).all():
         return " The class of each row of a one-hot y is y.argmax(axis=1)."
-    return (
-        " For several labels of each sequence, sklearn.multiclass.OneVsRestClassifier trains a classifier for each; "
-        "labels of the steps a classifier of sequences does not learn."
-    )
+    return " Several labels of each sequence are for a model that was trained on them."
 
 
 def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
@@ -122,7 +136,7 @@ def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
         else:
             raise ValueError(
                 f"Unknown label type: {told(row)} is {type(label).__name__}; expected strings or numbers, one for each "
-                "whole sequence. For several labels of each there is sklearn.multiclass.OneVsRestClassifier."
+                "whole sequence. For several labels of each, y is an indicator matrix or lists of labels."
             )
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")

@@ -1,4 +1,4 @@
-"""The numbers of sequences, on the host or a device: real ones as float32 or float64, tokens as int64."""
+"""The numbers of sequences, on the host or a device: real ones as float32 or float64, tokens as int64; NaN."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import ondevice
 from .backends import Backend
 from .host import is_missing
 from .names import Names
@@ -59,3 +60,33 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
+
+
+def check_finite(series: Any, missing: str, padded: bool) -> None:
+    """Raise where a value of a `Series` is infinite, or NaN where `missing` is "error".
+
+    `padded` is whether the sequences may have been filled to one length.
+    """
+    if series.place is not None:
+        xp = series.place.namespace
+        right = xp.isfinite(series.values) if missing == "error" else ~xp.isinf(series.values)
+        if ondevice.true_of_all(series.place, right):
+            return
+        series = series._replace(values=series.place.to_host(series.values))  # which one it is, the host finds out
+    finite = np.isfinite(series.values) if missing == "error" else ~np.isinf(series.values)
+    if finite.all():
+        return
+    place = int(np.argmin(finite.all(axis=1)))
+    ends = np.cumsum(series.lengths)
+    row = int(np.searchsorted(ends, place, side="right"))
+    step, feature = place - int(ends[row] - series.lengths[row]), int(np.argmin(finite[place]))
+    value = series.values[place, feature]
+    what = "NaN" if np.isnan(value) else "infinity (inf)" if value > 0 else "minus infinity (-inf)"
+    where = f"step {step}"
+    if series.columns is not None:
+        where += "" if series.names is None else f" ({series.names[step]!r})"
+    elif series.names is not None or series.values.shape[1] > 1:
+        where += f", feature {feature if series.names is None else repr(series.names[feature])}"
+    gaps = ", or read gaps with missing='mask'" if np.isnan(value) else ""
+    pads = "; where it pads short sequences, pass a list of arrays of their own lengths instead" if padded else ""
+    raise ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{gaps}{pads}.")

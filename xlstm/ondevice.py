@@ -88,8 +88,14 @@ def rows_taken(X: Sequence[Any]) -> tuple[Backend | None, Sequence[Any]]:
     return common, rows
 
 
+def are_there(values: Any) -> bool:
+    """Whether it is an array on a GPU, or a list that begins with one."""
+    first = values[0] if isinstance(values, (list, tuple)) and len(values) else values
+    return backends.is_on_gpu(first)
+
+
 def brought(name: str, values: Any) -> Any:
-    """A host copy of an array on a GPU, in one transfer; anything else as it is.
+    """A host copy of an array on a GPU, in one transfer, or of each of a list of them; anything else as it is.
 
     Raises
     ------
@@ -97,6 +103,8 @@ def brought(name: str, values: Any) -> Any:
         If it is a list of values on a GPU, each of which would be a transfer. Or as `taken`.
     """
     if isinstance(values, (list, tuple)) and len(values) and backends.is_on_gpu(values[0]):
+        if getattr(values[0], "ndim", 0):
+            return [brought(f"row {k} of {name}", row) for k, row in enumerate(values)]
         library = "torch" if is_tensor(values[0]) else "cupy"
         raise TypeError(f"{name} is a list of values on a GPU: pass the array itself, or {library}.stack({name}).")
     if not backends.is_on_gpu(values):

@@ -67,7 +67,9 @@ def _of_objects(values: HostArray) -> HostArray:
             _refuse(place, value)
         try:
             found[place] = float(value)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            raise ValueError(f"{_name(place)} is too large a number: 64 bits hold up to about 1.8e308.") from None
+        except (TypeError, ValueError):
             _refuse(place, value)
     return found
 

@@ -116,8 +116,10 @@ class Mean(Readout):
     def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
         xp = array_namespace(d_features)
         shape, valid, length = saved
-        each = xp.broadcast_to((d_features / length)[:, None, :], shape)  # (N, T, F): every step has the same part
-        return Gradient(each if valid is None else _where_valid(valid, each), None), {}
+        each = (d_features / length)[:, None, :]  # (N, 1, F): every step has the same part
+        if valid is None:
+            return Gradient(xp.broadcast_to(each, shape), None), {}
+        return Gradient(each * xp.astype(valid, each.dtype)[:, :, None], None), {}
 
     def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs)
@@ -137,15 +139,15 @@ class Maximum(Readout):
     def forward(self, params: Params, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs)
         candidates = _lowest_where_invalid(seen)
-        return xp.max(candidates, axis=1), (seen.outputs.shape, xp.argmax(candidates, axis=1))  # (N, F) each
+        winner = xp.astype(xp.argmax(candidates, axis=1), xp.int32)  # half the memory to compare in `backward`
+        return xp.max(candidates, axis=1), (seen.outputs.shape[1], winner)  # (N, F) each
 
     def backward(self, params: Params, saved: Any, d_features: Array) -> tuple[Gradient, dict[str, Array]]:
         xp = array_namespace(d_features)
-        (N, T, F), winner = saved
+        T, winner = saved
         t = xp.arange(T, dtype=winner.dtype, device=winner.device)[None, :, None]
         won = t == winner[:, None, :]  # (N, T, F): the step that gave the maximum gets all of its gradient
-        spread = xp.broadcast_to(d_features[:, None, :], (N, T, F))
-        return Gradient(xp.where(won, spread, xp.zeros_like(spread)), None), {}
+        return Gradient(xp.astype(won, d_features.dtype) * d_features[:, None, :], None), {}
 
     def carried(self, params: Params, carry: Any, seen: Seen) -> tuple[Array, Any]:
         xp = array_namespace(seen.outputs)
@@ -281,7 +283,8 @@ def _lowest_where_invalid(seen: Seen) -> Array:
     if seen.valid is None:
         return seen.outputs
     xp, outputs = array_namespace(seen.outputs), seen.outputs
-    return xp.where(seen.valid[:, :, None], outputs, xp.full_like(outputs, -xp.inf))
+    nothing = xp.zeros(seen.valid.shape, dtype=outputs.dtype, device=outputs.device)
+    return outputs + xp.where(seen.valid, nothing, xp.full_like(nothing, -xp.inf))[:, :, None]
 
 
 def _exponentials(xp: Any, query: Array, seen: Seen) -> tuple[Array, Array]:

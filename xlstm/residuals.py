@@ -114,7 +114,8 @@ def huber(
         raise ValueError(f"delta must be a number above 0, got {delta!r}.")
     xp, r, scale = _residuals(outputs, targets, weights, lengths, mask)
     # Of the part within delta, c: r²/2 = c·(r - c/2) there, and delta·(|r| - delta/2) is the same beyond.
-    c = xp.clip(r, -float(delta), float(delta))
+    limit = xp.full_like(r, float(delta))
+    c = xp.minimum(xp.maximum(r, -limit), limit)
     return xp.sum(scale * (c * (r - c / 2))), scale * c
 
 

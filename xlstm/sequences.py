@@ -22,17 +22,21 @@ from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
 from .namespace import Array
-from .numeric import int64, joined, numbers
+from .nested import holds_strings, is_nested
+from .nested import rows as nested_rows
+from .numeric import check_finite, int64, joined, numbers
 
 ENCODINGS = ("auto", "tokens")
 SPLITS = ("characters", "words")
+MISSING = ("error", "mask")
 
 
 class Reading(NamedTuple):
-    """How X is read: two of an estimator's settings, and the arguments of `read` after X."""
+    """How X is read: some of an estimator's settings, and the arguments of `read` after X."""
 
     encoding: str = "auto"
     split: str = "characters"
+    missing: str = "error"
 
 
 class Series(NamedTuple):
@@ -71,7 +75,7 @@ def from_channels_first(X: Any) -> Array:
     return np.ascontiguousarray(np.swapaxes(array, 1, 2))
 
 
-def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | Texts:
+def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str = "error") -> Series | Texts:
     """X in the one form.
 
     Parameters
@@ -85,12 +89,14 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         `"auto"`: numbers are series. `"tokens"`: integers are tokens.
     split
         What the tokens of a string are: its `"characters"`, or its `"words"`, which white space separates.
+    missing
+        Whether a number that is missing is an `"error"`, or may stand in a series as NaN: `"mask"`.
 
     Raises
     ------
     ValueError
-        If a sequence is empty, holds NaN or infinity, or has another number of features than the first; the row is
-        named. If X is empty, or has a shape that is none of these.
+        If a sequence is empty, holds infinity, or NaN where that is an error, or has another number of features than
+        the first; the row is named. If X is empty, or has a shape that is none of these.
     TypeError
         If X is of a type that cannot be read.
     """
@@ -98,18 +104,23 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
         raise ValueError(f"encoding must be 'auto' or 'tokens', got {encoding!r}.")
     if split not in SPLITS:
         raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
+    if missing not in MISSING:
+        raise ValueError(f"missing must be 'error' or 'mask', got {missing!r}.")
+    if is_nested(X):
+        X = nested_rows(X) if holds_strings(X) else Sequences.of(X)
     if isinstance(X, Sequences):
-        return _from_sequences(X, encoding)
+        return _from_sequences(X, encoding, missing)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise TypeError("sparse data is not supported: pass a dense array, X.toarray().")
     if is_on_gpu(X):
         place, there = ondevice.taken("X", X)
         with place.current():
-            return _from_array(there, encoding, None, place)
+            return _from_array(there, encoding, missing, None, place)
     _refuse_what_is_no_list(X)
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(
-            "masked arrays are not supported: pass X.filled(value), or a ragged list without what is masked."
+            "masked arrays are not supported: pass X.filled(value), or a ragged list without what is masked; for gaps "
+            "X.filled(np.nan), with missing='mask'."
         )
     if not isinstance(X, (list, tuple)):
         array = plain("X", on_host("X", X, "pass a list of arrays of their own lengths"))
@@ -119,7 +130,7 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
             array.ndim == 2 and array.dtype.kind == "O" and not _holds_strings(array)
         ):
             named = features_of(X) if array.ndim == 3 else names_of(X)
-            return _from_array(array, encoding, named)
+            return _from_array(array, encoding, missing, named)
         if array.ndim == 2 and array.shape[1] == 1 and _holds_strings(array):
             raise ValueError(
                 f"X has one column of texts, shape {array.shape}: pass the column itself, X[:, 0] or X[name]."
@@ -143,14 +154,16 @@ def read(X: Any, encoding: str = "auto", split: str = "characters") -> Series | 
     common, X = ondevice.rows_taken(X)
     if common is not None:
         with common.current():
-            return _from_integers(X, common) if encoding == "tokens" else _from_list(X, [None] * len(X), common)
+            if encoding == "tokens":
+                return _from_integers(X, common)
+            return _from_list(X, missing, [None] * len(X), common)
     names = [steps_names(k, row) if isinstance(row, (list, tuple)) else features_of(row) for k, row in enumerate(X)]
     rows = [_row(k, row) for k, row in enumerate(X)]
     if any(len(row) > 0 and isinstance(row[0], str) for row in rows):
         return _from_words(rows)
     if encoding == "tokens":
         return _from_integers(rows)
-    return _from_list(rows, names)
+    return _from_list(rows, missing, names)
 
 
 _FEATURES = ", where features is a list of the columns that are data, without the label"
@@ -195,7 +208,10 @@ def _row(k: int, row: Any) -> Any:
         hint = ": pass an array (time, features) of its values" if isinstance(row, dict) else ""
         raise TypeError(f"row {k} of X is {kind}, not a sequence like the others{hint}.")
     if isinstance(row, np.ma.MaskedArray):
-        raise TypeError(f"row {k} of X is masked, which is not supported: leave out what is masked, or fill it.")
+        raise TypeError(
+            f"row {k} of X is masked, which is not supported: leave out what is masked, or fill it; for gaps "
+            "row.filled(np.nan), with missing='mask'."
+        )
     array = plain(f"row {k} of X", on_host(f"row {k} of X", row, "each must be (time, features) or (time,)"))
     if array.ndim == 0:
         raise TypeError(f"row {k} of X is one {array.dtype}, not a sequence.")
@@ -249,7 +265,9 @@ def _from_integers(X: Sequence[Any], place: Backend | None = None) -> Texts:
     return Texts(joined(rows, place), np.array([len(row) for row in rows], dtype=np.int64), "integers", place)
 
 
-def _from_array(array: Array, encoding: str, names: Names | None, place: Backend | None = None) -> Series | Texts:
+def _from_array(
+    array: Array, encoding: str, missing: str, names: Names | None, place: Backend | None = None
+) -> Series | Texts:
     """(n, time) or (n, time, D)."""
     if array.ndim not in (2, 3):
         raise ValueError(
@@ -282,11 +300,11 @@ def _from_array(array: Array, encoding: str, names: Names | None, place: Backend
     columns = time if array.ndim == 2 else None
     lengths = np.full(n, time, np.int64)
     series = Series(values.reshape(n * time, features), lengths, columns, names, columns is not None, place)
-    _check_finite(series, padded=True)
+    check_finite(series, missing, padded=True)
     return series
 
 
-def _from_sequences(X: Sequences, encoding: str) -> Series | Texts:
+def _from_sequences(X: Sequences, encoding: str, missing: str) -> Series | Texts:
     """They are in the one form already."""
     if len(X) == 0:
         raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
@@ -296,11 +314,11 @@ def _from_sequences(X: Sequences, encoding: str) -> Series | Texts:
             raise TypeError(f"with encoding='tokens' each step is one whole number, which these are not: {X!r}.")
         return Texts(whole, X.lengths, "integers")
     series = Series(X.values, X.lengths, None, X.names)
-    _check_finite(series, padded=False)
+    check_finite(series, missing, padded=False)
     return series
 
 
-def _from_list(X: Sequence[Any], names: Sequence[Names | None], place: Backend | None = None) -> Series:
+def _from_list(X: Sequence[Any], missing: str, names: Sequence[Names | None], place: Backend | None = None) -> Series:
     """A list of (time_i, D) or (time_i,), and of each the names of its features."""
     rows = []
     others = next((own for own in names if own is not None and not are_numbers(own)), None)
@@ -338,32 +356,8 @@ def _from_list(X: Sequence[Any], names: Sequence[Names | None], place: Backend |
     equal = rows[0].ndim == 1 and bool((lengths == lengths[0]).all())
     values = joined([array.reshape(len(array), D) for array in rows], place)
     series = Series(values, lengths, int(lengths[0]) if equal else None, expected, place=place)
-    _check_finite(series, padded=equal)
+    check_finite(series, missing, padded=equal)
     return series
-
-
-def _check_finite(series: Series, padded: bool) -> None:
-    """Raise where a value is NaN or infinite; `padded` is whether the sequences may have been filled to one length."""
-    if series.place is not None:
-        if ondevice.true_of_all(series.place, series.place.namespace.isfinite(series.values)):
-            return
-        series = series._replace(values=series.place.to_host(series.values))  # which one it is, the host finds out
-    finite = np.isfinite(series.values)
-    if finite.all():
-        return
-    place = int(np.argmin(finite.all(axis=1)))
-    ends = np.cumsum(series.lengths)
-    row = int(np.searchsorted(ends, place, side="right"))
-    step, feature = place - int(ends[row] - series.lengths[row]), int(np.argmin(np.isfinite(series.values[place])))
-    value = series.values[place, feature]
-    what = "NaN" if np.isnan(value) else "infinity (inf)" if value > 0 else "minus infinity (-inf)"
-    where = f"step {step}"
-    if series.columns is not None:
-        where += "" if series.names is None else f" ({series.names[step]!r})"
-    elif series.names is not None or series.values.shape[1] > 1:
-        where += f", feature {feature if series.names is None else repr(series.names[feature])}"
-    pads = "; where it pads short sequences, pass a list of arrays of their own lengths instead" if padded else ""
-    raise ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{pads}.")
 
 
 def to_host(data: Series | Texts) -> Series | Texts:

@@ -51,6 +51,7 @@ def _content(steps: Any, fold_case: bool, dtype: str) -> bytes:
     if steps.dtype.kind == "f":
         with np.errstate(over="ignore"):
             numbers = steps.astype({"float32": "<f4", "float64": "<f8"}[dtype]) + 0  # + 0: there are two zeros
+        numbers[np.isnan(numbers)] = np.nan  # of which there are many
         return np.ascontiguousarray(numbers).tobytes()
     return np.ascontiguousarray(steps, dtype="<i8").tobytes()
 

@@ -136,8 +136,9 @@ def _of_row(k: int, row: Any) -> Any:
     if isinstance(row, (list, tuple)):
         return row
     if np.isscalar(row) or is_missing(row):
+        label = row.item() if isinstance(row, np.generic) else row
         raise ValueError(
-            f"y[{k}] is {row!r}, a single label: expected a label for each step of row {k}. For one label of each "
+            f"y[{k}] is {label!r}, a single label: expected a label for each step of row {k}. For one label of each "
             "whole sequence there is SequenceClassifier; one sequence is [X], its labels [y]."
         )
     labels = on_host(f"row {k} of y", row)

@@ -34,6 +34,10 @@ DATA: dict[str, tuple[Any, dict[str, Any]]] = {
         [RNG.standard_normal(t).astype(np.float32) for t in LENGTHS],
         {"standardize": False, "num_layers": 2, "dropout": 0.3},
     ),
+    "ragged, with gaps": (
+        [np.where(RNG.random((t, 3)) < 0.3, np.nan, RNG.standard_normal((t, 3)) * 5 + 2) for t in LENGTHS],
+        {"missing": "mask", "dtype": "float32"},
+    ),
     "tokens": (RNG.integers(-3, 9, (n, 6)), {"encoding": "tokens", "embedding_size": 3}),
     "ragged tokens": (
         [RNG.integers(0, 9, t).astype(np.uint8) for t in LENGTHS],

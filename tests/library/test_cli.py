@@ -31,7 +31,7 @@ from .. import classifier as truth
 from ..backends.planted import Planted, off_by, planted, right
 from ..standin import machine
 
-COMMANDS = ("train", "predict", "evaluate", "bench", "devices", "check")
+COMMANDS = ("train", "predict", "evaluate", "show", "bench", "devices", "check")
 QUICK = ("--hidden-size", "8", "--epochs", "3", "--device", "cpu")
 
 
@@ -903,7 +903,9 @@ def test_a_column_may_be_predicted(run, model):
 
 def test_wrong_ways_to_say_what_is_predicted(run, model):
     for arguments, part in (
-        (("ab", "--data", "data.csv"), "not in both"),
+        (("ab", "--data", "data.csv"), "texts among the arguments and --data"),
+        (("--lines", "a.txt", "--data", "data.csv"), "--lines and --data"),
+        (("ab", "--lines", "a.txt"), "texts among the arguments and --lines"),
         (("ab", "--text", "review"), "--data"),
         (("--delimiter", ";"), "--data"),
         (("ab", "--json", "--format", "jsonl"), "--format"),
@@ -931,6 +933,77 @@ def test_the_forms_of_answers(run, model):
     # It is a table that xlstm reads.
     Path("answers.tsv").write_text(done.out)
     assert run("evaluate", model, "answers.tsv", "--json").json["accuracy"] == 1
+
+
+def test_lines_of_a_file_and_answers_in_a_file(run, model):
+    texts = [f"{'abc' * (k % 5)}{'abc'[k % 3]}" for k in range(3000)]
+    Path("lines.txt").write_text("\r\n".join(texts), encoding="utf-8")
+    with gzip.open("lines.gz", "wt", encoding="utf-8") as file:
+        file.write("\n".join(texts))
+    for form in ("text", "jsonl", "tsv", "csv"):
+        expected = run("predict", model, "--format", form, stdin="\n".join(texts)).out
+        for source in ("lines.txt", "lines.gz"):
+            assert run("predict", model, "--lines", source, "--format", form).out == expected
+        # The form is that of the name, or as told; what was there is replaced.
+        Path(f"answers.{form}").write_text("older")
+        done = run("predict", model, "--lines", "lines.txt", "--out", f"answers.{form}")
+        assert done == Done(0, "", "")
+        assert Path(f"answers.{form}").read_bytes().decode() == expected
+        assert run("predict", model, "--lines", "lines.txt", "--format", form, "--out", "answers").code == 0
+        assert Path("answers").read_bytes().decode() == expected
+    rows = list(csv.reader(io.StringIO(run("predict", model, "a,b", 'say "a', "--format", "csv").out)))
+    assert [row[0] for row in rows] == ["text", "a,b", 'say "a']
+    one_error(run("predict", model, "--lines", "missing.txt"), "missing.txt")
+    before = Path("lines.txt").read_bytes()
+    one_error(run("predict", model, "--lines", "lines.txt", "--out", "lines.txt"), "would overwrite lines.txt", "--out")
+    one_error(run("predict", model, "ab", "--out", model), f"would overwrite {model}")
+    one_error(run("predict", model, "--data", "data.csv", "--out", "data.csv"), "would overwrite data.csv")
+    one_error(run("predict", model, "ab", "--out", "no/folder.csv"), "no/folder.csv")
+    assert Path("lines.txt").read_bytes() == before
+
+
+def test_no_answers_leave_the_older_file(run, model):
+    Path("answers.csv").write_text("older")
+    Path("latin.txt").write_bytes(b"ab\n" * 50_000 + b"\xe9\n")
+    one_error(run("predict", model, "--lines", "latin.txt", "--out", "answers.csv"), "line 50001")
+    one_error(run("predict", model, "--out", "answers.csv", stdin=""), "nothing to classify")
+    assert Path("answers.csv").read_text() == "older"
+    assert not list(Path().glob(".xlstm*"))
+
+
+def test_a_text_that_is_the_name_of_a_file_is_a_text(run, model):
+    done = run("predict", model, "data.csv")
+    assert (done.code, done.out.split()[0]) == (0, "data.csv")
+    assert done.err.startswith("xlstm: note: 'data.csv' is the text")
+
+
+def test_a_line_of_a_million_characters(run, model):
+    line = "abc" * 333_333 + "b"
+    done = run("predict", model, "--format", "jsonl", stdin=f"ab\n{line}\nb")
+    assert done.code == 0
+    rows = [json.loads(row) for row in done.out.splitlines()]
+    assert [row["text"] for row in rows] == ["ab", line, "b"]
+    expected = run("predict", model, "--json", "ab", "b").json["predictions"]
+    for row, alone in zip(rows[::2], expected, strict=True):
+        assert row["label"] == alone["label"]
+
+
+def test_memory_does_not_grow_with_the_lines(run, model):
+    """What is held of all lines is what is held of the blocks in which they are answered."""
+    program = (
+        "import sys, tracemalloc; from xlstm.cli import main; tracemalloc.start(); "
+        "code = main(['predict', sys.argv[1], '--lines', sys.argv[2], '--out', 'answers.jsonl']); "
+        "print(tracemalloc.get_traced_memory()[1]); sys.exit(code)"
+    )
+    peaks = []
+    for rows in (4_000, 16_000):
+        Path("lines.txt").write_text("abcabcabcabcabcabc\n" * rows)
+        done = subprocess.run(
+            [sys.executable, "-c", program, model, "lines.txt"], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
+    assert peaks[1] < 1.2 * peaks[0], peaks
 
 
 def test_texts_of_which_nothing_is_known_are_marked(run):

@@ -61,6 +61,22 @@ def test_what_was_not_seen_is_unknown():
     assert numbers([[5, 7]], [[7, 6, -1, 99, 5]], encoding="tokens") == [2, UNKNOWN, UNKNOWN, UNKNOWN, 1]
 
 
+@given(st.text(st.characters(), min_size=1), st.text(st.characters(), min_size=1), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_characters_are_looked_up_one_by_one(seen, text, fold_case):
+    """Whatever they are, surrogates that stand alone too."""
+    encoder = encode.fit(read([seen]), fold_case, True)
+
+    def folded(character):
+        return character.casefold() if fold_case else character
+
+    vocabulary = sorted({folded(character) for character in seen})
+    expected = [vocabulary.index(folded(c)) + 1 if folded(c) in vocabulary else UNKNOWN for c in text]
+    found = encode.encode(encoder, read([text]))
+    assert (found.dtype, found.tolist()) == (np.int64, expected)
+    assert encoder.unknown(text) == {c for c, number in zip(text, expected, strict=True) if number == UNKNOWN}
+
+
 def test_the_size_counts_the_unknown_token():
     assert encode.fit(read(["abba"]), True, True).size == 3
 

@@ -448,20 +448,27 @@ def test_rows_reach_the_model_unpadded(kind):
 
 
 def pooled(case: Case, row: Any) -> Any:
-    """What the head sees of one row alone, in plain loops over the oracle's outputs."""
+    """What the head sees of one row alone, in plain loops over the oracle's outputs; parts side by side."""
     recurrent = {n.removeprefix("recurrent."): v for n, v in case.parameters.items() if n.startswith("recurrent.")}
     architecture = case.model.architecture
     x = row[None] if row.ndim == 2 else case.parameters["embedding.weight"][row][None]
     outputs = oracle.forward(architecture.cell, recurrent, x).outputs[0]  # (T, F)
-    if architecture.readout == "mean":
-        return outputs.mean(axis=0)
-    if architecture.readout == "max":
-        return outputs.max(axis=0)
-    scores = np.exp(outputs @ case.parameters["readout.query"])
-    return (scores[:, None] * outputs).sum(axis=0) / scores.sum()
+    S = architecture.sizes.directions
+
+    def of(part: str) -> Any:
+        if part == "final":  # of the reverse direction, what it gives at the first step
+            return np.concatenate([half[-1 if k == 0 else 0] for k, half in enumerate(np.split(outputs, S, axis=1))])
+        if part == "mean":
+            return outputs.mean(axis=0)
+        if part == "max":
+            return outputs.max(axis=0)
+        scores = np.exp(outputs @ case.parameters["readout.query"])
+        return (scores[:, None] * outputs).sum(axis=0) / scores.sum()
+
+    return np.concatenate([of(part) for part in architecture.readout.split("+")])
 
 
-@pytest.mark.parametrize("readout", ["mean", "max", "attention"])
+@pytest.mark.parametrize("readout", ["mean", "max", "attention", "final+max", "final+mean+max"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("kind", ["series", "embedding"])
 def test_pooled_logits_and_gradients(kind, cell, bidirectional, readout, kernels):

@@ -122,6 +122,18 @@ def test_lines_are_ready_when_they_are_here(monkeypatch):
         assert lines.ready()
 
 
+@pytest.mark.parametrize("size", [1, 3, 1 << 16])
+def test_lines_that_are_here(stdin, size):
+    content = "a\r\nbc\n\nd\re" * 30
+    stdin(content.encode(), size)
+    lines, found = tables.Lines("-"), []
+    while here := lines.here():
+        found += here
+        assert lines.count == len(found)
+    assert found == list(io.StringIO(content, newline=""))
+    assert next(lines, None) is None
+
+
 def test_what_is_here_together_comes_together():
     ready = iter([True, False, True, False, True, True])
     items = [None, 1, 2, 3, None, 4, 5]

@@ -1,170 +1,141 @@
-"""The command `predict`: texts from the arguments, from lines or from a column, answered as they come."""
+"""The command `predict`: an answer for each sequence, as they come, in the form that was asked for."""
 
 from __future__ import annotations
 
-import csv
-import json
+import os
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from .. import sequences, tables
-from ..encode import UNKNOWN, TokenEncoder
-from ..estimators.classifier import SequenceClassifier
-from .common import Failure, is_empty, tell, text_classifier
-
-
-class Asked(NamedTuple):
-    """One text to classify."""
-
-    row: int  # from 1 on: the argument, the line or the row of the table
-    where: str  # the same for messages
-    text: str
-    problem: str | None = None  # why it cannot be classified
-
-
-class Answer(NamedTuple):
-    """A text, and the answer if there is one."""
-
-    asked: Asked
-    problem: str | None
-    label: str = ""
-    probability: float = 0.0
-    probabilities: dict[str, float] | None = None
-    unknown: bool = False  # no token of it is known: the answer rests on nothing
+from .. import tables
+from ..encode import TokenEncoder
+from ..files import check_target, write_whole
+from . import asked, forms, given, kinds
+from .asked import Block
+from .common import Failure, is_same_file, tell, trained
+from .forms import Answered
 
 
 def run(options: Any) -> int:
-    """Answer each text that can be answered, name the others. Exit code 1 where there are others."""
-    if options.texts and options.data is not None:
-        options.parser.error("texts stand among the arguments or in a table (--data), not in both")
-    if options.data is None and (options.text is not None or options.delimiter is not None):
-        options.parser.error("--text and --delimiter go with --data")
-    if options.json and options.format is not None:
-        options.parser.error("--json prints one object; --format jsonl prints one for each text")
-    classifier, encoder = text_classifier(options.model, options.device)
-    # One JSON object holds all answers; the other forms are printed as the texts come.
-    collected: list[Answer] = []
-    count = failed = 0
-    for asked in _asked(options, classifier):
-        answers = _answers(classifier, encoder, asked)
-        for answer in answers:
-            if answer.problem is not None:
-                failed += 1
-                tell("error", answer.problem)
-        if options.json:
-            collected += answers
-        else:
-            FORMATS[options.format or "text"](answers, count == 0)
+    """Answer each sequence that can be answered, name the others. Exit code 1 where there are others."""
+    _check_call(options)
+    model = trained(options.model, options.device)
+    kind = kinds.of_model(model)
+    if not given.reads_texts(model):
+        _take_file(options)
+    _check_target(options)
+    separator = getattr(model.fitted_state().table, "separator", None) or given.SEPARATOR
+    failed = 0
+
+    def answered() -> Iterator[Answered]:
+        nonlocal failed
+        nothing = True
+        for block in _blocks(options, model):
+            found = _answered(model, kind, block, separator)
+            for problem in found.wrong.values():
+                tell("error", problem)
+            failed += len(found.wrong)
+            nothing = False
+            yield found
+        if nothing:
+            raise Failure(
+                "there is nothing to classify: give texts as arguments, as lines on standard input or in a file "
+                "(--lines), or sequences by --data"
+            )
+
+    if options.json:  # one object holds all answers; the other forms are written as they come
+        parts = forms.one_object(answered(), lambda: {"device": model.device_, "kernels": model.kernels_})
+    else:
+        parts = forms.FORMS[options.format or forms.by_name(options.out)](answered())
+    if options.out is not None:
+        write_whole(options.out, (part.encode() for part in parts))
+    else:
+        for part in parts:
+            sys.stdout.write(part)
             sys.stdout.flush()
-        count += len(answers)
-    if not count:
-        raise Failure("there is nothing to classify: give texts as arguments, as lines on standard input, or by --data")
-    if options.json:
-        values = {
-            "predictions": [_plain(answer) for answer in collected if answer.problem is None],
-            "errors": [_plain(answer) for answer in collected if answer.problem is not None],
-            "device": classifier.device_,
-            "kernels": classifier.kernels_,
-        }
-        print(json.dumps(values), flush=True)
+    if len(options.texts) == 1 and os.path.isfile(options.texts[0]):
+        tell(
+            "note",
+            f"{options.texts[0]!r} is the text that was classified, not the file of that name: see --lines and --data",
+        )
     return int(failed > 0)
 
 
-# ---------------------------------------------------------------- texts
+def _check_call(options: Any) -> None:
+    """End a call whose arguments do not go together."""
+    wrong = options.parser.error
+    sources = {"texts among the arguments": options.texts, "--lines": options.lines, "--data": options.data}
+    if len(named := [name for name, value in sources.items() if value not in (None, [])]) > 1:
+        wrong(f"what to classify comes from one place, got {' and '.join(named)}")
+    if options.lines is not None and (options.id is not None or options.wide or options.time is not None):
+        wrong("--id, --time and --wide are of tables: name one by --data")
+    if options.id is not None and options.wide:
+        wrong("a row is a step (--id) or a series (--wide), not both")
+    if options.json and options.format is not None:
+        wrong("--json prints one object; --format jsonl prints one for each text")
 
 
-def _asked(options: Any, classifier: SequenceClassifier) -> Iterator[list[Asked]]:
-    """All texts; those that are here together in one list, so that none waits for one that is still to come."""
-    if options.texts:
-        yield [Asked(row, f"text {row}", text) for row, text in enumerate(options.texts, start=1)]
+def _take_file(options: Any) -> None:
+    """Of a model of numbers an argument is the file that holds them; where there is none, that is standard input."""
+    if options.lines is not None:
+        raise Failure("this model reads numbers, not texts: name the file that holds them by --data")
+    if len(options.texts) > 1:
+        raise Failure("this model reads numbers, not texts: name one file that holds them")
+    if options.texts and not os.path.exists(options.texts[0]):
+        raise Failure(f"this model reads numbers, not texts: there is no file {options.texts[0]!r} that holds them")
+    if options.data is None:
+        options.data = options.texts[0] if options.texts else tables.STANDARD_INPUT
+    options.texts = []
+
+
+def _check_target(options: Any) -> None:
+    """Raise where the answers cannot be written, or would overwrite what they are made of."""
+    of_a_table = ("text", "delimiter", "id", "time", "wide")
+    if options.data is None and any(getattr(options, flag) for flag in of_a_table):
+        options.parser.error("--text, --delimiter, --id, --time and --wide go with --data")
+    if options.out is None:
         return
-    with tables.Lines(options.data or tables.STANDARD_INPUT, options.encoding) as lines:
-        asked = _of_lines(lines) if options.data is None else _of_table(lines, options, classifier)
-        yield from tables.together(asked, lines.ready)
+    for source in (options.model, options.data, options.lines):
+        if source is not None and is_same_file(options.out, source):
+            raise Failure(f"the answers would overwrite {source}: name another file by --out")
+    check_target(options.out)
 
 
-def _of_lines(lines: tables.Lines) -> Iterator[Asked]:
-    for line in lines:
-        yield Asked(lines.count, f"line {lines.count} of {lines.name}", line.rstrip("\r\n"))
+def _blocks(options: Any, model: Any) -> Iterator[Block]:
+    """What is to be answered."""
+    fitted = model.fitted_state()
+    if options.data is None:
+        split = fitted.encoder.kind
+        if options.texts:
+            return asked.of_arguments(options.texts, split)
+        return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
+    form = given.form_of(options, options.data, fitted.table, numbers=not given.reads_texts(model))
+    if form == "text":
+        return asked.of_table(options, fitted.table, fitted.encoder.kind)
+    return asked.of_file(options, model, form)
 
 
-def _of_table(lines: tables.Lines, options: Any, classifier: SequenceClassifier) -> Iterator[Asked | None]:
-    remembered = classifier.fitted_state().table
-    text = options.text or (remembered.text if remembered else "text")
-    likely = [remembered.delimiter] if remembered else []
-    table = tables.Table(lines, {"--text": text}, options.delimiter, likely)
-    for row in table.rows():
-        yield row and Asked(row.number, table.where(row), table.value(row, text), table.excess(row))
+def _answered(model: Any, kind: kinds.Kind, block: Block, separator: str) -> Answered:
+    """The answers for a block, by one pass of the model."""
+    wrong, X = dict(sorted(block.wrong.items())), block.X
+    if wrong:
+        X = given.chosen(X, [place for place in range(len(block.names)) if place not in wrong])
+    try:
+        answers = kind.answers(model, X, separator)
+    except (ValueError, TypeError) as error:
+        raise Failure(
+            str(error) if block.key == "text" else f"{block.where(0).rpartition(' of ')[2]}: {error}"
+        ) from None
+    encoder = model.fitted_state().encoder
+    unknown = _nothing_known(encoder, X) if given.reads_texts(model) else None
+    return Answered(block.key, block.names, block.rows, wrong, answers, unknown)
 
 
-def _answers(classifier: SequenceClassifier, encoder: TokenEncoder, asked: list[Asked]) -> list[Answer]:
-    """In the order of the texts."""
-
-    def problem(one: Asked) -> str | None:
-        return one.problem or (f"{one.where} is empty" if is_empty(one.text, encoder.kind) else None)
-
-    answers = [Answer(one, problem(one)) for one in asked]
-    good = [k for k, answer in enumerate(answers) if answer.problem is None]
-    if good:
-        X = [asked[k].text for k in good]
-        data = sequences.read(X, *classifier.reading())
-        numbers = encoder.encode(data)  # type: ignore[arg-type]  # strings are Texts
-        largest = np.maximum.reduceat(numbers, np.cumsum(data.lengths) - data.lengths)
-        classes = [str(label) for label in classifier.classes_]
-        for k, row, known in zip(good, classifier.predict_proba(X), largest != UNKNOWN, strict=True):
-            best, probabilities = int(row.argmax()), dict(zip(classes, map(float, row), strict=True))
-            answers[k] = Answer(asked[k], None, classes[best], float(row[best]), probabilities, not known)
-    return answers
-
-
-# ---------------------------------------------------------------- forms
-
-
-def _print_text(answers: list[Answer], first: bool) -> None:
-    """For people; what has no answer is named on stderr alone."""
-    good = [(_on_one_line(answer.asked.text), answer) for answer in answers if answer.problem is None]
-    width = max((len(text) for text, _ in good), default=0)
-    for text, answer in good:
-        note = "  (no token of it is known)" if answer.unknown else ""
-        print(f"{text:<{width}}  {answer.label}  {answer.probability:.3f}{note}")
-
-
-def _on_one_line(text: str) -> str:
-    return text.replace("\r", "\\r").replace("\n", "\\n")
-
-
-def _print_json_lines(answers: list[Answer], first: bool) -> None:
-    """A line for each text, in order, those without an answer too."""
-    for answer in answers:
-        print(json.dumps(_plain(answer)))
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    if answer.problem is not None:
-        return {"row": answer.asked.row, "text": answer.asked.text, "error": answer.problem}
-    return {
-        "text": answer.asked.text,
-        "label": answer.label,
-        "probabilities": answer.probabilities,
-        "unknown": answer.unknown,
-    }
-
-
-def _print_tsv(answers: list[Answer], first: bool) -> None:
-    """A row for each text, in order, those without an answer too."""
-    writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
-    if first:
-        writer.writerow(("text", "label", "probability", "note"))
-    for answer in answers:
-        if answer.problem is not None:
-            writer.writerow((answer.asked.text, "", "", answer.problem))
-        else:
-            note = "no token of it is known" if answer.unknown else ""
-            writer.writerow((answer.asked.text, answer.label, f"{answer.probability:.6g}", note))
-
-
-FORMATS = {"text": _print_text, "jsonl": _print_json_lines, "tsv": _print_tsv}
-"""How the answers may be printed."""
+def _nothing_known(encoder: TokenEncoder, X: Any) -> list[bool]:
+    """Of each text, or list of words, whether it has no token that the model was trained on."""
+    if encoder.kind == "characters":
+        unknown = "".join(encoder.unknown("".join(X)))
+        return [not text.strip(unknown) for text in X] if unknown else [False] * len(X)
+    cut = [text.split() if isinstance(text, str) else text for text in X]
+    strange = encoder.unknown(token for tokens in cut for token in tokens)
+    return [strange.issuperset(tokens) for tokens in cut]

@@ -53,6 +53,7 @@ class SequenceEstimator(BatchTrainable):
         *,
         validation: Any = None,
         callbacks: Any = None,
+        resume: Any = None,
     ) -> Self:
         """Train on sequences X and their answers y, or on batches of both.
 
@@ -71,12 +72,22 @@ class SequenceEstimator(BatchTrainable):
             or without; with it the training ends as it does there.
         callbacks
             What is to be called while it trains: a list of functions or objects, or one; see `xlstm.callbacks`.
+        resume
+            The path of a file in which the training is kept while it runs. Where the file is there, the training goes
+            on from it, after a kill or Ctrl-C, with the same settings, data and start; on a CPU it ends with the same
+            bits as one that was never stopped. Not each of many short epochs is written, so that it costs little time.
+            `xlstm.load` reads the file at any time: its model is the one that the training would have had, had it
+            ended there, and in the end the one that it gave. A training that has ended is not begun again: its model is
+            the answer, and no callback is called.
 
         Raises
         ------
         ValueError
             If a sequence is empty, holds NaN or has other features than the rest (the row is named); if there are not
-            as many answers; if a classifier is given but one class; if a parameter is out of range.
+            as many answers; if a classifier is given but one class; if a parameter is out of range; if the file of
+            `resume` holds anything but a training with these settings, on these rows: what differs is said.
+        OSError
+            If the file of `resume` cannot be read or written.
         TypeError
             If X is of a type that cannot be read, or a callback is none.
         FloatingPointError
@@ -92,7 +103,8 @@ class SequenceEstimator(BatchTrainable):
             If Ctrl-C ended the training early: the model of the last whole epoch is kept, or of the best validated one.
         """
         old = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
-        return self._train_on(X, y, sample_weight, old, whole=True, validation=validation, callbacks=callbacks)
+        how = {"validation": validation, "callbacks": callbacks, "resume": resume}
+        return self._train_on(X, y, sample_weight, old, whole=True, **how)
 
     def partial_fit(self: Self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """One more epoch, on these rows alone, with the optimiser where it was.

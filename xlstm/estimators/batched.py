@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
-from .. import backends, columns, guesses, sources
+from .. import backends, columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
@@ -43,8 +43,11 @@ class BatchTrainable(Trainable):
         whole: bool,
         declared: Any = None,
         callbacks: Any = None,
+        resume: Any = None,
     ) -> Self:
         """The road of training, for batches. For the arguments see `_train_on`."""
+        if resume is not None:
+            raise ValueError("resume is for data in memory: a training on batches can go on with warm_start=True.")
         self.check_parameters()
         told = self._told(callbacks)
         if self.early_stopping and whole and validation is None:
@@ -61,9 +64,8 @@ class BatchTrainable(Trainable):
         batch_size = size_for(n, self.plain_setting("batch_size"))
         if fitted is None:
             encoder, rng = data.encoder(), own_generator(self.random_state)
-            architecture = self._architecture(encoder.size, data.tokens, survey.task)
-            flops = architecture.flops_per_step(batch_size)
-            backend = backends.select(self.device, "auto", flops, None, self.kernels)
+            architecture = self._architecture(encoder.width, data.tokens, survey.task)
+            backend = self.backend_for(architecture, n, None)
             names = columns.kept(data.names)
             fitted = self._new(survey.task, encoder, architecture, backend, data.columns, names, rng)
             fitted.answers_there = labels_there
@@ -84,7 +86,8 @@ class BatchTrainable(Trainable):
         declared
             See `_train_on`.
         """
-        data, reading = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__), self.reading()
+        gaps, reading = self.missing == "mask", self.reading()
+        data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
         labels_there = False
         for given in with_answers(batches if batches.sample is None else [batches.sample]):
@@ -93,7 +96,7 @@ class BatchTrainable(Trainable):
                 if survey is None:
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
                     task.follow(self)
-                    survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
+                    survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
                     guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
                     data.add(some.data)

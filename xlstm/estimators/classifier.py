@@ -1,25 +1,38 @@
-"""The classifier that users type: one of K classes for a sequence. Half of this file is its public docstring."""
+"""The classifier that users type: one of K classes for a sequence, or several labels at once.
+
+More than half of this file is its public docstring.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..labels import declared_classes
+import numpy as np
+
+from .. import labelsets
+from ..fitted import Fitted
 from ..ondevice import brought
 from ..registry import ESTIMATORS
-from ..tasks import Classes
+from ..tasks import Classes, SeveralLabels, Task
 from .base import SequenceEstimator
 
 
 @ESTIMATORS.register("SequenceClassifier")
 @dataclass(eq=False, repr=False)
 class SequenceClassifier(SequenceEstimator):
-    """A recurrent network that reads a whole sequence and answers once: which of K classes it is.
+    """A recurrent network that reads a whole sequence and answers once: which of K classes, or which labels.
 
     Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
     may differ. Arrays may lie on a GPU, CuPy's or others': they are not copied to the host, and probabilities and
     logits come back there. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
+
+    Several labels at once are an indicator matrix y (n, K), 1 where a sequence has the label of a column, or a list of
+    the labels of each sequence, which may be empty: each has a sigmoid, and the loss is the mean of their binary
+    cross-entropies. `predict` gives the form that y had; a sequence has a label where its probability is above the
+    label's threshold.
 
     Features that have names, as the columns of data frames and the fields of arrays, are matched by name: within X, and
     with those of the training ever after. A missing or unknown name is an error. Data that may have been meant in
@@ -96,26 +109,37 @@ class SequenceClassifier(SequenceEstimator):
         lists of tokens and on numbers.
     precision : {"highest", "high", "bfloat16", "float16"}
         What the products of the layers may be computed with on a CUDA GPU: see `LSTM`. A permission, not a demand.
+    missing : {"error", "mask"}
+        Whether NaN in a series is an error, or a number that is missing: the model then reads the mean of the training
+        in its place, and beside each feature whether it is there, 1 or 0. Infinity is an error always. Of no effect on
+        tokens.
     class_weight : dict, "balanced" or None
-        A weight for each class; "balanced" makes them inverse to their frequency.
+        A weight for each class; "balanced" makes them inverse to their frequency. Of several labels, how many times as
+        much a sequence counts in the loss of a label that it has, as one that does not have it; "balanced" gives both
+        sides of each label the same sum. The mean weight of each label stays 1.
 
     Attributes
     ----------
     classes_ : (K,)
-        The labels, sorted.
+        The labels, sorted; of an indicator matrix the numbers of its columns, or their names in a frame.
+    thresholds_ : (K,)
+        Of several labels, the probability above which a sequence has a label: 1/2 until `set_thresholds` or
+        `tune_thresholds` say otherwise. Files and warm starts keep them.
     n_iter_ : int
         Epochs run by the last `fit`, and since then by `partial_fit`.
     loss_ : float
         The last of `loss_curve_`.
     loss_curve_, accuracy_curve_ : list of float
-        Of each epoch, on the training part, in training mode.
+        Of each epoch, on the training part, in training mode. Several labels have `log_loss_curve_` (the loss without
+        the weights of rows), `f1_micro_curve_` and `subset_accuracy_curve_` in place of the accuracy.
     history_ : dict of str to list of float
         All that each epoch gave by name, as a table: "loss", "accuracy", and with early stopping "validation_loss" and
         "validation_accuracy".
     validation_loss_curve_, validation_scores_ : list of float
         With early stopping: loss and accuracy of each epoch on the validation part.
     best_validation_score_ : float
-        With early stopping: the highest accuracy there.
+        With early stopping: the highest accuracy there. Of several labels, whose rows are set aside at random, the
+        scores are log losses, and the best is the lowest.
     n_features_in_ : int
         Columns of a two-dimensional X, else the features of a step; for tokens the size of the vocabulary.
     device_, kernels_ : str
@@ -141,7 +165,7 @@ class SequenceClassifier(SequenceEstimator):
     """
 
     _estimator_type = "classifier"
-    tasks = (Classes,)
+    tasks = (Classes, SeveralLabels)
 
     class_weight: Any = None
 
@@ -149,7 +173,7 @@ class SequenceClassifier(SequenceEstimator):
         from sklearn.utils import ClassifierTags
 
         tags = super().__sklearn_tags__()
-        tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags(multi_label=True)
         return tags
 
     def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
@@ -165,7 +189,8 @@ class SequenceClassifier(SequenceEstimator):
         X, y, sample_weight
             As for `fit`.
         classes
-            All labels that will ever come: needed in the first call, where y does not hold them all.
+            All labels that will ever come: needed in the first call, where y does not hold them all. With an indicator
+            matrix they are the labels of its columns.
 
         Raises
         ------
@@ -174,19 +199,79 @@ class SequenceClassifier(SequenceEstimator):
         """
         old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
         if old is not None and classes is not None:
-            declared_classes(classes, self.classes_)
+            declared = labelsets.declared_for(getattr(old.task, "matrix", False), classes)
+            if not np.array_equal(declared, self.classes_):
+                raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
         return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
     def attributes_of(self, fitted: Any) -> dict[str, Any]:
         """See the base."""
-        return {**super().attributes_of(fitted), "classes_": fitted.task.classes}
+        found = {**super().attributes_of(fitted), "classes_": fitted.task.classes}
+        if isinstance(fitted.task, SeveralLabels):
+            found["thresholds_"] = fitted.task.thresholds
+        return found
+
+    def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
+        return (SeveralLabels if labelsets.are_several(y) else Classes).learn(y, rows, declared)
+
+    def set_thresholds(self, thresholds: Any) -> SequenceClassifier:
+        """Say above which probability a sequence has a label; for a model of several labels.
+
+        Parameters
+        ----------
+        thresholds
+            One number for all labels, (K,) numbers in the order of `classes_`, or a dict with those of some labels.
+
+        Raises
+        ------
+        ValueError
+            If one is not above 0 and below 1, if a label is unknown, or if the model gives one class for each sequence.
+        """
+        return self._with_thresholds(lambda fitted, task: task.with_thresholds(thresholds))
+
+    def tune_thresholds(self, X: Any, y: Any) -> SequenceClassifier:
+        """Set the thresholds to those with which each label has its highest F1 on these sequences.
+
+        Take rows that were not trained on: on others the probabilities are too good. A label that no row of y has keeps
+        its threshold.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+
+        Raises
+        ------
+        ValueError
+            As `score`, or if the model gives one class for each sequence.
+        """
+
+        def tuned(fitted: Fitted, task: SeveralLabels) -> SeveralLabels:
+            outputs = brought("outputs", fitted.outputs(X, self.reading()))
+            return task.tuned(outputs, task.read(brought("y", y), len(outputs)))
+
+        return self._with_thresholds(tuned)
+
+    def _with_thresholds(self, make: Callable[[Fitted, SeveralLabels], SeveralLabels]) -> SequenceClassifier:
+        """Put another task in the place of the old one; what was made of it, such as streams, keeps that."""
+        fitted = self.fitted_state()
+        if not isinstance(fitted.task, SeveralLabels):
+            raise ValueError("this model gives one class for each sequence; thresholds belong to several labels.")
+        other, trainer = copy.copy(fitted), copy.copy(fitted.trainer)
+        trainer.task = make(fitted, fitted.task)
+        other.trainer = trainer
+        self.take_over(other)
+        return self
 
     def decision_function(self, X: Any) -> Any:
-        """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable."""
+        """Logits: (n, K), or for two classes (n,), above 0 where the second class is more probable.
+
+        Of several labels (n, K), above 0 where the probability of a label is above 1/2.
+        """
         return self._made("decision_function", X)
 
     def predict_proba(self, X: Any) -> Any:
-        """The probability of each class, (n, K), in the order of `classes_`."""
+        """The probability of each class, (n, K), in the order of `classes_`; of several labels they do not sum to 1."""
         return self._made("predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Any:

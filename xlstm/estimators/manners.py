@@ -70,7 +70,12 @@ class Mannered:
         return Tags(
             estimator_type=None,
             target_tags=TargetTags(required=True),
-            input_tags=InputTags(two_d_array=True, three_d_array=True, string=True),
+            input_tags=InputTags(
+                two_d_array=True,
+                three_d_array=True,
+                string=True,
+                allow_nan=getattr(self, "missing", "error") == "mask",
+            ),
         )
 
     set_fit_request = Request("fit")

@@ -35,7 +35,12 @@ class Configured:
         Of each setting that came after the first version, what a file without it stands for.
     """
 
-    settings_before: ClassVar[dict[str, Any]] = {"readout": "final", "split": "characters", "precision": "highest"}
+    settings_before: ClassVar[dict[str, Any]] = {
+        "readout": "final",
+        "split": "characters",
+        "precision": "highest",
+        "missing": "error",
+    }
 
     constraints: ClassVar[dict[str, Constraint]] = {
         "cell": OneOf(cells.CELLS),
@@ -72,6 +77,7 @@ class Configured:
         "precision": OneOf(backends.PRECISIONS),
         "verbose": Flag(levels=True),
         "split": OneOf(sequences.SPLITS),
+        "missing": OneOf(sequences.MISSING),
         "readout": OneOf([name for name, readout in READOUTS.items() if not readout.each_step]),
     }
 
@@ -111,6 +117,7 @@ class Configured:
     readout: str = "final"
     split: str = "characters"
     precision: str = "highest"
+    missing: str = "error"
 
     @classmethod
     def _parameter_names(cls) -> list[str]:

@@ -7,7 +7,9 @@ ValueError.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,17 +23,22 @@ from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sides import Sides
 from ..tasks import Task
+from .run import Run
 
 SequenceEstimator = Any
 """`xlstm.estimators.base.SequenceEstimator`, which imports this file."""
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator", "table",
-         "sides", "answers_there", "precision")  # fmt: skip
+         "sides", "answers_there", "precision", "run")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
-PARTS_BEFORE: dict[str, Any] = {"table": None, "sides": None, "answers_there": False, "precision": None}
+PARTS_BEFORE: dict[str, Any] = {
+    "table": None, "sides": None, "answers_there": False, "precision": None, "run": None,
+}  # fmt: skip
 """Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
-model is that of the settings."""
+model is that of the settings. The files of `resume` alone have a run."""
+FORMS = ("text", "long", "wide", "file")
+"""Of a table that a model was trained on."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
 
@@ -97,6 +104,25 @@ def table_of(path: Any) -> Table | None:
 def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
     """Its header, without what describes the arrays, and the arrays: parameters, then moments."""
     fitted = estimator.fitted_state()
+    return header_of(estimator, fitted), arrays_of(fitted)
+
+
+def arrays_of(fitted: Fitted) -> list[HostArray]:
+    """Parameters, then moments."""
+    return [fitted.model.read(), *fitted.trainer.optimizer.host_moments()]
+
+
+def moving_parts(trainer: train.Trainer) -> dict[str, Any]:
+    """The parts of the header that are others after each epoch."""
+    return {
+        "history": {name: getattr(trainer.history, name) for name in HISTORY},
+        "updates": trainer.optimizer.updates,
+        "generator": dict(trainer.rng.bit_generator.state),
+    }
+
+
+def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
+    """The header of an estimator that has learned this, or is about to."""
     estimator.check_parameters()  # what cannot be loaded is not saved
     kind = _registered(ESTIMATORS, estimator)
     _registered(TASKS, fitted.task)
@@ -106,8 +132,7 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
             "register it under a name of its own (xlstm.registry.ESTIMATORS)."
         )
     trainer, model = fitted.trainer, fitted.model
-    arrays = [model.read(), *trainer.optimizer.host_moments()]
-    header = {
+    return {
         "kind": estimator.kind,
         "settings": _plain_settings(estimator),
         "architecture": model.architecture._asdict(),
@@ -115,16 +140,13 @@ def of(estimator: SequenceEstimator) -> tuple[dict[str, Any], list[HostArray]]:
         "task": {"kind": fitted.task.kind, **fitted.task.state()},
         "columns": fitted.columns,
         "feature_names": None if fitted.feature_names is None else fitted.feature_names.tolist(),
-        "history": {name: getattr(trainer.history, name) for name in HISTORY},
-        "updates": trainer.optimizer.updates,
         "solver": trainer.optimizer.solver,
-        "generator": dict(trainer.rng.bit_generator.state),
+        **moving_parts(trainer),
         "table": None if fitted.table is None else fitted.table._asdict(),
         "sides": None if fitted.sides is None else fitted.sides.state(),
         "answers_there": fitted.answers_there,
         "precision": model.precision,
     }
-    return header, arrays
 
 
 def _registered(registry: Registry, thing: SequenceEstimator) -> Any:
@@ -178,17 +200,43 @@ def restored(header: dict[str, Any], arrays: list[HostArray], device: str | None
     with understanding():
         kind: SequenceEstimator = named(ESTIMATORS, header.get("kind"))
         same_names(header, PARTS, "part", PARTS_BEFORE)
-        header = {**PARTS_BEFORE, **header}
         estimator = kind(**_settings(kind, header["settings"]))
         estimator.check_parameters()
-        architecture = _architecture(kind, header["architecture"])
-        flops = architecture.flops_per_step()
-    backend = backends.select(device, "auto", flops)
-    with understanding():
-        fitted = _fitted(header, arrays, estimator, architecture, backend)
+    fitted = learned(header, arrays, estimator, lambda part: backends.select(device, "auto", part.flops_per_step()))
     estimator.device = device
     estimator.take_over(fitted)
     return estimator
+
+
+def learned(
+    header: dict[str, Any],
+    arrays: list[HostArray],
+    estimator: SequenceEstimator,
+    place: Callable[[Architecture], backends.Backend],
+) -> Fitted:
+    """What an estimator with these settings has learned by such a header and arrays; `place` says where it is to be.
+
+    Raises
+    ------
+    xlstm.checkpoint.NotUnderstood
+        As `restored`.
+    """
+    with understanding():
+        same_names(header, PARTS, "part", PARTS_BEFORE)
+        header = {**PARTS_BEFORE, **header}
+        architecture = _architecture(type(estimator), header["architecture"])
+    backend = place(architecture)
+    with understanding():
+        return _fitted(header, arrays, estimator, architecture, backend)
+
+
+def settings_that_differ(estimator: SequenceEstimator, found: Any) -> dict[str, tuple[Any, Any]]:
+    """Of each setting that a file has with another value than the estimator: both. `verbose` does not matter."""
+    with understanding():
+        _settings(type(estimator), found)
+    now = json.loads(json.dumps(_plain_settings(estimator)))
+    before = {**estimator.settings_before, **found}
+    return {name: (before[name], now[name]) for name in now if before[name] != now[name] and name != "verbose"}
 
 
 def _settings(kind: SequenceEstimator, found: Any) -> dict[str, Any]:
@@ -230,7 +278,7 @@ def _fitted(
     encoder = encode.from_state(header["encoder"])
     task = _task(estimator, header["task"])
     tokens = isinstance(encoder, encode.TokenEncoder)
-    if encoder.size != architecture.input_size or tokens != architecture.tokens:
+    if encoder.width != architecture.input_size or tokens != architecture.tokens:
         raise ValueError("the encoder does not fit the model")
     if architecture.outputs != task.outputs:
         raise ValueError(f"the model has {architecture.outputs} outputs, its task needs {task.outputs}")
@@ -239,9 +287,10 @@ def _fitted(
     wanted = architecture.parameter_count()
     if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
         raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
-    moments = optim.MOMENTS[header["solver"]]
-    if len(arrays) != 1 + moments:
-        raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']!r}, expected {1 + moments}")
+    moments, run = optim.MOMENTS[header["solver"]], Run.from_state(header["run"])
+    expected = 1 + moments + (run is not None and run.keeps_reached)
+    if len(arrays) != expected:
+        raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']!r}, expected {expected}")
     if not all(np.isfinite(array).all() for array in arrays) or (moments == 2 and (arrays[2] < 0).any()):
         raise ValueError("it holds numbers that no training leaves: NaN, infinity or a negative second moment")
     rng = np.random.default_rng(0)
@@ -255,7 +304,7 @@ def _fitted(
     model = Model(architecture, backend, kernels, None, precision)
     model.write(arrays[0])
     optimizer = estimator.optimizer_for(model, header["solver"])
-    optimizer.resume(_count(header["updates"]), arrays[1:])
+    optimizer.resume(_count(header["updates"]), arrays[1 : 1 + moments])
     trainer = train.Trainer(model, task, optimizer, rng)
     trainer.history = history
     names = header["feature_names"]
@@ -278,13 +327,26 @@ def _fitted(
 def _table(found: Any) -> Table | None:
     if found is None:
         return None
-    same_names(found, Table._fields, "part of the table")
+    same_names(found, Table._fields, "part of the table", Table._field_defaults)
     table = Table(**found)
-    if any(type(value) is not str for value in (table.text, table.label, table.delimiter)) or len(table.delimiter) != 1:
+    for name in ("text", "label", "delimiter", "form"):
+        if type(getattr(table, name)) is not str:
+            raise ValueError(f"its table is {found!r:.200}")
+    for name in ("held_out", "device", "id", "time", "delta", "separator"):
+        if type(getattr(table, name)) not in (str, type(None)):
+            raise ValueError(f"the {name} of its table is {getattr(table, name)!r:.80}")
+    features, scores = table.features, table.scores
+    if len(table.delimiter) != 1 or table.form not in FORMS or type(table.channels_first) is not bool:
         raise ValueError(f"its table is {found!r:.200}")
-    if type(table.held_out) not in (str, type(None)):
-        raise ValueError(f"the digest of the held-out rows is {table.held_out!r:.80}")
+    if not (features is None or (isinstance(features, list) and all(type(name) is str for name in features))):
+        raise ValueError(f"the features of its table are {features!r:.200}")
+    if not (scores is None or _are_scores(scores)) or (table.rows is not None and _count(table.rows) < 0):
+        raise ValueError(f"the scores of its table are {scores!r:.200}")
     return table
+
+
+def _are_scores(found: Any) -> bool:
+    return isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:

@@ -24,14 +24,22 @@ from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
 from .manners import Mannered
+from .resume import Resumable
 from .rows import validation_of
+from .run import digests
 from .settings import Configured
 
 Self = TypeVar("Self", bound="Trainable")
 
 OF_THE_DATA = ("input_size", "tokens", "outputs")
 """The parts of an architecture that follow from the data: no setting asks for them."""
-OF_SOME_TRAININGS = ("validation_loss_curve_", "validation_scores_", "best_validation_score_", "feature_names_in_")
+OF_SOME_TRAININGS = (
+    "validation_loss_curve_",
+    "validation_scores_",
+    "best_validation_score_",
+    "feature_names_in_",
+    "thresholds_",
+)
 """The attributes that an estimator has after some trainings, and loses with another."""
 OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
@@ -81,7 +89,7 @@ class Trainable(Mannered, Configured):
 
     def reading(self) -> sequences.Reading:
         """How X is read."""
-        return sequences.Reading(self.encoding, self.split)
+        return sequences.Reading(self.encoding, self.split, self.missing)
 
     def _training_settings(self, rows: int, whole: bool) -> train.Settings:
         """How to train on so many rows: the whole data, or one epoch of a part of it."""
@@ -112,7 +120,11 @@ class Trainable(Mannered, Configured):
         """Raise where the settings ask for another model than the one to go on from."""
         old = fitted.model.architecture
         now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
-        for name, before in (old._asdict() | {"precision": fitted.model.precision}).items():
+        then = old._asdict() | {"precision": fitted.model.precision}
+        if not old.tokens:
+            now["missing"] = self.missing
+            then["missing"] = "mask" if fitted.encoder.width > fitted.encoder.size else "error"
+        for name, before in then.items():
             if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
                 raise ValueError(
                     f"{name} is {now[name]!r}, but the model to go on from has {before!r}: "
@@ -130,6 +142,7 @@ class Trainable(Mannered, Configured):
         declared: Any = None,
         validation: Any = None,
         callbacks: Any = None,
+        resume: Any = None,
     ) -> Self:
         """The one road of training.
 
@@ -146,15 +159,27 @@ class Trainable(Mannered, Configured):
             where the settings say so.
         callbacks
             See `xlstm.callbacks`.
+        resume
+            See `resume.py`.
         """
         self.check_parameters()
         told = self._told(callbacks)
-        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
-        if old is None:
+        kept_file = None if resume is None else Resumable(resume, self, data, old)
+        going_on = None if kept_file is None else kept_file.fitted
+        if kept_file is not None and going_on is not None:
+            fitted, task = going_on, going_on.task
+            with kept_file.on_its_data():
+                targets, data = task.read(y, rows), fitted.matched(data)
+        elif old is None:
             fitted = None
             task, targets = self._learn(y, rows, declared)
-            guesses.warn(guesses.numbers_as_text(data), *task.doubts(data, targets, bool(self.fold_case)))
+            guesses.warn(
+                guesses.numbers_as_text(data),
+                guesses.padding_as_gaps(data),
+                *task.doubts(data, targets, bool(self.fold_case)),
+            )
         else:
             targets = old.task.read(y, rows)
             data = old.matched(data)
@@ -165,6 +190,11 @@ class Trainable(Mannered, Configured):
         task.follow(self)
         task.check_enough(targets, whole)
         weights = task.weights(targets, sample_weight)
+        if kept_file is not None:
+            kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
+            if going_on is not None and kept_file.has_ended:
+                self.take_over(going_on)
+                return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
         if sides is None and self.early_stopping and validation is None:
@@ -175,7 +205,7 @@ class Trainable(Mannered, Configured):
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
-            if old is not None and (old.sides is None or np.isin(known[aside], old.sides.trained).any()):
+            if old is not None and going_on is None and old.may_have_met(known[aside]):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
@@ -201,7 +231,7 @@ class Trainable(Mannered, Configured):
         elif len(aside):
             # A validation part that chance gave no weight is measured as if it had no weights.
             measured = labelled(aside, weights[aside] if weights[aside].any() else np.ones(len(aside)))
-        return self._run(fitted, training, measured, len(kept), whole, told)
+        return self._run(fitted, training, measured, len(kept), whole, told, kept_file)
 
     def _run(
         self: Self,
@@ -211,12 +241,22 @@ class Trainable(Mannered, Configured):
         rows: int,
         whole: bool,
         told: list[Any],
+        kept_file: Resumable | None = None,
     ) -> Self:
         """Train on so many rows, and take over what was made."""
-        if whole:
+        if whole and (kept_file is None or kept_file.fitted is None):
             fitted.trainer.history = History()
-        watch = Watch(told, self, lambda: self._copy_with(fitted))
-        interrupted = fitted.trainer.fit(training, validation, self._training_settings(rows, whole), watch)
+        settings = self._training_settings(rows, whole)
+        if kept_file is None:
+            watch = Watch(told, self, lambda: self._copy_with(fitted))
+            interrupted = fitted.trainer.fit(training, validation, settings, watch)
+        else:
+            watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
+            standing = kept_file.standing
+            with kept_file.begin(fitted, rows, watch):
+                interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
+                if not interrupted:
+                    kept_file.finish()
         self.take_over(fitted)
         if interrupted:  # told at last, so that the model is kept where warnings are errors
             interrupts.warn(self.n_iter_, best=validation is not None)
@@ -247,15 +287,15 @@ class Trainable(Mannered, Configured):
         """A new model for data of which the rows `kept` train it; and the data, on its device if it fits there."""
 
         def learnt(data: Any) -> encode.Encoder:
-            return encode.fit(sequences.take(data, kept), bool(self.fold_case), bool(self.standardize))
+            some = sequences.take(data, kept)
+            return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
-        encoder = learnt(data) if tokens else None
-        architecture = self._architecture(data.values.shape[1] if encoder is None else encoder.size, tokens, task)
-        flops = architecture.flops_per_step(size_for(len(kept), self.plain_setting("batch_size")))
-        backend = backends.select(self.device, "auto", flops, data.place, self.kernels)
-        ondevice.check_setting(data.place, backend)
-        data = feed.near(data, backend, architecture.dtype)
+        encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
+        width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
+        architecture = self._architecture(width, tokens, task)
+        backend = self.backend_for(architecture, len(kept), data.place)
+        data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)
         width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))
         return self._new(task, encoder, architecture, backend, width, names, rng), data
@@ -274,6 +314,13 @@ class Trainable(Mannered, Configured):
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
         return Fitted(trainer, encoder, width, names, type(self).__name__)
+
+    def backend_for(self, architecture: Architecture, rows: int, place: backends.Backend | None) -> backends.Backend:
+        """Where a new model of this architecture is trained on so many rows, which lie at `place`."""
+        flops = architecture.flops_per_step(size_for(rows, self.plain_setting("batch_size")))
+        backend = backends.select(self.device, "auto", flops, place, self.kernels)
+        ondevice.check_setting(place, backend)
+        return backend
 
     def optimizer_for(self, model: Model, solver: str) -> optim.Optimizer:
         """A new optimiser of a model's parameters, which goes by the settings."""

@@ -2,7 +2,8 @@
 
 from .classes import Classes
 from .numbers import Numbers
+from .several import SeveralLabels
 from .steps import StepClasses
 from .task import Task
 
-__all__ = ["Classes", "Numbers", "StepClasses", "Task"]
+__all__ = ["Classes", "Numbers", "SeveralLabels", "StepClasses", "Task"]

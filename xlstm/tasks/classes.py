@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 from .. import backends, batch, guesses, losses
 from ..backends import Backend
 from ..host import HostArray
-from ..labels import classes_of, known, row_weights
+from ..labels import classes_of, from_state, known, row_weights, to_state
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
@@ -203,19 +202,13 @@ class Classes(Task):
         return rng.integers(0, len(self.classes), n)
 
     def state(self) -> dict[str, Any]:
-        return {"classes": {"dtype": self.classes.dtype.str.lstrip("<>=|"), "values": self.classes.tolist()}}
+        return {"classes": to_state(self.classes)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Classes:
         if state.keys() != {"classes"}:
             raise ValueError(f"the task has {sorted(state)}, expected the classes")
-        kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
-        code, values = state["classes"]["dtype"], state["classes"]["values"]
-        if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
-            raise ValueError(f"the classes are of dtype {code!r}")
-        if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
-            raise ValueError(f"the classes are {values!r} of dtype {code!r}")
-        classes = np.array(values) if code[0] == "U" else np.array(values, dtype=code)
+        classes = from_state(state["classes"])
         if len(classes) < 2 or not np.array_equal(np.unique(classes), classes):
             raise ValueError("the classes must be two or more, sorted")
         return cls(classes)

@@ -76,15 +76,15 @@ class Point(Form):
         return {**super().scores(sums, rows, scale), **found} if first else found
 
     def errors(self, answers: HostArray, y: HostArray, weights: HostArray) -> dict[str, Any]:
-        r = answers - y
+        alike, unit = (y == y[0]).all(axis=0), np.abs(y).max(axis=0)
+        unit[unit == 0] = 1  # of its largest, each column is measured: so that no square overflows
+        r, y = answers / unit - y / unit, y / unit
         squares = np.average(r * r, axis=0, weights=weights)
-        mean = np.average(y, axis=0, weights=weights)
-        variance = np.average((y - mean) ** 2, axis=0, weights=weights)
-        variance[(y == y[0]).all(axis=0)] = 0
+        variance = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
         return {
-            "r2": r2(squares, variance),
-            "mae": float(np.mean(np.average(np.abs(r), axis=0, weights=weights))),
-            "rmse": float(np.mean(np.sqrt(squares))),
+            "r2": r2(squares, np.where(alike, 0, variance)),
+            "mae": float(np.mean(np.average(np.abs(r), axis=0, weights=weights) * unit)),
+            "rmse": float(np.mean(np.sqrt(squares) * unit)),
         }
 
 
@@ -213,6 +213,15 @@ class Numbers(Task):
         C, or None for y of the shape (n,).
     dtype
         "float32" or "float64", that of y.
+
+    Attributes
+    ----------
+    center, scale : (C,) float64
+        What was measured of the training part. The scale of a column that never changes is its number, or 1 for 0.
+    form : Form
+        What the loss makes of the outputs.
+    followed : dict or None
+        The settings of the first training.
     """
 
     settings = ("loss", "huber_delta", "quantile")
@@ -272,7 +281,8 @@ class Numbers(Task):
         """Scale so, each (C,): by mean and deviation of the numbers divided by their largest, and the first of them."""
         self.center, self.scale = mean * largest, deviation * largest
         alike = (deviation < 1e-12) | (self.scale < np.finfo(np.float64).tiny)
-        self.center[alike], self.scale[alike] = first[alike], 1
+        # Nothing is known of how far such a column may stray: taken is how far it is from 0.
+        self.center[alike], self.scale[alike] = first[alike], largest[alike]
 
     def survey(self, is_open: bool) -> NumbersSurvey:
         return NumbersSurvey(self, is_open)

@@ -95,7 +95,8 @@ class StepClasses(Task):
             raise ValueError(f"every label of y is {self.ignore!r}, which does not count: nothing could be learned.")
         if whole and len(present) == 1:
             raise ValueError(
-                f"y holds a single class, {self.classes.tolist()[present[0]]!r}: a labeler needs two or more."
+                f"y holds a single class, {self.classes.tolist()[present[0]]!r}: a labeler needs two or more "
+                "(1 class given)."
             )
         if len(self.classes) < 2:
             raise ValueError(

@@ -1,0 +1,110 @@
+"""What a file keeps of a training that can go on: where it stood, and on what it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import sequences
+from ..checkpoint import same_names
+from ..host import HostArray
+from ..train import Standing
+
+
+class Run(NamedTuple):
+    """A training, beside its model, optimiser, generator and history."""
+
+    epoch: int  # whole epochs
+    first_update: int  # the optimiser's updates before them
+    best_score: list[float] | None  # with a validation part that of the best epoch; its weights are the model's
+    since_best: int
+    seconds: float  # that it has taken
+    finished: bool
+    rows: int  # that train
+    start: str | None  # a digest of the weights that it began with; None where it began anew
+    data: dict[str, Any]  # what `digests` gave
+
+    @property
+    def keeps_reached(self) -> bool:
+        """Whether the last array of its file is the weights of the last epoch: where the model's are the best one's."""
+        return self.best_score is not None and not self.finished
+
+    def standing(self, weights: HostArray) -> Standing:
+        """Where the training stood; `weights` are those of the file's model."""
+        if self.best_score is None:
+            return Standing(self.epoch, self.first_update)
+        goodness, loss_downwards = self.best_score
+        return Standing(self.epoch, self.first_update, weights, (goodness, loss_downwards), self.since_best)
+
+    @classmethod
+    def from_state(cls, found: Any) -> Run | None:
+        """What a file says of a run; None where it holds none.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a state.
+        """
+        if found is None:
+            return None
+        same_names(found, cls._fields, "part of a training")
+        run = cls(**found)
+        counts = (run.epoch, run.first_update, run.since_best, run.rows)
+        if any(type(count) is not int or not 0 <= count < 2**63 for count in counts) or type(run.finished) is not bool:
+            raise ValueError(f"the training that it holds stands at {found!r:.200}")
+        score = run.best_score
+        if score is not None and not (type(score) is list and [type(part) for part in score] == [float, float]):
+            raise ValueError(f"the best score of its training is {score!r:.80}")
+        if type(run.seconds) not in (int, float) or type(run.start) not in (str, type(None)):
+            raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
+        same_names(run.data, DIGESTED, "digest of the data")
+        return run
+
+
+DIGESTED = ("rows", "X", "y", "sample_weight")
+
+
+def digests(
+    data: sequences.Series | sequences.Texts, marks: Iterable[bytes], weights: HostArray, dtype: str
+) -> dict[str, Any]:
+    """What tells these rows, in this order, from any others: their number, and a digest of each thing given.
+
+    Parameters
+    ----------
+    data
+        X as read, its features in the order of the model.
+    marks
+        See `Task.marks`.
+    weights
+        (n,), with those of the classes in them.
+    dtype
+        Of the model: numbers that are the same in it are the same.
+    """
+    data = sequences.to_host(data)
+    X, y = _hash(data.lengths.astype("<i8").tobytes()), _hash()
+    if isinstance(data, sequences.Series):
+        with np.errstate(over="ignore"):
+            X.update(np.ascontiguousarray(data.values.astype({"float32": "<f4", "float64": "<f8"}[dtype])).tobytes())
+    elif isinstance(data.tokens, str):
+        X.update(data.tokens.encode("utf-8", "surrogatepass"))
+    elif isinstance(data.tokens, list):
+        for token in data.tokens:
+            X.update(ascii(token).encode())
+    else:
+        X.update(np.ascontiguousarray(data.tokens, dtype="<i8").tobytes())
+    for mark in marks:
+        y.update(len(mark).to_bytes(8, "little") + mark)
+    weighed = _hash(np.asarray(weights, dtype="<f8").tobytes())
+    return {"rows": len(data.lengths), "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weighed.hexdigest()}
+
+
+def digest_of(weights: HostArray) -> str:
+    """What tells these weights of a model from others."""
+    return str(_hash(weights.tobytes()).hexdigest())
+
+
+def _hash(content: bytes = b"") -> Any:
+    return hashlib.blake2b(content, digest_size=16)
