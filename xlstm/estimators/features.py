@@ -119,7 +119,8 @@ class SequenceFeatures(SequenceEstimator):
         ValueError, TypeError
             If X is not like what was trained on.
         """
-        return self.fitted_state().features(X, self.reading())
+        fitted, reading = self.fitted_state(), self.reading()
+        return self._for_each_batch(lambda X: fitted.features(X, reading), X)
 
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> Any:
         """`fit(X, y, …)`, and then `transform(X)`."""
