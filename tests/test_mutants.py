@@ -31,6 +31,7 @@ TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_tria
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
 SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
+BATCHES_TEST = "tests/library/test_batches.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
 READOUT_TEST = "tests/library/test_readout.py"
@@ -268,6 +269,13 @@ MUTANTS = [
     Mutant("the score of numbers not weighted", NUMBERS, "squares = np.average(r * r, axis=0, weights=weights)", "squares = np.average(r * r, axis=0)", f"{REGRESSOR_TEST}::test_weights_of_a_score"),
     Mutant("another loss for a model that goes on", "xlstm/estimators/regressor.py", "        super()._check_same_model(fitted)\n        check_same_loss(self, fitted.task)\n", "        super()._check_same_model(fitted)\n", f"{REGRESSOR_TEST}::test_another_loss_is_another_model"),
     # Files.
+    # Batches, for more than memory holds.
+    Mutant("a row lost when half of the buffer leaves", "xlstm/buffer.py", "rest = self._rows(joined, order[leave:])", "rest = self._rows(joined, order[leave + 1 :])", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),
+    Mutant("a buffer in the order of the source", "xlstm/buffer.py", "rng.permutation(here)", "np.arange(here)", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),
+    Mutant("steps of rows that stay taken from the beginning", "xlstm/batch.py", "self.steps[np.arange(len(shift)) + shift]", "self.steps[np.arange(len(shift))]", f"{BATCHES_TEST}::test_rows_alone_keep_their_steps"),
+    Mutant("a deviation of the last part alone", "xlstm/moments.py", "np.square(distance) * (self._count * count / total)", "0 * distance", f"{BATCHES_TEST}::test_moments_of_parts_are_those_of_the_whole"),
+    Mutant("counts of classes not moved when one comes between", "xlstm/tasks/survey.py", "counts[:, np.searchsorted(classes, before)] = self._counts", "counts[:, : len(before)] = self._counts", f"{BATCHES_TEST}::test_texts_give_the_same_bits_as_in_memory"),
+    Mutant("an id's rows parted between two blocks", "xlstm/readers/delimited.py", "while end < len(values) and values[end] == values[end - 1]:", "while False:", f"{BATCHES_TEST}::test_long_tables_keep_the_rows_of_an_id_together"),
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),
     Mutant("a checksum not verified", "xlstm/checkpoint.py", "if hashlib.sha256(prefix + content).digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),

@@ -39,8 +39,8 @@ class Resumable:
         The file. Where there is none the training is a new one.
     estimator
         Whose training it is.
-    data
-        X as read: where it lies is where the model goes, if nothing else is asked for.
+    place
+        Where X lies, None for the host: there the model goes, if nothing else is asked for.
     old
         The model that a new training would go on from, or None.
 
@@ -61,7 +61,7 @@ class Resumable:
         If it is no path.
     """
 
-    def __init__(self, path: Any, estimator: Trainable, data: Any, old: Fitted | None) -> None:
+    def __init__(self, path: Any, estimator: Trainable, place: Any, old: Fitted | None) -> None:
         try:
             self.path = os.fsdecode(path)
         except TypeError:
@@ -74,7 +74,7 @@ class Resumable:
         self._written, self._took = 0.0, 0.0  # when the file was last written, and how long that took
         files.check_target(self.path)
         if os.path.exists(self.path):
-            self._read(data.place)
+            self._read(place)
 
     # ------------------------------------------------------------ from the file
 

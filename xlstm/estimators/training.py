@@ -166,7 +166,7 @@ class Trainable(Mannered, Configured):
         told = self._told(callbacks)
         data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
-        kept_file = None if resume is None else Resumable(resume, self, data, old)
+        kept_file = None if resume is None else Resumable(resume, self, data.place, old)
         going_on = None if kept_file is None else kept_file.fitted
         if kept_file is not None and going_on is not None:
             fitted, task = going_on, going_on.task
