@@ -30,6 +30,8 @@ SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
 READOUT_TEST = "tests/library/test_readout.py"
+RESUME, RESUME_TEST = "xlstm/estimators/resume.py", "tests/library/test_resume.py"
+CALLBACKS_TEST = "tests/library/test_callbacks.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
     f"backends/cuda/kernels/{name}" for name in ("sums.h", "optimiser.cu", "rows.cu", "loss.cu")
 )
@@ -247,6 +249,14 @@ MUTANTS = [
     Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
     Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", f"{DEVICE_TEST}::test_rows_are_taken_where_they_lie"),
     Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
+    # Callbacks, and trainings that go on.
+    Mutant("an ended patience trained on", "xlstm/train.py", "return self.epoch >= settings.epochs or not patient", "return self.epoch >= settings.epochs", f"{RESUME_TEST}::test_the_same_bits[patience]"),
+    Mutant("the weights of the best epoch trained on", RESUME, "        if run.keeps_reached:\n", "        if False:\n", f"{RESUME_TEST}::test_the_same_bits[validation]"),
+    Mutant("moments that are noted and go on", RESUME, "[np.array(moment) for moment", "[moment for moment", f"{RESUME_TEST}::test_within_an_epoch_what_was_noted_of_the_last_is_kept"),
+    Mutant("a schedule that begins anew", RESUME, "(standing.epoch, standing.first_update, score", "(standing.epoch, 0, score", f"{RESUME_TEST}::test_the_same_bits_of_a_warm_start"),
+    Mutant("a y that nobody looks at", "xlstm/estimators/run.py", 'y.update(len(mark).to_bytes(8, "little") + mark)', "pass", f"{RESUME_TEST}::test_what_does_not_fit_is_said_and_nothing_changed[another_y]"),
+    Mutant("a callback that cannot end the training", "xlstm/train.py", "if watch is not None and watch.stopped:", "if False:", f"{CALLBACKS_TEST}::test_stop_ends_it_after_the_epoch"),
+    Mutant("one token fewer than are enough", "xlstm/sampling.py", "before = np.cumsum(ranked, axis=1) - ranked", "before = np.cumsum(ranked, axis=1) - 0", "tests/library/test_sampling.py::test_by_hand"),
     # Files.
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),
