@@ -62,7 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
     "patience": {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 40, "learning_rate_init": 0.1},
     "schedule": {"learning_rate": "cosine", "warmup": 7},
     "drawn": {"dropout": 0.3, "token_dropout": 0.2, "embedding_size": 3, "num_layers": 2},
-    "weights": {"class_weight": {"a": 2.0, "b": 1.0, "c": 0.5}, "early_stopping": True, "learning_rate_init": 0.1},
+    "weights": {"class_weight": {"a": 2.0, "b": 1.0, "c": 0.5}, "early_stopping": True, "learning_rate_init": 0.4},
     "solver": {"solver": "sgd", "alpha": 0.01, "dtype": "float64", "bidirectional": True, "cell": "gru"},
     "readout": {"readout": "attention", "solver": "adamw", "alpha": 0.1, "cell": "rnn"},
 }
