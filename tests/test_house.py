@@ -25,7 +25,11 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
+<<<<<<< HEAD
+names numeric nested dataset sequences columns guesses
+=======
 names labelsets numeric dataset sequences columns guesses
+>>>>>>> main
 interrupts sides data files foreign
 sources moments
 tables

@@ -33,6 +33,7 @@ if _typing.TYPE_CHECKING:
     from . import sampling as sampling
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.features import SequenceFeatures
     from .estimators.labeler import SequenceLabeler
     from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
@@ -41,6 +42,7 @@ if _typing.TYPE_CHECKING:
     from .interrupts import InterruptedFit
     from .readers import read
     from .readers.files import from_files
+    from .readers.frames import from_long
     from .sequences import from_channels_first
     from .sources import Batches
 
@@ -56,6 +58,7 @@ __all__ = [
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceFeatures",
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
@@ -66,6 +69,7 @@ __all__ = [
     "embedding",
     "from_channels_first",
     "from_files",
+    "from_long",
     "head",
     "load",
     "losses",
@@ -83,12 +87,14 @@ _LATER = {
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceFeatures": "estimators.features",
     "SequenceRegressor": "estimators.regressor",
     "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
     "from_channels_first": "sequences",
     "from_files": "readers.files",
+    "from_long": "readers.frames",
     "load": "estimators.state",
     "read": "readers",
 }

@@ -9,6 +9,8 @@ import numpy as np
 
 from .host import HostArray, on_host
 from .names import Names
+from .nested import is_nested
+from .nested import read as read_nested
 
 
 class Sequences:
@@ -72,6 +74,31 @@ class Sequences:
         self.values, self.lengths = array, counts.astype(np.int64)
         self.names: Names | None = None if names is None else _checked(names, array.shape[1])
         self._ends = np.cumsum(self.lengths)
+
+    @classmethod
+    def of(cls, lists: Any, names: Sequence[str] | None = None) -> Sequences:
+        """Sequences of an array of lists, of Arrow, awkward or polars, or of a list of arrays (time_i, D).
+
+        The names of a record's fields are the names of features, where none are given.
+
+        Raises
+        ------
+        ValueError
+            If a sequence is empty or has other features than the first; the row is named.
+        TypeError
+            If it holds something else than numbers.
+        """
+        if is_nested(lists):
+            nested = read_nested(lists)
+            return cls(nested.values, nested.lengths, nested.names if names is None else names)
+        if not isinstance(lists, (list, tuple)) or not lists:
+            raise TypeError(f"lists must be an array of lists or a list of arrays (time_i, D), got {lists!r:.60}.")
+        arrays = [on_host(f"row {k}", row) for k, row in enumerate(lists)]
+        arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
+        for k, array in enumerate(arrays):
+            if array.ndim != 2 or array.shape[1:] != arrays[0].shape[1:] or 0 in array.shape:
+                raise ValueError(f"row {k} has the shape {array.shape}: expected (time, features), as of all others.")
+        return cls(np.concatenate(arrays), [len(array) for array in arrays], names)
 
     @property
     def shape(self) -> tuple[int]:

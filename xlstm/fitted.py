@@ -12,7 +12,7 @@ from .backends import Backend
 from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
-from .model import Model
+from .model import Batch, Model
 from .names import are_numbers
 from .namespace import Array
 from .sides import Sides
@@ -20,9 +20,10 @@ from .tasks import Task
 
 
 class Table(NamedTuple):
-    """The table that the command line trained a model on: so that it reads others like it without being told how."""
+    """The file that the command line trained a model on: so that it reads others like it without being told how.
 
-    # What a file without one of the later parts stands for is its default, which never changes.
+    What a file of a model without one of the parts stands for is that part's default, which never changes.
+    """
 
     text: str  # the name of the column of the texts
     label: str  # and of the labels
@@ -30,7 +31,14 @@ class Table(NamedTuple):
     held_out: str | None  # SHA-256 of the file of held-out rows that was last written for a model of its name
     rows: int | None = None  # how many sequences trained the model
     device: str | None = None  # where
-    scores: dict[str, float] | None = None  # of the model on the held-out rows, and how many these were
+    scores: dict[str, float] | None = None  # of the model on the held-out sequences, and how many these were
+    form: str = "text"  # a row is a "text", a step ("long") or a series ("wide"); or it is a "file" of another kind
+    id: str | None = None  # the name of the column that says to which sequence a step belongs
+    time: str | None = None  # of that which orders the steps
+    delta: str | None = None  # the name of the feature made of it
+    features: list[str] | None = None  # the names of the columns of features, where they were named
+    separator: str | None = None  # what stands between several labels
+    channels_first: bool = False  # whether arrays are (n, features, time)
 
 
 Outputs = Any
@@ -146,20 +154,28 @@ class Fitted:
 
     def outputs(self, X: Any, reading: sequences.Reading) -> Outputs:
         """(n, K) for the sequences X, where X lies, in the model's dtype: what the task makes its answers of."""
+        return self._of_each(X, reading, self.model.logits, self.model.architecture.outputs)
+
+    def features(self, X: Any, reading: sequences.Reading) -> Outputs:
+        """(n, width) for the sequences X, where X lies, in the model's dtype: what the head sees."""
+        return self._of_each(X, reading, self.model.features, self.model.width)
+
+    def _of_each(self, X: Any, reading: sequences.Reading, make: Callable[[Batch], Array], width: int) -> Outputs:
+        """What the model makes of each sequence, so many numbers, or of each of their steps."""
         model, backend = self.model, self.model.backend
         data = self.matched(sequences.read(X, *reading))
         encoded, xp = self.encoded_near(data), backend.namespace
         # Numbers near the end of the range saturate the gates.
         with backend.current(), np.errstate(over="ignore", invalid="ignore"):
-            each_step, K = model.readout.each_step, model.architecture.outputs
+            each_step = model.readout.each_step
             rows_of_all = len(encoded.steps) if each_step else len(data.lengths)
-            outputs = xp.empty((rows_of_all, K), dtype=getattr(xp, model.architecture.dtype))
+            outputs = xp.empty((rows_of_all, width), dtype=getattr(xp, model.architecture.dtype))
             batches = feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths)))
             for rows, places, inputs in batches:
-                logits = model.logits(inputs)
+                made = make(inputs)
                 if each_step:
-                    places, logits = self._steps_of(logits, rows, encoded)
-                outputs[rows if places is None else places] = logits
+                    places, made = self._steps_of(made, rows, encoded)
+                outputs[rows if places is None else places] = made
         if data.place is None:
             outputs = backend.to_host(outputs)
         return Encoded.of(outputs, data.lengths) if each_step else outputs

@@ -22,6 +22,8 @@ from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
 from .namespace import Array
+from .nested import holds_strings, is_nested
+from .nested import rows as nested_rows
 from .numeric import check_finite, int64, joined, numbers
 
 ENCODINGS = ("auto", "tokens")
@@ -104,6 +106,8 @@ def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str
         raise ValueError(f"split must be 'characters' or 'words', got {split!r}.")
     if missing not in MISSING:
         raise ValueError(f"missing must be 'error' or 'mask', got {missing!r}.")
+    if is_nested(X):
+        X = nested_rows(X) if holds_strings(X) else Sequences.of(X)
     if isinstance(X, Sequences):
         return _from_sequences(X, encoding, missing)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):

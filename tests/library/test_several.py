@@ -324,8 +324,7 @@ def test_one_label_each_is_a_column_as_it_always_was():
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_labels_there_and_back(rows):
     if not any(rows):
-        with pytest.raises(ValueError, match="y holds no label in any row"):
-            lists(rows, len(rows))
+        assert len(lists(rows, len(rows))[0]) == 0
         return
     labels, flags = lists(rows, len(rows))
     assert labels.tolist() == sorted(set().union(*rows))
@@ -397,6 +396,31 @@ def test_files_copies_streams_and_prepared(tmp_path):
     by_matrix = make().fit(X, MATRIX)
     by_matrix.save(tmp_path / "matrix.xlstm")
     np.testing.assert_array_equal(xlstm.load(tmp_path / "matrix.xlstm", "cpu").predict(X), by_matrix.predict(X))
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 3.0, "d": 0.5}])
+@pytest.mark.parametrize("matrix", [False, True])
+def test_batches_train_as_all_rows_at_once(class_weight, matrix):
+    if matrix:
+        y: Any = MATRIX
+        class_weight = {0: 3.0, 2: 0.5} if isinstance(class_weight, dict) else class_weight
+    else:  # labels appear one after another; the first batch has none
+        order = np.argsort([len(row) for row in LISTS], kind="stable")
+        y = [LISTS[k] for k in order]
+    texts = X if matrix else [X[k] for k in order]
+    weights = np.linspace(0.5, 2, 60)
+    chosen = {"class_weight": class_weight, "dtype": "float64", "max_iter": 3}
+    parts = [slice(0, 3), slice(3, 30), slice(30, 60)]
+    source = xlstm.Batches(lambda: ((texts[part], y[part], weights[part]) for part in parts), buffer=100)
+    found, expected = make(**chosen).fit(source), make(**chosen).fit(texts, y, weights)
+    assert found.classes_.tolist() == expected.classes_.tolist()
+    np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-12)
+    np.testing.assert_allclose(found.predict_proba(texts), expected.predict_proba(texts), rtol=1e-9)
+    in_parts = found.predict(xlstm.Batches(lambda: (texts[part] for part in parts)))
+    assert list(map(list, in_parts)) == list(map(list, found.predict(texts)))
+    assert found.score(source) == pytest.approx(found.score(texts, y, weights))
+    with pytest.raises(ValueError, match="nothing could be learned"):
+        make().fit(xlstm.Batches(lambda: ((texts[part], [{"a"}] * len(texts[part])) for part in parts[1:])))
 
 
 @pytest.mark.parametrize(
@@ -492,6 +516,7 @@ CASES: dict[str, tuple[Any, str]] = {
     "a label twice": (lambda: make().fit(FOUR, [["a"], ["b", "b"], [], []]), r"y\[1\] holds the label 'b' 2 times: of several labels a row has each once, \[set\(row\) for row in y\]\. Labels of the steps are learned by SequenceLabeler\."),
     "lists in lists": (lambda: make().fit(FOUR, [["a"], [["b"]], [], []]), r"Unknown label type: y\[1\] holds list, no label\. .*"),
     "labels of two kinds": (lambda: make().fit(FOUR, [["a"], [1], [], []]), r"Unknown label type: y mixes numbers and strings\."),
+    "no label in a first part": (lambda: make().partial_fit(FOUR, [[], [], [], []]), r"y holds no label in any row: pass all labels that will come as classes=\."),
     "no label at all": (lambda: make().fit(FOUR, [[], [], [], []]), r"y holds no label in any row: nothing could be learned\."),
     "the same labels in every row": (lambda: make().fit(FOUR, [["a"], ["a"], {"a"}, ["a"]]), r"every row of y has the same labels: nothing could be learned\."),
     "an unknown label": (lambda: make().fit(FOUR, L4).score(FOUR, [["a"], ["c"], [], []]), r"row 1 has the label 'c', which is none of the classes \['a', 'b'\]\."),

@@ -1,4 +1,4 @@
-"""What the commands share: failures, answers, models of texts."""
+"""What the commands share: failures, results, models."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..encode import TokenEncoder
-from ..estimators.classifier import SequenceClassifier
+from ..estimators.base import SequenceEstimator
 from ..estimators.state import load
+from ..sequences import SPLITS
 from ..tables import STANDARD_INPUT
 
 
@@ -38,32 +38,25 @@ def show(options: Any, text: str, values: dict[str, Any], exit_code: int = 0) ->
     return exit_code
 
 
-def text_classifier(path: str, device: str | None) -> tuple[SequenceClassifier, TokenEncoder]:
-    """The classifier of a file, ready for strings, and its vocabulary.
+def trained(path: str, device: str | None) -> Any:
+    """The estimator of a file, ready for strings where it reads any.
 
     Raises
     ------
     Failure
-        If it is no classifier, or one of numbers.
+        If the file holds a layer.
     """
-    classifier = load(path, device)
-    if not isinstance(classifier, SequenceClassifier):
-        raise Failure(f"{path} is a {type(classifier).__name__}; the command line has texts classified: use Python")
-    encoder = classifier.fitted_state().encoder
-    if not isinstance(encoder, TokenEncoder) or encoder.kind == "integers":
-        raise Failure("this model reads numbers, not texts: load it in Python with xlstm.load")
+    model = load(path, device)
+    if not isinstance(model, SequenceEstimator):
+        raise Failure(f"{path} is a {type(model).__name__}, which gives no answers: use Python")
+    kind = model.fitted_state().encoder.kind
     # A model of lists of words, or of a version that cut strings only here, does not say that it has words.
-    return classifier.set_params(split=encoder.kind), encoder
+    return model.set_params(split=kind) if kind in SPLITS else model
 
 
 def is_empty(text: str, split: str) -> bool:
     """Whether a text has no token."""
     return not text or (split == "words" and text.isspace())
-
-
-def empties(texts: Sequence[str], split: str) -> list[int]:
-    """The places of the texts that have no token."""
-    return [place for place, text in enumerate(texts) if is_empty(text, split)]
 
 
 def is_same_file(path: Any, source: str) -> bool:

@@ -115,8 +115,7 @@ def _lines(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "answers", _told_answers(values["task"], values["answers"])
         yield "reads", _told_reads(values["reads"])
         if values["table"] is not None:
-            used = {name: value for name, value in values["table"].items() if value is not None}
-            yield "table", ", ".join(f"{name} {value!r}" for name, value in used.items())
+            yield "table", _told_table(values["table"], "tokens" in values["reads"])
     network = dict(values["network"])
     count = network.pop("parameters")
     yield "network", f"{counted(count, 'parameter')}: {_named(network)}"
@@ -152,6 +151,14 @@ def _told_reads(reads: dict[str, Any]) -> str:
     if reads["features"] is None:
         return f"series of {counted(reads['n_features'], 'feature')} without names"
     return f"series of {counted(reads['n_features'], 'feature')}, in this order: {_some(reads['features'])}"
+
+
+def _told_table(table: dict[str, Any], texts: bool) -> str:
+    rows = {"text": "a row is a text", "long": "a row is a step", "wide": "a row is a series", "file": "no table"}
+    used = {name: value for name, value in table.items() if name != "form" and value not in (None, False)}
+    if not texts:
+        used.pop("text")
+    return f"{rows[table['form']]}; {', '.join(f'{name} {value!r}' for name, value in used.items())}"
 
 
 def _told_training(trained: dict[str, Any]) -> str:

@@ -1,32 +1,38 @@
-"""The command `evaluate`: a model measured on labelled texts."""
+"""The command `evaluate`: a model measured on sequences whose labels are known."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..tables import counted
-from . import labelled
-from .common import show, text_classifier
+from . import given, kinds, labelled
+from .common import Failure, listed, show, trained
 
 
 def run(options: Any) -> int:
     """Read, predict, compare."""
-    classifier, encoder = text_classifier(options.model, options.device)
-    known = [str(label) for label in classifier.classes_]
-    found = labelled.read(options, encoder.kind, classifier.fitted_state().table, known)
-    scores = labelled.scores(found.labels, classifier.predict(found.texts))
+    model = trained(options.model, options.device)
+    kind = kinds.of_model(model)
+    found = given.for_measuring(options, model, kind)
+    if options.only is not None:
+        found = given.only(found, options.only, options.encoding)
+    if problems := given.not_finite(found.X, found.where, model.missing):
+        raise listed(list(problems.values()), "")
+    try:
+        scores = kind.scores(model, found.X, found.y)
+    except (ValueError, TypeError) as error:
+        raise Failure(f"{found.name}: {error}") from None
     text = (
-        f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on "
-        f"{counted(len(found.texts), 'text')}\n"
+        f"{kind.told(scores)}, on {counted(found.count, found.what)}\n"
         + labelled.told_of(found.skipped, options)
-        + "".join(f"  {label}: {recall:.4f} right\n" for label, recall in scores["recall"].items())
-        + f"device: {classifier.device_}, kernels: {classifier.kernels_}"
+        + "".join(f"  {line}\n" for line in kind.details(scores))
+        + f"device: {model.device_}, kernels: {model.kernels_}"
     )
     values = {
         **scores,
-        "n_test": len(found.texts),
+        "n_test": found.count,
         "skipped": found.skipped,
-        "device": classifier.device_,
-        "kernels": classifier.kernels_,
+        "device": model.device_,
+        "kernels": model.kernels_,
     }
     return show(options, text, values)

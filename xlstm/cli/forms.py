@@ -21,16 +21,22 @@ NOTHING_KNOWN = "no token of it is known"
 class Answered(NamedTuple):
     """Some sequences, and the answers for those of them that have one."""
 
-    key: str  # what `names` are: "text" or "id"
+    key: str  # what `names` are: "text", "id" or "sequence"
     names: list[str]
     rows: range | list[int]  # from 1 on, as they are told in messages
     wrong: dict[int, str]  # by places in these lists, in their order: why one has no answer
     answers: Answers  # for the others, in their order
-    unknown: list[bool]  # of them: whether no token of one is known, so that the answer rests on nothing
+    unknown: list[bool] | None  # of them, if they are texts: whether no token of one is known: it rests on nothing
 
     def right(self) -> list[str]:
         """The names of those that have an answer."""
         return [name for place, name in enumerate(self.names) if place not in self.wrong] if self.wrong else self.names
+
+    def notes(self, note: str, otherwise: str) -> list[str]:
+        """Of those with an answer: what is noted of a text that rests on nothing, and of others; nothing of series."""
+        if self.unknown is None:
+            return [""] * (len(self.names) - len(self.wrong))
+        return [note if unknown else otherwise for unknown in self.unknown]
 
     def woven(self, right: Iterable[Any], wrong: Iterable[Any]) -> Iterator[Any]:
         """In the order of the names: what there is for those that have an answer, and what for the others."""
@@ -47,8 +53,7 @@ def text(blocks: Iterable[Answered]) -> Iterator[str]:
     for block in blocks:
         names = [name.replace("\r", "\\r").replace("\n", "\\n") for name in block.right()]
         width = max(map(len, names), default=0)
-        notes = [f"  ({NOTHING_KNOWN})" if unknown else "" for unknown in block.unknown]
-        told = zip(names, block.answers.texts(), notes, strict=True)
+        told = zip(names, block.answers.texts(), block.notes(f"  ({NOTHING_KNOWN})", ""), strict=True)
         yield "".join([f"{name:<{width}}  {answer}{note}\n" for name, answer, note in told])
 
 
@@ -71,8 +76,8 @@ def one_object(blocks: Iterable[Answered], more: Callable[[], dict[str, Any]]) -
 
 def _objects(block: Answered) -> list[str]:
     key = json.dumps(block.key)
-    unknown = [', "unknown": true' if one else ', "unknown": false' for one in block.unknown]
-    told = zip(map(json.dumps, block.right()), block.answers.members(), unknown, strict=True)
+    notes = block.notes(', "unknown": true', ', "unknown": false')
+    told = zip(map(json.dumps, block.right()), block.answers.members(), notes, strict=True)
     return [f"{{{key}: {name}, {members}{note}}}" for name, members, note in told]
 
 
@@ -95,8 +100,7 @@ def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
             if first:
                 writer.writerow((block.key, *columns, "note"))
                 first = False
-            notes = [NOTHING_KNOWN if unknown else "" for unknown in block.unknown]
-            told = zip(block.right(), block.answers.rows(), notes, strict=True)
+            told = zip(block.right(), block.answers.rows(), block.notes(NOTHING_KNOWN, ""), strict=True)
             right = ([(name, *fields, note) for fields in rows] for name, rows, note in told)
             empty = ("",) * len(columns)
             wrong = ([(block.names[place], *empty, problem)] for place, problem in block.wrong.items())

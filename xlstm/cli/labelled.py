@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .. import data, tables
 from ..fitted import Table
 from ..tables import counted
 from .common import Failure, is_empty, listed
+from .kinds import KINDS, Kind
 
 SHOWN_LABELS = 10
 LIKE_MISSING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none"))
@@ -39,7 +38,13 @@ def first_names() -> Labelled:
     return Labelled("the first names", ["text", "label"], ",", "text", "label", rows, texts, labels, 0)
 
 
-def read(options: Any, split: str, remembered: Table | None = None, known: Collection[str] | None = None) -> Labelled:
+def read(
+    options: Any,
+    split: str,
+    kind: Kind | None = None,
+    remembered: Table | None = None,
+    known: Collection[str] | None = None,
+) -> Labelled:
     """The rows of a table.
 
     Parameters
@@ -48,6 +53,8 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
         The arguments `data`, `text`, `label`, `delimiter`, `encoding` and `skip_empty` of the command.
     split
         What a token is, and with that which texts have none: "characters" or "words".
+    kind
+        Of the answers; None is that of one class for each text.
     remembered
         What the model knows of the table that it was trained on: the columns where none are named.
     known
@@ -60,6 +67,8 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
     ValueError, OSError
         If it is no table, or cannot be read.
     """
+    kind = kind or KINDS["classes"]
+    separator = (remembered and remembered.separator) or getattr(options, "separator", None) or ";"
     text = options.text or (remembered.text if remembered else "text")
     label = options.label or (remembered.label if remembered else "label")
     if text == label:
@@ -79,7 +88,7 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
                 column
                 for column, lacks in (
                     (text, is_empty(table.value(row, text), split)),
-                    (label, not named.strip()),
+                    (label, not named.strip() and not kind.empty),
                 )
                 if lacks
             ]
@@ -94,11 +103,12 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
                     f": it has {counted(len(row.fields), 'field')}, the header {len(table.columns)}" if short else ""
                 )
                 problems.append(f"{table.where(row)} has an empty {' and '.join(map(repr, lacking))}{fields}")
-            elif known is not None and named not in known:
-                problems.append(
-                    f"{table.where(row)} has the label {named!r}, which the model does not know: "
-                    f"{', '.join([*known][:SHOWN_LABELS])}{', ...' if len(known) > SHOWN_LABELS else ''}"
-                )
+            elif (wrong := kind.wrong(named, table.value(row, text), split)) is not None:
+                problems.append(f"{table.where(row)} {wrong}")
+            elif (strange := _unknown(kind, named, split, separator, known)) is not None:
+                names = [*known] if known is not None else []
+                shown = ", ".join(names[:SHOWN_LABELS]) + (", ..." if len(names) > SHOWN_LABELS else "")
+                problems.append(f"{table.where(row)} has the label {strange!r}, which the model does not know: {shown}")
             else:
                 rows.append(row)
                 labels.append(named)
@@ -118,6 +128,14 @@ def read(options: Any, split: str, remembered: Table | None = None, known: Colle
         labels,
         skipped,
     )
+
+
+def _unknown(kind: Kind, label: str, split: str, separator: str, known: Collection[str] | None) -> str | None:
+    """The first class in a label that is none of those known."""
+    if known is None:
+        return None
+    classes = kind.classes_in(kind.of_fields([label], split, separator)[0])
+    return next((one for one in classes if one not in known), None)
 
 
 def _label(field: str, known: Collection[str] | None) -> str:
@@ -141,15 +159,3 @@ def like_missing(labels: Sequence[str]) -> str | None:
 def told_of(skipped: int, options: Any) -> str:
     """The line of the result that counts the rows left out; nothing where none were to be."""
     return f"skipped {counted(skipped, 'row')} without a text or a label\n" if options.skip_empty else ""
-
-
-def scores(truth: Sequence[str], predicted: Iterable[Any]) -> dict[str, Any]:
-    """Accuracy, its mean over the classes (balanced accuracy), and the part of each class that is right."""
-    right = np.array([str(a) == str(b) for a, b in zip(truth, predicted, strict=True)])
-    labels = np.array(truth)
-    recall = {str(label): float(right[labels == label].mean()) for label in np.unique(labels)}
-    return {
-        "accuracy": float(right.mean()),
-        "balanced_accuracy": float(np.mean(list(recall.values()))),
-        "recall": recall,
-    }

@@ -1,44 +1,37 @@
-"""The command `predict`: texts from the arguments, from lines or from a column, answered as they come."""
+"""The command `predict`: an answer for each sequence, as they come, in the form that was asked for."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 from .. import tables
 from ..encode import TokenEncoder
-from ..estimators.classifier import SequenceClassifier
 from ..files import check_target, write_whole
-from . import forms
-from .answers import OfClasses
-from .common import Failure, empties, is_same_file, tell, text_classifier
+from . import asked, forms, given, kinds
+from .asked import Block
+from .common import Failure, is_same_file, tell, trained
 from .forms import Answered
 
 
-class Block(NamedTuple):
-    """Texts to classify that are here together."""
-
-    texts: list[str]
-    rows: range | list[int]  # of each, from 1 on: the argument, the line or the row of the table
-    where: Callable[[int], str]  # the same for messages, by the place in these lists
-    wrong: dict[int, str] = {}  # noqa: RUF012 - why some cannot be classified, by their places; nobody writes to it
-
-
 def run(options: Any) -> int:
-    """Answer each text that can be answered, name the others. Exit code 1 where there are others."""
+    """Answer each sequence that can be answered, name the others. Exit code 1 where there are others."""
     _check_call(options)
-    classifier, encoder = text_classifier(options.model, options.device)
-    if options.out is not None:
-        check_target(options.out)
+    model = trained(options.model, options.device)
+    kind = kinds.of_model(model)
+    if not given.reads_texts(model):
+        _take_file(options)
+    _check_target(options)
+    separator = getattr(model.fitted_state().table, "separator", None) or given.SEPARATOR
     failed = 0
 
     def answered() -> Iterator[Answered]:
         nonlocal failed
         nothing = True
-        for block in _asked(options, classifier):
-            found = _answered(classifier, encoder, block)
+        for block in _blocks(options, model):
+            found = _answered(model, kind, block, separator)
             for problem in found.wrong.values():
                 tell("error", problem)
             failed += len(found.wrong)
@@ -47,11 +40,11 @@ def run(options: Any) -> int:
         if nothing:
             raise Failure(
                 "there is nothing to classify: give texts as arguments, as lines on standard input or in a file "
-                "(--lines), or by --data"
+                "(--lines), or sequences by --data"
             )
 
-    if options.json:  # one object holds all answers; the other forms are written as the texts come
-        parts = forms.one_object(answered(), lambda: {"device": classifier.device_, "kernels": classifier.kernels_})
+    if options.json:  # one object holds all answers; the other forms are written as they come
+        parts = forms.one_object(answered(), lambda: {"device": model.device_, "kernels": model.kernels_})
     else:
         parts = forms.FORMS[options.format or forms.by_name(options.out)](answered())
     if options.out is not None:
@@ -69,69 +62,80 @@ def run(options: Any) -> int:
 
 
 def _check_call(options: Any) -> None:
+    """End a call whose arguments do not go together."""
+    wrong = options.parser.error
     sources = {"texts among the arguments": options.texts, "--lines": options.lines, "--data": options.data}
-    if len(given := [name for name, value in sources.items() if value not in (None, [])]) > 1:
-        options.parser.error(f"what to classify comes from one place, got {' and '.join(given)}")
-    if options.data is None and (options.text is not None or options.delimiter is not None):
-        options.parser.error("--text and --delimiter go with --data")
+    if len(named := [name for name, value in sources.items() if value not in (None, [])]) > 1:
+        wrong(f"what to classify comes from one place, got {' and '.join(named)}")
+    if options.lines is not None and (options.id is not None or options.wide or options.time is not None):
+        wrong("--id, --time and --wide are of tables: name one by --data")
+    if options.id is not None and options.wide:
+        wrong("a row is a step (--id) or a series (--wide), not both")
     if options.json and options.format is not None:
-        options.parser.error("--json prints one object; --format jsonl prints one for each text")
-    if options.out is not None:
-        for source in (options.model, options.data, options.lines):
-            if source is not None and is_same_file(options.out, source):
-                raise Failure(f"the answers would overwrite {source}: name another file by --out")
+        wrong("--json prints one object; --format jsonl prints one for each text")
 
 
-# ---------------------------------------------------------------- texts
+def _take_file(options: Any) -> None:
+    """Of a model of numbers an argument is the file that holds them; where there is none, that is standard input."""
+    if options.lines is not None:
+        raise Failure("this model reads numbers, not texts: name the file that holds them by --data")
+    if len(options.texts) > 1:
+        raise Failure("this model reads numbers, not texts: name one file that holds them")
+    if options.texts and not os.path.exists(options.texts[0]):
+        raise Failure(f"this model reads numbers, not texts: there is no file {options.texts[0]!r} that holds them")
+    if options.data is None:
+        options.data = options.texts[0] if options.texts else tables.STANDARD_INPUT
+    options.texts = []
 
 
-def _asked(options: Any, classifier: SequenceClassifier) -> Iterator[Block]:
-    """All texts; those that are here together in one block, so that none waits for one that is still to come."""
-    if options.texts:
-        yield Block(options.texts, range(1, len(options.texts) + 1), lambda place: f"text {place + 1}")
+def _check_target(options: Any) -> None:
+    """Raise where the answers cannot be written, or would overwrite what they are made of."""
+    of_a_table = ("text", "delimiter", "id", "time", "wide")
+    if options.data is None and any(getattr(options, flag) for flag in of_a_table):
+        options.parser.error("--text, --delimiter, --id, --time and --wide go with --data")
+    if options.out is None:
         return
-    source = options.data or options.lines or tables.STANDARD_INPUT
-    with tables.Lines(source, options.encoding) as lines:
-        yield from _of_lines(lines) if options.data is None else _of_table(lines, options, classifier)
+    for source in (options.model, options.data, options.lines):
+        if source is not None and is_same_file(options.out, source):
+            raise Failure(f"the answers would overwrite {source}: name another file by --out")
+    check_target(options.out)
 
 
-def _of_lines(lines: tables.Lines) -> Iterator[Block]:
-    while here := lines.here():
-        first = lines.count - len(here) + 1
-        texts = [line.rstrip("\r\n") for line in here]
-        yield Block(
-            texts, range(first, lines.count + 1), lambda place, first=first: f"line {first + place} of {lines.name}"
-        )
+def _blocks(options: Any, model: Any) -> Iterator[Block]:
+    """What is to be answered."""
+    fitted = model.fitted_state()
+    if options.data is None:
+        split = fitted.encoder.kind
+        if options.texts:
+            return asked.of_arguments(options.texts, split)
+        return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
+    form = given.form_of(options, options.data, fitted.table, numbers=not given.reads_texts(model))
+    if form == "text":
+        return asked.of_table(options, fitted.table, fitted.encoder.kind)
+    return asked.of_file(options, model, form)
 
 
-def _of_table(lines: tables.Lines, options: Any, classifier: SequenceClassifier) -> Iterator[Block]:
-    remembered = classifier.fitted_state().table
-    text = options.text or (remembered.text if remembered else "text")
-    likely = [remembered.delimiter] if remembered else []
-    table = tables.Table(lines, {"--text": text}, options.delimiter, likely)
-    for rows in tables.together(table.rows(), lines.ready):
-        wrong = {place: problem for place, row in enumerate(rows) if (problem := table.excess(row)) is not None}
-        texts = [table.value(row, text) for row in rows]
-        numbers = [row.number for row in rows]
-        yield Block(texts, numbers, lambda place, rows=rows: table.where(rows[place]), wrong)
-
-
-def _answered(classifier: SequenceClassifier, encoder: TokenEncoder, block: Block) -> Answered:
+def _answered(model: Any, kind: kinds.Kind, block: Block, separator: str) -> Answered:
     """The answers for a block, by one pass of the model."""
-    wrong = {place: f"{block.where(place)} is empty" for place in empties(block.texts, encoder.kind)} | block.wrong
-    good = block.texts
+    wrong, X = dict(sorted(block.wrong.items())), block.X
     if wrong:
-        wrong = dict(sorted(wrong.items()))
-        good = [text for place, text in enumerate(good) if place not in wrong]
-    unknown = _nothing_known(encoder, good)
-    return Answered("text", block.texts, block.rows, wrong, OfClasses(classifier, good), unknown)
+        X = given.chosen(X, [place for place in range(len(block.names)) if place not in wrong])
+    try:
+        answers = kind.answers(model, X, separator)
+    except (ValueError, TypeError) as error:
+        raise Failure(
+            str(error) if block.key == "text" else f"{block.where(0).rpartition(' of ')[2]}: {error}"
+        ) from None
+    encoder = model.fitted_state().encoder
+    unknown = _nothing_known(encoder, X) if given.reads_texts(model) else None
+    return Answered(block.key, block.names, block.rows, wrong, answers, unknown)
 
 
-def _nothing_known(encoder: TokenEncoder, texts: list[str]) -> list[bool]:
-    """Of each text, whether it has no token that the model was trained on."""
+def _nothing_known(encoder: TokenEncoder, X: Any) -> list[bool]:
+    """Of each text, or list of words, whether it has no token that the model was trained on."""
     if encoder.kind == "characters":
-        unknown = "".join(encoder.unknown("".join(texts)))
-        return [not text.strip(unknown) for text in texts] if unknown else [False] * len(texts)
-    cut = [text.split() for text in texts]
+        unknown = "".join(encoder.unknown("".join(X)))
+        return [not text.strip(unknown) for text in X] if unknown else [False] * len(X)
+    cut = [text.split() if isinstance(text, str) else text for text in X]
     strange = encoder.unknown(token for tokens in cut for token in tokens)
     return [strange.issuperset(tokens) for tokens in cut]

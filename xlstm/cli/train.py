@@ -15,20 +15,21 @@ from typing import Any
 import numpy as np
 
 from .. import batch, tables
-from ..estimators.classifier import SequenceClassifier
+from ..dataset import Sequences
 from ..estimators.state import table_of
 from ..files import check_target, write_whole
-from ..fitted import Table
 from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
 from ..tables import counted
-from . import labelled
-from .common import Failure, is_same_file, show, tell
-from .labelled import Labelled
+from . import given, labelled
+from .common import Failure, is_same_file, listed, show, tell
+from .given import Given
+from .kinds import KINDS, Kind
 
 NAMES_MODEL = "names.xlstm"
 STANDARD_INPUT_MODEL = "stdin.xlstm"
-HELD_OUT, TABS_HELD_OUT = ".held-out.csv", ".held-out.tsv"
+HELD_OUT = (".held-out.csv", ".held-out.tsv", ".held-out.jsonl", ".held-out.ndjson", ".held-out-ids.csv")
+"""How the files of held-out rows end that stand beside a model."""
 
 NAMES_SETTINGS: dict[str, Any] = {
     "num_layers": 2,
@@ -53,31 +54,45 @@ SETTINGS = {
     "epochs": "max_iter",
     "batch_size": "batch_size",
     "learning_rate": "learning_rate_init",
+    "readout": "readout",
+    "missing": "missing",
+    "loss": "loss",
+    "ignore": "ignore",
     "class_weight": "class_weight",
     "early_stopping": "early_stopping",
     "kernels": "kernels",
     "precision": "precision",
 }
-"""The arguments that stand for a setting of the classifier; None leaves its default."""
+"""The arguments that stand for a setting of an estimator; None leaves its default."""
 
 
 def run(options: Any) -> int:
     """All of it; nothing is written before the training is through."""
-    if options.held_out is not None and not options.test_fraction:
-        options.parser.error("--held-out names the file of the held-out rows: with --test-fraction 0 there are none")
-    of_a_table = ("text", "label", "delimiter", "skip_empty")
-    if options.data is None and any(getattr(options, name) for name in of_a_table):
-        options.parser.error("--text, --label, --delimiter and --skip-empty go with a table: name its file")
-    classifier = _classifier(options)
+    kind = None if options.task is None else KINDS[options.task]
+    _check_call(options, kind or KINDS["classes"])
+    split = "words" if options.words else "characters"
+    _estimator(options, kind or KINDS["classes"])  # a setting that is none is said before anything is read
     model = _model(options)
     check_target(model)
     _keep_the_data(model, options)
-    rows = labelled.first_names() if options.data is None else labelled.read(options, classifier.split)
-    if (warning := labelled.like_missing(rows.labels)) is not None:
+    if options.resume is not None:
+        _keep_the_data(Path(options.resume), options)
+        if Path(options.resume).resolve() == model.resolve():
+            raise Failure(f"{model} cannot hold both the model and the training: name two files by --out and --resume")
+    found = (
+        given.first_names(kind or KINDS["classes"])
+        if options.data is None
+        else given.for_training(options, kind, split)
+    )
+    _check_fits(options, found)
+    estimator = _estimator(options, found.kind)
+    if found.kind.name == "classes" and (warning := labelled.like_missing(found.y)) is not None:
         tell("warning", warning)
-    kept, aside = _split(rows, options)
-    held_out = None if not len(aside) else _held_out(model, rows, options)
-    content = tables.content([rows.columns, *(rows.rows[k] for k in aside)], rows.delimiter)
+    if problems := given.not_finite(found.X, found.where, estimator.missing):
+        raise listed(list(problems.values()), "" if options.missing else "--missing mask reads gaps")
+    kept, aside = _split(found, options)
+    held_out = None if not len(aside) else _held_out(model, found, options)
+    content = found.content(aside)
     before = table_of(model)
     # Without held-out rows an older file of them stays, and stays ours.
     digest = (before and before.held_out) if held_out is None else _digest(content)
@@ -86,23 +101,23 @@ def run(options: Any) -> int:
 
     begin = time.perf_counter()
     with ProgressBar() as progress, _interrupts() as interrupts:
-        classifier.fit([rows.texts[k] for k in kept], [rows.labels[k] for k in kept], callbacks=[progress])
+        _fit(estimator, found, kept, progress, options.resume)
     seconds = time.perf_counter() - begin
     scores: dict[str, Any] = dict.fromkeys(("accuracy", "balanced_accuracy", "recall"))
     if held_out is not None:
-        scores = labelled.scores([rows.labels[k] for k in aside], classifier.predict([rows.texts[k] for k in aside]))
+        scores = found.kind.scores(estimator, given.chosen(found.X, aside), given.chosen(found.y, aside))
 
     ours = (digest, before and before.held_out)
     appeared = held_out is not None and not options.force and not _is_ours(held_out, ours)
     if appeared:  # since the training began: neither it nor the training is to be lost
         digest = before and before.held_out
-    kept_scores = None
-    if held_out is not None:
-        kept_scores = {name: scores[name] for name in ("accuracy", "balanced_accuracy")} | {"sequences": len(aside)}
-    classifier.fitted_state().table = Table(
-        rows.text, rows.label, rows.delimiter, digest, len(kept), classifier.device_, kept_scores
+    estimator.fitted_state().table = found.table._replace(
+        held_out=digest,
+        rows=len(kept),
+        device=estimator.device_,
+        scores=None if held_out is None else _single(scores) | {"sequences": len(aside)},
     )
-    classifier.save(model)
+    estimator.save(model)
     if appeared:
         raise Failure(
             f"{model} is written, but its held-out rows are not: {held_out} has come there since the training began. "
@@ -113,26 +128,23 @@ def run(options: Any) -> int:
     stale = _stale(model, before and before.held_out, held_out, digest)
     values = {
         **scores,
+        "task": found.kind.name,
         "n_test": len(aside),
-        "skipped": rows.skipped,
-        "epochs": int(classifier.n_iter_),
+        "skipped": found.skipped,
+        "epochs": int(estimator.n_iter_),
         "interrupted": bool(interrupts),
         "seconds": seconds,
-        "device": classifier.device_,
-        "kernels": classifier.kernels_,
-        "precision": classifier.precision,
+        "device": estimator.device_,
+        "kernels": estimator.kernels_,
+        "precision": estimator.precision,
         "model": str(model),
         "held_out": None if held_out is None else str(held_out),
         "stale_held_out": None if stale is None else str(stale),
     }
-    example = _example(rows.texts, [*aside, *kept])
-    dashes = "-- " if example.startswith("-") else ""
-    examples = "Olga Ivan" if options.data is None else f"{dashes}{shlex.quote(example)}"
     measured = (
         "trained on all rows: none is held out, so nothing is measured\n"
         if held_out is None
-        else f"accuracy {scores['accuracy']:.4f}, balanced {scores['balanced_accuracy']:.4f}, on "
-        f"{counted(len(aside), 'held-out text')} ({held_out})\n"
+        else f"{found.kind.told(scores)}, on {counted(len(aside), f'held-out {found.what}')} ({held_out})\n"
     )
     left = (
         ""
@@ -140,16 +152,74 @@ def run(options: Any) -> int:
         else f"{stale} is of the model that was replaced: this one may have trained on its rows, so do not measure it "
         "on them\n"
     )
-    precision = "" if classifier.precision == "highest" else f"precision: {classifier.precision}\n"
+    precision = "" if estimator.precision == "highest" else f"precision: {estimator.precision}\n"
+    classes = f" of {len(estimator.classes_)} classes" if hasattr(estimator, "classes_") else ""
     text = (
-        f"{measured}{left}{labelled.told_of(rows.skipped, options)}"
-        f"trained {counted(int(classifier.n_iter_), 'epoch')} on {counted(len(kept), 'text')} of "
-        f"{len(classifier.classes_)} classes in {seconds:.1f} s{', interrupted' if interrupts else ''}\n"
-        f"device: {classifier.device_}, kernels: {classifier.kernels_}\n{precision}"
+        f"{measured}{left}{labelled.told_of(found.skipped, options)}"
+        f"trained {counted(int(estimator.n_iter_), 'epoch')} on {counted(len(kept), found.what)}"
+        f"{classes} in {seconds:.1f} s{', interrupted' if interrupts else ''}\n"
+        f"device: {estimator.device_}, kernels: {estimator.kernels_}\n{precision}"
         f"model: {model}\n"
-        f"next: xlstm predict {shlex.quote(str(model))} {examples}"
+        f"next: xlstm predict {shlex.quote(str(model))} {_examples(found, [*aside, *kept], options)}"
     )
     return show(options, text, values)
+
+
+def _fit(estimator: Any, found: Given, kept: list[int], progress: Any, resume: str | None) -> None:
+    """Train on these sequences; what is wrong with them names the file."""
+    X, y = given.chosen(found.X, kept), given.chosen(found.y, kept)
+    try:
+        estimator.fit(X, y, callbacks=[progress], resume=resume)
+    except ValueError as error:
+        raise Failure(str(error) if found.what == "text" else f"{found.name}: {error}") from None
+
+
+def _single(scores: dict[str, Any]) -> dict[str, float]:
+    """The scores that are one number."""
+    return {name: value for name, value in scores.items() if isinstance(value, (int, float))}
+
+
+def _check_call(options: Any, kind: Kind) -> None:
+    """End a call whose flags do not go together."""
+    wrong = options.parser.error
+    if options.held_out is not None and not options.test_fraction:
+        wrong("--held-out names the file of the held-out rows: with --test-fraction 0 there are none")
+    of_a_table = ("text", "label", "delimiter", "skip_empty", "id", "time", "wide", "features", "delta")
+    if options.data is None:
+        if any(getattr(options, name) for name in of_a_table[:4]):
+            wrong("--text, --label, --delimiter and --skip-empty go with a table: name its file")
+        if any(getattr(options, name) for name in of_a_table) or options.task is not None or options.channels_first:
+            wrong("--task and the flags that say how a file is read go with a file: name it")
+    if options.id is not None and options.wide:
+        wrong("a row is a step (--id) or a series (--wide), not both")
+    if options.id is None and options.time is not None:
+        wrong("--time goes with --id, the column that says which sequence a row belongs to")
+    if options.time is None and options.delta is not None:
+        wrong("--delta is the time since the step before: name the column of times by --time")
+    for flag in OF_SOME_KINDS:
+        if getattr(options, flag) is not None and flag not in kind.settings:
+            others = " or ".join(name for name, other in KINDS.items() if flag in other.settings)
+            wrong(f"--{flag.replace('_', '-')} goes with --task {others}")
+
+
+OF_SOME_KINDS = ("class_weight", "readout", "loss", "ignore", "separator")
+"""Flags that not every kind of answer has."""
+
+
+def _check_fits(options: Any, found: Given) -> None:
+    """Raise where a flag is of texts, or of numbers, and the data is the other."""
+    numbers = isinstance(found.X, Sequences)
+    for flag, given_ in (
+        ("--words", options.words),
+        ("--keep-case", options.keep_case),
+        ("--embedding-size", options.embedding_size),
+    ):
+        if numbers and given_:
+            raise Failure(f"{flag} is for texts, but {found.name} holds numbers: leave it out")
+    if not numbers and options.missing is not None:
+        raise Failure(f"--missing is for numbers, but {found.name} holds texts: leave it out")
+    if options.skip_empty and found.table.form != "text":
+        raise Failure("--skip-empty is for tables of texts: leave it out")
 
 
 @contextlib.contextmanager
@@ -169,24 +239,32 @@ def _interrupts() -> Iterator[list[Warning | str]]:
         yield noted
 
 
-def _classifier(options: Any) -> SequenceClassifier:
+def _estimator(options: Any, kind: Kind) -> Any:
     settings = dict(NAMES_SETTINGS) if options.data is None else {}
     for argument, setting in SETTINGS.items():
         if (value := getattr(options, argument)) is not None:
             settings[setting] = value
     settings |= {"split": "words" if options.words else "characters", "fold_case": not options.keep_case}
-    return SequenceClassifier(device=options.device, random_state=options.seed, **settings)
+    return kind.new(device=options.device, random_state=options.seed, **settings)
 
 
-def _split(rows: Labelled, options: Any) -> tuple[list[int], list[int]]:
+def _split(found: Given, options: Any) -> tuple[list[int], list[int]]:
     """The numbers of the rows to train on, and of those held out, in the proportion of their classes."""
+    n, rng = found.count, np.random.default_rng(options.seed)
     if not options.test_fraction:
-        return list(range(len(rows.texts))), []
-    _, numbers = np.unique(rows.labels, return_inverse=True)
+        return list(range(n)), []
+    strata = found.kind.strata(found.y)
+    if strata is None:
+        wanted = int(np.ceil(n * options.test_fraction))
+        if wanted >= n:
+            raise Failure(f"{found.name}: {counted(n, 'row')} are too few to hold {wanted} of them out")
+        aside = np.sort(rng.permutation(n)[:wanted])
+        return np.setdiff1d(np.arange(n), aside).tolist(), aside.tolist()
+    _, numbers = np.unique(strata, return_inverse=True)
     try:
-        kept, aside = batch.stratified_split(numbers, options.test_fraction, np.random.default_rng(options.seed))
+        kept, aside = batch.stratified_split(numbers, options.test_fraction, rng)
     except ValueError as error:
-        raise Failure(f"{rows.name}: {error} Is {rows.label!r} the column of the labels?") from None
+        raise Failure(f"{found.name}: {error} Is {found.table.label!r} the column of the labels?") from None
     return kept.tolist(), aside.tolist()
 
 
@@ -208,12 +286,9 @@ def _model(options: Any) -> Path:
     return Path((data.with_suffix("") if data.suffix == ".gz" else data).with_suffix(".xlstm").name)
 
 
-def _held_out(model: Path, rows: Labelled, options: Any) -> Path:
+def _held_out(model: Path, found: Given, options: Any) -> Path:
     """The file of the held-out rows: as told, or beside the model."""
-    if options.held_out is not None:
-        path = Path(options.held_out)
-    else:
-        path = _beside(model, TABS_HELD_OUT if rows.delimiter == "\t" else HELD_OUT)
+    path = Path(options.held_out) if options.held_out is not None else _beside(model, found.suffix)
     check_target(path)
     _keep_the_data(path, options)
     if path.resolve() == model.resolve():
@@ -235,7 +310,7 @@ def _stale(model: Path, older: str | None, held_out: Path | None, digest: str | 
     """
     if older is None or (held_out is not None and older == digest):
         return None
-    for path in (_beside(model, HELD_OUT), _beside(model, TABS_HELD_OUT)):
+    for path in (_beside(model, suffix) for suffix in HELD_OUT):
         if path.is_file() and _digest(path.read_bytes()) == older:
             return path
     return None
@@ -248,7 +323,8 @@ def _digest(content: bytes) -> str:
 def _keep_the_data(path: Path, options: Any) -> None:
     if options.data is not None and is_same_file(path, options.data):
         raise Failure(
-            f"the result {path} would overwrite the data {options.data}: name another file by --out or --held-out"
+            f"the result {path} would overwrite the data {options.data}: name another file by --out, "
+            "--held-out or --resume"
         )
 
 
@@ -268,7 +344,12 @@ def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: 
         )
 
 
-def _example(texts: list[str], rows: Iterable[int]) -> str:
-    """A text that can be typed: the first short one that prints."""
-    shown = (texts[k] for k in rows if len(texts[k]) <= 60 and texts[k].isprintable())
-    return next(shown, "some text")
+def _examples(found: Given, rows: Iterable[int], options: Any) -> str:
+    """What can be typed after the model: a short text that prints, or the file."""
+    if options.data is None:
+        return "Olga Ivan"
+    if found.what != "text":
+        return f"--data {shlex.quote(options.data)}"
+    shown = (found.X[k] for k in rows if len(found.X[k]) <= 60 and found.X[k].isprintable())
+    example = next(shown, "some text")
+    return f"{'-- ' if example.startswith('-') else ''}{shlex.quote(example)}"

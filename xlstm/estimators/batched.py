@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
-from .. import backends, columns, guesses, sources
+from .. import backends, columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
@@ -86,7 +86,8 @@ class BatchTrainable(Trainable):
         declared
             See `_train_on`.
         """
-        data, reading = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__), self.reading()
+        gaps, reading = self.missing == "mask", self.reading()
+        data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
         labels_there = False
         for given in with_answers(batches if batches.sample is None else [batches.sample]):
@@ -95,7 +96,7 @@ class BatchTrainable(Trainable):
                 if survey is None:
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
                     task.follow(self)
-                    survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
+                    survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
                     guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
                     data.add(some.data)

@@ -37,6 +37,8 @@ PARTS_BEFORE: dict[str, Any] = {
 }  # fmt: skip
 """Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
 model is that of the settings. The files of `resume` alone have a run."""
+FORMS = ("text", "long", "wide", "file")
+"""Of a table that a model was trained on."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
 
@@ -327,15 +329,19 @@ def _table(found: Any) -> Table | None:
         return None
     same_names(found, Table._fields, "part of the table", Table._field_defaults)
     table = Table(**found)
-    if any(type(value) is not str for value in (table.text, table.label, table.delimiter)) or len(table.delimiter) != 1:
+    for name in ("text", "label", "delimiter", "form"):
+        if type(getattr(table, name)) is not str:
+            raise ValueError(f"its table is {found!r:.200}")
+    for name in ("held_out", "device", "id", "time", "delta", "separator"):
+        if type(getattr(table, name)) not in (str, type(None)):
+            raise ValueError(f"the {name} of its table is {getattr(table, name)!r:.80}")
+    features, scores = table.features, table.scores
+    if len(table.delimiter) != 1 or table.form not in FORMS or type(table.channels_first) is not bool:
         raise ValueError(f"its table is {found!r:.200}")
-    if type(table.held_out) not in (str, type(None)):
-        raise ValueError(f"the digest of the held-out rows is {table.held_out!r:.80}")
-    if table.rows is not None:
-        _count(table.rows)
-    scores = table.scores
-    if type(table.device) not in (str, type(None)) or not (scores is None or _are_scores(scores)):
-        raise ValueError(f"what it tells of its training is {table.device!r:.80}, {scores!r:.200}")
+    if not (features is None or (isinstance(features, list) and all(type(name) is str for name in features))):
+        raise ValueError(f"the features of its table are {features!r:.200}")
+    if not (scores is None or _are_scores(scores)) or (table.rows is not None and _count(table.rows) < 0):
+        raise ValueError(f"the scores of its table are {scores!r:.200}")
     return table
 
 

@@ -164,7 +164,7 @@ class Trainable(Mannered, Configured):
         """
         self.check_parameters()
         told = self._told(callbacks)
-        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
         kept_file = None if resume is None else Resumable(resume, self, data, old)
         going_on = None if kept_file is None else kept_file.fitted

@@ -1,22 +1,15 @@
-"""Data from files: which reader reads a file, by its ending or by name."""
+"""Data from files: `read`, and which reader reads which file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from ..dataset import Dataset
-from . import forms
+from . import archives, forms, jsonlines, parquet, ts
 from .columns import Asked
 from .delimited import Delimited
-
-ENDINGS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-}
-"""The format that a file's ending stands for; .gz may follow."""
+from .kinds import format_of
 
 
 def read(
@@ -35,13 +28,76 @@ def read(
     label_each_step: bool = False,
     sort: bool = True,
 ) -> Dataset:
-    """The sequences of a file, with their labels and ids where it has some."""
+    """The sequences of a file, with their labels and ids where it has some.
+
+    A table (CSV, TSV, Parquet) is in one of three forms. With `id=` it is long: a row is a step, and its id says of
+    which sequence; with `text=` beside, a row is a token. With `text=`, or with a column `text` and no `id=`, a row is
+    a text. Else it is wide: a row is a series of one feature, its columns are the steps; empty fields at its end are no
+    steps of it.
+
+    In JSON lines an object is a sequence, `{"x": [[1, 2], [3, 4]], "y": "a"}` or `{"text": "…", "label": "…"}`, or with
+    `id=` a step. In `.npz` and `.npy` files X is (n, time, D), (n, time), or with `lengths` all steps (S, D); `y`,
+    `names` and `ids` may be beside it. `.ts` is the format of the time series archives.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; `-` is standard input. Text files may be packed by gzip.
+    format : str, optional
+        `"csv"`, `"tsv"`, `"jsonl"`, `"parquet"`, `"npz"`, `"npy"` or `"ts"`; by default what the file's ending says.
+    id, time, features, label, text, delta, label_each_step, sort
+        As of `from_long`. In `.npz` files `label` names the array of labels.
+    delimiter : str, optional
+        What separates the columns: by default a tab in TSV, a comma in CSV.
+    encoding : str
+        Of a text file, as Python names it.
+    channels_first : bool
+        True: X of an `.npz` or `.npy` file is (n, channels, time).
+
+    Returns
+    -------
+    Dataset
+        `X, y, ids`. Numeric sequences are `Sequences`, in float64, or float32 where the file has that; what is missing
+        is NaN. Labels that are all written as numbers are numbers; so are ids.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of this kind, or something in it is wrong: the line, the row or the id is named.
+    TypeError
+        If an argument is of a wrong type.
+    OSError
+        If it cannot be opened.
+    ImportError
+        If a Parquet file is read without pyarrow.
+    """
     name = os.fspath(path)
-    kind = format or _by_ending(name)
+    kind = format_of(name, format)
     asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
-    with Delimited(name, delimiter or ("\t" if kind == "tsv" else None), encoding) as source:
-        return forms.read(source, asked)
+    _refuse_what_has_no_meaning(kind, asked, delimiter, channels_first)
+    if kind in ("csv", "tsv"):
+        with Delimited(name, delimiter or ("\t" if kind == "tsv" else None), encoding) as source:
+            return forms.read(source, asked)
+    if kind == "jsonl":
+        return jsonlines.read(name, encoding, asked)
+    if kind == "ts":
+        return ts.read(name, encoding)
+    if kind == "parquet":
+        return parquet.read(name, asked)
+    return archives.read(name, asked, channels_first)
 
 
-def _by_ending(name: str) -> Any:
-    return ENDINGS[os.path.splitext(name.removesuffix(".gz"))[1].lower()]
+def _refuse_what_has_no_meaning(kind: str, asked: Asked, delimiter: str | None, channels_first: bool) -> None:
+    given = {
+        argument: value
+        for argument, value in (*asked._asdict().items(), ("delimiter", delimiter), ("channels_first", channels_first))
+        if value is not None and value is not False and argument != "sort"
+    }
+    meant = {
+        "npz": ("features", "label", "label_each_step", "channels_first"),
+        "npy": ("channels_first",),
+        "ts": (),
+    }.get(kind, (*Asked._fields, *(("delimiter",) if kind in ("csv", "tsv") else ())))
+    for argument in given:
+        if argument not in meant:
+            raise ValueError(f"{argument}= says nothing of a file of the format {kind}: leave it out.")

@@ -48,6 +48,10 @@ class Source(Protocol):
         """These columns of all rows."""
         ...
 
+    def hint(self, column: str) -> str | None:
+        """Where something of this name is that is no column."""
+        ...
+
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A plain column as points in time."""
         ...
@@ -134,9 +138,12 @@ def present(source: Source, column: str, role: str) -> None:
     near = get_close_matches(column, source.columns, 1) or [
         other for other in source.columns if other.strip().lower() == column.strip().lower()
     ]
+    hint = source.hint(column)
     separator = separating(source, column)
     if separator is not None:
         text += f" Separated by {separator!r} its first line has it: say delimiter={separator!r}."
+    elif hint is not None:
+        text += f" {hint[0].upper()}{hint[1:]}."
     elif near:
         text += f" Is {near[0]!r} meant?"
     raise ValueError(text)

@@ -130,6 +130,10 @@ class Delimited:
             )
         return row + [""] * (width - len(row))
 
+    def hint(self, column: str) -> str | None:
+        """Nowhere: there are columns alone."""
+        return None
+
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A column of texts as points in time."""
         return fields.times(values, column, where)
