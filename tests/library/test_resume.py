@@ -115,6 +115,33 @@ def test_the_same_bits_of_other_answers(kind, y, settings, tmp_path):
     assert truth.whole_state(again) == truth.whole_state(whole)
 
 
+@pytest.mark.parametrize("validation", [None, (TEXTS[:9], LETTERS[:9])], ids=["alone", "validated"])
+def test_the_same_bits_of_batches(validation, tmp_path):
+    """Through a buffer that does not hold them all; its rows in another order are the same rows."""
+
+    def batches() -> Any:
+        yield from ((TEXTS[k : k + 10], LETTERS[k : k + 10]) for k in range(0, 40, 10))
+
+    source, path = xlstm.Batches(batches, buffer=24), tmp_path / "run"
+    whole = make().fit(source, validation=validation)
+    again = stopped(make, source, None, path, (1, 4, 9), validation=validation)
+    assert truth.whole_state(again) == truth.whole_state(whole)
+    assert make().fit(xlstm.Batches(lambda: iter(list(batches())[::-1]), buffer=24), resume=path).n_iter_ == 9
+    with pytest.raises(ValueError, match="holds a training on another X: pass the same"):
+        make().fit(xlstm.Batches(lambda: iter([([*TEXTS[1:], "a"], LETTERS)])), resume=path)
+
+
+def test_other_rows_to_validate_with_are_refused(tmp_path):
+    path, rows = tmp_path / "run", (TEXTS[:9], LETTERS[:9])
+    with pytest.raises(Stopped):
+        make().fit(TEXTS, LETTERS, validation=rows, callbacks=stopping(3), resume=path)
+    for other in (None, (TEXTS[:9], LETTERS[1:10]), (TEXTS[1:10], LETTERS[:9]), (*rows, np.arange(9))):
+        with pytest.raises(ValueError, match="was validated on other rows, or on none: pass the same"):
+            make().fit(TEXTS, LETTERS, validation=other, resume=path)
+    clf = make().fit(TEXTS, LETTERS, validation=rows, resume=path)
+    assert truth.whole_state(clf) == truth.whole_state(make().fit(TEXTS, LETTERS, validation=rows))
+
+
 def test_within_an_epoch_what_was_noted_of_the_last_is_kept(tmp_path, monkeypatch):
     """Though it was not yet written, and though the moments and the generator have gone on since."""
     monkeypatch.setattr(resuming, "SHARE_OF_TIME", 1e-9)  # the first epoch is written, and then nothing

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import sequences
+from .. import backends, sequences
 from ..checkpoint import same_names
 from ..host import HostArray
-from ..train import Standing
+from ..sides import fingerprints
+from ..tasks import Task
+from ..train import Labelled, Standing
 
 
 class Run(NamedTuple):
@@ -26,6 +28,7 @@ class Run(NamedTuple):
     rows: int  # that train
     start: str | None  # a digest of the weights that it began with; None where it began anew
     data: dict[str, Any]  # what `digests` gave
+    validation: str | None  # what `digest_of_rows` gave of the rows that validate; None of batches, and of no such rows
 
     @property
     def keeps_reached(self) -> bool:
@@ -58,7 +61,7 @@ class Run(NamedTuple):
         score = run.best_score
         if score is not None and not (type(score) is list and [type(part) for part in score] == [float, float]):
             raise ValueError(f"the best score of its training is {score!r:.80}")
-        if type(run.seconds) not in (int, float) or type(run.start) not in (str, type(None)):
+        if type(run.seconds) not in (int, float) or {type(run.start), type(run.validation)} - {str, type(None)}:
             raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
         same_names(run.data, DIGESTED, "digest of the data")
         return run
@@ -99,6 +102,34 @@ def digests(
         y.update(len(mark).to_bytes(8, "little") + mark)
     weighed = _hash(np.asarray(weights, dtype="<f8").tobytes())
     return {"rows": len(data.lengths), "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weighed.hexdigest()}
+
+
+class BatchDigests:
+    """The same of batches, of which none is kept: their rows and X alone, in whatever order they come."""
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype, self._rows, self._sum = dtype, 0, 0
+
+    def add(self, data: sequences.Series | sequences.Texts) -> None:
+        """A further batch, its features in the order of the model."""
+        data, n = sequences.to_host(data), len(data.lengths)
+        prints = fingerprints(data, [b""] * n, fold_case=False, dtype=self._dtype, apart=False)
+        self._rows, self._sum = self._rows + n, self._sum + int(prints.sum(dtype=np.uint64))
+
+    def found(self) -> dict[str, Any]:
+        """In the form of `digests`."""
+        return {"rows": self._rows, "X": f"{self._sum % 2**64:016x}", "y": "", "sample_weight": ""}
+
+
+def digest_of_rows(task: Task, part: Labelled) -> str:
+    """What tells encoded rows, with their targets and weights, from others."""
+    found, home = _hash(part.weights.tobytes()), backends.owner(part.data.steps)
+    steps = part.data.steps if home is None else home.to_host(part.data.steps)
+    for start, length in zip(part.data.starts.tolist(), part.data.lengths.tolist(), strict=True):
+        found.update(length.to_bytes(8, "little") + steps[start : start + length].tobytes())
+    for mark in task.marks(part.targets, len(part.weights)):
+        found.update(len(mark).to_bytes(8, "little") + mark)
+    return str(found.hexdigest())
 
 
 def digest_of(weights: HostArray) -> str:
