@@ -35,6 +35,8 @@ BATCHES_TEST = "tests/library/test_batches.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
 READOUT_TEST = "tests/library/test_readout.py"
+RESUME, RESUME_TEST = "xlstm/estimators/resume.py", "tests/library/test_resume.py"
+CALLBACKS_TEST = "tests/library/test_callbacks.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
     f"backends/cuda/kernels/{name}" for name in ("sums.h", "optimiser.cu", "rows.cu", "loss.cu")
 )
@@ -268,6 +270,14 @@ MUTANTS = [
     Mutant("y scaled after it was made float32", NUMBERS, "(chosen / self.scale - self.center / self.scale).astype(dtype)", "chosen.astype(dtype) / self.scale.astype(dtype) - (self.center / self.scale).astype(dtype)", f"{REGRESSOR_TEST}::test_a_large_offset_is_kept_in_float32"),
     Mutant("the score of numbers not weighted", NUMBERS, "squares = np.average(r * r, axis=0, weights=weights)", "squares = np.average(r * r, axis=0)", f"{REGRESSOR_TEST}::test_weights_of_a_score"),
     Mutant("another loss for a model that goes on", "xlstm/estimators/regressor.py", "        super()._check_same_model(fitted)\n        check_same_loss(self, fitted.task)\n", "        super()._check_same_model(fitted)\n", f"{REGRESSOR_TEST}::test_another_loss_is_another_model"),
+    # Callbacks, and trainings that go on.
+    Mutant("an ended patience trained on", "xlstm/train.py", "return self.epoch >= settings.epochs or not patient", "return self.epoch >= settings.epochs", f"{RESUME_TEST}::test_the_same_bits[patience]"),
+    Mutant("the weights of the best epoch trained on", RESUME, "        if run.keeps_reached:\n", "        if False:\n", f"{RESUME_TEST}::test_the_same_bits[validation]"),
+    Mutant("moments that are noted and go on", RESUME, "[np.array(moment) for moment", "[moment for moment", f"{RESUME_TEST}::test_within_an_epoch_what_was_noted_of_the_last_is_kept"),
+    Mutant("a schedule that begins anew", RESUME, "(standing.epoch, standing.first_update, score", "(standing.epoch, 0, score", f"{RESUME_TEST}::test_the_same_bits_of_a_warm_start"),
+    Mutant("a y that nobody looks at", "xlstm/estimators/run.py", 'y.update(len(mark).to_bytes(8, "little") + mark)', "pass", f"{RESUME_TEST}::test_what_does_not_fit_is_said_and_nothing_changed[another_y]"),
+    Mutant("a callback that cannot end the training", "xlstm/train.py", "if watch is not None and watch.stopped:", "if False:", f"{CALLBACKS_TEST}::test_stop_ends_it_after_the_epoch"),
+    Mutant("one token fewer than are enough", "xlstm/sampling.py", "before = np.cumsum(ranked, axis=1) - ranked", "before = np.cumsum(ranked, axis=1) - 0", "tests/library/test_sampling.py::test_by_hand"),
     # Files.
     # Batches, for more than memory holds.
     Mutant("a row lost when half of the buffer leaves", "xlstm/buffer.py", "rest = self._rows(joined, order[leave:])", "rest = self._rows(joined, order[leave + 1 :])", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),

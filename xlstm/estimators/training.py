@@ -253,7 +253,7 @@ class Trainable(Mannered, Configured):
         else:
             watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
             standing = kept_file.standing
-            with kept_file.begin(fitted, rows, watch):
+            with kept_file.begin(fitted, rows, validation, watch):
                 interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
                 if not interrupted:
                     kept_file.finish()
