@@ -97,6 +97,7 @@ def main() -> int:
                     print(f"{name}, {variant}, seed {seed}: {told(row['accuracy'])}", file=sys.stderr, flush=True)
                 rows.append({**row, "variant": variant})
     results = gathered(rows, options)
+    options.cache = options.cache.name
     finish(options, "learning", results, text(results, options.variants))
     return 0
 
