@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
-from .. import backends, columns, guesses, ondevice, sources
+from .. import columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
