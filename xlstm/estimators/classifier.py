@@ -72,7 +72,7 @@ class SequenceClassifier(SequenceEstimator):
     learning_rate_init : float
         The highest learning rate: that after the warm-up.
     learning_rate : {"constant", "cosine"}
-        Whether the learning rate stays there, or falls to 0 along half a cosine.
+        Whether the learning rate stays there, or falls to 0 along half a cosine over the epochs of `fit`.
     warmup : int
         Number of updates over which the learning rate rises linearly.
     batch_size : int or "auto"
@@ -101,9 +101,11 @@ class SequenceClassifier(SequenceEstimator):
         Where the weights, the order of the rows and the dropout masks are drawn from.
     verbose : bool
         Whether to write a line an epoch to stderr.
-    readout : {"final", "mean", "max", "attention"}
+    readout : {"final", "mean", "max", "attention", "final+max", "final+mean+max"}
         What the head sees of a sequence: the state after its last valid step, or the mean, the largest value or an
-        attention over the outputs of all valid steps: see `xlstm.readout`.
+        attention over the outputs of all valid steps; or several of these side by side: see `xlstm.readout`. The
+        default, "final+max", sees both how a sequence ends and what stood anywhere in it; "final" alone forgets what
+        is long past, and costs less.
     split : {"characters", "words"}
         What the tokens of a string are: its characters, or its words, which white space separates. Of no effect on
         lists of tokens and on numbers.

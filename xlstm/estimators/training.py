@@ -166,7 +166,7 @@ class Trainable(Mannered, Configured):
         told = self._told(callbacks)
         data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
-        kept_file = None if resume is None else Resumable(resume, self, data, old)
+        kept_file = None if resume is None else Resumable(resume, self, data.place, old)
         going_on = None if kept_file is None else kept_file.fitted
         if kept_file is not None and going_on is not None:
             fitted, task = going_on, going_on.task
@@ -253,7 +253,7 @@ class Trainable(Mannered, Configured):
         else:
             watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
             standing = kept_file.standing
-            with kept_file.begin(fitted, rows, watch):
+            with kept_file.begin(fitted, rows, validation, watch):
                 interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
                 if not interrupted:
                     kept_file.finish()
