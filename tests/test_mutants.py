@@ -247,6 +247,8 @@ MUTANTS = [
     Mutant("a missing number counts in the deviation", ENCODE, "xp.where(xp.isnan(values[part, :]), xp.zeros_like(squared), squared) if gaps", "squared if gaps", f"{GAPS_TEST}::test_the_mean_is_that_of_the_training_part"),
     Mutant("what is there and what is not the other way round", ENCODE, "xp.astype(~missing, steps.dtype)", "xp.astype(missing, steps.dtype)", f"{GAPS_TEST}::test_it_is_the_model_of_columns_made_by_hand"),
     Mutant("the filling not in the file", ENCODE, "        return Scaler(mean, scale, filling)", "        return Scaler(mean, scale, 0 * filling if filling is not None else None)", f"{GAPS_TEST}::test_a_file_holds_what_is_read"),
+    Mutant("gaps forgotten in the first pass over batches", "xlstm/survey.py", "found.deviation, self._standardize, self._gaps)", "found.deviation, self._standardize, False)", f"{GAPS_TEST}::test_batches_train_as_all_rows_at_once"),
+    Mutant("labels of a later batch at the place of others", SEVERAL, "counts[:, np.searchsorted(every, before)] = self._counts", "counts[:, : len(before)] = self._counts", f"{SEVERAL_TEST}::test_batches_train_as_all_rows_at_once"),
     Mutant("another NaN, another row", "xlstm/sides.py", "numbers[np.isnan(numbers)] = np.nan", "pass", f"{GAPS_TEST}::test_rows_are_known_again_whatever_nan_it_is"),
     Mutant("a task's own loss not asked", CLASSES, "if kind.loss is not Classes.loss or", "if", CUDA_LOSS_TEST),
     Mutant("sums fetched in every step", "xlstm/train.py", "            return self._fast.add(", "            self._backend.to_host(self._table[number])\n            return self._fast.add(", "tests/backends/test_training_step.py"),
