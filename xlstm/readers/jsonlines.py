@@ -49,7 +49,7 @@ def read(path: str, encoding: str, asked: Asked) -> Dataset:
     first = items[0].values
     text = asked.text or (_TEXT if _TEXT in first and asked.features is None else None)
     key = next((key for key in _SERIES if key in first), None)
-    whole = key is not None or _is_whole(first, asked, text)
+    whole = isinstance(first.get(key or ""), (list, dict)) or _is_whole(first, asked, text)
     if asked.id is not None and not whole:
         return _steps(path, items, asked)
     for argument, value in (("time", asked.time), ("delta", asked.delta)):
