@@ -104,6 +104,13 @@ def test_tokens_with_tags(tmp_path):
     assert ids == [1, 2]
 
 
+def test_white_space_around_ids_and_labels(tmp_path):
+    path = written(tmp_path, "a.csv", "PAR1,v,label\nu,1,x\n u,2, x\nw ,3,y \n")
+    X, y, ids = xlstm.read(path, id="PAR1")
+    same(X, [[[1], [2]], [[3]]], ("v",))
+    assert (y.tolist(), ids) == (["x", "y"], ["u", "w"])
+
+
 def test_ids_of_one_row_each_are_doubted(tmp_path):
     path = written(tmp_path, "a.csv", "id,a,b\nu,1,2\nv,3,4\n")
     with pytest.warns(xlstm.AmbiguousDataWarning, match="each of the 2 rows of .* has an id of its own in the column"):
