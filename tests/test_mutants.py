@@ -34,6 +34,10 @@ SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
 BATCHES_TEST = "tests/library/test_batches.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
+READERS, READERS_TEST, BAD_FILES_TEST, DATASET_TEST = (
+    "xlstm/readers",
+    *(f"tests/library/test_{name}.py" for name in ("readers", "bad_files", "dataset")),
+)
 READOUT_TEST = "tests/library/test_readout.py"
 RESUME, RESUME_TEST = "xlstm/estimators/resume.py", "tests/library/test_resume.py"
 CALLBACKS_TEST = "tests/library/test_callbacks.py"
@@ -264,6 +268,15 @@ MUTANTS = [
     Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
     Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", f"{DEVICE_TEST}::test_rows_are_taken_where_they_lie"),
     Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
+    # Data from files and frames.
+    Mutant("rows of an id not sorted by time", f"{READERS}/grouping.py", "np.lexsort((times, codes))", "np.lexsort((codes,))", f"{READERS_TEST}::test_a_long_table"),
+    Mutant("a second label of an id not seen", f"{READERS}/grouping.py", "if other.any():", "if False:", f"{BAD_FILES_TEST}::test_a_bad_file[an id with two labels]"),
+    Mutant("the time since the sequence before", f"{READERS}/grouping.py", "    passed[np.cumsum(groups.lengths) - groups.lengths] = 0\n", "", f"{READERS_TEST}::test_frames[mapping]"),
+    Mutant("a step of nothing at the end of a wide row", f"{READERS}/forms.py", "[None, :] < ends[:, None]", "[None, :] < ends[:, None] + 1", f"{READERS_TEST}::test_a_wide_table"),
+    Mutant("a line of a file taken for a row", "xlstm/tables.py", "if len(rows) == len(lines) and all(rows):", "if all(rows):", f"{READERS_TEST}::test_blocks_of_rows_are_the_rows_one_by_one"),
+    Mutant("a number for a year", f"{READERS}/fields.py", 'if not all("-" in field.strip()[1:] for field in fields):', "if not fields:", f"{BAD_FILES_TEST}::test_a_bad_file[a date among numbers]"),
+    Mutant("sequences that are others", "xlstm/dataset.py", "self._ends[rows] - lengths - before", "self._ends[rows] - before", f"{DATASET_TEST}::test_slices_are_views_and_others_copies"),
+    Mutant("names of sequences lost", "xlstm/sequences.py", "Series(X.values, X.lengths, None, X.names)", "Series(X.values, X.lengths, None, None)", f"{DATASET_TEST}::test_read_without_a_copy"),
     # Numbers.
     Mutant("the gradient of a squared error halved", RESIDUALS, "2 * scale * r", "scale * r", f"{RESIDUALS_TEST}::test_value_and_gradient"),
     Mutant("a quantile from the other side", RESIDUALS, "tilt = 0.5 - level", "tilt = level - 0.5", f"{RESIDUALS_TEST}::test_what_each_is_least_for"),
