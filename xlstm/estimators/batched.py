@@ -115,7 +115,7 @@ class BatchTrainable(Trainable):
                 if fitted is None:
                     data.add(some.data)
                 else:
-                    fitted.matched(some.data)
+                    some = some._replace(data=fitted.matched(some.data))
                 survey.add(some.y, some.data.lengths, some.own)
                 if digest is not None:
                     digest.add(some.data, some.y, some.own)

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from .. import checkpoint, files
+from ..callbacks import Watch
 from ..fitted import Fitted
 from ..history import Progress
 from ..host import HostArray
-from ..train import Standing
+from ..train import Labelled, Source, Standing
 from . import state
-from .run import Run, digest_of
+from .run import Run, digest_of, digest_of_rows
 
 Trainable = Any
 """`xlstm.estimators.training.Trainable`, which imports this file."""
@@ -143,8 +144,20 @@ class Resumable:
 
     # ------------------------------------------------------------ to the file
 
-    def begin(self, fitted: Fitted, rows: int, watch: Any) -> Resumable:
-        """The training of `fitted` begins, on so many rows: a context, at the end of which the file has all of it."""
+    def begin(self, fitted: Fitted, rows: int, validation: Labelled | Source | None, watch: Watch) -> Resumable:
+        """The training of `fitted` begins, on so many rows: a context, at the end of which the file has all of it.
+
+        Raises
+        ------
+        ValueError
+            If it was validated on other rows.
+        """
+        self._validation = digest_of_rows(fitted.task, validation) if isinstance(validation, Labelled) else None
+        if self.run is not None and self.run.validation != self._validation:
+            raise ValueError(
+                f"{self.path} holds a training that was validated on other rows, or on none: pass the same, or name "
+                "another file."
+            )
         self.fitted, self._rows, self._watch = fitted, rows, watch
         return self
 
@@ -180,7 +193,7 @@ class Resumable:
     def _part(self, standing: Standing, finished: bool) -> dict[str, Any]:
         score = None if standing.best is None else [float(part) for part in standing.best_score]
         counts = (standing.epoch, standing.first_update, score, standing.since_best)
-        run = Run(*counts, self._watch.seconds, finished, self._rows, self._start, self._data)
+        run = Run(*counts, self._watch.seconds, finished, self._rows, self._start, self._data, self._validation)
         return {"run": run._asdict()}
 
     def _write(self) -> None:

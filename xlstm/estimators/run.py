@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import sequences
+from .. import backends, sequences
 from ..checkpoint import same_names
 from ..host import HostArray
-from ..train import Standing
+from ..tasks import Task
+from ..train import Labelled, Standing
 
 
 class Run(NamedTuple):
@@ -26,6 +27,7 @@ class Run(NamedTuple):
     rows: int  # that train
     start: str | None  # a digest of the weights that it began with; None where it began anew
     data: dict[str, Any]  # what `digests` gave
+    validation: str | None  # what `digest_of_rows` gave of the rows that validate; None of batches, and of no such rows
 
     @property
     def keeps_reached(self) -> bool:
@@ -58,7 +60,7 @@ class Run(NamedTuple):
         score = run.best_score
         if score is not None and not (type(score) is list and [type(part) for part in score] == [float, float]):
             raise ValueError(f"the best score of its training is {score!r:.80}")
-        if type(run.seconds) not in (int, float) or type(run.start) not in (str, type(None)):
+        if type(run.seconds) not in (int, float) or {type(run.start), type(run.validation)} - {str, type(None)}:
             raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
         same_names(run.data, DIGESTED, "digest of the data")
         return run
@@ -140,6 +142,17 @@ def _add(X: Any, data: sequences.Series | sequences.Texts, dtype: str) -> None:
             X.update(ascii(token).encode())
     else:
         X.update(np.ascontiguousarray(data.tokens, dtype="<i8").tobytes())
+
+
+def digest_of_rows(task: Task, part: Labelled) -> str:
+    """What tells encoded rows, with their targets and weights, from others."""
+    found, home = _hash(part.weights.tobytes()), backends.owner(part.data.steps)
+    steps = part.data.steps if home is None else home.to_host(part.data.steps)
+    for start, length in zip(part.data.starts.tolist(), part.data.lengths.tolist(), strict=True):
+        found.update(length.to_bytes(8, "little") + steps[start : start + length].tobytes())
+    for mark in task.marks(part.targets, len(part.weights)):
+        found.update(len(mark).to_bytes(8, "little") + mark)
+    return str(found.hexdigest())
 
 
 def digest_of(weights: HostArray) -> str:
