@@ -39,6 +39,7 @@ READERS, READERS_TEST, BAD_FILES_TEST, DATASET_TEST = (
     *(f"tests/library/test_{name}.py" for name in ("readers", "bad_files", "dataset")),
 )
 READOUT_TEST = "tests/library/test_readout.py"
+READOUT_GRADIENTS = f"{READOUT_TEST}::test_gradients_are_those_of_finite_differences"
 RESUME, RESUME_TEST = "xlstm/estimators/resume.py", "tests/library/test_resume.py"
 CALLBACKS_TEST = "tests/library/test_callbacks.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
@@ -180,11 +181,11 @@ MUTANTS = [
     # The readouts.
     Mutant("a mean over the padding too", READOUT, "xp.astype(seen.valid, xp.int32)", "xp.astype(seen.valid | True, xp.int32)", READOUT_TEST),
     Mutant("a maximum over the padding too", READOUT, "return outputs + xp.where(seen.valid, nothing, xp.full_like(nothing, -xp.inf))[:, :, None]", "return outputs", READOUT_TEST),
-    Mutant("a maximum's gradient to every step", READOUT, "xp.astype(won, d_features.dtype)", "xp.astype(won | True, d_features.dtype)", READOUT_TEST),
-    Mutant("a mean's gradient to the padding too", READOUT, "xp.astype(valid, each.dtype)", "xp.astype(valid | True, each.dtype)", READOUT_TEST),
-    Mutant("a readout's part without its gradient", READOUT, "else d_outputs + seen.outputs", "else d_outputs", READOUT_TEST),
-    Mutant("each readout's part given the first one's gradient", READOUT, "            start += width\n", "", READOUT_TEST),
-    Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_TEST),
+    Mutant("a maximum's gradient to every step", READOUT, "xp.astype(won, d_features.dtype)", "xp.astype(won | True, d_features.dtype)", READOUT_GRADIENTS),
+    Mutant("a mean's gradient to the padding too", READOUT, "xp.astype(valid, each.dtype)", "xp.astype(valid | True, each.dtype)", READOUT_GRADIENTS),
+    Mutant("a readout's part without its gradient", READOUT, "else d_outputs + seen.outputs", "else d_outputs", READOUT_GRADIENTS),
+    Mutant("each readout's part given the first one's gradient", READOUT, "            start += width\n", "", READOUT_GRADIENTS),
+    Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_GRADIENTS),
     Mutant("attention to the padding", READOUT, "score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))", "pass", READOUT_TEST),
     Mutant("the softmax's second term dropped", READOUT, "d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])", "d_score = a * d_a", READOUT_TEST),
     Mutant("attention in parts without their common maximum", READOUT, "_added(xp, _scaled(total_before, old), new * total[0])", "_added(xp, total_before, total[0])", READOUT_TEST),
