@@ -164,7 +164,8 @@ class Scaler(_Learned):
         if gaps or series.place is not None:
             place = series.place or numpy_arrays.BACKEND
             with place.current():
-                return cls.of(*place.to_host(_moments(place, series.values, gaps)), standardize, gaps)
+                largest, mean, deviation = place.to_host(_moments(place, series.values, gaps))
+            return cls.of(largest, mean, deviation, standardize, gaps)
         # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1

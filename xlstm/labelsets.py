@@ -25,7 +25,7 @@ def are_several(y: Any) -> bool:
     """
     rows = _rows(y)
     if rows is None:
-        shape = getattr(y, "shape", ())
+        shape: Any = getattr(y, "shape", ())
         return len(shape) == 2 and shape[1] != 1
     together = [row for row in rows if _is_collection(row)]
     return any(isinstance(row, (set, frozenset)) or len(row) != 1 for row in together) or 0 < len(together) < len(rows)

@@ -24,10 +24,8 @@ Parts = tuple[HostArray, HostArray]
 """Row numbers, in order, of the training part and of the validation part."""
 
 
-def fingerprints(
-    data: Series | Texts, targets: list[bytes], fold_case: bool, dtype: str, apart: bool = True
-) -> HostArray:
-    """(n,) uint64, each another unless `apart` is False: of the rows of `data` with what tells the target of each.
+def fingerprints(data: Series | Texts, targets: list[bytes], fold_case: bool, dtype: str) -> HostArray:
+    """(n,) uint64, each another: of the rows of `data` with what tells the target of each.
 
     Rows that a model cannot tell apart are alike: numbers that are the same in its `dtype`, and where `fold_case` is
     set upper and lower case.
@@ -39,7 +37,7 @@ def fingerprints(
     for start, end, target in zip(starts.tolist(), ends.tolist(), targets, strict=True):
         steps = data.values[start:end] if isinstance(data, Series) else data.tokens[start:end]
         row = _digest(_digest(_content(steps, fold_case, dtype)) + target)
-        prints.append(row if not (apart and seen[row]) else _digest(row + seen[row].to_bytes(8, "little")))
+        prints.append(row if not seen[row] else _digest(row + seen[row].to_bytes(8, "little")))
         seen[row] += 1
     return np.frombuffer(b"".join(prints), dtype="<u8").astype(np.uint64)
 

@@ -285,7 +285,8 @@ class Table:
 
     def _lacking(self, flag: str, column: str, fitting: str | None) -> str:
         """What to say of a header without a wanted column, and of a delimiter by which it has all of them."""
-        first = f"{self.name} has no column {column!r}; its first line names: {', '.join(self.columns)}. "
+        names = ", ".join(f"{name:.60}" for name in self.columns)
+        first = f"{self.name} has no column {column!r}; its first line names: {names}. "
         if fitting is not None:
             return (
                 f"{first}Tabs separate them: say --delimiter tab"

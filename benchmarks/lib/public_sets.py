@@ -120,7 +120,7 @@ def mnist_rows(folder: Path) -> PublicSet:
 
 
 def watch(folder: Path) -> PublicSet:
-    """Shoulder exercises by a watch at the wrist, from 50 brought to 10 Hz; the test: the last quarter of the people."""
+    """Shoulder exercises by a watch at the wrist, thinned from 50 to 10 Hz; the test: the last quarter of people."""
     content = np.load(folder / "seglearn" / "data" / "watch_dataset.npy", allow_pickle=True).item()
     people = np.unique(content["subject"])
     unseen = np.isin(content["subject"], people[-math.ceil(len(people) / 4) :])

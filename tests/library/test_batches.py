@@ -91,7 +91,7 @@ def test_numbers_are_scaled_as_in_memory(loss: str) -> None:
     source = Source(17, SERIES, NUMBERS, WEIGHTS)
     assert ours.score(source) == pytest.approx(ours.score(SERIES, NUMBERS, WEIGHTS), abs=1e-12)
     assert ours.errors(source) == pytest.approx(ours.errors(SERIES, NUMBERS, WEIGHTS), abs=1e-12)
-    np.testing.assert_array_equal(ours.predict(Source(17, SERIES)), ours.predict(SERIES))
+    np.testing.assert_allclose(ours.predict(Source(17, SERIES)), ours.predict(SERIES), rtol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"class_weight": "balanced", "ignore": 3}], ids=["plain", "ignore"])
@@ -104,6 +104,25 @@ def test_labels_of_steps_as_in_memory(options: dict[str, Any]) -> None:
     for part, row in zip(ours.predict(Source(17, SERIES)), ours.predict(SERIES), strict=True):
         np.testing.assert_array_equal(part, row)
     assert len(ours.predict_proba(Source(17, SERIES))) == 90
+
+
+def test_features_and_several_labels_as_in_memory() -> None:
+    lists = [sorted({label, text[0]}) for text, label in zip(TEXTS, LABELS, strict=True)]
+    options = {**PLAIN, "dtype": "float64", "class_weight": "balanced"}
+    whole = xlstm.SequenceClassifier(**options).fit(TEXTS, lists, WEIGHTS)
+    ours = xlstm.SequenceClassifier(**options).fit(Source(13, TEXTS, lists, WEIGHTS))
+    same(ours, whole, 1e-12)
+    assert ours.predict(Source(17, TEXTS)) == whole.predict(TEXTS)
+    assert ours.score(Source(17, TEXTS, lists, WEIGHTS)) == pytest.approx(whole.score(TEXTS, lists, WEIGHTS))
+    features = xlstm.SequenceFeatures(**PLAIN).fit(Source(13, TEXTS, LABELS))
+    np.testing.assert_allclose(features.transform(Source(17, TEXTS)), features.transform(TEXTS), rtol=1e-4, atol=1e-6)
+
+
+def test_gaps_are_filled_as_in_memory() -> None:
+    gappy = [np.where(np.random.default_rng(k).random(row.shape) < 0.3, np.nan, row) for k, row in enumerate(SERIES)]
+    options = {**PLAIN, "dtype": "float64", "missing": "mask"}
+    whole = xlstm.SequenceClassifier(**options).fit(gappy, LABELS)
+    same(xlstm.SequenceClassifier(**options).fit(Source(13, gappy, LABELS)), whole, 1e-12)
 
 
 def test_a_later_part_goes_on_from_batches() -> None:
@@ -328,12 +347,28 @@ def test_long_tables_keep_the_rows_of_an_id_together(tmp_path: Path, block: int)
     assert ours.feature_names_in_.tolist() == ["u", "v", "w"]
 
 
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_json_lines_and_archives(tmp_path: Path, block: int) -> None:
+    whole, steps, arrays = (str(tmp_path / name) for name in ("a.jsonl", "steps.jsonl", "b.npz"))
+    objects = [{"x": row.tolist(), "y": label} for row, label in zip(SERIES, LABELS, strict=True)]
+    Path(whole).write_text("\n".join(map(json.dumps, objects[:60])), encoding="utf-8")
+    ends = np.array([len(row) for row in SERIES[60:]])
+    np.savez(arrays, X=np.concatenate(SERIES[60:]), lengths=ends, y=LABELS[60:])
+    options = {**PLAIN, "dtype": "float64"}
+    ours = xlstm.SequenceClassifier(**options).fit(xlstm.from_files([whole, arrays], block=block))
+    same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-12)
+    rows = [{"id": k, "t": t, "u": t + k, "label": k % 2} for k in range(9) for t in range(1 + k % 3)]
+    Path(steps).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = [len(X[k]) for X, _ in xlstm.from_files(steps, id="id", time="t", block=block) for k in range(len(X))]
+    assert found == [1, 2, 3] * 3
+
+
 def test_labels_of_a_table_are_of_one_kind(tmp_path: Path) -> None:
     table = write(tmp_path / "a.csv", [("text", "label"), ("a", "x"), ("b", "y"), ("c", "1"), ("d", "2")])
     assert [y.tolist() for _, y in xlstm.from_files(table, block=2)] == [["x", "y"], ["1", "2"]]
     table = write(tmp_path / "b.csv", [("text", "label"), ("a", "1"), ("b", "2"), ("c", "x"), ("d", "y")])
-    whole = f"{table} has labels that are text, such as 'x' in lines 4 to 5, those before were numbers: make all of one"
-    with pytest.raises(ValueError, match=f"^{re.escape(whole)} kind"):
+    whole = f"{table}, lines 4 to 5: the labels are text, such as 'x', those before were numbers: make all of one kind."
+    with pytest.raises(ValueError, match=f"^{re.escape(whole)}$"):
         list(xlstm.from_files(table, block=2))
 
 
@@ -602,3 +637,38 @@ def test_the_kept_result_of_a_million_rows_holds_what_was_asked() -> None:
         assert result["settings"]["rows"] == 1_000_000
         assert result["same_bits"]
         assert {row["way"]: row["megabytes"] for row in result["rows"]}["files"] <= 400
+
+
+# ---------------------------------------------------------------- trainings that go on
+
+
+class Stopped(Exception):
+    """As sudden as an exception can be."""
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    options = {**PLAIN, "max_iter": 6, "dropout": 0.3, "class_weight": "balanced", "batch_size": 8}
+    aside = (TEXTS[:20], LABELS[:20])
+
+    def fit(stop_after: int | None, texts: Any = TEXTS, **more: Any) -> xlstm.SequenceClassifier:
+        def stop(progress: Any) -> None:
+            if progress.epoch == stop_after:
+                raise Stopped
+
+        source = xlstm.Batches(Source(7, texts, LABELS), buffer=24)  # smaller than the data: rows are drawn from it
+        return xlstm.SequenceClassifier(**options).fit(source, validation=aside, callbacks=stop, **more)
+
+    path = tmp_path / "run.xlstm"
+    for epoch in (1, 4):
+        with pytest.raises(Stopped):
+            fit(epoch, resume=path)
+    with pytest.raises(ValueError, match=r"run.xlstm holds a training on another X: pass the same, in the same order"):
+        fit(None, [*TEXTS[1:], TEXTS[0]], resume=path)
+    ours, whole = fit(None, resume=path), fit(None)
+    same(ours, whole)
+    assert ours.validation_loss_curve_ == whole.validation_loss_curve_
+    same(fit(None, resume=path), whole)  # it has ended
+    with pytest.raises(
+        ValueError, match=r"run.xlstm holds a training on other data: batch 0: this model was trained on"
+    ):
+        xlstm.SequenceClassifier(**options).fit(Source(7, SERIES, LABELS), validation=aside, resume=path)

@@ -89,6 +89,19 @@ def test_what_is_taken_over_is_a_copy(tmp_path):
     np.testing.assert_array_equal(again.transform(X), xlstm.SequenceFeatures.of(model).transform(X))
 
 
+def test_several_labels_and_batches():
+    X = ["abb", "bbb", "bab", "aa", "ccc", "cabb"]
+    y = [sorted(set(text)) for text in X]
+    features = make().fit(X, y)
+    assert features.classes_.tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(
+        features.transform(X), xlstm.SequenceFeatures.of(xlstm.SequenceClassifier(**QUICK).fit(X, y)).transform(X)
+    )
+    batches = xlstm.Batches([(X[:4], y[:4]), (X[4:], y[4:])])
+    in_parts = make().fit(batches)
+    np.testing.assert_allclose(in_parts.transform(batches), in_parts.transform(X), rtol=1e-5)
+
+
 def test_features_of_what_has_none():
     X, _ = truth.last_letter(10)
     with pytest.raises(ValueError, match="is not fitted yet"):
@@ -120,8 +133,9 @@ def test_another_kind_of_answers_is_another_model():
     [
         ([1.5, 2.0], True),
         (np.array([0.1, 0.2], "f4"), True),
-        ([[1.0, 2.0], [3.0, 4.0]], True),
-        ([[1, 2], [3, 4]], True),
+        ([[1.0, 2.5], [3.0, 4.0]], True),
+        ([[1, 2], [3, 4]], False),
+        (np.array([[1, 2], [3, 4]]), True),
         (np.array([0.5, 1], dtype=object), True),
         ([1.0, 2.0], False),
         ([1, 2], False),

@@ -362,7 +362,7 @@ def test_partial_fit_and_declared_labels():
 def test_a_fit_with_classes_after_one_with_labels_keeps_nothing_of_it():
     clf = make().fit(X, LISTS)
     clf.fit(X, MATRIX[:, 0])
-    assert not hasattr(clf, "thresholds_")
+    assert not any(hasattr(clf, name) for name in ("thresholds_", "f1_micro_curve_", "log_loss_curve_"))
     assert hasattr(clf, "accuracy_curve_")
     assert clf.predict(X).shape == (60,)
 
@@ -443,6 +443,22 @@ def test_a_wrong_state_is_refused(part, wrong, message):
         SeveralLabels.from_state({**good, part: wrong})
 
 
+def test_a_run_goes_on_after_its_end(tmp_path):
+    settings = {"max_iter": 4, "early_stopping": True, "class_weight": "balanced"}
+    expected = make(**settings).fit(X, LISTS)
+    found = make(**settings).fit(X, LISTS, resume=tmp_path / "run.xlstm")
+    again = make(**settings).fit(X, LISTS, resume=tmp_path / "run.xlstm")
+    for clf in (found, again):
+        np.testing.assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
+
+
+def test_searches_of_scikit_learn():
+    selection = peer("sklearn.model_selection")
+    for scoring in ("f1_micro", "roc_auc"):
+        scores = selection.cross_val_score(make(), np.array(X), MATRIX, cv=2, scoring=scoring, error_score="raise")
+        assert np.isfinite(scores).all()
+
+
 # ---------------------------------------------------------------- thresholds
 
 
@@ -470,6 +486,12 @@ def test_tuned_thresholds_have_the_best_f1_there_is():
     expected[:, 2] = 0
     p = clf.predict_proba(new)
     clf.set_thresholds({2: 0.7}).tune_thresholds(new, expected)
+    in_batches = (
+        copy.deepcopy(clf)
+        .set_thresholds(0.5)
+        .tune_thresholds(xlstm.Batches(lambda: [(new[:30], expected[:30]), (new[30:], expected[30:])]))
+    )
+    np.testing.assert_allclose(in_batches.thresholds_[:2], clf.thresholds_[:2], rtol=1e-6)
     found = clf.predict(new)
     for k in range(2):
         best = max(f1_score(expected[:, k], p[:, k] > cut, zero_division=0.0) for cut in [0, *np.unique(p[:, k])])

@@ -5,8 +5,10 @@ A table of texts is read row by row, with all that is wrong in it (`labelled.py`
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +24,7 @@ from ..readers.delimited import Delimited
 from ..readers.kinds import ENDINGS
 from ..tables import counted
 from . import labelled
-from .common import Failure
+from .common import Failure, tell
 from .kinds import Kind, Where, by_default
 
 NOT_TABLES = tuple(suffix for suffix, kind in ENDINGS.items() if kind not in ("csv", "tsv"))
@@ -223,10 +225,8 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dat
 
 
 def _read(options: Any, **arguments: Any) -> Dataset:
-    try:
+    with told_in_flags():
         return readers.read(options.data, encoding=options.encoding, **arguments)
-    except (ValueError, TypeError) as error:
-        raise Failure(in_flags(str(error))) from None
 
 
 def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
@@ -238,11 +238,8 @@ def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
         If nothing can be read of it.
     """
     if table.form != "file":
-        try:
-            with Delimited(options.data, table.delimiter, options.encoding) as source:
-                return unlabelled(source, table, with_text)
-        except (ValueError, TypeError) as error:
-            raise Failure(in_flags(str(error))) from None
+        with told_in_flags(), Delimited(options.data, table.delimiter, options.encoding) as source:
+            return unlabelled(source, table, with_text)
     if table.label != LABEL:
         try:  # so that it is no feature
             return read(options, table, with_text=with_text, each_step=True)
@@ -260,6 +257,22 @@ def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
         return forms.wide(source, columns.roles(source, asked)._replace(label=None))
     asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
     return forms.long(source, asked, columns.roles(source, asked)._replace(label=None))
+
+
+@contextlib.contextmanager
+def told_in_flags(quiet: bool = False) -> Iterator[None]:
+    """Inside, errors become Failures, and these and warnings name flags in place of arguments.
+
+    `quiet` tells no warnings.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    except (ValueError, TypeError) as error:
+        raise Failure(in_flags(str(error))) from None
+    for warning in () if quiet else noted:
+        tell("warning", in_flags(str(warning.message)))
 
 
 _FLAGS = "id|time|features|label|text|delta|delimiter|encoding"

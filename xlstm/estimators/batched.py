@@ -6,8 +6,8 @@ The first pass takes the place of what `training.py` asks of all rows at once: t
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from .. import columns, guesses, ondevice, sources
@@ -19,7 +19,7 @@ from ..survey import Survey
 from ..tasks.survey import Survey as TaskSurvey
 from . import rows
 from .resume import Resumable
-from .run import BatchDigests
+from .run import Digest
 from .training import Trainable
 
 Self = TypeVar("Self", bound="BatchTrainable")
@@ -56,17 +56,17 @@ class BatchTrainable(Trainable):
                 "early_stopping sets rows aside to validate, which cannot be done with batches: pass "
                 "validation=(X, y) or other batches, or set early_stopping=False."
             )
-        if old is not None:
-            self._check_same_model(old)
         kept_file = None if resume is None else Resumable(resume, self, None, old)
         going_on = None if kept_file is None else kept_file.fitted
+        if old is not None and going_on is None:
+            self._check_same_model(old)
         fitted = copy.deepcopy(old) if going_on is None else going_on
-        digests = None if kept_file is None else BatchDigests(self.plain_setting("dtype"))
-        with nullcontext() if kept_file is None or going_on is None else kept_file.on_its_data():
-            data, survey, labels_there = self._survey(batches, fitted, declared, digests)
+        digest = None if kept_file is None else Digest(self.plain_setting("dtype"))
+        with contextlib.nullcontext() if kept_file is None or going_on is None else kept_file.on_its_data():
+            data, survey, labels_there = self._survey(batches, fitted, declared, digest)
         survey.settle(whole)
-        if kept_file is not None and digests is not None:
-            kept_file.check_data(digests.found())
+        if kept_file is not None and digest is not None:
+            kept_file.check_data(digest.found())
             if going_on is not None and kept_file.has_ended:
                 self.take_over(going_on)
                 return self
@@ -87,7 +87,7 @@ class BatchTrainable(Trainable):
         return self._run(fitted, training, measured, n, whole, told, kept_file)
 
     def _survey(
-        self, batches: Batches, fitted: Fitted | None, declared: Any, digests: BatchDigests | None
+        self, batches: Batches, fitted: Fitted | None, declared: Any, digest: Digest | None
     ) -> tuple[Survey, TaskSurvey, bool]:
         """The first pass: what it learned of X, and of y; and whether y lies on a GPU.
 
@@ -97,8 +97,8 @@ class BatchTrainable(Trainable):
             The model that is to go on, which the batches have to be like. Its task follows the settings then.
         declared
             See `_train_on`.
-        digests
-            What is to see the rows as well.
+        digest
+            Takes note of all that comes.
         """
         gaps, reading = self.missing == "mask", self.reading()
         data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
@@ -116,9 +116,9 @@ class BatchTrainable(Trainable):
                     data.add(some.data)
                 else:
                     some = some._replace(data=fitted.matched(some.data))
-                if digests is not None:
-                    digests.add(some.data)
                 survey.add(some.y, some.data.lengths, some.own)
+                if digest is not None:
+                    digest.add(some.data, some.y, some.own)
         if survey is None:
             raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
         return data, survey, labels_there

@@ -37,8 +37,8 @@ class SequenceFeatures(SequenceEstimator):
     Parameters
     ----------
     task : {"auto", "classes", "numbers"}
-        What y is. "auto": numbers with fractions, and several of them for a sequence, are numbers; anything else is
-        classes, whole numbers too.
+        What y is. "auto": where any has a fraction they are numbers, and so is an array (n, K) that is no indicator
+        matrix; anything else is classes, whole numbers too. Of batches the first one decides.
     class_weight
         As for `SequenceClassifier`; of no effect on numbers.
     loss, huber_delta, quantile
@@ -119,7 +119,8 @@ class SequenceFeatures(SequenceEstimator):
         ValueError, TypeError
             If X is not like what was trained on.
         """
-        return self.fitted_state().features(X, self.reading())
+        fitted, reading = self.fitted_state(), self.reading()
+        return self._for_each_batch(lambda X: fitted.features(X, reading), X)
 
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> Any:
         """`fit(X, y, …)`, and then `transform(X)`."""
@@ -196,4 +197,4 @@ def are_numbers(y: Any) -> bool:
         return False
     whole = values.dtype.kind != "f" or bool((values == np.floor(values)).all())
     several = values.ndim == 2 and values.shape[1] > 1 and not np.isin(values, (0, 1)).all()
-    return several or not whole
+    return not whole or (several and not isinstance(y, (list, tuple)))  # lists of whole numbers are labels

@@ -41,7 +41,7 @@ class Resumable:
     estimator
         Whose training it is.
     place
-        On whose device X lies, where that is one: the model goes there, if nothing else is asked for.
+        Where X lies, None for the host: there the model goes, if nothing else is asked for.
     old
         The model that a new training would go on from, or None.
 

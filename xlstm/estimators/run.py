@@ -11,7 +11,6 @@ import numpy as np
 from .. import backends, sequences
 from ..checkpoint import same_names
 from ..host import HostArray
-from ..sides import fingerprints
 from ..tasks import Task
 from ..train import Labelled, Standing
 
@@ -86,8 +85,53 @@ def digests(
     dtype
         Of the model: numbers that are the same in it are the same.
     """
+    X, y = _hash(), _hash()
+    _add(X, data, dtype)
+    for mark in marks:
+        y.update(len(mark).to_bytes(8, "little") + mark)
+    return _found(len(data.lengths), X, y, _hash(np.asarray(weights, dtype="<f8").tobytes()))
+
+
+class Digest:
+    """`digests` of rows that come in batches, the y of which is not yet read: cut otherwise, they are others.
+
+    Parameters
+    ----------
+    dtype
+        Of the model.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype, self._rows, self._hashes = dtype, 0, (_hash(), _hash(), _hash())
+
+    def add(self, data: sequences.Series | sequences.Texts, y: Any, weights: HostArray) -> None:
+        """A further batch: X as read, y on the host, and the weights as they were given (n,)."""
+        of_X, of_y, of_weights = self._hashes
+        self._rows += len(weights)
+        _add(of_X, data, self._dtype)
+        of_y.update(ascii(_plain(y)).encode())
+        of_weights.update(np.asarray(weights, dtype="<f8").tobytes())
+
+    def found(self) -> dict[str, Any]:
+        """Of all batches so far."""
+        return _found(self._rows, *self._hashes)
+
+
+def _plain(y: Any) -> Any:
+    """Labels as Python's own values, whatever holds them."""
+    if isinstance(y, (list, tuple)):
+        return [_plain(each) for each in y]
+    return y.tolist() if isinstance(y, (np.ndarray, np.generic)) else y
+
+
+def _found(rows: int, X: Any, y: Any, weights: Any) -> dict[str, Any]:
+    return {"rows": rows, "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weights.hexdigest()}
+
+
+def _add(X: Any, data: sequences.Series | sequences.Texts, dtype: str) -> None:
+    """Sequences to a hash."""
     data = sequences.to_host(data)
-    X, y = _hash(data.lengths.astype("<i8").tobytes()), _hash()
+    X.update(data.lengths.astype("<i8").tobytes())
     if isinstance(data, sequences.Series):
         with np.errstate(over="ignore"):
             X.update(np.ascontiguousarray(data.values.astype({"float32": "<f4", "float64": "<f8"}[dtype])).tobytes())
@@ -98,27 +142,6 @@ def digests(
             X.update(ascii(token).encode())
     else:
         X.update(np.ascontiguousarray(data.tokens, dtype="<i8").tobytes())
-    for mark in marks:
-        y.update(len(mark).to_bytes(8, "little") + mark)
-    weighed = _hash(np.asarray(weights, dtype="<f8").tobytes())
-    return {"rows": len(data.lengths), "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weighed.hexdigest()}
-
-
-class BatchDigests:
-    """The same of batches, of which none is kept: their rows and X alone, in whatever order they come."""
-
-    def __init__(self, dtype: str) -> None:
-        self._dtype, self._rows, self._sum = dtype, 0, 0
-
-    def add(self, data: sequences.Series | sequences.Texts) -> None:
-        """A further batch, its features in the order of the model."""
-        data, n = sequences.to_host(data), len(data.lengths)
-        prints = fingerprints(data, [b""] * n, fold_case=False, dtype=self._dtype, apart=False)
-        self._rows, self._sum = self._rows + n, self._sum + int(prints.sum(dtype=np.uint64))
-
-    def found(self) -> dict[str, Any]:
-        """In the form of `digests`."""
-        return {"rows": self._rows, "X": f"{self._sum % 2**64:016x}", "y": "", "sample_weight": ""}
 
 
 def digest_of_rows(task: Task, part: Labelled) -> str:

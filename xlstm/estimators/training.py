@@ -344,9 +344,13 @@ class Trainable(Mannered, Configured):
 
     def take_over(self, fitted: Fitted) -> None:
         """Make this the estimator's state, all of it in one statement: Ctrl-C comes before it or after it."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in OF_SOME_TRAININGS}
+        kept = {name: value for name, value in self.__dict__.items() if not _of_some_trainings(name)}
         self.__dict__ = {**kept, "_fitted": fitted, **self.attributes_of(fitted)}
 
     def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
         """The attributes that say what a training was: those whose names end in an underscore."""
         return fitted.attributes()
+
+
+def _of_some_trainings(name: str) -> bool:
+    return name in OF_SOME_TRAININGS or name.endswith("_curve_")  # each task has scores of its own

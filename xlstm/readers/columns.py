@@ -165,4 +165,4 @@ def separating(source: Source, column: str | None = None) -> str | None:
 def listed(names: Sequence[str], shown: int = 10) -> str:
     """Names for a message, the first of them."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(repr, names[:shown])) + more
+    return ", ".join(f"{name!r:.60}" for name in names[:shown]) + more
