@@ -36,6 +36,7 @@ from xlstm import SequenceClassifier
 STEPS = 50
 SETTINGS: dict[str, Any] = {
     "hidden_size": 32,
+    "readout": "final",
     "learning_rate_init": 0.003,
     "learning_rate": "cosine",
     "batch_size": 64,

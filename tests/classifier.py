@@ -124,9 +124,12 @@ def _last_layer(parameters: Mapping[str, Host]) -> int:
 
 
 def features(cell: str, parameters: Mapping[str, Host], row: Host) -> Host:
-    """(F,): the final h of the last layer of each direction, side by side."""
-    _, state = oracle.forward(cell, _recurrent(parameters), _input(parameters, row))
-    return np.concatenate(list(state["h"][-_last_layer(parameters) :, 0]))
+    """The final h of the last layer of each direction, side by side; for a head of twice the width the maximum too."""
+    outputs, state = oracle.forward(cell, _recurrent(parameters), _input(parameters, row))[:2]
+    final = np.concatenate(list(state["h"][-_last_layer(parameters) :, 0]))
+    return (
+        final if parameters["head.weight"].shape[1] == len(final) else np.concatenate([final, outputs[0].max(axis=0)])
+    )
 
 
 def logits(cell: str, parameters: Mapping[str, Host], rows: Rows) -> Host:
@@ -183,10 +186,15 @@ def gradients(
         d_z = (p - target) * weight / len(rows)
         found["head.weight"] += np.outer(d_z, h)
         found["head.bias"] += d_z
-        final = oracle.forward(cell, _recurrent(parameters), x).state["h"]
-        dh = np.zeros_like(final)
-        dh[-S:, 0] = (parameters["head.weight"].T @ d_z).reshape(S, H)
-        d_x, _, d_parameters = oracle.backward(cell, _recurrent(parameters), x, d_state={"h": dh})
+        outputs, state = oracle.forward(cell, _recurrent(parameters), x)[:2]
+        d_h = parameters["head.weight"].T @ d_z
+        d_final, d_outputs = np.zeros_like(state["h"]), np.zeros_like(outputs)
+        d_final[-S:, 0] = d_h[: S * H].reshape(S, H)
+        if len(d_h) > S * H:  # the maximum beside the final step
+            d_outputs[0, outputs[0].argmax(axis=0), np.arange(S * H)] = d_h[S * H :]
+        d_x, _, d_parameters = oracle.backward(
+            cell, _recurrent(parameters), x, d_outputs=d_outputs, d_state={"h": d_final}
+        )
         for name, d in d_parameters.items():
             found[f"recurrent.{name}"] += d
         if "embedding.weight" in parameters:

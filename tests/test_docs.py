@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from .peers import peer
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CHAPTERS = sorted((ROOT / "docs").glob("*.md"))
@@ -54,13 +56,22 @@ def run_page(page: str, name: str) -> None:
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
-    run_page(page.read_text(encoding="utf-8"), str(page))
+    text = page.read_text(encoding="utf-8")
+    if "import pandas" in text:
+        peer("pandas"), peer("sklearn")
+    run_page(text, str(page))
 
 
 def test_the_pages_are_there() -> None:
-    assert {"command-line.md", "many-to-one.md", "own-loop.md", "performance.md", "devices.md"} <= {
-        page.name for page in CHAPTERS
-    }
+    assert {
+        "command-line.md",
+        "data.md",
+        "many-to-one.md",
+        "own-loop.md",
+        "performance.md",
+        "devices.md",
+        "training.md",
+    } <= {page.name for page in CHAPTERS}
 
 
 def test_the_tables_of_the_performance_page_are_those_of_the_results() -> None:
@@ -147,6 +158,23 @@ def in_a_shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", prelude + script], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the command is that of a POSIX shell")
+def test_the_command_of_the_page_on_data_runs(tmp_path: Path) -> None:
+    """On the table that the page's first block writes."""
+    blocks = blocks_of((ROOT / "docs" / "data.md").read_text(encoding="utf-8"))
+    peer("pandas")
+    (made,) = [block.text for block in blocks if "to_csv" in block.text]
+    (command,) = [block.text.removeprefix("$ xlstm ") for block in blocks if block.language == "console"]
+    script = f'"{sys.executable}" -c "$1" && "{sys.executable}" -m xlstm {command}'
+    run = subprocess.run(
+        ["sh", "-c", script, "sh", made], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    accuracy = re.match(r"accuracy ([01]\.\d+), .* on 60 held-out sequences", run.stdout)
+    assert accuracy, run.stdout
+    assert float(accuracy[1]) > 0.9
 
 
 def test_the_prose_of_the_page_about_devices_fits_the_page() -> None:

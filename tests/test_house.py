@@ -25,11 +25,8 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
-<<<<<<< HEAD
-names numeric nested dataset sequences columns guesses
-=======
-names labelsets numeric dataset sequences columns guesses
->>>>>>> main
+names labelsets numeric nested
+dataset sequences columns guesses
 interrupts sides data files foreign
 sources moments
 tables
@@ -37,7 +34,7 @@ readers
 cells
 params encode lossrows
 residuals
-losses head optim readout
+losses head optim readout embedding sampling
 stack trials
 trusted
 prepared convert checkpoint
@@ -285,7 +282,18 @@ def test_all_is_true(name):
 
 
 def test_what_users_type_is_in_all():
-    promised = {"LSTM", "GRU", "RNN", "SequenceClassifier", "SequenceLabeler", "load", "check_gradients", "devices"}
+    promised = {
+        "LSTM",
+        "GRU",
+        "RNN",
+        "SequenceClassifier",
+        "SequenceFeatures",
+        "SequenceLabeler",
+        "SequenceRegressor",
+        "load",
+        "check_gradients",
+        "devices",
+    }
     assert promised <= set(xlstm.__all__)
     shown = {name for name in vars(xlstm) if not name.startswith("_") and not inspect.ismodule(getattr(xlstm, name))}
     assert shown <= {*xlstm.__all__, "annotations"}, "a public name that __all__ does not have"
@@ -301,7 +309,7 @@ def test_the_modules_for_users_are_there_and_come_late():
     assert {"convert", "head", "losses", "optim"} <= set(xlstm.__all__)
 
 
-USERS_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+USERS_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 
 
 @pytest.mark.parametrize("name", USERS_MODULES)

@@ -23,13 +23,20 @@ LSTM, RNN, GRU = "xlstm/cells/lstm.py", "xlstm/cells/rnn.py", "xlstm/cells/gru.p
 WALK, SEQUENCE, PROJECTION = "xlstm/cells/walk.py", "xlstm/cells/sequence.py", "xlstm/cells/projection.py"
 STACK, READOUT, MODEL = "xlstm/stack.py", "xlstm/readout.py", "xlstm/model.py"
 CLASSES = "xlstm/tasks/classes.py"
+RESIDUALS, NUMBERS = "xlstm/residuals.py", "xlstm/tasks/numbers.py"
+RESIDUALS_TEST, REGRESSOR_TEST = (f"tests/library/test_{name}.py" for name in ("residuals", "regressor"))
+OF_STEPS = "xlstm/tasks/steps.py"
+LABELER_TEST = "tests/library/test_labeler.py::test_"
 TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_trial_task.py"
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
 SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
+BATCHES_TEST = "tests/library/test_batches.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
 READOUT_TEST = "tests/library/test_readout.py"
+RESUME, RESUME_TEST = "xlstm/estimators/resume.py", "tests/library/test_resume.py"
+CALLBACKS_TEST = "tests/library/test_callbacks.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
     f"backends/cuda/kernels/{name}" for name in ("sums.h", "optimiser.cu", "rows.cu", "loss.cu")
 )
@@ -204,6 +211,14 @@ MUTANTS = [
     Mutant("the loss without its weights", CLASSES, "losses.softmax_cross_entropy(outputs, targets, weights)", "losses.softmax_cross_entropy(outputs, targets, 0 * weights + 1)", TASKS_TEST),
     Mutant("a score of the wrong class", CLASSES, "outputs[:, 0] > 0", "outputs[:, 0] < 0", TASKS_TEST),
     Mutant("a score that is not weighted", CLASSES, "== targets, weights=weights)", "== targets)", TASKS_TEST),
+    # A class at every step.
+    Mutant("the step after a row taken for one of it", OF_STEPS, "block[np.arange(block.shape[1]) >= np", "block[np.arange(block.shape[1]) > np", f"{LABELER_TEST}targets_of_some_rows"),
+    Mutant("a label that does not count for a class", OF_STEPS, "counts = numbers != IGNORED\n", "counts = numbers == numbers\n", f"{LABELER_TEST}the_loss_is_the_mean_over_the_labels_that_count_and_its_gradient_is_right"),
+    Mutant("class weights lost at the steps", OF_STEPS, "weights[:, None] * xp.reshape(factors", "weights[:, None] + 0 * xp.reshape(factors", f"{LABELER_TEST}the_loss_is_the_mean_over_the_labels_that_count_and_its_gradient_is_right"),
+    Mutant("an epoch's mean over rows where it is over steps", "xlstm/train.py", "int(self._of_rows[rows].sum())", "len(rows)", f"{LABELER_TEST}the_history_holds_exact_means_over_the_steps_that_count"),
+    Mutant("weights of mean 1 over rows where it is over steps", "xlstm/labels.py", "else (weights * terms).sum() / max(1, terms.sum())", "else weights.mean()", f"{LABELER_TEST}the_history_holds_exact_means_over_the_steps_that_count"),
+    Mutant("the steps of a batch given to the rows in order", "xlstm/fitted.py", "steps_of(backend, encoded.starts[rows], lengths)", "steps_of(backend, np.sort(encoded.starts[rows]), lengths)", f"{LABELER_TEST}batches_of_many_lengths_give_the_rows_in_their_order"),
+    Mutant("the padding of gathered targets", OF_STEPS, "Block(xp.where(valid, block, xp.full_like(block, IGNORED))", "Block(xp.where(valid, block, block)", "tests/backends/test_device_labeler.py::test_gathered_targets_are_those_of_the_host"),
     Mutant("the direction of a score ignored", "xlstm/tasks/task.py", "return score if self.higher_is_better else -score", "return score", TRIAL_TEST),
     Mutant("a task measured on the validation part too", "xlstm/estimators/training.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
     # Kernels of GPUs around the cells: the optimiser, rows, the loss.
@@ -247,7 +262,30 @@ MUTANTS = [
     Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
     Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", f"{DEVICE_TEST}::test_rows_are_taken_where_they_lie"),
     Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
+    # Numbers.
+    Mutant("the gradient of a squared error halved", RESIDUALS, "2 * scale * r", "scale * r", f"{RESIDUALS_TEST}::test_value_and_gradient"),
+    Mutant("a quantile from the other side", RESIDUALS, "tilt = 0.5 - level", "tilt = level - 0.5", f"{RESIDUALS_TEST}::test_what_each_is_least_for"),
+    Mutant("padding in a loss of numbers", RESIDUALS, "r = xp.where(valid[..., None], r, xp.zeros_like(r))", "pass", f"{RESIDUALS_TEST}::test_every_step_has_targets"),
+    Mutant("answers without the mean of y", NUMBERS, " + float(self.center[column])", "", f"{REGRESSOR_TEST}::test_the_unit_of_y_does_not_matter"),
+    Mutant("y scaled after it was made float32", NUMBERS, "(chosen / self.scale - self.center / self.scale).astype(dtype)", "chosen.astype(dtype) / self.scale.astype(dtype) - (self.center / self.scale).astype(dtype)", f"{REGRESSOR_TEST}::test_a_large_offset_is_kept_in_float32"),
+    Mutant("the score of numbers not weighted", NUMBERS, "squares = np.average(r * r, axis=0, weights=weights)", "squares = np.average(r * r, axis=0)", f"{REGRESSOR_TEST}::test_weights_of_a_score"),
+    Mutant("another loss for a model that goes on", "xlstm/estimators/regressor.py", "        super()._check_same_model(fitted)\n        check_same_loss(self, fitted.task)\n", "        super()._check_same_model(fitted)\n", f"{REGRESSOR_TEST}::test_another_loss_is_another_model"),
+    # Callbacks, and trainings that go on.
+    Mutant("an ended patience trained on", "xlstm/train.py", "return self.epoch >= settings.epochs or not patient", "return self.epoch >= settings.epochs", f"{RESUME_TEST}::test_the_same_bits[patience]"),
+    Mutant("the weights of the best epoch trained on", RESUME, "        if run.keeps_reached:\n", "        if False:\n", f"{RESUME_TEST}::test_the_same_bits[validation]"),
+    Mutant("moments that are noted and go on", RESUME, "[np.array(moment) for moment", "[moment for moment", f"{RESUME_TEST}::test_within_an_epoch_what_was_noted_of_the_last_is_kept"),
+    Mutant("a schedule that begins anew", RESUME, "(standing.epoch, standing.first_update, score", "(standing.epoch, 0, score", f"{RESUME_TEST}::test_the_same_bits_of_a_warm_start"),
+    Mutant("a y that nobody looks at", "xlstm/estimators/run.py", 'y.update(len(mark).to_bytes(8, "little") + mark)', "pass", f"{RESUME_TEST}::test_what_does_not_fit_is_said_and_nothing_changed[another_y]"),
+    Mutant("a callback that cannot end the training", "xlstm/train.py", "if watch is not None and watch.stopped:", "if False:", f"{CALLBACKS_TEST}::test_stop_ends_it_after_the_epoch"),
+    Mutant("one token fewer than are enough", "xlstm/sampling.py", "before = np.cumsum(ranked, axis=1) - ranked", "before = np.cumsum(ranked, axis=1) - 0", "tests/library/test_sampling.py::test_by_hand"),
     # Files.
+    # Batches, for more than memory holds.
+    Mutant("a row lost when half of the buffer leaves", "xlstm/buffer.py", "rest = self._rows(joined, order[leave:])", "rest = self._rows(joined, order[leave + 1 :])", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),
+    Mutant("a buffer in the order of the source", "xlstm/buffer.py", "rng.permutation(here)", "np.arange(here)", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),
+    Mutant("steps of rows that stay taken from the beginning", "xlstm/batch.py", "self.steps[np.arange(len(shift)) + shift]", "self.steps[np.arange(len(shift))]", f"{BATCHES_TEST}::test_rows_alone_keep_their_steps"),
+    Mutant("a deviation of the last part alone", "xlstm/moments.py", "np.square(distance) * (self._count * count / total)", "0 * distance", f"{BATCHES_TEST}::test_moments_of_parts_are_those_of_the_whole"),
+    Mutant("counts of classes not moved when one comes between", "xlstm/tasks/survey.py", "counts[:, np.searchsorted(classes, before)] = self._counts", "counts[:, : len(before)] = self._counts", f"{BATCHES_TEST}::test_texts_give_the_same_bits_as_in_memory"),
+    Mutant("an id's rows parted between two blocks", "xlstm/readers/delimited.py", "while end < len(values) and values[end] == values[end - 1]:", "while False:", f"{BATCHES_TEST}::test_long_tables_keep_the_rows_of_an_id_together"),
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),
     Mutant("a checksum not verified", "xlstm/checkpoint.py", "if hashlib.sha256(prefix + content).digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),

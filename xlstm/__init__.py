@@ -26,11 +26,14 @@ from .layers import GRU, LSTM, RNN
 if _typing.TYPE_CHECKING:
     from . import callbacks as callbacks
     from . import convert as convert
+    from . import embedding as embedding
     from . import head as head
     from . import losses as losses
     from . import optim as optim
+    from . import sampling as sampling
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
+    from .estimators.features import SequenceFeatures
     from .estimators.labeler import SequenceLabeler
     from .estimators.regressor import SequenceRegressor
     from .estimators.state import load
@@ -55,6 +58,7 @@ __all__ = [
     "GradientReport",
     "InterruptedFit",
     "SequenceClassifier",
+    "SequenceFeatures",
     "SequenceLabeler",
     "SequenceRegressor",
     "Sequences",
@@ -62,6 +66,7 @@ __all__ = [
     "check_gradients",
     "convert",
     "devices",
+    "embedding",
     "from_channels_first",
     "from_files",
     "from_long",
@@ -70,6 +75,7 @@ __all__ = [
     "losses",
     "optim",
     "read",
+    "sampling",
     "set_threads",
 ]
 
@@ -81,6 +87,7 @@ _LATER = {
     "GradientReport": "gradcheck",
     "InterruptedFit": "interrupts",
     "SequenceClassifier": "estimators.classifier",
+    "SequenceFeatures": "estimators.features",
     "SequenceRegressor": "estimators.regressor",
     "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
@@ -93,7 +100,7 @@ _LATER = {
 }
 
 
-_MODULES = ("callbacks", "convert", "head", "losses", "optim")
+_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

@@ -159,19 +159,13 @@ class Scaler(_Learned):
 
         With `gaps` NaN is a missing number, which counts for nothing. A feature of which all are missing has mean 0.
         """
-        D = series.values.shape[1]
-        if gaps:
+        if not (gaps or standardize):
+            return cls.unscaled(series.values.shape[1])
+        if gaps or series.place is not None:
             place = series.place or numpy_arrays.BACKEND
             with place.current():
-                scaler = cls.of(*place.to_host(_moments(place, series.values, gaps)))
-            if not standardize:
-                return cls(np.zeros(D), np.ones(D), filling=scaler.mean)
-            return cls(scaler.mean, scaler.scale, filling=np.zeros(D))
-        if not standardize:
-            return cls(np.zeros(D), np.ones(D))
-        if series.place is not None:
-            with series.place.current():
-                return cls.of(*series.place.to_host(_moments(series.place, series.values)))
+                largest, mean, deviation = place.to_host(_moments(place, series.values, gaps))
+            return cls.of(largest, mean, deviation, standardize, gaps)
         # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
         largest = np.abs(series.values).max(axis=0).astype(np.float64)
         largest[largest == 0] = 1
@@ -179,11 +173,25 @@ class Scaler(_Learned):
         return cls.of(largest, values.mean(axis=0), values.std(axis=0))
 
     @classmethod
-    def of(cls, largest: HostArray, mean: HostArray, deviation: HostArray) -> Scaler:
+    def of(
+        cls,
+        largest: HostArray,
+        mean: HostArray,
+        deviation: HostArray,
+        standardize: bool = True,
+        gaps: bool = False,
+    ) -> Scaler:
         """From the largest value of each feature, and mean and deviation of the values divided by it, each (D,)."""
+        if not standardize:
+            return cls.unscaled(len(mean), mean * largest if gaps else None)
         scale = deviation * largest
         scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1
-        return cls(mean * largest, scale)
+        return cls(mean * largest, scale, np.zeros(len(mean)) if gaps else None)
+
+    @classmethod
+    def unscaled(cls, D: int, filling: HostArray | None = None) -> Scaler:
+        """Features as they are."""
+        return cls(np.zeros(D), np.ones(D), filling)
 
     @property
     def size(self) -> int:

@@ -12,7 +12,7 @@ from .backends import Backend
 from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
-from .model import Model
+from .model import Batch, Model
 from .names import are_numbers
 from .namespace import Array
 from .sides import Sides
@@ -98,6 +98,10 @@ class Fitted:
             found["feature_names_in_"] = self.feature_names
         return found
 
+    def may_have_met(self, prints: HostArray) -> bool:
+        """Whether a row with one of these fingerprints trained it, or that is not known."""
+        return self.sides is None or bool(np.isin(prints, self.sides.trained).any())
+
     @property
     def summary(self) -> str:
         """Whose model it is, and its cell: for those that are made of it to say what they are."""
@@ -150,20 +154,28 @@ class Fitted:
 
     def outputs(self, X: Any, reading: sequences.Reading) -> Outputs:
         """(n, K) for the sequences X, where X lies, in the model's dtype: what the task makes its answers of."""
+        return self._of_each(X, reading, self.model.logits, self.model.architecture.outputs)
+
+    def features(self, X: Any, reading: sequences.Reading) -> Outputs:
+        """(n, width) for the sequences X, where X lies, in the model's dtype: what the head sees."""
+        return self._of_each(X, reading, self.model.features, self.model.width)
+
+    def _of_each(self, X: Any, reading: sequences.Reading, make: Callable[[Batch], Array], width: int) -> Outputs:
+        """What the model makes of each sequence, so many numbers, or of each of their steps."""
         model, backend = self.model, self.model.backend
         data = self.matched(sequences.read(X, *reading))
         encoded, xp = self.encoded_near(data), backend.namespace
         # Numbers near the end of the range saturate the gates.
         with backend.current(), np.errstate(over="ignore", invalid="ignore"):
-            each_step, K = model.readout.each_step, model.architecture.outputs
+            each_step = model.readout.each_step
             rows_of_all = len(encoded.steps) if each_step else len(data.lengths)
-            outputs = xp.empty((rows_of_all, K), dtype=getattr(xp, model.architecture.dtype))
+            outputs = xp.empty((rows_of_all, width), dtype=getattr(xp, model.architecture.dtype))
             batches = feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths)))
             for rows, places, inputs in batches:
-                logits = model.logits(inputs)
+                made = make(inputs)
                 if each_step:
-                    places, logits = self._steps_of(logits, rows, encoded)
-                outputs[rows if places is None else places] = logits
+                    places, made = self._steps_of(made, rows, encoded)
+                outputs[rows if places is None else places] = made
         if data.place is None:
             outputs = backend.to_host(outputs)
         return Encoded.of(outputs, data.lengths) if each_step else outputs

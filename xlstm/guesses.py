@@ -140,7 +140,7 @@ def numbers_as_classes(labels: HostArray, classes: HostArray) -> str | None:
         return None
     return (
         f"y holds {len(classes)} different numbers in {len(labels)} rows: each was taken for a class. If they are "
-        "numbers to be predicted, a classifier is not what learns them; np.digitize(y, bins) makes classes of ranges."
+        "numbers to be predicted, SequenceRegressor learns them; np.digitize(y, bins) makes classes of ranges."
     )
 
 

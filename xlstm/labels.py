@@ -107,8 +107,8 @@ def checked(labels: HostArray, told: Callable[[int], str]) -> HostArray:
             raise ValueError(f"{told(row)} is {labels[row]}: Input contains NaN or infinity.")
         if (labels != np.floor(labels)).any():
             raise ValueError(
-                "Unknown label type: continuous. y must hold classes, got numbers with fractions: a classifier learns "
-                "classes, not numbers; np.digitize makes classes of ranges."
+                "Unknown label type: continuous. y must hold classes, got numbers with fractions: numbers "
+                "are learned by SequenceRegressor; np.digitize makes classes of ranges."
             )
     return labels
 

@@ -25,7 +25,7 @@ def are_several(y: Any) -> bool:
     """
     rows = _rows(y)
     if rows is None:
-        shape = getattr(y, "shape", ())
+        shape: Any = getattr(y, "shape", ())
         return len(shape) == 2 and shape[1] != 1
     together = [row for row in rows if _is_collection(row)]
     return any(isinstance(row, (set, frozenset)) or len(row) != 1 for row in together) or 0 < len(together) < len(rows)
@@ -72,8 +72,9 @@ def indicator(y: Any, rows: int, labels: HostArray | None = None) -> tuple[HostA
     if not right.all():
         row, place = (int(index[0]) for index in np.nonzero(~right))
         told = f" (in the column {names[place]!r})" if names is not None else ""
+        value = matrix[row : row + 1, place].tolist()[0]  # as Python has it
         raise ValueError(
-            f"Unknown label type: y[{row}, {place}] is {matrix[row : row + 1, place].tolist()[0]!r:.80}{told}: a y of several columns holds "
+            f"Unknown label type: y[{row}, {place}] is {value!r:.80}{told}: a y of several columns holds "
             f"0 or 1, whether a row has the label of a column. {HINT}"
         )
     flags = matrix.astype(bool).astype(np.int8)
@@ -123,8 +124,6 @@ def lists(y: Any, rows: int, labels: HostArray | None = None) -> tuple[HostArray
             )
     every = [label for own in given for label in own]
     if labels is None:
-        if not every:
-            raise ValueError("y holds no label in any row: nothing could be learned.")
         labels, _ = classes_of(every)
     elif every:
         column(every, None)

@@ -226,8 +226,21 @@ class Model:
     def logits(self, batch: Batch) -> Array:
         """(N, K), or (N, T, K) of every step, without dropout and without a tape."""
         with self.stack.context():
-            seen, _ = self._seen(batch, None)
-            return head.forward(self._head, self.readout.forward(self._readout, seen)[0])
+            return head.forward(self._head, self._features(batch))
+
+    def features(self, batch: Batch) -> Array:
+        """What the head sees, (N, width) or (N, T, width): as `logits`."""
+        with self.stack.context():
+            return self._features(batch)
+
+    def _features(self, batch: Batch) -> Array:
+        seen, _ = self._seen(batch, None)
+        return self.readout.forward(self._readout, seen)[0]
+
+    @property
+    def width(self) -> int:
+        """How many features the head sees of a sequence, or of each step."""
+        return self.readout.width(self.stack.sizes.output_size)
 
     def continued(self, batch: Batch, progress: Progress | None) -> tuple[Array, Progress]:
         """`logits` of a sequence of which this is the next part, None for the first, and where it stands then."""

@@ -39,7 +39,7 @@ class Moments:
         known = values if here.all() else np.where(here, values, 0)
         peak = np.maximum(self._peak, np.abs(known).max(axis=0, initial=0).astype(np.float64))
         largest = np.where(peak == 0, 1.0, peak)
-        shrink = self.largest / largest  # 1 or less, but where there was nothing yet
+        shrink = self._peak / largest
         self.mean, self._squares = self.mean * shrink, self._squares * shrink**2
         self._peak, self.largest = peak, largest
         scaled = known / largest

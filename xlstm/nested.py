@@ -121,10 +121,9 @@ def _lists(X: Any, what: str) -> tuple[HostArray, Any]:
     """The length of each list, and all their elements one after another."""
     library = _library(X)
     if library == "polars":
-        missing = X.is_null().to_numpy()
-        counts = X.list if str(X.dtype).startswith("List") else X.arr
-        lengths = np.full(len(X), X.dtype.size) if not hasattr(counts, "len") or counts is X.arr else None
-        elements = X.explode()
+        X = X.arr.to_list() if str(X.dtype).startswith("Array") else X
+        missing, elements = X.is_null().to_numpy(), X.explode()
+        lengths = X.list.len().fill_null(1).to_numpy()
     elif library == "pyarrow":
         X = X.combine_chunks() if hasattr(X, "combine_chunks") else X
         missing = np.asarray(X.is_null())
@@ -142,14 +141,12 @@ def _lists(X: Any, what: str) -> tuple[HostArray, Any]:
         elif layout.is_list:
             missing = np.zeros(len(layout), dtype=bool)
             elements = layout.content
-            lengths = np.diff(np.asarray(layout.offsets.data)) if hasattr(layout, "offsets") else None
-            lengths = np.full(len(layout), layout.size) if lengths is None else lengths
+            regular = not hasattr(layout, "offsets")
+            lengths = np.full(len(layout), layout.size) if regular else np.diff(np.asarray(layout.offsets.data))
         else:
             raise TypeError(f"{what} holds {layout.form.type}, where lists of numbers are expected.")
     if missing.any():
         raise ValueError(f"row {int(np.argmax(missing))} of {what} is missing: leave it and its label out.")
-    if library == "polars" and lengths is None:
-        lengths = X.list.len().to_numpy()
     return np.asarray(lengths).astype(np.int64), elements
 
 
@@ -158,7 +155,7 @@ def _numbers(X: Any, what: str) -> HostArray:
     library = _library(X)
     if library == "awkward":
         try:
-            array = _layout(X).to_numpy(allow_missing=True)
+            array = _layout(X).to_backend_array(allow_missing=True)
         except (ValueError, TypeError):
             raise TypeError(f"{what} holds {_layout(X).form.type}, where numbers are expected.") from None
     elif library == "pyarrow":

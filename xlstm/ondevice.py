@@ -88,6 +88,12 @@ def rows_taken(X: Sequence[Any]) -> tuple[Backend | None, Sequence[Any]]:
     return common, rows
 
 
+def are_there(values: Any) -> bool:
+    """Whether it is an array on a GPU, or a list that begins with one."""
+    first = values[0] if isinstance(values, (list, tuple)) and len(values) else values
+    return backends.is_on_gpu(first)
+
+
 def brought(name: str, values: Any) -> Any:
     """A host copy of an array on a GPU, in one transfer, or of each of a list of them; anything else as it is.
 

@@ -17,6 +17,7 @@ from . import backends, params
 from .arrays import accepted
 from .backends import Backend
 from .checks import checked, dtype_name, positive
+from .embedding import accepted_tokens
 from .layerfile import SETTINGS, SavedLayer
 from .namespace import Array
 from .prepared import PreparedLayer
@@ -192,11 +193,11 @@ class RecurrentLayer(SavedLayer):
 
     # ------------------------------------------------------------ forward, backward
 
-    def __call__(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Array, Any]:
+    def __call__(self, x: Any, state: Any = None, lengths: Any = None, *, tokens: Any = None) -> tuple[Array, Any]:
         """Inference: `forward` without the tape and without dropout. Returns outputs and the final state."""
         with self.stack.context():
-            x, N = self._checked_input(x, None)
-            outputs, finals, _ = self.stack.forward(x, self.split_state("state", state, N), lengths)
+            x, tokens, N = self._checked_input(x, tokens, lengths)
+            outputs, finals, _ = self.stack.forward(x, self.split_state("state", state, N), lengths, tokens)
             return outputs, self.join_state(finals)
 
     def forward(
@@ -215,7 +216,8 @@ class RecurrentLayer(SavedLayer):
             For each row how many of its T steps are valid: integers from 1 to T on the host. None means all. What
             stands after a row's length is never used, NaN included.
         tokens
-            In place of `x`, for models: (ids (N, T), table (V, D) or None for one-hot): see `xlstm.cells.projection`.
+            In place of `x`, which is then None: (ids, table). Integers (N, T), and an array (V, D) of which they are
+            the rows, as `xlstm.embedding` makes it; None for one-hot vectors, where V is D. Neither is ever built.
         seed
             Where the dropout masks are drawn from: a seed or a generator. None goes on with the layer's own generator.
 
@@ -237,7 +239,7 @@ class RecurrentLayer(SavedLayer):
         """
         rng = self._generator if seed is None else generator(seed)
         with self.stack.context():
-            x, N = self._checked_input(x, tokens)
+            x, tokens, N = self._checked_input(x, tokens, lengths)
             states = self.split_state("state", state, N)
             outputs, finals, tape = self.stack.forward(x, states, lengths, tokens, rng, keep=True)
             assert tape is not None
@@ -264,7 +266,7 @@ class RecurrentLayer(SavedLayer):
         Returns
         -------
         dx : (N, T, D) or None
-            Zero after a row's length.
+            Zero after a row's length. Of tokens with a table, its gradient (V, D); of one-hot tokens None.
         d_state
             The gradient of the initial state, in its form.
 
@@ -318,23 +320,22 @@ class RecurrentLayer(SavedLayer):
 
     # ------------------------------------------------------------ arguments
 
-    def _checked_input(self, x: Any, tokens: Any) -> tuple[Array | None, int]:
-        """x as the stack takes it, and N."""
-        if tokens is not None and x is not None:
-            raise ValueError("give x or tokens, not both.")
-        if tokens is None:
-            if not self._is_own(x):
-                x = accepted(self.backend, self.parameters.flat, "x", x, ("N", "T", self.input_size))
-            if x.ndim != 3 or x.shape[2] != self.input_size:
-                raise ValueError(
-                    f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}."
-                )
-            N, T, _ = x.shape
-        else:
-            N, T = tokens[0].shape
-        if N < 1 or T < 1:
-            raise ValueError(f"x must have at least one row and one step, got shape {(N, T)} (batch, time).")
-        return x, N
+    def _checked_input(self, x: Any, tokens: Any, lengths: Any) -> tuple[Array | None, Any, int]:
+        """x and tokens as the stack takes them, and N."""
+        if tokens is not None:
+            if x is not None:
+                raise ValueError("give x or tokens, not both.")
+            tokens = accepted_tokens(self.backend, self.parameters.flat, tokens, self.input_size, lengths)
+            return None, tokens, tokens[0].shape[0]
+        if not self._is_own(x):
+            x = accepted(self.backend, self.parameters.flat, "x", x, ("N", "T", self.input_size))
+        if x.ndim != 3 or x.shape[2] != self.input_size:
+            raise ValueError(f"x must be (N, T, {self.input_size}): batch, time, features; got shape {tuple(x.shape)}.")
+        if 0 in x.shape:
+            raise ValueError(
+                f"x must have at least one row and one step, got shape {tuple(x.shape[:2])} (batch, time)."
+            )
+        return x, None, x.shape[0]
 
     def _is_own(self, values: Any) -> bool:
         """Whether it is an array just like the parameters: nearly always, and `accepted` need not be asked."""

@@ -71,6 +71,7 @@ ESTIMATORS = Registry(
     {
         "SequenceClassifier": "xlstm.estimators.classifier",
         "SequenceRegressor": "xlstm.estimators.regressor",
+        "SequenceFeatures": "xlstm.estimators.features",
         "SequenceLabeler": "xlstm.estimators.labeler",
     },
 )

@@ -107,7 +107,7 @@ class Batches:
         return iter(made)
 
     def __repr__(self) -> str:
-        return f"Batches({self.source!r:.80}, buffer={self.buffer})"
+        return f"Batches({self.source!r}, buffer={self.buffer})"
 
 
 def check_again(source: Any) -> None:
@@ -138,7 +138,7 @@ def _is_source(X: Any) -> bool:
         return True
     if isinstance(X, (str, bytes, dict, set, frozenset, MappingView)) or not hasattr(X, "__iter__"):
         return False
-    return not any(hasattr(X, name) for name in ("__getitem__", "__array__", "columns"))
+    return not any(hasattr(X, name) for name in ("__getitem__", "__array__"))
 
 
 def labelled(X: Any, y: Any, sample_weight: Any = None) -> Batches | None:

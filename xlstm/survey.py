@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from . import columns, encode
 from .encode import Scaler, TokenEncoder
 from .moments import Moments
@@ -20,6 +18,8 @@ class Survey:
     ----------
     fold_case, standardize
         See `encode.fit`.
+    gaps
+        Whether numbers may be missing: see `encode.Scaler`.
     owner
         Whose data they are, for messages.
 
@@ -31,8 +31,8 @@ class Survey:
         Of the first part: see `Series`.
     """
 
-    def __init__(self, fold_case: bool, standardize: bool, owner: str) -> None:
-        self._fold_case, self._standardize, self._owner = fold_case, standardize, owner
+    def __init__(self, fold_case: bool, standardize: bool, owner: str, gaps: bool = False) -> None:
+        self._fold_case, self._standardize, self._owner, self._gaps = fold_case, standardize, owner, gaps
         self._kind, self._features = "", 0  # of the first part
         self._moments, self._tokens = Moments(0), set[Any]()
         self.tokens = False
@@ -67,16 +67,17 @@ class Survey:
                 "a list of (time_i, 1) in each where lengths differ."
             )
         data = columns.check(data, self.columns, columns.kept(self.names), self._owner)
-        if self._standardize:
+        if self._standardize or self._gaps:
             self._moments.add(data.values)  # type: ignore[union-attr]  # values of a Series
 
     def encoder(self) -> encode.Encoder:
         """What was learned of all parts."""
         if self.tokens:
             return TokenEncoder(self._kind, self._fold_case, sorted(self._tokens))
-        if not self._standardize:
-            return Scaler(np.zeros(self._features), np.ones(self._features))
-        return Scaler.of(self._moments.largest, self._moments.mean, self._moments.deviation)
+        if not (self._standardize or self._gaps):
+            return Scaler.unscaled(self._features)
+        found = self._moments
+        return Scaler.of(found.largest, found.mean, found.deviation, self._standardize, self._gaps)
 
 
 def _kind(data: Series | Texts) -> str:

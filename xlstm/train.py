@@ -66,8 +66,8 @@ class Standing(NamedTuple):
         score = (goodness, -measured[0])
         first = self.best is None
         since = 0 if first or score[0] > self.best_score[0] + tol else self.since_best + 1
-        best = (weights, score) if first or score > self.best_score else (self.best, self.best_score)
-        return Standing(self.epoch + 1, self.first_update, *best, since)
+        now = self._replace(epoch=self.epoch + 1, since_best=since)
+        return now._replace(best=weights, best_score=score) if first or score > self.best_score else now
 
     def is_over(self, settings: Settings) -> bool:
         """Whether no epoch is to come."""
@@ -279,14 +279,14 @@ class Trainer:
         start, interrupted = self.model.read(), False
         whole: Any = start if standing.epoch else None  # the weights after the last whole epoch
 
-        def tell(hook: str) -> None:
+        def tell(hook: str, now: Standing) -> None:
             if watch is not None:
-                watch.tell(hook, standing.epoch, settings.epochs, self.history)
+                watch.tell(hook, now.epoch, settings.epochs, self.history)
 
         try:
-            tell("on_train_begin")
+            tell("on_train_begin", standing)
             while not standing.is_over(settings):
-                tell("on_epoch_begin")
+                tell("on_epoch_begin", standing)
                 with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below, not a warning
                     trained = self._epoch(training_part, settings, standing.first_update, settings.epochs * per_epoch)
                 reached, loss = self.model.read(), trained[0]
@@ -304,7 +304,7 @@ class Trainer:
                 whole, self.history, standing = reached, history, now
                 if note is not None:
                     note(standing)
-                tell("on_epoch_end")
+                tell("on_epoch_end", standing)
                 if watch is not None and watch.stopped:
                     break
         except KeyboardInterrupt:
@@ -317,7 +317,7 @@ class Trainer:
             interrupted = True
         if standing.best is not None:
             self.model.write(standing.best)
-        tell("on_train_end")
+        tell("on_train_end", standing)
         return interrupted
 
     def _placed(self, rows: Labelled | Source) -> _Part | _Source:

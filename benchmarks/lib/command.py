@@ -137,8 +137,8 @@ def digits(value: float) -> str:
 
 
 def seeds(text: str) -> list[int]:
-    """For argparse: "5" is 0 to 4, "3,7" is these two."""
-    numbers = [int(part) for part in text.split(",")]
+    """For argparse: "5" is 0 to 4, "3,7" is these two, "3," this one."""
+    numbers = [int(part) for part in text.split(",") if part]
     return numbers if "," in text else list(range(numbers[0]))
 
 

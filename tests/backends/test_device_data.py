@@ -654,6 +654,24 @@ def test_the_lengths_of_a_batch_are_on_the_device_and_longest_first(device: Gpu)
         np.testing.assert_allclose(block[k, : LENGTHS[row]], expected, rtol=1e-12)
 
 
+def test_several_labels_there(device: Gpu):
+    X, _ = DATA["ragged"]
+    y = np.random.default_rng(0).integers(0, 2, (n, 3))
+    options = {"class_weight": "balanced", "dtype": "float64"}
+    of_host = classifier("cpu", **options).fit(X, y)
+    of_gpu = classifier(device.name, **options).fit(on(device, X), device.asarray(y))
+    np.testing.assert_allclose(of_gpu.loss_curve_, of_host.loss_curve_, rtol=1e-9)
+    np.testing.assert_allclose(of_gpu.f1_micro_curve_, of_host.f1_micro_curve_, rtol=1e-12)
+    there = of_gpu.predict(on(device, X))
+    np.testing.assert_array_equal(device.get(there), of_host.predict(X))
+    np.testing.assert_allclose(device.get(of_gpu.predict_proba(on(device, X))), of_host.predict_proba(X), rtol=1e-9)
+    assert of_gpu.score(on(device, X), device.asarray(y)) == of_host.score(X, y)
+    of_gpu.tune_thresholds(on(device, X), device.asarray(y))
+    np.testing.assert_allclose(of_gpu.thresholds_, of_host.tune_thresholds(X, y).thresholds_, rtol=1e-9)
+    by_lists = classifier(device.name, **options).fit(on(device, X), [np.flatnonzero(row).tolist() for row in y])
+    assert by_lists.predict(on(device, X)) == [np.flatnonzero(row).tolist() for row in device.get(there)]
+
+
 # ---------------------------------------------------------------- host data that does not fit
 
 

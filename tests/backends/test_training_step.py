@@ -68,9 +68,10 @@ def data(kind: str, n: int, time: int) -> tuple[Any, Any]:
     return X, np.arange(n) % 2
 
 
-def steps_of(gpu: Any, X: Any, y: Any, **options: Any) -> list[Step]:
+def steps_of(gpu: Any, X: Any, y: Any, estimator: Any = xlstm.SequenceClassifier, **options: Any) -> list[Step]:
     """The steps of the last epoch of three, without its first, which has the epoch's own work before it."""
-    settings = {"hidden_size": 5, "batch_size": 8, "max_iter": 3, "random_state": 0, "max_grad_norm": 1.0, **options}
+    fixed = {"hidden_size": 5, "batch_size": 8, "max_iter": 3, "random_state": 0, "max_grad_norm": 1.0}
+    settings = {**fixed, "readout": "final", **options}
     marks = []
     real_step, real_forward = optim.Optimizer.step, Stack.forward
 
@@ -84,7 +85,7 @@ def steps_of(gpu: Any, X: Any, y: Any, **options: Any) -> list[Step]:
         return real_forward(self, *arguments, **options)
 
     with mock.patch.object(optim.Optimizer, "step", step), mock.patch.object(Stack, "forward", forward):
-        xlstm.SequenceClassifier(device="cuda", **settings).fit(X, y)
+        estimator(device="cuda", **settings).fit(X, y)
     per_epoch = -(-len(X) // settings["batch_size"])
     last = marks[len(marks) - per_epoch :]
     pairs = zip(last[1:], last[:-1], strict=True)
@@ -128,6 +129,15 @@ def test_nothing_is_hidden_in_a_step(variant, cell, kernels, gpu):
             assert counts.to_device == int(with_masks)
         if kernels == "fused" and "readout" not in options:
             assert step.beside <= BESIDE_THE_CELL
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "quantile"])
+def test_nothing_is_hidden_in_a_step_of_numbers(loss, gpu):
+    X, _ = data("series", 40, 9)
+    options = {"loss": loss, "quantile": [0.1, 0.9], "kernels": "fused"}
+    for step in steps_of(gpu, X, np.linspace(-5, 5, 40), xlstm.SequenceRegressor, **options):
+        counts = step.counts
+        assert counts.synchronizations == counts.to_host == counts.to_device == counts.driver_allocations == 0
 
 
 def test_the_figures_of_a_long_batch(gpu):

@@ -183,7 +183,7 @@ def test_other_generators_start_anew(tmp_path):
 
 def test_training_in_parts_between_files_is_training_in_one_go(tmp_path):
     X, y = truth.last_letter(40)
-    settings = {"batch_size": 8, "dropout": 0.2, "num_layers": 2, "solver": "adam"}
+    settings = {"batch_size": 8, "dropout": 0.2, "num_layers": 2, "learning_rate": "constant"}
     whole = make(**settings, max_iter=5).fit(X, y)
     clf = make(**settings, max_iter=2).fit(X, y)
     for _ in range(3):

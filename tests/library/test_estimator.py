@@ -600,7 +600,7 @@ def test_a_gpu_that_is_not_there_is_an_error_with_its_remedy(monkeypatch):
 
 def test_partial_fit_is_one_more_epoch():
     X, y = truth.last_letter(40)
-    settings = {"batch_size": 8, "dropout": 0.2, "num_layers": 2}
+    settings = {"batch_size": 8, "dropout": 0.2, "num_layers": 2, "learning_rate": "constant"}
     whole, parts = make(**settings, max_iter=4).fit(X, y), make(**settings, max_iter=2).fit(X, y)
     for epoch in (3, 4):
         assert parts.partial_fit(X, y) is parts
@@ -611,7 +611,7 @@ def test_partial_fit_is_one_more_epoch():
 
 def test_partial_fit_from_the_start():
     X, y = truth.last_letter(40)
-    clf, whole = make(), make(max_iter=3).fit(X, y)
+    clf, whole = make(), make(max_iter=3, learning_rate="constant").fit(X, y)
     for _ in range(3):
         clf.partial_fit(X, y, classes=["a", "b", "c"])
     np.testing.assert_array_equal(clf.predict_proba(X), whole.predict_proba(X))
@@ -735,7 +735,7 @@ def test_a_prepared_classifier_answers_all_that_the_classifier_does(labels):
 def test_a_stream_says_its_answer_and_what_it_is(labels):
     X = truth.random_texts(30, longest=7)
     y = np.array(labels)[[len(text) % len(labels) for text in X]]
-    clf = make(max_iter=20, hidden_size=5, learning_rate_init=0.1).fit(X, y)
+    clf = make(max_iter=20, hidden_size=5, learning_rate_init=0.1, learning_rate="constant").fit(X, y)
     assert len(set(clf.predict(X))) > 1
     for source in (clf, clf.prepare()):
         stream = source.stream()

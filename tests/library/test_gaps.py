@@ -167,6 +167,16 @@ def test_streams_files_copies_and_warm_starts(tmp_path):
         np.testing.assert_allclose(p, clf.predict_proba(GAPS[:1])[0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+def test_batches_train_as_all_rows_at_once(standardize):
+    source = xlstm.Batches(lambda: ((GAPS[k : k + 9], Y[k : k + 9]) for k in range(0, 40, 9)), buffer=100)
+    found, expected = masked(standardize=standardize).fit(source), masked(standardize=standardize).fit(GAPS, Y)
+    np.testing.assert_allclose(
+        found.fitted_state().encoder.filling, expected.fitted_state().encoder.filling, rtol=1e-12
+    )
+    np.testing.assert_allclose(found.predict_proba(GAPS), expected.predict_proba(GAPS), rtol=1e-9)
+
+
 def test_of_no_effect_on_tokens():
     X, y = truth.last_letter(20)
     np.testing.assert_array_equal(masked().fit(X, y).predict_proba(X), make().fit(X, y).predict_proba(X))

@@ -249,6 +249,15 @@ def test_errors_are_scikit_learns():
     assert model.score(X, predicted) == pytest.approx(1)
 
 
+def test_weights_of_a_score():
+    """A weight of 2 is that of a row that comes twice."""
+    X, y = sums(20)
+    model = make().fit(X, y)
+    weights = np.where(y > 5000, 2.0, 1.0)
+    twice = [*range(20), *np.flatnonzero(weights == 2)]
+    assert model.score(X, y, weights) == pytest.approx(model.score([X[k] for k in twice], y[twice]))
+
+
 def test_errors_of_quantiles():
     metrics = peer("sklearn.metrics")
     X, y = sums()

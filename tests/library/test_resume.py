@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import checkpoint
+from xlstm import checkpoint, optim
 from xlstm.callbacks import JSONLines, Progress
 from xlstm.estimators import resume as resuming
 
@@ -57,23 +57,26 @@ def stopped(make: Callable[[], Any], X: Any, y: Any, path: Any, epochs: Any, **m
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "as it comes": {},
-    "a validation part": {"early_stopping": True, "n_iter_no_change": 20, "learning_rate_init": 0.1},
-    "the end by patience": {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 40, "learning_rate_init": 0.1},
-    "a schedule": {"learning_rate": "cosine", "warmup": 7},
-    "all that is drawn": {"dropout": 0.3, "token_dropout": 0.2, "embedding_size": 3, "num_layers": 2},
-    "weights of classes": {"class_weight": {"a": 2.0, "b": 1.0, "c": 0.5}, "early_stopping": True},
-    "another solver": {"solver": "sgd", "alpha": 0.01, "dtype": "float64", "bidirectional": True, "cell": "gru"},
-    "a readout of its own": {"readout": "attention", "solver": "adamw", "alpha": 0.1, "cell": "rnn"},
+    "plain": {},
+    "validation": {"early_stopping": True, "n_iter_no_change": 20, "learning_rate_init": 0.1},
+    "patience": {"early_stopping": True, "n_iter_no_change": 3, "max_iter": 40, "learning_rate_init": 0.1},
+    "schedule": {"learning_rate": "cosine", "warmup": 7},
+    "drawn": {"dropout": 0.3, "token_dropout": 0.2, "embedding_size": 3, "num_layers": 2},
+    "weights": {"class_weight": {"a": 2.0, "b": 1.0, "c": 0.5}, "early_stopping": True, "learning_rate_init": 0.4},
+    "solver": {"solver": "sgd", "alpha": 0.01, "dtype": "float64", "bidirectional": True, "cell": "gru"},
+    "readout": {"readout": "attention", "solver": "adamw", "alpha": 0.1, "cell": "rnn"},
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_bits(case, tmp_path):
-    settings = CASES[case]
-    whole = make(**settings).fit(TEXTS, LETTERS)
+    settings, y = CASES[case], np.random.default_rng(0).permutation(LETTERS)  # what is validated soon gets worse
+    whole = make(**settings).fit(TEXTS, y)
     last = whole.n_iter_  # after which nothing is left to do but to end
-    again = stopped(lambda: make(**settings), TEXTS, LETTERS, tmp_path / "run.xlstm", (1, 2, last - 1, last))
+    if settings.get("early_stopping"):
+        assert whole.validation_loss_curve_[-1] > min(whole.validation_loss_curve_)
+        assert (last < make(**settings).max_iter) == (case == "patience")
+    again = stopped(lambda: make(**settings), TEXTS, y, tmp_path / "run.xlstm", (1, 2, last - 1, last))
     assert truth.whole_state(again) == truth.whole_state(whole)
     found = xlstm.load(tmp_path / "run.xlstm", "cpu")
     assert truth.whole_state(found) == truth.whole_state(whole)
@@ -88,10 +91,75 @@ def test_the_same_bits_of_series_with_weights(tmp_path):
 
 def test_the_same_bits_of_a_warm_start(tmp_path):
     """With another part of the rows than it began with: both sides stay apart, over the file too."""
-    settings = {"early_stopping": True, "warm_start": True, "max_iter": 5}
+    settings = {"early_stopping": True, "warm_start": True, "max_iter": 5, "learning_rate": "cosine"}
     start = pickle.dumps(make(**settings).fit(TEXTS[:25], LETTERS[:25]))
     whole = pickle.loads(start).fit(TEXTS[5:], LETTERS[5:])
     again = stopped(lambda: pickle.loads(start), TEXTS[5:], LETTERS[5:], tmp_path / "run", (1, 4))
+    assert truth.whole_state(again) == truth.whole_state(whole)
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "settings"),
+    [
+        (xlstm.SequenceRegressor, [row.sum() for row in SERIES], {"loss": "huber"}),
+        (xlstm.SequenceLabeler, [np.cumsum(row[:, 0]) > 0 for row in SERIES], {"bidirectional": True}),
+        (xlstm.SequenceClassifier, np.array([row.sum(axis=0) > 0 for row in SERIES]), {}),
+    ],
+    ids=["a number", "a label a step", "several labels"],
+)
+def test_the_same_bits_of_other_answers(kind, y, settings, tmp_path):
+    def other() -> Any:
+        return kind(hidden_size=3, max_iter=6, random_state=0, early_stopping=True, device="cpu", **settings)
+
+    whole, again = other().fit(SERIES, y), stopped(other, SERIES, y, tmp_path / "run", (2, 5))
+    assert truth.whole_state(again) == truth.whole_state(whole)
+
+
+@pytest.mark.parametrize("validation", [None, (TEXTS[:9], LETTERS[:9])], ids=["alone", "validated"])
+def test_the_same_bits_of_batches(validation, tmp_path):
+    """Through a buffer that does not hold them all; its rows in another order are the same rows."""
+
+    def batches() -> Any:
+        yield from ((TEXTS[k : k + 10], LETTERS[k : k + 10]) for k in range(0, 40, 10))
+
+    source, path = xlstm.Batches(batches, buffer=24), tmp_path / "run"
+    whole = make().fit(source, validation=validation)
+    again = stopped(make, source, None, path, (1, 4, 9), validation=validation)
+    assert truth.whole_state(again) == truth.whole_state(whole)
+    assert make().fit(xlstm.Batches(lambda: iter(list(batches())[::-1]), buffer=24), resume=path).n_iter_ == 9
+    with pytest.raises(ValueError, match="holds a training on another X: pass the same"):
+        make().fit(xlstm.Batches(lambda: iter([([*TEXTS[1:], "a"], LETTERS)])), resume=path)
+
+
+def test_other_rows_to_validate_with_are_refused(tmp_path):
+    path, rows = tmp_path / "run", (TEXTS[:9], LETTERS[:9])
+    with pytest.raises(Stopped):
+        make().fit(TEXTS, LETTERS, validation=rows, callbacks=stopping(3), resume=path)
+    for other in (None, (TEXTS[:9], LETTERS[1:10]), (TEXTS[1:10], LETTERS[:9]), (*rows, np.arange(9))):
+        with pytest.raises(ValueError, match="was validated on other rows, or on none: pass the same"):
+            make().fit(TEXTS, LETTERS, validation=other, resume=path)
+    clf = make().fit(TEXTS, LETTERS, validation=rows, resume=path)
+    assert truth.whole_state(clf) == truth.whole_state(make().fit(TEXTS, LETTERS, validation=rows))
+
+
+def test_within_an_epoch_what_was_noted_of_the_last_is_kept(tmp_path, monkeypatch):
+    """Though it was not yet written, and though the moments and the generator have gone on since."""
+    monkeypatch.setattr(resuming, "SHARE_OF_TIME", 1e-9)  # the first epoch is written, and then nothing
+    settings = {"early_stopping": True, "dropout": 0.2}
+    whole = make(**settings).fit(TEXTS, LETTERS)
+    step, updates = optim.Optimizer.step, []
+
+    def interrupted(*given: Any) -> None:
+        step(*given)
+        updates.append(1)
+        if len(updates) == 3 * 5 + 2:  # of 36 rows, batches of 8
+            raise Stopped
+
+    monkeypatch.setattr(optim.Optimizer, "step", interrupted)
+    with pytest.raises(Stopped):
+        make(**settings).fit(TEXTS, LETTERS, resume=tmp_path / "run")
+    assert xlstm.load(tmp_path / "run", "cpu").n_iter_ == 3
+    again = make(**settings).fit(TEXTS, LETTERS, resume=tmp_path / "run")
     assert truth.whole_state(again) == truth.whole_state(whole)
 
 

@@ -324,8 +324,7 @@ def test_one_label_each_is_a_column_as_it_always_was():
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_labels_there_and_back(rows):
     if not any(rows):
-        with pytest.raises(ValueError, match="y holds no label in any row"):
-            lists(rows, len(rows))
+        assert len(lists(rows, len(rows))[0]) == 0
         return
     labels, flags = lists(rows, len(rows))
     assert labels.tolist() == sorted(set().union(*rows))
@@ -363,7 +362,7 @@ def test_partial_fit_and_declared_labels():
 def test_a_fit_with_classes_after_one_with_labels_keeps_nothing_of_it():
     clf = make().fit(X, LISTS)
     clf.fit(X, MATRIX[:, 0])
-    assert not hasattr(clf, "thresholds_")
+    assert not any(hasattr(clf, name) for name in ("thresholds_", "f1_micro_curve_", "log_loss_curve_"))
     assert hasattr(clf, "accuracy_curve_")
     assert clf.predict(X).shape == (60,)
 
@@ -399,6 +398,31 @@ def test_files_copies_streams_and_prepared(tmp_path):
     np.testing.assert_array_equal(xlstm.load(tmp_path / "matrix.xlstm", "cpu").predict(X), by_matrix.predict(X))
 
 
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 3.0, "d": 0.5}])
+@pytest.mark.parametrize("matrix", [False, True])
+def test_batches_train_as_all_rows_at_once(class_weight, matrix):
+    if matrix:
+        y: Any = MATRIX
+        class_weight = {0: 3.0, 2: 0.5} if isinstance(class_weight, dict) else class_weight
+    else:  # labels appear one after another; the first batch has none
+        order = np.argsort([len(row) for row in LISTS], kind="stable")
+        y = [LISTS[k] for k in order]
+    texts = X if matrix else [X[k] for k in order]
+    weights = np.linspace(0.5, 2, 60)
+    chosen = {"class_weight": class_weight, "dtype": "float64", "max_iter": 3}
+    parts = [slice(0, 3), slice(3, 30), slice(30, 60)]
+    source = xlstm.Batches(lambda: ((texts[part], y[part], weights[part]) for part in parts), buffer=100)
+    found, expected = make(**chosen).fit(source), make(**chosen).fit(texts, y, weights)
+    assert found.classes_.tolist() == expected.classes_.tolist()
+    np.testing.assert_allclose(found.loss_curve_, expected.loss_curve_, rtol=1e-12)
+    np.testing.assert_allclose(found.predict_proba(texts), expected.predict_proba(texts), rtol=1e-9)
+    in_parts = found.predict(xlstm.Batches(lambda: (texts[part] for part in parts)))
+    assert list(map(list, in_parts)) == list(map(list, found.predict(texts)))
+    assert found.score(source) == pytest.approx(found.score(texts, y, weights))
+    with pytest.raises(ValueError, match="nothing could be learned"):
+        make().fit(xlstm.Batches(lambda: ((texts[part], [{"a"}] * len(texts[part])) for part in parts[1:])))
+
+
 @pytest.mark.parametrize(
     ("part", "wrong", "message"),
     [
@@ -417,6 +441,22 @@ def test_a_wrong_state_is_refused(part, wrong, message):
     assert SeveralLabels.from_state(good).classes.tolist() == ["a", "b"]
     with pytest.raises(ValueError, match=message):
         SeveralLabels.from_state({**good, part: wrong})
+
+
+def test_a_run_goes_on_after_its_end(tmp_path):
+    settings = {"max_iter": 4, "early_stopping": True, "class_weight": "balanced"}
+    expected = make(**settings).fit(X, LISTS)
+    found = make(**settings).fit(X, LISTS, resume=tmp_path / "run.xlstm")
+    again = make(**settings).fit(X, LISTS, resume=tmp_path / "run.xlstm")
+    for clf in (found, again):
+        np.testing.assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
+
+
+def test_searches_of_scikit_learn():
+    selection = peer("sklearn.model_selection")
+    for scoring in ("f1_micro", "roc_auc"):
+        scores = selection.cross_val_score(make(), np.array(X), MATRIX, cv=2, scoring=scoring, error_score="raise")
+        assert np.isfinite(scores).all()
 
 
 # ---------------------------------------------------------------- thresholds
@@ -446,6 +486,12 @@ def test_tuned_thresholds_have_the_best_f1_there_is():
     expected[:, 2] = 0
     p = clf.predict_proba(new)
     clf.set_thresholds({2: 0.7}).tune_thresholds(new, expected)
+    in_batches = (
+        copy.deepcopy(clf)
+        .set_thresholds(0.5)
+        .tune_thresholds(xlstm.Batches(lambda: [(new[:30], expected[:30]), (new[30:], expected[30:])]))
+    )
+    np.testing.assert_allclose(in_batches.thresholds_[:2], clf.thresholds_[:2], rtol=1e-6)
     found = clf.predict(new)
     for k in range(2):
         best = max(f1_score(expected[:, k], p[:, k] > cut, zero_division=0.0) for cut in [0, *np.unique(p[:, k])])
@@ -492,6 +538,7 @@ CASES: dict[str, tuple[Any, str]] = {
     "a label twice": (lambda: make().fit(FOUR, [["a"], ["b", "b"], [], []]), r"y\[1\] holds the label 'b' 2 times: of several labels a row has each once, \[set\(row\) for row in y\]\. Labels of the steps are learned by SequenceLabeler\."),
     "lists in lists": (lambda: make().fit(FOUR, [["a"], [["b"]], [], []]), r"Unknown label type: y\[1\] holds list, no label\. .*"),
     "labels of two kinds": (lambda: make().fit(FOUR, [["a"], [1], [], []]), r"Unknown label type: y mixes numbers and strings\."),
+    "no label in a first part": (lambda: make().partial_fit(FOUR, [[], [], [], []]), r"y holds no label in any row: pass all labels that will come as classes=\."),
     "no label at all": (lambda: make().fit(FOUR, [[], [], [], []]), r"y holds no label in any row: nothing could be learned\."),
     "the same labels in every row": (lambda: make().fit(FOUR, [["a"], ["a"], {"a"}, ["a"]]), r"every row of y has the same labels: nothing could be learned\."),
     "an unknown label": (lambda: make().fit(FOUR, L4).score(FOUR, [["a"], ["c"], [], []]), r"row 1 has the label 'c', which is none of the classes \['a', 'b'\]\."),

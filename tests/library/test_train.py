@@ -122,7 +122,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "clipped adam": {"solver": "adam", "max_grad_norm": 0.05},
     "a clip out of reach": {"solver": "sgd", "learning_rate_init": 0.5, "max_grad_norm": 1e6},
     "cosine": {"solver": "adam", "learning_rate": "cosine"},
-    "warm-up": {"solver": "adam", "warmup": 2},
+    "constant": {"solver": "adam", "learning_rate": "constant"},
+    "the last step alone": {"readout": "final", "bidirectional": True},
+    "warm-up": {"solver": "adam", "learning_rate": "constant", "warmup": 2},
     "warm-up and cosine": {"solver": "adam", "learning_rate": "cosine", "warmup": 2},
     "warm-up longer than the training": {"solver": "adam", "warmup": 10},
     "two classes": {"y": TWO},
@@ -168,7 +170,7 @@ def test_training_is_what_it_is_by_hand(name):
     assert not np.allclose(truth.flat(hand.p), truth.flat(start_of(X, y, **settings)), atol=1e-3)
 
 
-@pytest.mark.parametrize("schedule", [{"learning_rate": "cosine"}, {"warmup": 2}])
+@pytest.mark.parametrize("schedule", [{}, {"learning_rate": "constant", "warmup": 2}])
 def test_a_second_training_has_a_schedule_of_its_own(schedule):
     settings = {**PLAIN, **schedule, "max_iter": 3, "warm_start": True}
     clf = make(**settings).fit(TEXTS, LABELS).fit(TEXTS, LABELS)
@@ -502,7 +504,7 @@ def interrupt_update(monkeypatch: Any, number: int) -> None:
     monkeypatch.setattr(optim.Optimizer, "step", step)
 
 
-SHORT = {"hidden_size": 4, "batch_size": 10, "random_state": 0, "learning_rate_init": 0.02}
+SHORT = {"hidden_size": 4, "batch_size": 10, "random_state": 0, "learning_rate_init": 0.02, "learning_rate": "constant"}
 
 
 def cell(code: str, **names: Any) -> dict[str, Any]:

@@ -6,10 +6,11 @@ The first pass takes the place of what `training.py` asks of all rows at once: t
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any, TypeVar
 
-from .. import backends, columns, guesses, sources
+from .. import columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
@@ -17,6 +18,8 @@ from ..sources import Batches, naming, with_answers
 from ..survey import Survey
 from ..tasks.survey import Survey as TaskSurvey
 from . import rows
+from .resume import Resumable
+from .run import Digest
 from .training import Trainable
 
 Self = TypeVar("Self", bound="BatchTrainable")
@@ -46,8 +49,6 @@ class BatchTrainable(Trainable):
         resume: Any = None,
     ) -> Self:
         """The road of training, for batches. For the arguments see `_train_on`."""
-        if resume is not None:
-            raise ValueError("resume is for data in memory: a training on batches can go on with warm_start=True.")
         self.check_parameters()
         told = self._told(callbacks)
         if self.early_stopping and whole and validation is None:
@@ -55,11 +56,20 @@ class BatchTrainable(Trainable):
                 "early_stopping sets rows aside to validate, which cannot be done with batches: pass "
                 "validation=(X, y) or other batches, or set early_stopping=False."
             )
-        if old is not None:
+        kept_file = None if resume is None else Resumable(resume, self, None, old)
+        going_on = None if kept_file is None else kept_file.fitted
+        if old is not None and going_on is None:
             self._check_same_model(old)
-        fitted = copy.deepcopy(old)
-        data, survey, labels_there = self._survey(batches, fitted, declared)
+        fitted = copy.deepcopy(old) if going_on is None else going_on
+        digest = None if kept_file is None else Digest(self.plain_setting("dtype"))
+        with contextlib.nullcontext() if kept_file is None or going_on is None else kept_file.on_its_data():
+            data, survey, labels_there = self._survey(batches, fitted, declared, digest)
         survey.settle(whole)
+        if kept_file is not None and digest is not None:
+            kept_file.check_data(digest.found())
+            if going_on is not None and kept_file.has_ended:
+                self.take_over(going_on)
+                return self
         n = survey.rows if batches.rows is None else batches.rows
         batch_size = size_for(n, self.plain_setting("batch_size"))
         if fitted is None:
@@ -74,9 +84,11 @@ class BatchTrainable(Trainable):
         reading = self.reading()
         training = rows.source_of(batches, fitted, survey, reading, n, batch_size)
         measured = None if validation is None else rows.validation_of(validation, fitted, survey, reading)
-        return self._run(fitted, training, measured, n, whole, told)
+        return self._run(fitted, training, measured, n, whole, told, kept_file)
 
-    def _survey(self, batches: Batches, fitted: Fitted | None, declared: Any) -> tuple[Survey, TaskSurvey, bool]:
+    def _survey(
+        self, batches: Batches, fitted: Fitted | None, declared: Any, digest: Digest | None
+    ) -> tuple[Survey, TaskSurvey, bool]:
         """The first pass: what it learned of X, and of y; and whether y lies on a GPU.
 
         Parameters
@@ -85,8 +97,11 @@ class BatchTrainable(Trainable):
             The model that is to go on, which the batches have to be like. Its task follows the settings then.
         declared
             See `_train_on`.
+        digest
+            Takes note of all that comes.
         """
-        data, reading = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__), self.reading()
+        gaps, reading = self.missing == "mask", self.reading()
+        data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
         labels_there = False
         for given in with_answers(batches if batches.sample is None else [batches.sample]):
@@ -95,13 +110,15 @@ class BatchTrainable(Trainable):
                 if survey is None:
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
                     task.follow(self)
-                    survey, labels_there = task.survey(fitted is None and declared is None), backends.is_on_gpu(given.y)
+                    survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
                     guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
                     data.add(some.data)
                 else:
-                    fitted.matched(some.data)
+                    some = some._replace(data=fitted.matched(some.data))
                 survey.add(some.y, some.data.lengths, some.own)
+                if digest is not None:
+                    digest.add(some.data, some.y, some.own)
         if survey is None:
             raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
         return data, survey, labels_there

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import labelsets
+from .. import batchwise, labelsets, sources
 from ..fitted import Fitted
 from ..ondevice import brought
 from ..registry import ESTIMATORS
@@ -30,9 +30,9 @@ class SequenceClassifier(SequenceEstimator):
     logits come back there. Two classes have one logit, more have a softmax; the loss is the cross-entropy.
 
     Several labels at once are an indicator matrix y (n, K), 1 where a sequence has the label of a column, or a list of
-    the labels of each sequence, which may be empty: each has a sigmoid, and the loss is the mean of their binary
-    cross-entropies. `predict` gives the form that y had; a sequence has a label where its probability is above the
-    label's threshold.
+    the labels of each sequence, which may be empty; where every sequence has one, pass sets. Each label has a sigmoid,
+    and the loss is the mean of their binary cross-entropies. `predict` gives the form that y had; a sequence has a
+    label where its probability is above the label's threshold.
 
     Features that have names, as the columns of data frames and the fields of arrays, are matched by name: within X, and
     with those of the training ever after. A missing or unknown name is an error. Data that may have been meant in
@@ -72,7 +72,7 @@ class SequenceClassifier(SequenceEstimator):
     learning_rate_init : float
         The highest learning rate: that after the warm-up.
     learning_rate : {"constant", "cosine"}
-        Whether the learning rate stays there, or falls to 0 along half a cosine.
+        Whether the learning rate stays there, or falls to 0 along half a cosine over the epochs of `fit`.
     warmup : int
         Number of updates over which the learning rate rises linearly.
     batch_size : int or "auto"
@@ -101,9 +101,11 @@ class SequenceClassifier(SequenceEstimator):
         Where the weights, the order of the rows and the dropout masks are drawn from.
     verbose : bool
         Whether to write a line an epoch to stderr.
-    readout : {"final", "mean", "max", "attention"}
+    readout : {"final", "mean", "max", "attention", "final+max", "final+mean+max"}
         What the head sees of a sequence: the state after its last valid step, or the mean, the largest value or an
-        attention over the outputs of all valid steps: see `xlstm.readout`.
+        attention over the outputs of all valid steps; or several of these side by side: see `xlstm.readout`. The
+        default, "final+max", sees both how a sequence ends and what stood anywhere in it; "final" alone forgets what
+        is long past, and costs less.
     split : {"characters", "words"}
         What the tokens of a string are: its characters, or its words, which white space separates. Of no effect on
         lists of tokens and on numbers.
@@ -229,7 +231,7 @@ class SequenceClassifier(SequenceEstimator):
         """
         return self._with_thresholds(lambda fitted, task: task.with_thresholds(thresholds))
 
-    def tune_thresholds(self, X: Any, y: Any) -> SequenceClassifier:
+    def tune_thresholds(self, X: Any, y: Any = None) -> SequenceClassifier:
         """Set the thresholds to those with which each label has its highest F1 on these sequences.
 
         Take rows that were not trained on: on others the probabilities are too good. A label that no row of y has keeps
@@ -247,8 +249,12 @@ class SequenceClassifier(SequenceEstimator):
         """
 
         def tuned(fitted: Fitted, task: SeveralLabels) -> SeveralLabels:
-            outputs = brought("outputs", fitted.outputs(X, self.reading()))
-            return task.tuned(outputs, task.read(brought("y", y), len(outputs)))
+            batches, reading = sources.labelled(X, y), self.reading()
+            if batches is None:
+                outputs, targets, _ = fitted.beside(X, y, None, reading)
+            else:
+                outputs, targets, _ = batchwise.beside(fitted, batches, reading)
+            return task.tuned(outputs, targets)
 
         return self._with_thresholds(tuned)
 

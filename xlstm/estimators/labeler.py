@@ -49,10 +49,11 @@ class SequenceLabeler(SequenceEstimator):
     Examples
     --------
     >>> import xlstm
-    >>> X, y = ["aab", "ba", "abab", "bbba", "b", "aa"], ["001", "11", "0110", "1011", "1", "00"]  # b's so far, odd?
-    >>> labeler = xlstm.SequenceLabeler(hidden_size=8, max_iter=300, learning_rate_init=0.02, random_state=0)
-    >>> [row.tolist() for row in labeler.fit(X, y).predict(["abba", "bb"])]
-    [['0', '1', '0', '0'], ['1', '0']]
+    >>> X = ["aab", "ba", "abab", "bbba", "b", "aa", "abba", "baab"]
+    >>> y = ["-" + text[:-1] for text in X]  # at each step, the letter before
+    >>> labeler = xlstm.SequenceLabeler(hidden_size=8, max_iter=60, learning_rate_init=0.05, random_state=1)
+    >>> [row.tolist() for row in labeler.fit(X, y).predict(["bbabaa", "ab"])]
+    [['-', 'b', 'b', 'a', 'b', 'a'], ['-', 'a']]
     """
 
     tasks = (StepClasses,)

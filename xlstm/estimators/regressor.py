@@ -13,6 +13,23 @@ from ..tasks.numbers import LOSSES
 from .base import SequenceEstimator
 from .constraints import Constraint, Levels, Number, OneOf
 
+NUMBERS_CONSTRAINTS: dict[str, Constraint] = {
+    "loss": OneOf(LOSSES),
+    "huber_delta": Number(0, float("inf"), "()"),
+    "quantile": Levels(),
+}
+"""What the settings of the task of numbers may be."""
+
+
+def check_same_loss(estimator: SequenceEstimator, task: Any) -> None:
+    """Raise where the settings ask for another loss than the task to go on with."""
+    for name, before in task.followed.items():
+        if estimator.plain_setting(name) != before:
+            raise ValueError(
+                f"{name} is {getattr(estimator, name)!r}, but the model to go on from has {before!r}: "
+                "set it back, or train a new one with fit and warm_start=False."
+            )
+
 
 @ESTIMATORS.register("SequenceRegressor")
 @dataclass(eq=False, repr=False)
@@ -74,12 +91,7 @@ class SequenceRegressor(SequenceEstimator):
 
     _estimator_type = "regressor"
     tasks = (Numbers,)
-    constraints: ClassVar[dict[str, Constraint]] = {
-        **SequenceEstimator.constraints,
-        "loss": OneOf(LOSSES),
-        "huber_delta": Number(0, float("inf"), "()"),
-        "quantile": Levels(),
-    }
+    constraints: ClassVar[dict[str, Constraint]] = {**SequenceEstimator.constraints, **NUMBERS_CONSTRAINTS}
 
     loss: str = "squared"
     huber_delta: float = 1.0
@@ -95,13 +107,7 @@ class SequenceRegressor(SequenceEstimator):
 
     def _check_same_model(self, fitted: Fitted) -> None:
         super()._check_same_model(fitted)
-        task: Any = fitted.task
-        for name, before in task.followed.items():
-            if self.plain_setting(name) != before:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, but the model to go on from has {before!r}: "
-                    "set it back, or train a new one with fit and warm_start=False."
-                )
+        check_same_loss(self, fitted.task)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """R² of the answers for X beside y, weighted by `sample_weight`: 1 is perfect, 0 is no better than the mean.

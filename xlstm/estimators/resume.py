@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from .. import checkpoint, files
+from ..callbacks import Watch
 from ..fitted import Fitted
 from ..history import Progress
 from ..host import HostArray
-from ..train import Standing
+from ..train import Labelled, Source, Standing
 from . import state
-from .run import Run, digest_of
+from .run import Run, digest_of, digest_of_rows
 
 Trainable = Any
 """`xlstm.estimators.training.Trainable`, which imports this file."""
@@ -39,8 +40,8 @@ class Resumable:
         The file. Where there is none the training is a new one.
     estimator
         Whose training it is.
-    data
-        X as read: where it lies is where the model goes, if nothing else is asked for.
+    place
+        Where X lies, None for the host: there the model goes, if nothing else is asked for.
     old
         The model that a new training would go on from, or None.
 
@@ -61,7 +62,7 @@ class Resumable:
         If it is no path.
     """
 
-    def __init__(self, path: Any, estimator: Trainable, data: Any, old: Fitted | None) -> None:
+    def __init__(self, path: Any, estimator: Trainable, place: Any, old: Fitted | None) -> None:
         try:
             self.path = os.fsdecode(path)
         except TypeError:
@@ -74,7 +75,7 @@ class Resumable:
         self._written, self._took = 0.0, 0.0  # when the file was last written, and how long that took
         files.check_target(self.path)
         if os.path.exists(self.path):
-            self._read(data.place)
+            self._read(place)
 
     # ------------------------------------------------------------ from the file
 
@@ -127,6 +128,11 @@ class Resumable:
         )
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the training that the file holds has ended."""
+        return self.run is not None and self.run.finished
+
+    @property
     def standing(self) -> Standing | None:
         """Where the training stood."""
         return None if self.run is None or self._best is None else self.run.standing(self._best)
@@ -138,8 +144,20 @@ class Resumable:
 
     # ------------------------------------------------------------ to the file
 
-    def begin(self, fitted: Fitted, rows: int, watch: Any) -> Resumable:
-        """The training of `fitted` begins, on so many rows: a context, at the end of which the file has all of it."""
+    def begin(self, fitted: Fitted, rows: int, validation: Labelled | Source | None, watch: Watch) -> Resumable:
+        """The training of `fitted` begins, on so many rows: a context, at the end of which the file has all of it.
+
+        Raises
+        ------
+        ValueError
+            If it was validated on other rows.
+        """
+        self._validation = digest_of_rows(fitted.task, validation) if isinstance(validation, Labelled) else None
+        if self.run is not None and self.run.validation != self._validation:
+            raise ValueError(
+                f"{self.path} holds a training that was validated on other rows, or on none: pass the same, or name "
+                "another file."
+            )
         self.fitted, self._rows, self._watch = fitted, rows, watch
         return self
 
@@ -175,7 +193,7 @@ class Resumable:
     def _part(self, standing: Standing, finished: bool) -> dict[str, Any]:
         score = None if standing.best is None else [float(part) for part in standing.best_score]
         counts = (standing.epoch, standing.first_update, score, standing.since_best)
-        run = Run(*counts, self._watch.seconds, finished, self._rows, self._start, self._data)
+        run = Run(*counts, self._watch.seconds, finished, self._rows, self._start, self._data, self._validation)
         return {"run": run._asdict()}
 
     def _write(self) -> None:

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import sequences
+from .. import backends, sequences
 from ..checkpoint import same_names
 from ..host import HostArray
-from ..train import Standing
+from ..tasks import Task
+from ..train import Labelled, Standing
 
 
 class Run(NamedTuple):
-    """A training, beside its model, optimiser, generator and history. As JSON it is a list of its parts by name."""
+    """A training, beside its model, optimiser, generator and history."""
 
     epoch: int  # whole epochs
     first_update: int  # the optimiser's updates before them
@@ -26,6 +27,7 @@ class Run(NamedTuple):
     rows: int  # that train
     start: str | None  # a digest of the weights that it began with; None where it began anew
     data: dict[str, Any]  # what `digests` gave
+    validation: str | None  # what `digest_of_rows` gave of the rows that validate; None of batches, and of no such rows
 
     @property
     def keeps_reached(self) -> bool:
@@ -58,7 +60,7 @@ class Run(NamedTuple):
         score = run.best_score
         if score is not None and not (type(score) is list and [type(part) for part in score] == [float, float]):
             raise ValueError(f"the best score of its training is {score!r:.80}")
-        if type(run.seconds) not in (int, float) or type(run.start) not in (str, type(None)):
+        if type(run.seconds) not in (int, float) or {type(run.start), type(run.validation)} - {str, type(None)}:
             raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
         same_names(run.data, DIGESTED, "digest of the data")
         return run
@@ -83,8 +85,53 @@ def digests(
     dtype
         Of the model: numbers that are the same in it are the same.
     """
+    X, y = _hash(), _hash()
+    _add(X, data, dtype)
+    for mark in marks:
+        y.update(len(mark).to_bytes(8, "little") + mark)
+    return _found(len(data.lengths), X, y, _hash(np.asarray(weights, dtype="<f8").tobytes()))
+
+
+class Digest:
+    """`digests` of rows that come in batches, the y of which is not yet read: cut otherwise, they are others.
+
+    Parameters
+    ----------
+    dtype
+        Of the model.
+    """
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype, self._rows, self._hashes = dtype, 0, (_hash(), _hash(), _hash())
+
+    def add(self, data: sequences.Series | sequences.Texts, y: Any, weights: HostArray) -> None:
+        """A further batch: X as read, y on the host, and the weights as they were given (n,)."""
+        of_X, of_y, of_weights = self._hashes
+        self._rows += len(weights)
+        _add(of_X, data, self._dtype)
+        of_y.update(ascii(_plain(y)).encode())
+        of_weights.update(np.asarray(weights, dtype="<f8").tobytes())
+
+    def found(self) -> dict[str, Any]:
+        """Of all batches so far."""
+        return _found(self._rows, *self._hashes)
+
+
+def _plain(y: Any) -> Any:
+    """Labels as Python's own values, whatever holds them."""
+    if isinstance(y, (list, tuple)):
+        return [_plain(each) for each in y]
+    return y.tolist() if isinstance(y, (np.ndarray, np.generic)) else y
+
+
+def _found(rows: int, X: Any, y: Any, weights: Any) -> dict[str, Any]:
+    return {"rows": rows, "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weights.hexdigest()}
+
+
+def _add(X: Any, data: sequences.Series | sequences.Texts, dtype: str) -> None:
+    """Sequences to a hash."""
     data = sequences.to_host(data)
-    X, y = _hash(data.lengths.astype("<i8").tobytes()), _hash()
+    X.update(data.lengths.astype("<i8").tobytes())
     if isinstance(data, sequences.Series):
         with np.errstate(over="ignore"):
             X.update(np.ascontiguousarray(data.values.astype({"float32": "<f4", "float64": "<f8"}[dtype])).tobytes())
@@ -95,15 +142,22 @@ def digests(
             X.update(ascii(token).encode())
     else:
         X.update(np.ascontiguousarray(data.tokens, dtype="<i8").tobytes())
-    for mark in marks:
-        y.update(len(mark).to_bytes(8, "little") + mark)
-    weighed = _hash(np.asarray(weights, dtype="<f8").tobytes())
-    return {"rows": len(data.lengths), "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weighed.hexdigest()}
+
+
+def digest_of_rows(task: Task, part: Labelled) -> str:
+    """What tells encoded rows, with their targets and weights, from others."""
+    found, home = _hash(part.weights.tobytes()), backends.owner(part.data.steps)
+    steps = part.data.steps if home is None else home.to_host(part.data.steps)
+    for start, length in zip(part.data.starts.tolist(), part.data.lengths.tolist(), strict=True):
+        found.update(length.to_bytes(8, "little") + steps[start : start + length].tobytes())
+    for mark in task.marks(part.targets, len(part.weights)):
+        found.update(len(mark).to_bytes(8, "little") + mark)
+    return str(found.hexdigest())
 
 
 def digest_of(weights: HostArray) -> str:
     """What tells these weights of a model from others."""
-    return _hash(weights.tobytes()).hexdigest()
+    return str(_hash(weights.tobytes()).hexdigest())
 
 
 def _hash(content: bytes = b"") -> Any:

@@ -95,7 +95,7 @@ class Configured:
     solver: str = "adam"
     alpha: float = 0.0
     learning_rate_init: float = 0.002
-    learning_rate: str = "constant"
+    learning_rate: str = "cosine"
     warmup: int = 0
     momentum: float = 0.9
     beta_1: float = 0.9
@@ -114,7 +114,7 @@ class Configured:
     kernels: str = "auto"
     random_state: Any = None
     verbose: bool | int = False
-    readout: str = "final"
+    readout: str = "final+max"
     split: str = "characters"
     precision: str = "highest"
     missing: str = "error"

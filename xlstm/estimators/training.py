@@ -164,9 +164,9 @@ class Trainable(Mannered, Configured):
         """
         self.check_parameters()
         told = self._told(callbacks)
-        data, labels_there = sequences.read(X, *self.reading()), backends.is_on_gpu(y)
+        data, labels_there = sequences.read(X, *self.reading()), ondevice.are_there(y)
         rows, y = len(data.lengths), ondevice.brought("y", y)
-        kept_file = None if resume is None else Resumable(resume, self, data, old)
+        kept_file = None if resume is None else Resumable(resume, self, data.place, old)
         going_on = None if kept_file is None else kept_file.fitted
         if kept_file is not None and going_on is not None:
             fitted, task = going_on, going_on.task
@@ -192,8 +192,8 @@ class Trainable(Mannered, Configured):
         weights = task.weights(targets, sample_weight)
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
-            if kept_file.run is not None and kept_file.run.finished:
-                self.take_over(kept_file.fitted)
+            if going_on is not None and kept_file.has_ended:
+                self.take_over(going_on)
                 return self
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
@@ -205,11 +205,7 @@ class Trainable(Mannered, Configured):
             kept, aside = sides.parts(
                 known, lambda some: task.split(task.take(targets, some), self.validation_fraction, rng)
             )
-            if (
-                going_on is None
-                and old is not None
-                and (old.sides is None or np.isin(known[aside], old.sides.trained).any())
-            ):
+            if old is not None and going_on is None and old.may_have_met(known[aside]):
                 warn_of_rows_trained_on()
         if fitted is None:
             task.measure(task.take(targets, kept))
@@ -257,7 +253,7 @@ class Trainable(Mannered, Configured):
         else:
             watch = Watch([*told, kept_file], self, lambda: self._copy_with(fitted), kept_file.seconds)
             standing = kept_file.standing
-            with kept_file.begin(fitted, rows, watch):
+            with kept_file.begin(fitted, rows, validation, watch):
                 interrupted = fitted.trainer.fit(training, validation, settings, watch, standing, kept_file.note)
                 if not interrupted:
                     kept_file.finish()
@@ -348,9 +344,13 @@ class Trainable(Mannered, Configured):
 
     def take_over(self, fitted: Fitted) -> None:
         """Make this the estimator's state, all of it in one statement: Ctrl-C comes before it or after it."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in OF_SOME_TRAININGS}
+        kept = {name: value for name, value in self.__dict__.items() if not _of_some_trainings(name)}
         self.__dict__ = {**kept, "_fitted": fitted, **self.attributes_of(fitted)}
 
     def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
         """The attributes that say what a training was: those whose names end in an underscore."""
         return fitted.attributes()
+
+
+def _of_some_trainings(name: str) -> bool:
+    return name in OF_SOME_TRAININGS or name.endswith("_curve_")  # each task has scores of its own

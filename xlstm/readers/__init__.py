@@ -74,7 +74,7 @@ def read(
     name = os.fspath(path)
     kind = format_of(name, format)
     asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
-    _refuse_what_has_no_meaning(kind, asked, delimiter, channels_first)
+    refuse_what_has_no_meaning(kind, asked, delimiter, channels_first)
     if kind in ("csv", "tsv"):
         with Delimited(name, delimiter or ("\t" if kind == "tsv" else None), encoding) as source:
             return forms.read(source, asked)
@@ -87,7 +87,8 @@ def read(
     return archives.read(name, asked, channels_first)
 
 
-def _refuse_what_has_no_meaning(kind: str, asked: Asked, delimiter: str | None, channels_first: bool) -> None:
+def refuse_what_has_no_meaning(kind: str, asked: Asked, delimiter: str | None, channels_first: bool) -> None:
+    """Raise where an argument of `read` says nothing of a file of this format."""
     given = {
         argument: value
         for argument, value in (*asked._asdict().items(), ("delimiter", delimiter), ("channels_first", channels_first))

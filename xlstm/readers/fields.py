@@ -105,6 +105,8 @@ def times(fields: Sequence[str], column: str, where: Callable[[int], str]) -> Ho
     except ValueError:
         pass
     try:
+        if not all("-" in field.strip()[1:] for field in fields):
+            raise ValueError("NumPy takes a number for a year")
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an offset from UTC is one, and is read below
             dates = np.array([field.strip() for field in fields], dtype="datetime64[us]")

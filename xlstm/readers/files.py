@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..dataset import Dataset
 from ..sources import BUFFER, Batches
-from . import forms, read
+from . import forms, jsonlines, read, refuse_what_has_no_meaning
 from .columns import Asked, listed, roles
-from .delimited import Delimited, Part
+from .delimited import Delimited
+from .kinds import format_of
 
 ROWS = 4096
 """The rows of a table that are read together where nobody says how many."""
@@ -41,8 +43,8 @@ def from_files(
 ) -> Batches:
     """The sequences of files as batches, for more than memory holds: `clf.fit(xlstm.from_files(paths, label="kind"))`.
 
-    Each pass reads the files anew, one after another, in the order given. CSV and TSV, packed by gzip too, are read
-    some rows at a time. Of other formats a whole file is read at a time: cut large data into several.
+    Each pass reads the files anew, one after another, in the order given. CSV, TSV and JSON lines, packed by gzip too,
+    are read some rows at a time. Of other formats a whole file is read at a time: cut large data into several.
 
     Parameters
     ----------
@@ -88,47 +90,52 @@ class Files:
         return f"<files {self._names[0]}{more}>"
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        first: tuple[str, set[str]] | None = None  # a file, and the names of its features
         seen: set[int] = set()  # of the ids, a number of 8 bytes each
+        first: tuple[str, set[str]] | None = None  # a file, and the names of its features
         numeric: bool | None = None  # whether the labels are numbers
         for name in self._names:
-            if not _is_table(name, self._options["format"]):
-                dataset = read(name, **self._asked._asdict(), **self._options)
-                yield dataset.X, dataset.y
-                continue
-            with self._opened(name) as table:
-                features = set(roles(table, self._asked).features)
-                if first is None:
-                    first = name, features
-                elif features != first[1]:
-                    raise ValueError(_other_columns(name, features, *first))
-                empty = True
-                for part in table.parts(self._block, self._asked.id):
-                    empty = False
-                    dataset = forms.read(part, self._asked)
+            kind = format_of(name, self._options["format"])
+            if kind in ("csv", "tsv"):
+                first = self._like(name, kind, first)
+            for where, dataset in self._datasets(name, kind):
+                if kind in ("csv", "tsv", "jsonl"):
                     _check_new(dataset.ids, seen, name, self._asked.id)
-                    y = dataset.y
-                    if y is not None and not self._asked.label_each_step:
-                        numeric = y.dtype.kind != "U" if numeric is None else numeric
-                        y = _of_kind(y, numeric, part)
-                    yield dataset.X, y
-                if empty:
-                    raise ValueError(f"{name} has a header but no rows.")
+                y = dataset.y
+                if isinstance(y, np.ndarray) and y.ndim == 1:
+                    numeric = y.dtype.kind != "U" if numeric is None else numeric
+                    y = _of_kind(y, numeric, where)
+                yield dataset.X, y
 
-    def _opened(self, name: str) -> Delimited:
-        delimiter = self._options["delimiter"]
-        if delimiter is None and _format(name, self._options["format"]) == "tsv":
-            delimiter = "\t"
+    def _datasets(self, name: str, kind: str) -> Iterator[tuple[str, Dataset]]:
+        """The parts of a file, and how messages call each."""
+        asked, options = self._asked, self._options
+        if kind not in ("csv", "tsv", "jsonl"):
+            yield name, read(name, **asked._asdict(), **options)
+            return
+        refuse_what_has_no_meaning(kind, asked, options["delimiter"], options["channels_first"])
+        if kind == "jsonl":
+            for dataset in jsonlines.parts(name, options["encoding"], asked, self._block):
+                yield name, dataset
+            return
+        empty = True
+        with self._opened(name, kind) as table:
+            for part in table.parts(self._block, asked.id):
+                empty = False
+                yield f"{name}, {part.span}", forms.read(part, asked)
+        if empty:
+            raise ValueError(f"{name} has a header but no rows.")
+
+    def _like(self, name: str, kind: str, first: tuple[str, set[str]] | None) -> tuple[str, set[str]]:
+        """The first table, and its features; ValueError where another has others."""
+        with self._opened(name, kind) as table:
+            features = set(roles(table, self._asked).features)
+        if first is not None and features != first[1]:
+            raise ValueError(_other_columns(name, features, *first))
+        return first or (name, features)
+
+    def _opened(self, name: str, kind: str) -> Delimited:
+        delimiter = self._options["delimiter"] or ("\t" if kind == "tsv" else None)
         return Delimited(name, delimiter, self._options["encoding"])
-
-
-def _format(name: str, format: str | None) -> str:
-    ending = os.path.splitext(name.removesuffix(".gz"))[1].lower()
-    return format or {".tsv": "tsv", ".tab": "tsv", ".csv": "csv"}.get(ending, ending)
-
-
-def _is_table(name: str, format: str | None) -> bool:
-    return _format(name, format) in ("csv", "tsv")
 
 
 def _other_columns(name: str, features: set[str], first: str, expected: set[str]) -> str:
@@ -150,7 +157,7 @@ def _check_new(ids: list[Any] | None, seen: set[int], name: str, column: str | N
         seen.add(number)
 
 
-def _of_kind(y: Any, numeric: bool, part: Part) -> Any:
+def _of_kind(y: Any, numeric: bool, where: str) -> Any:
     """Labels of a block as those of the first: text that happens to be whole numbers stays text.
 
     Raises
@@ -164,6 +171,5 @@ def _of_kind(y: Any, numeric: bool, part: Part) -> Any:
         return y.astype(str)
     kinds = ("text, such as {!r}", "numbers") if numeric else ("numbers, such as {!r}", "text")
     raise ValueError(
-        f"{part.name} has labels that are {kinds[0].format(np.asarray(y).tolist()[0])} in {part.span}, those before "
-        f"were {kinds[1]}: make all of one kind."
+        f"{where}: the labels are {kinds[0].format(y.tolist()[0])}, those before were {kinds[1]}: make all of one kind."
     )

@@ -46,6 +46,30 @@ def read(path: str, encoding: str, asked: Asked) -> Dataset:
         items = list(_items(lines))
     if not items:
         raise ValueError(f"{path} is empty: {_EXPECTED}.")
+    return _dataset(path, items, asked)
+
+
+def parts(path: str, encoding: str, asked: Asked, rows: int) -> Iterator[Dataset]:
+    """The same, about so many lines at a time; lines of one id that follow each other are not parted.
+
+    Raises
+    ------
+    ValueError
+        As `read`, of each part.
+    """
+    held: list[_Item] = []
+    with Lines(path, encoding, "encoding=") as lines:
+        for item in _items(lines):
+            if len(held) >= rows and not (asked.id and item.values.get(asked.id) == held[-1].values.get(asked.id)):
+                yield _dataset(path, held, asked)
+                held = []
+            held.append(item)
+    if not held:
+        raise ValueError(f"{path} is empty: {_EXPECTED}.")
+    yield _dataset(path, held, asked)
+
+
+def _dataset(path: str, items: list[_Item], asked: Asked) -> Dataset:
     first = items[0].values
     text = asked.text or (_TEXT if _TEXT in first and asked.features is None else None)
     key = next((key for key in _SERIES if key in first), None)

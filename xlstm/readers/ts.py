@@ -29,12 +29,12 @@ class _Header:
         empty = True
         for line in lines:
             text = line.strip()
-            if not text or text.startswith("#"):
+            if not text or text.startswith(("#", "%")):
                 continue
             empty = False
             if not text.startswith("@"):
                 raise ValueError(
-                    f"line {lines.count} of {self.name} stands before @data, where lines begin with @ or #: "
+                    f"line {lines.count} of {self.name} stands before @data, where lines begin with @, # or %: "
                     f"{fields.shortened(text)}."
                 )
             key, *words = text.split()
@@ -77,7 +77,7 @@ def read(path: str, encoding: str) -> Dataset:
         D = header.dimensions
         for line in lines:
             text = line.strip()
-            if not text or text.startswith("#"):
+            if not text or text.startswith(("#", "%")):
                 continue
             where = f"line {lines.count} of {lines.name}"
             if header.classes is not None or header.targets:

@@ -54,7 +54,7 @@ class Form:
 class Point(Form):
     """Each output is the number itself."""
 
-    score_names = ("error", "r2", "mae", "rmse")
+    score_names: tuple[str, ...] = ("error", "r2", "mae", "rmse")
 
     def sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         xp = array_namespace(outputs)

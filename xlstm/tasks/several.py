@@ -14,12 +14,42 @@ import numpy as np
 
 from .. import guesses, labelsets
 from ..host import HostArray
-from ..labels import from_state, to_state, weights_of
+from ..labels import from_state, of_all_labels, to_state, weights_of
 from ..losses import logistic_cross_entropy
 from ..namespace import Array, array_namespace, sigmoid
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .survey import Survey
 from .task import Task
+
+
+class SeveralSurvey(Survey):
+    """Which labels there are in all parts, and how often each is there."""
+
+    task: SeveralLabels
+
+    def __init__(self, task: SeveralLabels, is_open: bool) -> None:
+        super().__init__(task, is_open)
+        self._counts, self._own = np.zeros((2, task.outputs)), 0.0  # of each label the rows, and their weights; of all
+
+    def read(self, y: Any, rows: int, own: HostArray) -> HostArray:
+        if self.is_open and not self.task.matrix:
+            before, (found, _) = self.task.classes, labelsets.lists(y, rows)
+            every = before
+            if len(found):  # of no label nobody knows of what kind it is
+                every = of_all_labels(before, found) if len(before) else found
+            if len(every) > len(before):
+                counts = np.zeros((2, len(every)))
+                counts[:, np.searchsorted(every, before)] = self._counts
+                self.task, self._counts = self.task.with_classes(every), counts
+        targets = self.task.read(y, rows)
+        self._counts += [targets.sum(axis=0), own @ targets]
+        self._own += float(own.sum())
+        return targets
+
+    def settle(self, whole: bool) -> None:
+        self.task.check_counts(self._counts[0], self.rows, whole)
+        self.task.balance(self._counts[1], self._own)
 
 
 @TASKS.register("several_labels")
@@ -77,7 +107,18 @@ class SeveralLabels(Task):
             )
         return labelsets.indicator(y, rows, self.classes)[1]
 
+    def with_classes(self, classes: HostArray) -> SeveralLabels:
+        """The same with other labels, and their thresholds where they begin."""
+        other = copy.copy(self)
+        other.classes, other.thresholds = classes, np.full(len(classes), 0.5)
+        return other
+
+    def survey(self, is_open: bool) -> SeveralSurvey:
+        return SeveralSurvey(self, is_open)
+
     def doubts(self, data: Series | Texts, targets: HostArray, fold_case: bool) -> Iterable[str | None]:
+        if not self.outputs:
+            return
         sets, numbers = np.unique(targets, axis=0, return_inverse=True)
         numbers = numbers.reshape(-1)
         yield guesses.one_hot_as_several(targets, self.classes) if self.matrix else None
@@ -86,22 +127,41 @@ class SeveralLabels(Task):
         yield guesses.case_that_matters(data, numbers, fold_case)
 
     def check_enough(self, targets: HostArray, whole: bool) -> None:
-        if whole and (targets == targets[:1]).all():
+        self.check_counts(targets.sum(axis=0), len(targets), whole)
+
+    def check_counts(self, counts: HostArray, rows: int, whole: bool) -> None:
+        """`check_enough` of targets of which (K,) rows have each label."""
+        if not self.outputs:
+            raise ValueError(
+                "y holds no label in any row: nothing could be learned."
+                if whole
+                else "y holds no label in any row: pass all labels that will come as classes=."
+            )
+        if whole and ((counts == 0) | (counts == rows)).all():
             raise ValueError("every row of y has the same labels: nothing could be learned.")
 
     def weights(self, targets: HostArray, sample_weight: Any) -> HostArray:
         weights = weights_of(sample_weight, len(targets))
-        self._factors = None if self.class_weight is None else self._balance(targets, weights)
+        scaled = weights / weights.max()  # sums of large weights could overflow
+        self.balance(scaled @ targets, float(scaled.sum()))
         return weights
 
-    def _balance(self, targets: HostArray, weights: HostArray) -> list[list[float]]:
-        """(2, K): what the loss of each label is multiplied with in rows without it, and in rows that have it.
+    def balance(self, there: HostArray, total: float) -> None:
+        """Take from `class_weight` what the loss of each label is multiplied with, where it is there and where not.
 
-        Over the rows their mean is 1 for each label, so that all labels count alike.
+        Over the rows the mean is 1 for each label, so that all labels count alike.
+
+        Parameters
+        ----------
+        there : (K,)
+            The sum of the weights of the rows that have each label.
+        total
+            Of all rows.
         """
-        weights = weights / weights.max()  # sums of large weights could overflow
-        there = weights @ targets
-        absent = weights.sum() - there
+        if self.class_weight is None:
+            self._factors = None
+            return
+        absent = total - there
         ratio = np.ones(len(self.classes))
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             both = (there > 0) & (absent > 0)
@@ -112,8 +172,8 @@ class SeveralLabels(Task):
                 raise ValueError(f"class_weight must hold finite weights above 0, got {self.class_weight}.")
         else:
             raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}.")
-        without = weights.sum() / (absent + ratio * there)
-        return [without.tolist(), (ratio * without).tolist()]
+        without = total / (absent + ratio * there)
+        self._factors = [without.tolist(), (ratio * without).tolist()]
 
     def _by_label(self, name: str, values: Mapping[Any, Any], otherwise: HostArray) -> list[float]:
         """A number for each label, of a dict that has some; ValueError where it names another, or is no number."""
