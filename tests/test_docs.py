@@ -63,9 +63,15 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_pages_are_there() -> None:
-    assert {"data.md", "many-to-one.md", "own-loop.md", "performance.md", "devices.md", "training.md"} <= {
-        page.name for page in CHAPTERS
-    }
+    assert {
+        "command-line.md",
+        "data.md",
+        "many-to-one.md",
+        "own-loop.md",
+        "performance.md",
+        "devices.md",
+        "training.md",
+    } <= {page.name for page in CHAPTERS}
 
 
 def test_the_tables_of_the_performance_page_are_those_of_the_results() -> None:
@@ -127,17 +133,37 @@ def test_no_place_is_left_to_fill_in(page: Path) -> None:
 def test_the_readme_commands_for_texts_run(tmp_path: Path) -> None:
     """The block that makes a small file, trains on it, measures and predicts: all of it, in an empty folder."""
     (block,) = [b for b in blocks_of((ROOT / "README.md").read_text(encoding="utf-8")) if "reviews.csv" in b.text]
-    script = "set -eu\n" + re.sub(r"^\$ ", "", block.text, flags=re.MULTILINE)
-    # `python` and `xlstm` are those of this interpreter, whether its scripts are on the path or not.
-    prelude = f'python() {{ "{sys.executable}" "$@"; }}\nxlstm() {{ python -m xlstm "$@"; }}\n'
-    run = subprocess.run(
-        ["sh", "-c", prelude + script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-    )
+    run = in_a_shell(re.sub(r"^\$ ", "", block.text, flags=re.MULTILINE), tmp_path)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert lines[0].startswith("accuracy 1.0000, balanced 1.0000, on 10 held-out texts (reviews.held-out.csv)")
     assert "accuracy 1.0000, balanced 1.0000, on 10 texts" in lines
     assert [json.loads(line)["label"] for line in lines[-2:]] == ["yes", "no"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the commands are those of a POSIX shell")
+def test_the_commands_of_the_page_about_the_command_line_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, one after another, beside the files that the page's python blocks write."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    run_page(page, "command-line.md")
+    commands = "".join(block.text for block in blocks_of(page) if block.language == "console")
+    run = in_a_shell(re.sub(r"^\$ ", "", commands, flags=re.MULTILINE), tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"accuracy (0\.[6-9]|1)", run.stdout), run.stdout
+    assert "series of 2 features, in this order: speed, load" in run.stdout
+    assert "id,label,probability,note\nr0," in run.stdout
+    assert re.search(r'{"id": "0", "value": -?[0-9.]+}', run.stdout)
+    assert re.search(r"^0,1,(warm|cold),0.", run.stdout, re.MULTILINE)
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 301
+
+
+def in_a_shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run in this folder; `python` and `xlstm` are those of this interpreter, whether its scripts are on the path."""
+    prelude = f'python() {{ "{sys.executable}" "$@"; }}\nxlstm() {{ python -m xlstm "$@"; }}\nset -eu\n'
+    return subprocess.run(
+        ["sh", "-c", prelude + script], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the command is that of a POSIX shell")

@@ -13,7 +13,7 @@ from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
 from ..readers.delimited import Delimited
-from . import given
+from . import given, reading
 from .common import Failure, is_empty
 
 AT_ONCE = 4096
@@ -89,11 +89,11 @@ def _texts(
 def of_file(options: Any, model: Any, form: str) -> Iterator[Block]:
     """The sequences of a file, read as a whole."""
     fitted = model.fitted_state()
-    table, texts = given.told(options, fitted.table, form), given.reads_texts(model)
+    table, texts = reading.told(options, fitted.table, form), reading.reads_texts(model)
     if form == "long" and options.data == tables.STANDARD_INPUT:
         yield from _of_stream(options, model, table, texts)
         return
-    found = given.read_unlabelled(options, table, with_text=texts)
+    found = reading.read_unlabelled(options, table, with_text=texts)
     for start in range(0, len(found.X), AT_ONCE):
         stop = min(start + AT_ONCE, len(found.X))
         part = found._replace(X=found.X[start:stop], ids=None if found.ids is None else found.ids[start:stop])
@@ -130,7 +130,8 @@ class _Rows(Delimited):
 
 def _of_stream(options: Any, model: Any, table: Table, with_text: bool) -> Iterator[Block]:
     """A long table, each of whose sequences is answered when the next one begins: their rows stand together."""
-    count, seen = 0, set()
+    count = 0
+    seen: set[str] = set()
     with tables.Lines(options.data, options.encoding) as lines:
         rows = tables.Table(lines, {"--id": table.id or ""}, options.delimiter, [table.delimiter])
         for whole in tables.together(_whole(rows, table.id or ""), lines.ready):
@@ -142,15 +143,16 @@ def _of_stream(options: Any, model: Any, table: Table, with_text: bool) -> Itera
                     )
                 seen.add(name)
             source = _Rows(rows, [row for _, group in whole for row in group])
-            with given.told_in_flags(quiet=True):  # of a few rows nothing can be guessed
-                found = given.unlabelled(source, table, with_text)
+            with reading.told_in_flags(quiet=True):  # of a few rows nothing can be guessed
+                found = reading.unlabelled(source, table, with_text)
             yield _of_part(found, rows.name, model, count)
             count += len(whole)
 
 
 def _whole(table: tables.Table, column: str) -> Iterator[tuple[str, list[tables.Row]] | None]:
     """The rows of each sequence that has ended, and its name; None where another row has come and none has ended."""
-    name, group = "", []
+    name = ""
+    group: list[tables.Row] = []
     for row in table.rows():
         if row is None:
             continue

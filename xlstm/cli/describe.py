@@ -23,7 +23,11 @@ SHOWN = 20
 def run(options: Any) -> int:
     """Load, describe."""
     model = load(options.model, options.device)
-    values = {"model": options.model, "bytes": os.path.getsize(options.model), "kind": type(model).__name__}
+    values: dict[str, Any] = {
+        "model": options.model,
+        "bytes": os.path.getsize(options.model),
+        "kind": type(model).__name__,
+    }
     values |= _estimator(model) if isinstance(model, SequenceEstimator) else _layer(model)
     return show(options, "\n".join(f"{name:<9} {line}" for name, line in _lines(values)), values)
 

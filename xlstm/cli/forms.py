@@ -43,9 +43,9 @@ class Answered(NamedTuple):
         if not self.wrong:
             yield from right
             return
-        right, wrong = iter(right), iter(wrong)
+        these, others = iter(right), iter(wrong)
         for place in range(len(self.names)):
-            yield next(wrong if place in self.wrong else right)
+            yield next(others if place in self.wrong else these)
 
 
 def text(blocks: Iterable[Answered]) -> Iterator[str]:

@@ -1,38 +1,25 @@
-"""Sequences from files, for training and measuring, whatever form they have: the one place that knows the forms.
+"""Sequences from files, for training and measuring, whatever form they have: and what a file of some of them holds.
 
-A table of texts is read row by row, with all that is wrong in it (`labelled.py`); everything else by `xlstm.read`.
+A table of texts is read row by row, with all that is wrong in it (`labelled.py`); everything else as a whole
+(`reading.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import readers, tables
+from .. import tables
 from ..dataset import Dataset, Sequences
-from ..encode import TokenEncoder
 from ..fitted import Table
-from ..readers import columns, forms
-from ..readers.delimited import Delimited
-from ..readers.kinds import ENDINGS
 from ..tables import counted
 from . import labelled
-from .common import Failure, tell
+from .common import Failure
 from .kinds import Kind, Where, by_default
-
-NOT_TABLES = tuple(suffix for suffix, kind in ENDINGS.items() if kind not in ("csv", "tsv"))
-LINES = tuple(suffix for suffix, kind in ENDINGS.items() if kind == "jsonl")
-"""Of them, those in which a line is a sequence, or with an id a step."""
-TEXT, LABEL = "text", "label"
-"""The columns where none are named."""
-SEPARATOR = ";"
+from .reading import LABEL, LINES, SEPARATOR, TEXT, ending, form_of, read, reads_texts, told, usual_delimiter
 
 
 class Given(NamedTuple):
@@ -62,11 +49,6 @@ def chosen(values: Any, rows: Sequence[int]) -> Any:
     return [values[k] for k in rows]
 
 
-def ending(path: str) -> str:
-    """What a file's name ends in, without what says that it is packed."""
-    return Path(path.removesuffix(".gz")).suffix.lower()
-
-
 def not_finite(X: Any, where: Where, missing: str) -> dict[int, str]:
     """Of the sequences that hold what is no number, by their places, what and where.
 
@@ -77,45 +59,14 @@ def not_finite(X: Any, where: Where, missing: str) -> dict[int, str]:
     wrong = np.isinf(X.values) if missing == "mask" else ~np.isfinite(X.values)
     if not wrong.any():
         return {}
-    starts, found = np.cumsum(X.lengths) - X.lengths, {}
+    starts = np.cumsum(X.lengths) - X.lengths
+    found: dict[int, str] = {}
     for k in np.flatnonzero(np.logical_or.reduceat(wrong.any(axis=1), starts)).tolist():
         step, feature = np.argwhere(wrong[starts[k] : starts[k] + X.lengths[k]])[0].tolist()
         what = "no value" if np.isnan(X.values[starts[k] + step, feature]) else "infinity"
         of = f", feature {X.names[feature]!r}" if X.names is not None else ""
         found[k] = f"{where(k)} has {what} in step {step + 1}{of}"
     return found
-
-
-def form_of(options: Any, data: str, remembered: Table | None = None, numbers: bool = False) -> str:
-    """In which form a source is: "text" (a table of them), "long", "wide" or "file" (neither).
-
-    Parameters
-    ----------
-    remembered
-        What the model knows of the table that it was trained on.
-    numbers
-        Whether the model reads numbers, so that it is no table of texts.
-
-    Raises
-    ------
-    Failure
-        If it is a table of numbers, of which nobody has said how it holds them.
-    """
-    if ending(data) in NOT_TABLES:
-        return "file"
-    if options.id is not None:
-        return "long"
-    if options.wide:
-        return "wide"
-    form = "text" if remembered is None else remembered.form
-    if form in ("long", "wide"):
-        return form
-    if numbers:
-        raise Failure(
-            f"this model reads numbers, not texts: say how {data} holds them, --id COLUMN where a row is a step of a "
-            "sequence, --wide where it is a series"
-        )
-    return "text"
 
 
 def first_names(kind: Kind) -> Given:
@@ -139,7 +90,7 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
     table = Table(
         options.text or TEXT,
         options.label or LABEL,
-        options.delimiter or _usual_delimiter(options.data),
+        options.delimiter or usual_delimiter(options.data),
         None,
         form=form,
         id=options.id,
@@ -176,116 +127,6 @@ def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
         found = _of_dataset(data, options, table, kind)
         kind.check_known(found.y, model, found.where)
     return found
-
-
-def reads_texts(model: Any) -> bool:
-    """Whether what a model reads are texts or lists of words."""
-    encoder = model.fitted_state().encoder
-    return isinstance(encoder, TokenEncoder) and encoder.kind != "integers"
-
-
-def told(options: Any, remembered: Table | None, form: str) -> Table:
-    """How a file is to be read: as said, else as the one that the model was trained on."""
-    before = Table(TEXT, LABEL, _usual_delimiter(options.data), None, form=form)
-    if remembered is not None and remembered.form == form:
-        before = remembered
-    own = {name: getattr(options, name, None) for name in ("text", "label", "delimiter", "id", "time")}
-    return before._replace(**{name: value for name, value in own.items() if value is not None})
-
-
-def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dataset:
-    """A file that is no table of texts.
-
-    Parameters
-    ----------
-    with_text
-        Whether it holds texts or words.
-    each_step
-        Whether each step has a label.
-
-    Raises
-    ------
-    Failure
-        If it is a folder, or nothing can be read of it.
-    """
-    rows = table.form in ("long", "wide")
-    arguments: dict[str, Any] = {
-        "id": table.id,
-        "time": table.time,
-        "delta": table.delta,
-        "features": table.features,
-        "label": table.label if rows or table.label != LABEL else None,
-        "text": table.text if with_text and (rows or table.text != TEXT) else None,
-    }
-    if rows:
-        arguments |= {"format": "csv", "delimiter": table.delimiter}
-    return _read(
-        options, **arguments, label_each_step=each_step and table.id is not None, channels_first=table.channels_first
-    )
-
-
-def _read(options: Any, **arguments: Any) -> Dataset:
-    with told_in_flags():
-        return readers.read(options.data, encoding=options.encoding, **arguments)
-
-
-def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
-    """The same without labels, which may be there, and may be anything.
-
-    Raises
-    ------
-    Failure
-        If nothing can be read of it.
-    """
-    if table.form != "file":
-        with told_in_flags(), Delimited(options.data, table.delimiter, options.encoding) as source:
-            return unlabelled(source, table, with_text)
-    if table.label != LABEL:
-        try:  # so that it is no feature
-            return read(options, table, with_text=with_text, each_step=True)
-        except Failure:  # it is not there, or not for all
-            pass
-    return read(options, table._replace(label=LABEL), with_text=with_text, each_step=True)
-
-
-def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
-    """The sequences of a table of numbers. A column of labels is no feature, whatever is in it."""
-    label = table.label if table.label in source.columns else None
-    text = table.text if with_text else None
-    if table.form == "wide":
-        asked = columns.Asked(features=table.features, label=label)
-        return forms.wide(source, columns.roles(source, asked)._replace(label=None))
-    asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
-    return forms.long(source, asked, columns.roles(source, asked)._replace(label=None))
-
-
-@contextlib.contextmanager
-def told_in_flags(quiet: bool = False) -> Iterator[None]:
-    """Inside, errors become Failures, and these and warnings name flags in place of arguments.
-
-    `quiet` tells no warnings.
-    """
-    try:
-        with warnings.catch_warnings(record=True) as noted:
-            warnings.simplefilter("always", UserWarning)
-            yield
-    except (ValueError, TypeError) as error:
-        raise Failure(in_flags(str(error))) from None
-    for warning in () if quiet else noted:
-        tell("warning", in_flags(str(warning.message)))
-
-
-_FLAGS = "id|time|features|label|text|delta|delimiter|encoding"
-
-
-def in_flags(message: str) -> str:
-    """A message that names arguments of Python, with the flags that stand for them."""
-    message = message.replace("label_each_step=True", "--task steps").replace("channels_first=True", "--channels-first")
-    message = re.sub(rf"\b({_FLAGS})=(?=['\w])", r"--\1 ", message)
-    return re.sub(rf"\b({_FLAGS})=", r"--\1", message)
-
-
-# ---------------------------------------------------------------- one form of them
 
 
 def _of_rows(rows: labelled.Labelled, kind: Kind, split: str, separator: str) -> Given:
@@ -391,10 +232,6 @@ def only(given: Given, path: str, encoding: str) -> Given:
     if not rows:
         raise Failure(f"{path} lists no sequence")
     return given._replace(X=chosen(given.X, rows), y=chosen(given.y, rows))
-
-
-def _usual_delimiter(data: str) -> str:
-    return "\t" if ending(data) in (".tsv", ".tab") else ","
 
 
 def _separator(remembered: Table | None) -> str:

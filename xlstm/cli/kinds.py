@@ -13,7 +13,7 @@ import numpy as np
 
 from ..registry import ESTIMATORS
 from ..tables import counted
-from . import answers
+from .answers import Answers, OfClasses, OfLabels, OfNumbers, OfSteps
 from .common import Failure
 
 Where = Callable[[int], str]
@@ -42,7 +42,7 @@ class Kind:
     name: ClassVar[str]
     estimator: ClassVar[str]
     of_task: ClassVar[str]
-    answers: ClassVar[type[answers.Answers]]
+    answers: ClassVar[type[Answers]]
     empty: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = ()
 
@@ -100,7 +100,10 @@ class Kind:
 class Classes(Kind):
     """One of some classes."""
 
-    name, estimator, of_task, answers = "classes", "SequenceClassifier", "classes", answers.OfClasses
+    name = "classes"
+    estimator = "SequenceClassifier"
+    of_task = "classes"
+    answers = OfClasses
     settings = ("class_weight", "readout")
 
     def of_data(self, y: Any, separator: str, where: Where) -> Any:
@@ -122,7 +125,10 @@ class Classes(Kind):
 class Number(Kind):
     """A number, or several."""
 
-    name, estimator, of_task, answers = "number", "SequenceRegressor", "numbers", answers.OfNumbers
+    name = "number"
+    estimator = "SequenceRegressor"
+    of_task = "numbers"
+    answers = OfNumbers
     settings = ("loss", "readout")
 
     def wrong(self, label: str, text: str, split: str) -> str | None:
@@ -158,7 +164,10 @@ class Number(Kind):
 class Steps(Kind):
     """A class at every step."""
 
-    name, estimator, of_task, answers = "steps", "SequenceLabeler", "step_classes", answers.OfSteps
+    name = "steps"
+    estimator = "SequenceLabeler"
+    of_task = "step_classes"
+    answers = OfSteps
     settings = ("class_weight", "ignore")
 
     def wrong(self, label: str, text: str, split: str) -> str | None:
@@ -199,7 +208,10 @@ class Steps(Kind):
 class Labels(Kind):
     """Several labels at once, or none."""
 
-    name, estimator, of_task, answers = "labels", "SequenceClassifier", "several_labels", answers.OfLabels
+    name = "labels"
+    estimator = "SequenceClassifier"
+    of_task = "several_labels"
+    answers = OfLabels
     empty = True
     settings = ("class_weight", "readout", "separator")
 

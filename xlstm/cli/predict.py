@@ -10,7 +10,7 @@ from typing import Any
 from .. import tables
 from ..encode import TokenEncoder
 from ..files import check_target, write_whole
-from . import asked, forms, given, kinds
+from . import asked, forms, given, kinds, reading
 from .asked import Block
 from .common import Failure, is_same_file, tell, trained
 from .forms import Answered
@@ -21,10 +21,10 @@ def run(options: Any) -> int:
     _check_call(options)
     model = trained(options.model, options.device)
     kind = kinds.of_model(model)
-    if not given.reads_texts(model):
+    if not reading.reads_texts(model):
         _take_file(options)
     _check_target(options)
-    separator = getattr(model.fitted_state().table, "separator", None) or given.SEPARATOR
+    separator = getattr(model.fitted_state().table, "separator", None) or reading.SEPARATOR
     failed = 0
 
     def answered() -> Iterator[Answered]:
@@ -109,7 +109,7 @@ def _blocks(options: Any, model: Any) -> Iterator[Block]:
         if options.texts:
             return asked.of_arguments(options.texts, split)
         return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
-    form = given.form_of(options, options.data, fitted.table, numbers=not given.reads_texts(model))
+    form = reading.form_of(options, options.data, fitted.table, numbers=not reading.reads_texts(model))
     if form == "text":
         return asked.of_table(options, fitted.table, fitted.encoder.kind)
     return asked.of_file(options, model, form)
@@ -127,7 +127,7 @@ def _answered(model: Any, kind: kinds.Kind, block: Block, separator: str) -> Ans
             str(error) if block.key == "text" else f"{block.where(0).rpartition(' of ')[2]}: {error}"
         ) from None
     encoder = model.fitted_state().encoder
-    unknown = _nothing_known(encoder, X) if given.reads_texts(model) else None
+    unknown = _nothing_known(encoder, X) if reading.reads_texts(model) else None
     return Answered(block.key, block.names, block.rows, wrong, answers, unknown)
 
 

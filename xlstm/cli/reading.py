@@ -1,0 +1,177 @@
+"""How a file that is no table of texts is read: its form, the flags that say so, and what is told in their words.
+
+The only place of the command line that calls `xlstm.read`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import readers
+from ..dataset import Dataset
+from ..encode import TokenEncoder
+from ..fitted import Table
+from ..readers import columns, forms
+from ..readers.delimited import Delimited
+from ..readers.kinds import ENDINGS
+from .common import Failure, tell
+
+NOT_TABLES = tuple(suffix for suffix, kind in ENDINGS.items() if kind not in ("csv", "tsv"))
+LINES = tuple(suffix for suffix, kind in ENDINGS.items() if kind == "jsonl")
+"""Of them, those in which a line is a sequence, or with an id a step."""
+TEXT, LABEL = "text", "label"
+"""The columns where none are named."""
+SEPARATOR = ";"
+
+
+def ending(path: str) -> str:
+    """What a file's name ends in, without what says that it is packed."""
+    return Path(path.removesuffix(".gz")).suffix.lower()
+
+
+def usual_delimiter(data: str) -> str:
+    return "\t" if ending(data) in (".tsv", ".tab") else ","
+
+
+def form_of(options: Any, data: str, remembered: Table | None = None, numbers: bool = False) -> str:
+    """In which form a source is: "text" (a table of them), "long", "wide" or "file" (neither).
+
+    Parameters
+    ----------
+    remembered
+        What the model knows of the table that it was trained on.
+    numbers
+        Whether the model reads numbers, so that it is no table of texts.
+
+    Raises
+    ------
+    Failure
+        If it is a table of numbers, of which nobody has said how it holds them.
+    """
+    if ending(data) in NOT_TABLES:
+        return "file"
+    if options.id is not None:
+        return "long"
+    if options.wide:
+        return "wide"
+    form = "text" if remembered is None else remembered.form
+    if form in ("long", "wide"):
+        return form
+    if numbers:
+        raise Failure(
+            f"this model reads numbers, not texts: say how {data} holds them, --id COLUMN where a row is a step of a "
+            "sequence, --wide where it is a series"
+        )
+    return "text"
+
+
+def reads_texts(model: Any) -> bool:
+    """Whether what a model reads are texts or lists of words."""
+    encoder = model.fitted_state().encoder
+    return isinstance(encoder, TokenEncoder) and encoder.kind != "integers"
+
+
+def told(options: Any, remembered: Table | None, form: str) -> Table:
+    """How a file is to be read: as said, else as the one that the model was trained on."""
+    before = Table(TEXT, LABEL, usual_delimiter(options.data), None, form=form)
+    if remembered is not None and remembered.form == form:
+        before = remembered
+    own = {name: getattr(options, name, None) for name in ("text", "label", "delimiter", "id", "time")}
+    return before._replace(**{name: value for name, value in own.items() if value is not None})
+
+
+def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dataset:
+    """A file that is no table of texts.
+
+    Parameters
+    ----------
+    with_text
+        Whether it holds texts or words.
+    each_step
+        Whether each step has a label.
+
+    Raises
+    ------
+    Failure
+        If it is a folder, or nothing can be read of it.
+    """
+    rows = table.form in ("long", "wide")
+    arguments: dict[str, Any] = {
+        "id": table.id,
+        "time": table.time,
+        "delta": table.delta,
+        "features": table.features,
+        "label": table.label if rows or table.label != LABEL else None,
+        "text": table.text if with_text and (rows or table.text != TEXT) else None,
+    }
+    if rows:
+        arguments |= {"format": "csv", "delimiter": table.delimiter}
+    return _read(
+        options, **arguments, label_each_step=each_step and table.id is not None, channels_first=table.channels_first
+    )
+
+
+def _read(options: Any, **arguments: Any) -> Dataset:
+    with told_in_flags():
+        return readers.read(options.data, encoding=options.encoding, **arguments)
+
+
+def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
+    """The same without labels, which may be there, and may be anything.
+
+    Raises
+    ------
+    Failure
+        If nothing can be read of it.
+    """
+    if table.form != "file":
+        with told_in_flags(), Delimited(options.data, table.delimiter, options.encoding) as source:
+            return unlabelled(source, table, with_text)
+    if table.label != LABEL:
+        try:  # so that it is no feature
+            return read(options, table, with_text=with_text, each_step=True)
+        except Failure:  # it is not there, or not for all
+            pass
+    return read(options, table._replace(label=LABEL), with_text=with_text, each_step=True)
+
+
+def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
+    """The sequences of a table of numbers. A column of labels is no feature, whatever is in it."""
+    label = table.label if table.label in source.columns else None
+    text = table.text if with_text else None
+    if table.form == "wide":
+        asked = columns.Asked(features=table.features, label=label)
+        return forms.wide(source, columns.roles(source, asked)._replace(label=None))
+    asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
+    return forms.long(source, asked, columns.roles(source, asked)._replace(label=None))
+
+
+@contextlib.contextmanager
+def told_in_flags(quiet: bool = False) -> Iterator[None]:
+    """Inside, errors become Failures, and these and warnings name flags in place of arguments.
+
+    `quiet` tells no warnings.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    except (ValueError, TypeError) as error:
+        raise Failure(in_flags(str(error))) from None
+    for warning in () if quiet else noted:
+        tell("warning", in_flags(str(warning.message)))
+
+
+_FLAGS = "id|time|features|label|text|delta|delimiter|encoding"
+
+
+def in_flags(message: str) -> str:
+    """A message that names arguments of Python, with the flags that stand for them."""
+    message = message.replace("label_each_step=True", "--task steps").replace("channels_first=True", "--channels-first")
+    message = re.sub(rf"\b({_FLAGS})=(?=['\w])", r"--\1 ", message)
+    return re.sub(rf"\b({_FLAGS})=", r"--\1", message)
