@@ -137,7 +137,8 @@ def cases(options: argparse.Namespace, folder: Path) -> dict[str, Row]:
             print("JapaneseVowels is left out: pip install --no-deps aeon", file=sys.stderr)
         for name, (settings, sequences, labels) in jobs.items():
             file = folder / f"{name}.json"
-            job = {"settings": {**settings, "max_iter": options.epochs}, "X": sequences, "y": labels}
+            same = {"readout": "final", "learning_rate": "constant"}  # the defaults of the two may differ
+            job = {"settings": {**same, **settings, "max_iter": options.epochs}, "X": sequences, "y": labels}
             file.write_text(json.dumps(job), encoding="utf-8")
             made[f"fit, {name}, {options.epochs} epochs"] = {"kind": "fit", "data": str(file)}
     return made

@@ -88,6 +88,8 @@ def main() -> int:
             for name in options.sets:
                 wanted = {"set": name, "method": method_of(variant), "seed": seed}
                 if (row := known.get(key_of(wanted))) is None:
+                    if options.cached:
+                        continue
                     if name not in data:
                         data[name] = public_sets.read(name, options.folder)
                     row = wanted | measured(variant, data[name], seed)
@@ -97,6 +99,7 @@ def main() -> int:
                     print(f"{name}, {variant}, seed {seed}: {told(row['accuracy'])}", file=sys.stderr, flush=True)
                 rows.append({**row, "variant": variant})
     results = gathered(rows, options)
+    options.cache = options.cache.name
     finish(options, "learning", results, text(results, options.variants))
     return 0
 
@@ -108,6 +111,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--sets", type=choices(list(SETS)), default=list(SETS), help="default: all")
     known = [*VARIANTS, *BESIDE]
     made.add_argument("--variants", type=choices(known), default=["default", "before"], help=f"of {known}")
+    made.add_argument("--cached", action="store_true", help="tell what is in the cache, and fit nothing")
     made.add_argument("--times", action="store_true", help="the seconds of a fit: now, and before")
     add_seeds(made)
     return made.parse_args()

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from .peers import peer
@@ -89,3 +90,22 @@ def test_results_are_written_as_json_that_says_the_same(command: Any) -> None:
     text = command.as_text(value)
     assert json.loads(text) == {**value, "b": {"c": 0.3333333, "d": value["b"]["d"]}}
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_warped_distance_is_that_of_plain_loops(command: Any) -> None:
+    beside = importlib.import_module("lib.beside")
+    del sys.modules["datasets"]  # a command of that folder, which the sets are read with
+    rng, ends = np.random.default_rng(0), [4, 1, 6]
+    rows, series = rng.standard_normal((3, 7, 2)).astype("float32"), rng.standard_normal((5, 2)).astype("float32")
+
+    def distance(row: Any) -> float:
+        best = {(-1, -1): 0.0}
+        for i, j in np.ndindex(len(row), len(series)):
+            cheapest = min(best.get(cell, np.inf) for cell in ((i - 1, j), (i, j - 1), (i - 1, j - 1)))
+            best[i, j] = cheapest + float(np.sum((row[i] - series[j]) ** 2))
+        return best[len(row) - 1, len(series) - 1]
+
+    found = beside.warped_distances(rows, np.array(ends), series)
+    np.testing.assert_allclose(
+        found, [distance(row[: end + 1]) for row, end in zip(rows, ends, strict=True)], rtol=1e-5
+    )

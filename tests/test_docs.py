@@ -83,6 +83,12 @@ def test_the_tables_of_the_performance_page_are_those_of_the_results() -> None:
     assert sum(line.startswith("|") for line in page) == sum(line.startswith("|") for line in printed.splitlines())
 
 
+def test_the_table_of_learning_is_that_of_the_results() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "learning_table.py")]
+    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120).stdout
+    assert printed in README.read_text(encoding="utf-8"), "print it again: python benchmarks/learning_table.py"
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"], ids=str)
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))

@@ -34,7 +34,12 @@ SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
 BATCHES_TEST = "tests/library/test_batches.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
+READERS, READERS_TEST, BAD_FILES_TEST, DATASET_TEST = (
+    "xlstm/readers",
+    *(f"tests/library/test_{name}.py" for name in ("readers", "bad_files", "dataset")),
+)
 READOUT_TEST = "tests/library/test_readout.py"
+READOUT_GRADIENTS = f"{READOUT_TEST}::test_gradients_are_those_of_finite_differences"
 RESUME, RESUME_TEST = "xlstm/estimators/resume.py", "tests/library/test_resume.py"
 CALLBACKS_TEST = "tests/library/test_callbacks.py"
 SUMS, CUDA_STEP, CUDA_ROWS, CUDA_LOSS = (
@@ -176,11 +181,11 @@ MUTANTS = [
     # The readouts.
     Mutant("a mean over the padding too", READOUT, "xp.astype(seen.valid, xp.int32)", "xp.astype(seen.valid | True, xp.int32)", READOUT_TEST),
     Mutant("a maximum over the padding too", READOUT, "return outputs + xp.where(seen.valid, nothing, xp.full_like(nothing, -xp.inf))[:, :, None]", "return outputs", READOUT_TEST),
-    Mutant("a maximum's gradient to every step", READOUT, "xp.astype(won, d_features.dtype)", "xp.astype(won | True, d_features.dtype)", READOUT_TEST),
-    Mutant("a mean's gradient to the padding too", READOUT, "xp.astype(valid, each.dtype)", "xp.astype(valid | True, each.dtype)", READOUT_TEST),
-    Mutant("a readout's part without its gradient", READOUT, "else d_outputs + seen.outputs", "else d_outputs", READOUT_TEST),
-    Mutant("each readout's part given the first one's gradient", READOUT, "            start += width\n", "", READOUT_TEST),
-    Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_TEST),
+    Mutant("a maximum's gradient to every step", READOUT, "xp.astype(won, d_features.dtype)", "xp.astype(won | True, d_features.dtype)", READOUT_GRADIENTS),
+    Mutant("a mean's gradient to the padding too", READOUT, "xp.astype(valid, each.dtype)", "xp.astype(valid | True, each.dtype)", READOUT_GRADIENTS),
+    Mutant("a readout's part without its gradient", READOUT, "else d_outputs + seen.outputs", "else d_outputs", READOUT_GRADIENTS),
+    Mutant("each readout's part given the first one's gradient", READOUT, "            start += width\n", "", READOUT_GRADIENTS),
+    Mutant("a mean's gradient not divided", READOUT, "(d_features / length)[:, None, :]", "d_features[:, None, :]", READOUT_GRADIENTS),
     Mutant("attention to the padding", READOUT, "score = xp.where(seen.valid, score, xp.full_like(score, -xp.inf))", "pass", READOUT_TEST),
     Mutant("the softmax's second term dropped", READOUT, "d_score = a * (d_a - xp.sum(features * d_features, axis=1)[:, None])", "d_score = a * d_a", READOUT_TEST),
     Mutant("attention in parts without their common maximum", READOUT, "_added(xp, _scaled(total_before, old), new * total[0])", "_added(xp, total_before, total[0])", READOUT_TEST),
@@ -193,8 +198,8 @@ MUTANTS = [
     Mutant("the contrary of the order of names", "xlstm/names.py", "[place[name] for name in expected]", "[expected.index(name) for name in names]", "tests/library/test_names.py"),
     Mutant("a table in long form trained on without a word", "xlstm/guesses.py", "in_runs = classes < runs <= by_chance / 3 - 2", "in_runs = False", "tests/library/test_guesses.py"),
     Mutant("strings always cut into characters", "xlstm/sequences.py", 'if split == "characters" else', 'if True else', "tests/library/test_estimator.py::test_a_string_is_cut_into_words"),
-    Mutant("class weights ignored", "xlstm/labels.py", "weights * factors[labels]", "weights", "tests/library/test_labels.py"),
-    Mutant("sample weights ignored", "xlstm/losses.py", "scale = weights / count", "scale = 0 * weights + 1 / count", "tests/library/test_losses.py"),
+    Mutant("class weights ignored", "xlstm/labels.py", "weights * class_factors(class_weight, classes, counts)[labels]", "weights", "tests/library/test_labels.py"),
+    Mutant("sample weights ignored", "xlstm/lossrows.py", "scale = weights / count", "scale = 0 * weights + 1 / count", "tests/library/test_losses.py"),
     Mutant("an optimiser's moment not corrected", "xlstm/optim.py", "mean_seen = 1 - self.beta_1**self.updates", "mean_seen = 1", "tests/library/test_optim.py"),
     Mutant("the second moment not corrected", "xlstm/optim.py", "square_seen = 1 - self.beta_2**self.updates", "square_seen = 1", "tests/library/test_optim.py"),
     Mutant("a clip that never clips", "xlstm/optim.py", "too_long = norm > max_norm", "too_long = norm < 0", "tests/library/test_optim.py"),
@@ -203,7 +208,7 @@ MUTANTS = [
     Mutant("rows that validated may train in a warm start", "xlstm/estimators/training.py", "sides = None if fitted is None else fitted.sides", "sides = None", "tests/library/test_train.py"),
     Mutant("rows that are alike are one", "xlstm/sides.py", "seen[row] += 1", "pass", "tests/library/test_sides.py"),
     Mutant("a second Ctrl-C that is the first again", "xlstm/interrupts.py", "first = run is not _kept_in", "first = True", "tests/library/test_train.py"),
-    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "encode.fit(sequences.take(data, kept),", "encode.fit(data,", "tests/library/test_estimator.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "some = sequences.take(data, kept)", "some = data", "tests/library/test_estimator.py"),
     # Tasks, and the training that asks them.
     Mutant("class weights not asked for", CLASSES, "row_weights(sample_weight, self.class_weight,", "row_weights(sample_weight, None,", TASKS_TEST),
     Mutant("sample weights lost in the task", CLASSES, "row_weights(sample_weight, self", "row_weights(None, self", TASKS_TEST),
@@ -247,21 +252,32 @@ MUTANTS = [
     Mutant("a missing number counts in the deviation", ENCODE, "xp.where(xp.isnan(values[part, :]), xp.zeros_like(squared), squared) if gaps", "squared if gaps", f"{GAPS_TEST}::test_the_mean_is_that_of_the_training_part"),
     Mutant("what is there and what is not the other way round", ENCODE, "xp.astype(~missing, steps.dtype)", "xp.astype(missing, steps.dtype)", f"{GAPS_TEST}::test_it_is_the_model_of_columns_made_by_hand"),
     Mutant("the filling not in the file", ENCODE, "        return Scaler(mean, scale, filling)", "        return Scaler(mean, scale, 0 * filling if filling is not None else None)", f"{GAPS_TEST}::test_a_file_holds_what_is_read"),
+    Mutant("gaps forgotten in the first pass over batches", "xlstm/survey.py", "found.deviation, self._standardize, self._gaps)", "found.deviation, self._standardize, False)", f"{GAPS_TEST}::test_batches_train_as_all_rows_at_once"),
+    Mutant("labels of a later batch at the place of others", SEVERAL, "counts[:, np.searchsorted(every, before)] = self._counts", "counts[:, : len(before)] = self._counts", f"{SEVERAL_TEST}::test_batches_train_as_all_rows_at_once"),
     Mutant("another NaN, another row", "xlstm/sides.py", "numbers[np.isnan(numbers)] = np.nan", "pass", f"{GAPS_TEST}::test_rows_are_known_again_whatever_nan_it_is"),
     Mutant("a task's own loss not asked", CLASSES, "if kind.loss is not Classes.loss or", "if", CUDA_LOSS_TEST),
-    Mutant("sums fetched in every step", "xlstm/train.py", "            self._count += 1\n", "            self._count += 1\n            self._backend.to_host(sums)\n", "tests/backends/test_training_step.py"),
+    Mutant("sums fetched in every step", "xlstm/train.py", "            return self._fast.add(", "            self._backend.to_host(self._table[number])\n            return self._fast.add(", "tests/backends/test_training_step.py"),
     # Data on a GPU.
     Mutant("a block used before it has arrived", CONVEYOR, "wait_event(sent.event)", "record()", f"{DEVICE_TEST}::test_blocks_of_any_sizes_take_turns"),
     Mutant("pinned memory filled before its copy has ended", CONVEYOR, "            self.event.synchronize()", "            pass", DEVICE_TEST),
     Mutant("masks of dropout of other rows", STACK, "[mask[drawn] for mask in kept]", "[*kept]", f"{DEVICE_TEST}::test_training_on_it_is_that_of_the_cpu"),
     Mutant("tokens dropped of other rows", FEED, "unknown if drawn is None else unknown[drawn]", "unknown", DEVICE_TEST),
     Mutant("batches that stand shortest first", FEED, "np.argsort(-lengths, kind", "np.argsort(lengths, kind", f"{DEVICE_TEST}::test_data_on_a_gpu_gives_the_bits_of_host_data"),
-    Mutant("targets of other rows", "xlstm/train.py", "xp.take(self._targets, places, axis=0)", "self._targets[: len(rows)]", f"{DEVICE_TEST}::test_training_on_it_is_that_of_the_cpu"),
+    Mutant("targets of other rows", "xlstm/train.py", "self._task.gathered(self._targets, rows, places, self._backend)", "self._targets[: len(rows)]", f"{DEVICE_TEST}::test_training_on_it_is_that_of_the_cpu"),
     Mutant("answers in the order of the lengths", "xlstm/fitted.py", "outputs[rows if places is None else places]", "outputs[rows if places is None else slice(0, len(rows))]", f"{DEVICE_TEST}::test_training_on_it_is_that_of_the_cpu"),
     Mutant("host data scaled on the host", FEED, "if not _fits(values.nbytes", "if _fits(values.nbytes", f"{DEVICE_TEST}::test_the_share_of_the_memory_decides"),
     Mutant("unknown tokens taken for others", "xlstm/encode.py", "xp.where(xp.take(known, place, axis=0) == tokens, place + 1, UNKNOWN)", "place + 1", DEVICE_TEST),
     Mutant("rows taken from the beginning", "xlstm/ondevice.py", "starts - (ends - lengths)", "0 * starts", f"{DEVICE_TEST}::test_rows_are_taken_where_they_lie"),
     Mutant("a model on another device", "xlstm/fitted.py", "ondevice.check_model(data.place, self.model.backend)", "pass", DEVICE_TEST),
+    # Data from files and frames.
+    Mutant("rows of an id not sorted by time", f"{READERS}/grouping.py", "np.lexsort((times, codes))", "np.lexsort((codes,))", f"{READERS_TEST}::test_a_long_table"),
+    Mutant("a second label of an id not seen", f"{READERS}/grouping.py", "if other.any():", "if False:", f"{BAD_FILES_TEST}::test_a_bad_file[an id with two labels]"),
+    Mutant("the time since the sequence before", f"{READERS}/grouping.py", "    passed[np.cumsum(groups.lengths) - groups.lengths] = 0\n", "", f"{READERS_TEST}::test_frames[mapping]"),
+    Mutant("a step of nothing at the end of a wide row", f"{READERS}/forms.py", "[None, :] < ends[:, None]", "[None, :] < ends[:, None] + 1", f"{READERS_TEST}::test_a_wide_table"),
+    Mutant("a line of a file taken for a row", "xlstm/tables.py", "if len(rows) == len(lines) and all(rows):", "if all(rows):", f"{READERS_TEST}::test_blocks_of_rows_are_the_rows_one_by_one"),
+    Mutant("a number for a year", f"{READERS}/fields.py", 'if not all("-" in field.strip()[1:] for field in fields):', "if not fields:", f"{BAD_FILES_TEST}::test_a_bad_file[a date among numbers]"),
+    Mutant("sequences that are others", "xlstm/dataset.py", "self._ends[rows] - lengths - before", "self._ends[rows] - before", f"{DATASET_TEST}::test_slices_are_views_and_others_copies"),
+    Mutant("names of sequences lost", "xlstm/sequences.py", "Series(X.values, X.lengths, None, X.names)", "Series(X.values, X.lengths, None, None)", f"{DATASET_TEST}::test_read_without_a_copy"),
     # Numbers.
     Mutant("the gradient of a squared error halved", RESIDUALS, "2 * scale * r", "scale * r", f"{RESIDUALS_TEST}::test_value_and_gradient"),
     Mutant("a quantile from the other side", RESIDUALS, "tilt = 0.5 - level", "tilt = level - 0.5", f"{RESIDUALS_TEST}::test_what_each_is_least_for"),

@@ -17,8 +17,8 @@ from .sources import Batches, alone, naming, with_answers
 
 def each(answer: Callable[[Any], Any], batches: Iterable[Any]) -> Iterator[Any]:
     """What `answer` gives for the X of each batch, when it is asked for. Errors name the batch."""
-    for number, X in alone(batches):
-        with naming(number):
+    for name, X in alone(batches):
+        with naming(name):
             made = answer(X)
         yield made
 
@@ -69,11 +69,12 @@ def score(fitted: Fitted, batches: Batches, reading: Reading) -> float:
 
 
 def _each_beside(fitted: Fitted, batches: Batches, reading: Reading) -> Iterator[tuple[Any, Any, HostArray]]:
-    number = -1
-    for number, X, y, sample_weight in with_answers(batches):
-        with naming(number):
+    empty = True
+    for name, X, y, sample_weight in with_answers(batches):
+        with naming(name):
             outputs, targets, alike = fitted.beside(X, y, None, reading)
             own = weights_of_part(sample_weight, len(alike))
         yield outputs, targets, own
-    if number < 0:
+        empty = False
+    if empty:
         raise ValueError("the batches gave nothing: there is no score.")

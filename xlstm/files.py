@@ -24,8 +24,8 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     path = os.path.realpath(os.fsdecode(path))  # what a link points to is replaced, not the link
     check_target(path)
     temporary = os.path.join(os.path.dirname(path), f".xlstm-{os.urandom(6).hex()}.part")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(handle, "wb") as file:
             for part in parts:
                 file.write(part)

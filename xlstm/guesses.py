@@ -198,7 +198,7 @@ def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray
         return None  # such as "up" and "no" for sequences of two steps
     return (
         f"each label is as long as its sequence, such as {classes[targets[0]].item()!r}: it was taken for one class of "
-        "the whole sequence. If its characters are labels of the steps, a classifier of sequences does not learn them."
+        "the whole sequence. If its characters are labels of the steps, xlstm.SequenceLabeler learns them."
     )
 
 

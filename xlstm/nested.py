@@ -25,9 +25,13 @@ def is_nested(X: Any) -> bool:
     """Whether X is an array of one of these libraries whose elements are lists, or records of lists."""
     library = _library(X)
     if library == "polars":
-        return hasattr(X, "dtype") and str(X.dtype).startswith(("List", "Array"))
+        kind = str(getattr(X, "dtype", ""))
+        return kind.startswith(("List", "Array")) or (kind.startswith("Struct") and "List" in kind)
     if library == "pyarrow":
-        return hasattr(X, "type") and "list<" in str(X.type).partition("struct")[0]
+        kind = str(getattr(X, "type", ""))
+        return kind.startswith(("list<", "large_list<", "fixed_size_list<")) or (
+            kind.startswith("struct<") and "list<" in kind
+        )
     return library == "awkward" and hasattr(X, "layout")
 
 
@@ -100,7 +104,7 @@ def _is_list(X: Any) -> bool:
     library = _library(X)
     if library == "awkward":
         layout = _layout(X)
-        return layout.is_list or (layout.is_numpy and layout.purelist_depth > 1)
+        return bool(layout.is_list or (layout.is_numpy and layout.purelist_depth > 1))
     return is_nested(X)
 
 
@@ -153,6 +157,7 @@ def _lists(X: Any, what: str) -> tuple[HostArray, Any]:
 def _numbers(X: Any, what: str) -> HostArray:
     """Real numbers, missing ones as NaN."""
     library = _library(X)
+    array: HostArray
     if library == "awkward":
         try:
             array = _layout(X).to_backend_array(allow_missing=True)

@@ -21,7 +21,7 @@ READ_ONCE = (
 class Given(NamedTuple):
     """A batch as it came."""
 
-    number: int  # from 0 on, as rows are numbered
+    name: str  # "batch 0" for the first, as rows are numbered
     X: Any
     y: Any
     sample_weight: Any
@@ -98,7 +98,7 @@ class Batches:
                 "pass finds out what it needs."
             )
         if sample is not None:
-            _parts(sample, "sample")
+            one(sample, "sample")
 
     def __iter__(self) -> Iterator[Any]:
         made = self.source() if callable(self.source) else self.source
@@ -164,7 +164,7 @@ def to_predict(X: Any) -> Iterable[Any] | None:
 
 
 def with_answers(batches: Iterable[Any]) -> Iterator[Given]:
-    """Each batch of (X, y) or (X, y, sample_weight).
+    """Each batch, which has to be (X, y) or (X, y, sample_weight).
 
     Raises
     ------
@@ -172,32 +172,44 @@ def with_answers(batches: Iterable[Any]) -> Iterator[Given]:
         If one is none: it is named.
     """
     for number, batch in enumerate(batches):
-        yield Given(number, *_parts(batch, f"batch {number}"))
+        yield one(batch, f"batch {number}")
 
 
-def _parts(batch: Any, name: str) -> tuple[Any, Any, Any]:
+def first_pass(batches: Batches) -> Iterator[Given]:
+    """The batches of which a training learns what it needs to begin: all, or the sample that stands for them."""
+    return with_answers(batches) if batches.sample is None else iter([one(batches.sample, "sample")])
+
+
+def one(batch: Any, name: str) -> Given:
+    """(X, y) or (X, y, sample_weight) of this name.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         got = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
         raise TypeError(f"{name} is a {got}, expected (X, y) or (X, y, sample_weight).")
     X, y, sample_weight = (*batch, None)[:3]
     if y is None:
         raise TypeError(f"{name} has no y: expected (X, y) or (X, y, sample_weight).")
-    return X, y, sample_weight
+    return Given(name, X, y, sample_weight)
 
 
-def alone(batches: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """The number of each batch, and its X: itself, or the first of a tuple."""
+def alone(batches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The name of each batch, and its X: itself, or the first of a tuple."""
     for number, batch in enumerate(batches):
         if isinstance(batch, tuple) and not batch:
             raise TypeError(f"batch {number} is an empty tuple, expected X, or a tuple that begins with it.")
-        yield number, batch[0] if isinstance(batch, tuple) else batch
+        yield f"batch {number}", batch[0] if isinstance(batch, tuple) else batch
 
 
 @contextmanager
-def naming(number: int) -> Iterator[None]:
-    """Errors of this batch say which it is."""
+def naming(name: str) -> Iterator[None]:
+    """Errors begin with this name: of what was being read."""
     try:
         yield
     except (ValueError, TypeError) as error:
         kind: Callable[[str], Exception] = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"batch {number}: {error}") from error
+        raise kind(f"{name}: {error}") from error

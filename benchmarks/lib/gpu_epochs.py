@@ -51,7 +51,7 @@ def job_of(case: Case, given: Row) -> Job:
     n, T, D, H = (64, 3, 4, 5) if given["quick"] else SERIES
     rng = np.random.default_rng(0)
     X: Any = rng.standard_normal((n, T, D), dtype=np.float32)
-    settings = {"hidden_size": H, "batch_size": 64, "max_iter": 2 if given["quick"] else EPOCHS}
+    settings = {"hidden_size": H, "readout": "final", "batch_size": 64, "max_iter": 2 if given["quick"] else EPOCHS}
     return Job(settings, X, (X[:, 0, 0] > 0).astype(int).tolist(), [], [])
 
 

@@ -197,7 +197,7 @@ def fit_of(case: Case, device: str, size: Size, rows: int) -> Callable[[], Any]:
     N, T, D, H = size
     options = {} if case["precision"] == "highest" else {"precision": case["precision"]}
     made = SequenceClassifier(
-        hidden_size=H, batch_size=N, device=device, kernels=case["side"], random_state=0, **options
+        hidden_size=H, readout="final", batch_size=N, device=device, kernels=case["side"], random_state=0, **options
     )
     X = np.random.default_rng(0).standard_normal((rows, T, D), dtype=np.float32)
     y = [k % 2 for k in range(rows)]

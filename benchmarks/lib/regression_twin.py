@@ -34,11 +34,17 @@ class Network(nn.Module):
         self.lstm.bias_hh_l0.requires_grad_(False)
 
     def forward(self, rows: list[torch.Tensor]) -> torch.Tensor:
-        """(N,) from rows (time_i, D)."""
-        packed = nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
-        outputs, (h, _) = self.lstm(packed)
-        padded, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True, padding_value=-torch.inf)
-        return self.head(torch.cat([h[-1], padded.amax(dim=1)], dim=1))[:, 0]
+        """(N,) from rows (time_i, D).
+
+        Padded and not packed, which is several times as fast here: what stands after a row's end comes after all that
+        is read of it.
+        """
+        lengths = torch.tensor([len(row) for row in rows])
+        outputs, _ = self.lstm(nn.utils.rnn.pad_sequence(rows, batch_first=True))  # (N, T, H)
+        final = outputs[torch.arange(len(rows)), lengths - 1]
+        valid = torch.arange(outputs.shape[1])[None, :, None] < lengths[:, None, None]
+        largest = outputs.masked_fill(~valid, -torch.inf).amax(dim=1)
+        return self.head(torch.cat([final, largest], dim=1))[:, 0]
 
 
 def fit_and_predict(

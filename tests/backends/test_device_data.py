@@ -64,6 +64,20 @@ def parameters(clf: Any) -> np.ndarray:
 # ---------------------------------------------------------------- every entry point
 
 
+@pytest.mark.parametrize("kind", ["series", "ragged, with gaps", "ragged tokens"])
+def test_batches_on_a_gpu_give_the_bits_of_batches_on_the_host(kind, device: Gpu):
+    X, options = DATA[kind]
+    options = {**options, "batch_size": 4}
+    fits = []
+    for move in (lambda part: part, lambda part: on(device, part)):
+        parts = [(move(X[k : k + 5]), Y[k : k + 5]) for k in range(0, n, 5)]
+        source = xlstm.Batches(parts, buffer=10)
+        clf = classifier(device.name, **options).fit(source, validation=source)
+        fits.append((clf.loss_curve_, clf.validation_loss_curve_, parameters(clf).tobytes(), clf.score(source)))
+    assert fits[0] == fits[1]
+    assert fits[0][3] == clf.score(on(device, X), Y)
+
+
 @pytest.mark.parametrize("kind", DATA)
 def test_data_on_a_gpu_gives_the_bits_of_host_data(kind, device: Gpu):
     X, options = DATA[kind]

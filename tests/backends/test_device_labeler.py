@@ -102,3 +102,19 @@ def test_a_training_step_has_no_transfer(host, gpu: Machine):
 
     assert (transfers(2, 1) == transfers(16, 1)).all()
     assert (transfers(2, 3) - transfers(2, 2)).tolist() == [2, 1]
+
+
+def test_a_stream_is_fed_there(device: Gpu):
+    labeler = make(device.name).fit([device.asarray(row) for row in X], [device.asarray(row) for row in Y])
+    row = X[int(np.argmax(LENGTHS))]
+    whole, labels = labeler.predict_proba([row])[0], labeler.predict([row])[0]
+    there, of_host = labeler.stream(), labeler.prepare().stream()
+    begin = 0
+    for end in (1, 3, len(row)):
+        found, host = there.feed(device.asarray(row[begin:end])), of_host.feed(row[begin:end])
+        np.testing.assert_allclose(device.get(found), whole[begin:end], rtol=1e-9)
+        np.testing.assert_allclose(host, whole[begin:end], rtol=1e-9)
+        np.testing.assert_array_equal(device.get(there.predict()), labels[begin:end])
+        begin = end
+    for prepared, wanted in zip(labeler.prepare()([device.asarray(row)]), [whole], strict=True):
+        np.testing.assert_allclose(device.get(prepared), wanted, rtol=1e-9)

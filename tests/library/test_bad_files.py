@@ -80,6 +80,9 @@ FILES: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "half a gzip file": ("data.csv.gz", gzip.compress(LONG.encode() + b"w,1,1,1,x\n" * 99)[:-12], STEPS, "{f} is damaged, it cannot be unpacked by gzip: Compressed file ended before the end-of-stream marker was reached"),
     # Texts, and what stands in them.
     "an empty CSV": ("data.csv", "", {}, "{f} is empty: the first line has to name the columns"),
+    "no header": ("data.tsv", "1\t0.5\t-0.3\n2\t0.1\t0.2\n", {}, "{f} begins with numbers, '1', '0.5', '-0.3': the first line has to name the columns."),
+    "an unknown encoding": ("data.csv", LONG, {**STEPS, "encoding": "utf-9"}, "encoding must be one that Python knows, such as 'utf-8', got 'utf-9'."),
+    "a delimiter of two": ("data.csv", LONG, {**STEPS, "delimiter": ", "}, "delimiter must be one character, such as ';' or '\\t', got ', '."),
     "a header alone": ("data.csv", "id,t,a\n", STEPS, "{f} has a header but no rows."),
     "a blank first line": ("data.csv", "\nid,t,a\n", STEPS, "{f} is empty: the first line has to name the columns"),
     "commas alone": ("data.csv", ",,\n1,2,3\n", {}, "{f} begins with a line without names: the first line names the columns."),
@@ -253,6 +256,7 @@ TABLES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dates as features": (lambda: xlstm.from_long(long_frame(a=np.array(["2024-01-01"] * 3, "M8[s]")), id="id"), ValueError, "the column 'a' holds datetime64[s]: name times by time=, and leave them out of features=."),
     "complex features": (lambda: xlstm.from_long(long_frame(a=np.ones(3) * 1j), id="id"), ValueError, "the column 'a' holds complex128, where real numbers are expected."),
     "a column of rows": (lambda: xlstm.from_long(long_frame(a=np.ones((3, 2))), id="id"), ValueError, "the column 'a' has the shape (3, 2): expected a value a row."),
+    "labels that are lists": (lambda: xlstm.from_long(long_frame(label=[["x"], ["x"], ["y"]]), id="id"), ValueError, "the column 'label' holds list, such as ['x'], where each row has one value."),
     "a delta of no name": (lambda: xlstm.from_long(long_frame(), id="id", time="t", delta=True), TypeError, "delta= is the name of a new feature, a string, got True."),  # type: ignore[arg-type]
     # Sequences.
     "lengths that do not sum up": (lambda: xlstm.Sequences(np.ones((3, 2)), [1, 1]), ValueError, "lengths sum up to 2, but values has 3 steps."),

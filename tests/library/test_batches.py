@@ -79,7 +79,7 @@ def test_texts_give_the_same_bits_as_in_memory(n: int, options: dict[str, Any]) 
 def test_series_are_scaled_as_in_memory(standardize: bool) -> None:
     options = {**PLAIN, "dtype": "float64", "standardize": standardize, "class_weight": "balanced"}
     whole = xlstm.SequenceClassifier(**options).fit(SERIES, LABELS, WEIGHTS)
-    same(xlstm.SequenceClassifier(**options).fit(Source(13, SERIES, LABELS, WEIGHTS)), whole, 1e-12)
+    same(xlstm.SequenceClassifier(**options).fit(Source(13, SERIES, LABELS, WEIGHTS)), whole, 1e-9)
 
 
 @pytest.mark.parametrize("loss", ["squared", "quantile"])
@@ -87,7 +87,7 @@ def test_numbers_are_scaled_as_in_memory(loss: str) -> None:
     options = {**PLAIN, "dtype": "float64", "loss": loss}
     whole = xlstm.SequenceRegressor(**options).fit(SERIES, NUMBERS, WEIGHTS)
     ours = xlstm.SequenceRegressor(**options).fit(Source(13, SERIES, NUMBERS, WEIGHTS))
-    same(ours, whole, 1e-12)
+    same(ours, whole, 1e-9)
     source = Source(17, SERIES, NUMBERS, WEIGHTS)
     assert ours.score(source) == pytest.approx(ours.score(SERIES, NUMBERS, WEIGHTS), abs=1e-12)
     assert ours.errors(source) == pytest.approx(ours.errors(SERIES, NUMBERS, WEIGHTS), abs=1e-12)
@@ -99,7 +99,7 @@ def test_labels_of_steps_as_in_memory(options: dict[str, Any]) -> None:
     options = {**PLAIN, **options, "dtype": "float64"}
     whole = xlstm.SequenceLabeler(**options).fit(SERIES, OF_STEPS, WEIGHTS)
     ours = xlstm.SequenceLabeler(**options).fit(Source(13, SERIES, OF_STEPS, WEIGHTS))
-    same(ours, whole, 1e-12)
+    same(ours, whole, 1e-9)
     assert ours.score(Source(17, SERIES, OF_STEPS, WEIGHTS)) == pytest.approx(ours.score(SERIES, OF_STEPS, WEIGHTS))
     for part, row in zip(ours.predict(Source(17, SERIES)), ours.predict(SERIES), strict=True):
         np.testing.assert_array_equal(part, row)
@@ -111,7 +111,7 @@ def test_features_and_several_labels_as_in_memory() -> None:
     options = {**PLAIN, "dtype": "float64", "class_weight": "balanced"}
     whole = xlstm.SequenceClassifier(**options).fit(TEXTS, lists, WEIGHTS)
     ours = xlstm.SequenceClassifier(**options).fit(Source(13, TEXTS, lists, WEIGHTS))
-    same(ours, whole, 1e-12)
+    same(ours, whole, 1e-9)
     assert ours.predict(Source(17, TEXTS)) == whole.predict(TEXTS)
     assert ours.score(Source(17, TEXTS, lists, WEIGHTS)) == pytest.approx(whole.score(TEXTS, lists, WEIGHTS))
     features = xlstm.SequenceFeatures(**PLAIN).fit(Source(13, TEXTS, LABELS))
@@ -122,7 +122,7 @@ def test_gaps_are_filled_as_in_memory() -> None:
     gappy = [np.where(np.random.default_rng(k).random(row.shape) < 0.3, np.nan, row) for k, row in enumerate(SERIES)]
     options = {**PLAIN, "dtype": "float64", "missing": "mask"}
     whole = xlstm.SequenceClassifier(**options).fit(gappy, LABELS)
-    same(xlstm.SequenceClassifier(**options).fit(Source(13, gappy, LABELS)), whole, 1e-12)
+    same(xlstm.SequenceClassifier(**options).fit(Source(13, gappy, LABELS)), whole, 1e-9)
 
 
 def test_a_later_part_goes_on_from_batches() -> None:
@@ -343,7 +343,7 @@ def test_long_tables_keep_the_rows_of_an_id_together(tmp_path: Path, block: int)
     assert max(len(X) for X, _ in source) <= block
     options = {**PLAIN, "dtype": "float64"}
     ours = xlstm.SequenceClassifier(**options).fit(source)
-    same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-12)
+    same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-9)
     assert ours.feature_names_in_.tolist() == ["u", "v", "w"]
 
 
@@ -356,7 +356,7 @@ def test_json_lines_and_archives(tmp_path: Path, block: int) -> None:
     np.savez(arrays, X=np.concatenate(SERIES[60:]), lengths=ends, y=LABELS[60:])
     options = {**PLAIN, "dtype": "float64"}
     ours = xlstm.SequenceClassifier(**options).fit(xlstm.from_files([whole, arrays], block=block))
-    same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-12)
+    same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-9)
     rows = [{"id": k, "t": t, "u": t + k, "label": k % 2} for k in range(9) for t in range(1 + k % 3)]
     Path(steps).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     found = [len(X[k]) for X, _ in xlstm.from_files(steps, id="id", time="t", block=block) for k in range(len(X))]
@@ -590,9 +590,19 @@ def test_what_batches_refuse(make: Any, kind: type[Exception], message: str) -> 
         (
             lambda clf, b: clf.fit(b, validation=(["a"], [5])),
             ValueError,
-            "validation: batch 0: row 0 has the label 5, which is none of the classes [0, 1].",
+            "validation: row 0 has the label 5, which is none of the classes [0, 1].",
         ),
         (lambda clf, b: clf.fit(*GOOD, validation=iter([GOOD])), TypeError, f"validation: a list_iterator {ONCE}"),
+        (
+            lambda clf, b: clf.fit(b, validation=Source(1, ["a"], [5])),
+            ValueError,
+            "validation: batch 0: row 0 has the label 5, which is none of the classes [0, 1].",
+        ),
+        (
+            lambda clf, b: clf.fit(xlstm.Batches([GOOD], rows=3, sample=(["a", ""], [0, 1]))),
+            ValueError,
+            "sample: row 1 of X is an empty sequence: each needs at least one step.",
+        ),
         (lambda clf, b: clf.fit(b, validation=Source(1, [], [])), ValueError, "validation: the batches gave nothing."),
         (lambda clf, b: clf.predict(xlstm.Batches([()])), TypeError, "batch 0 is an empty tuple, expected X, or a"),
         (lambda clf, b: clf.predict(Source(1, [])), ValueError, "the batches gave nothing: there is no answer."),

@@ -19,9 +19,12 @@ from ..peers import peer
 X, Y = truth.last_letter(24)
 
 
+FIXED = {"readout": "final", "bidirectional": False, "warmup": 0, "random_state": 0, "device": "cpu"}
+
+
 def make(**settings: Any) -> xlstm.SequenceClassifier:
     return xlstm.SequenceClassifier(
-        **{"hidden_size": 3, "batch_size": 8, "max_iter": 4, "random_state": 0, "device": "cpu", **settings}
+        **{"hidden_size": 3, "batch_size": 8, "max_iter": 4, "learning_rate": "constant", **FIXED, **settings}
     )
 
 

@@ -49,6 +49,7 @@ def test_slices_are_views_and_others_copies():
     X, _ = made()
     assert np.shares_memory(X[2:4].values, X.values)
     assert not np.shares_memory(X[[2, 3]].values, X.values)
+    np.testing.assert_array_equal(X[[3, 2]].values, np.concatenate([X[3], X[2]]))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_they_are_what_plain_loops_give():
     rows = truth.token_numbers(X, fitted.encoder.vocabulary)
     expected = np.stack([truth.features("lstm", parameters, row) for row in rows])
     np.testing.assert_allclose(features.transform(X), expected, rtol=1e-10)
-    assert expected.shape == (20, 8)
+    assert expected.shape == (20, 16)
 
 
 @pytest.mark.parametrize("readout", ["final", "mean", "max", "attention", "final+max", "final+mean+max"])
@@ -194,4 +194,4 @@ def test_in_a_pipeline():
     X, y = truth.last_letter(80)
     steps = pipeline.make_pipeline(make(max_iter=30, learning_rate_init=0.03), linear.LogisticRegression())
     assert steps.fit(X, y).score(*truth.last_letter(40, seed=1)) > 0.9
-    assert steps[:-1].get_feature_names_out().tolist() == [f"sequencefeatures{k}" for k in range(4)]
+    assert steps[:-1].get_feature_names_out().tolist() == [f"sequencefeatures{k}" for k in range(8)]

@@ -414,8 +414,10 @@ def test_a_later_y_has_to_be_like_the_first():
     labeler.set_params(ignore=2, warm_start=True)
     with pytest.raises(ValueError, match=r"^ignore is 2, but the model to go on from has -100: set it back, or train"):
         labeler.fit(ROWS, [[1, 2], [2, 1, 1]])
-    with pytest.raises(ValueError, match=r"^ignore must be None or a label, a string or a number, got nan\.$"):
-        make(ignore=float("nan")).fit(ROWS, [[1, 2], [2, 1, 1]])
+    for wrong in (float("nan"), float("inf"), ["a"]):
+        message = re.escape(f"ignore must be None or a label, a string or a number, got {wrong!r}.")
+        with pytest.raises(ValueError, match=rf"^{message}$"):
+            make(ignore=wrong).fit(ROWS, [[1, 2], [2, 1, 1]])
     with pytest.raises(ValueError, match=r"a single class, 1: pass all labels that will come as classes="):
         make().partial_fit(ROWS, [[1, 1], [1, 1, 1]])
     with pytest.raises(ValueError, match=r"sample_weight\.shape"):

@@ -104,6 +104,13 @@ def test_tokens_with_tags(tmp_path):
     assert ids == [1, 2]
 
 
+def test_white_space_around_ids_and_labels(tmp_path):
+    path = written(tmp_path, "a.csv", "PAR1,v,label\nu,1,x\n u,2, x\nw ,3,y \n")
+    X, y, ids = xlstm.read(path, id="PAR1")
+    same(X, [[[1], [2]], [[3]]], ("v",))
+    assert (y.tolist(), ids) == (["x", "y"], ["u", "w"])
+
+
 def test_ids_of_one_row_each_are_doubted(tmp_path):
     path = written(tmp_path, "a.csv", "id,a,b\nu,1,2\nv,3,4\n")
     with pytest.warns(xlstm.AmbiguousDataWarning, match="each of the 2 rows of .* has an id of its own in the column"):
@@ -214,7 +221,8 @@ def test_numbers_are_those_that_were_written(values):
         ([{"series": [[1, 2], [3, 4]]}, {"series": [[5, 6]]}], {}, [[[1, 2], [3, 4]], [[5, 6]]], None, None),
         ([{"x": {"u": [1, 2], "v": [3, 4]}, "label": 0.5}], {}, [[[1, 3], [2, 4]]], ("u", "v"), [0.5]),
         ([{"u": [1, 2], "v": [3, 4], "w": 0}], {"features": ["v", "u"]}, [[[3, 1], [4, 2]]], ("v", "u"), None),
-        ([{"x": [1, 2], "y": [["p"], ["q"]][0]}], {}, [[[1], [2]]], None, [["p"]]),
+        ([{"x": [1, 2], "y": ["p"]}], {}, [[[1], [2]]], None, [["p"]]),
+        ([{"id": 1, "x": 3, "y": 4}, {"id": 1, "x": 5, "y": 6}], {"id": "id"}, [[[3, 4], [5, 6]]], ("x", "y"), None),
         (
             [{"i": 1, "t": 2, "v": 3}, {"i": 1, "t": 1, "v": None}],
             {"id": "i", "time": "t"},
@@ -365,7 +373,9 @@ def test_frames_in_a_list_are_matched_by_name():
 LISTS = [[1.0, 2.0], [3.0, None, 5.0]]
 RECORDS = [[{"a": 1, "b": 2.0}], [{"a": 3, "b": 4.0}, {"a": 5, "b": 6.0}]]
 STEPS = [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]]
+FIELDS = [{"a": [1.0, 2.0], "b": [3.0, 4.0]}, {"a": [5.0], "b": [6.0]}]
 NESTED = {
+    "fields": (FIELDS, [[[1, 3], [2, 4]], [[5, 6]]], ("a", "b")),
     "lists": (LISTS, [[[1], [2]], [[3], [NAN], [5]]], None),
     "records": (RECORDS, [[[1, 2]], [[3, 4], [5, 6]]], ("a", "b")),
     "steps": (STEPS, STEPS, None),

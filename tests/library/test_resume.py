@@ -6,6 +6,7 @@ import pickle
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,25 @@ import numpy as np
 import pytest
 
 import xlstm
-from xlstm import checkpoint, optim
+from xlstm import callbacks, checkpoint, files, interrupts, optim, train
 from xlstm.callbacks import JSONLines, Progress
 from xlstm.estimators import resume as resuming
+from xlstm.estimators import training
 
 from .. import classifier as truth
+from .test_train import Interrupting
 
 TEXTS, LETTERS = truth.last_letter(40)
 SERIES, SIGNS = truth.sign_of_sum(40)
 WEIGHTS = np.random.default_rng(5).uniform(0.5, 2.0, 40)
 
 
+FIXED = {"readout": "final", "bidirectional": False, "warmup": 0, "random_state": 0, "device": "cpu"}
+
+
 def make(**settings: Any) -> xlstm.SequenceClassifier:
     return xlstm.SequenceClassifier(
-        **{"hidden_size": 3, "batch_size": 8, "max_iter": 9, "random_state": 0, "device": "cpu", **settings}
+        **{"hidden_size": 3, "batch_size": 8, "max_iter": 9, "learning_rate": "constant", **FIXED, **settings}
     )
 
 
@@ -501,3 +507,37 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     whole = make(dropout=0.2, early_stopping=True, max_iter=40, n_iter_no_change=40, learning_rate="cosine")
     whole.fit(TEXTS, LETTERS)
     assert truth.whole_state(xlstm.load(path, "cpu")) == truth.whole_state(whole)
+
+
+# ---------------------------------------------------------------- Ctrl-C at any line
+
+
+def test_ctrl_c_at_any_line_leaves_a_file_to_go_on_from(tmp_path, monkeypatch):
+    """And an estimator that is old or new; wherever it was, the next call ends with the bits of an undisturbed one."""
+    monkeypatch.setattr(resuming, "SHARE_OF_TIME", 1e9)
+    settings = {"early_stopping": True, "dropout": 0.2, "max_iter": 2, "batch_size": 40}
+    modules = (train, training, resuming, callbacks, files)
+    whole = truth.whole_state(make(**settings).fit(TEXTS, LETTERS))
+    with Interrupting(None, *modules) as counting:
+        make(**settings).fit(TEXTS, LETTERS, resume=tmp_path / "counting")
+    ends = set()
+    for k in range(1, counting.lines + 1, max(1, counting.lines // 25)):
+        path, clf = tmp_path / f"run{k}", make(**settings)
+        monkeypatch.setattr(interrupts, "_kept_in", interrupts._nowhere)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xlstm.InterruptedFit)
+            try:
+                with Interrupting(k, *modules):
+                    clf.fit(TEXTS, LETTERS, resume=path)
+            except KeyboardInterrupt:
+                ends.add("raised")
+                assert not hasattr(clf, "classes_") or clf.n_iter_ == 2  # in the last line of all
+            else:
+                ends.add("kept")
+                assert clf.n_iter_ >= 1
+        if path.exists():
+            ends.add("a file")
+            assert xlstm.load(path, "cpu").n_iter_ >= 1
+        assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+        assert truth.whole_state(clf.fit(TEXTS, LETTERS, resume=path)) == whole
+    assert ends == {"kept", "raised", "a file"}

@@ -2,6 +2,7 @@
 """Several labels at once: the loss and its gradients, against plain formulas and PyTorch; forms of y, thresholds, files."""
 
 import copy
+import itertools
 import pickle
 import re
 import warnings
@@ -404,13 +405,17 @@ def test_batches_train_as_all_rows_at_once(class_weight, matrix):
     if matrix:
         y: Any = MATRIX
         class_weight = {0: 3.0, 2: 0.5} if isinstance(class_weight, dict) else class_weight
-    else:  # labels appear one after another; the first batch has none
-        order = np.argsort([len(row) for row in LISTS], kind="stable")
+        parts = [slice(0, 3), slice(3, 30), slice(30, 60)]
+    else:  # labels appear one after another, the last of them first; the first batch has none
+        keys = [("a" in row, "b" in row, "d" in row) for row in LISTS]
+        order = sorted(range(60), key=lambda k: keys[k])
         y = [LISTS[k] for k in order]
+        ends = [sum(key <= last for key in keys) for last in ((False,) * 3, (False, False, True), (False, True, True))]
+        parts = [slice(*part) for part in itertools.pairwise([0, *ends, 60])]
+        assert [sorted(set().union(*y[part])) for part in parts] == [[], ["d"], ["b", "d"], ["a", "b", "d"]]
     texts = X if matrix else [X[k] for k in order]
     weights = np.linspace(0.5, 2, 60)
     chosen = {"class_weight": class_weight, "dtype": "float64", "max_iter": 3}
-    parts = [slice(0, 3), slice(3, 30), slice(30, 60)]
     source = xlstm.Batches(lambda: ((texts[part], y[part], weights[part]) for part in parts), buffer=100)
     found, expected = make(**chosen).fit(source), make(**chosen).fit(texts, y, weights)
     assert found.classes_.tolist() == expected.classes_.tolist()

@@ -347,7 +347,7 @@ def _keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: 
 def _examples(found: Given, rows: Iterable[int], options: Any) -> str:
     """What can be typed after the model: a short text that prints, or the file."""
     if options.data is None:
-        return "Olga Ivan"
+        return "Olga Boris"
     if found.what != "text":
         return f"--data {shlex.quote(options.data)}"
     shown = (found.X[k] for k in rows if len(found.X[k]) <= 60 and found.X[k].isprintable())

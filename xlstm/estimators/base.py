@@ -78,8 +78,8 @@ class SequenceEstimator(BatchTrainable):
             bits as one that was never stopped. Not each of many short epochs is written, so that it costs little time.
             `xlstm.load` reads the file at any time: its model is the one that the training would have had, had it
             ended there, and in the end the one that it gave. A training that has ended is not begun again: its model is
-            the answer, and no callback is called. Of batches the number of rows and their X are compared, in whatever
-            order they come, and what a source draws at random is its own matter.
+            the answer, and no callback is called. Batches have to come as they came, so a source that shuffles them
+            has to do so in the same way; they are read once more, to be compared.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from .. import columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
-from ..sources import Batches, naming, with_answers
+from ..sources import Batches, first_pass, naming
 from ..survey import Survey
 from ..tasks.survey import Survey as TaskSurvey
 from . import rows
@@ -104,8 +104,8 @@ class BatchTrainable(Trainable):
         data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
         labels_there = False
-        for given in with_answers(batches if batches.sample is None else [batches.sample]):
-            with naming(given.number):
+        for given in first_pass(batches):
+            with naming(given.name):
                 some = rows.read(given, reading)
                 if survey is None:
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task

@@ -59,7 +59,7 @@ class SequenceFeatures(SequenceEstimator):
     >>> X, y = ["aab", "ba", "abab", "bbba", "b", "aa"], ["b", "a", "b", "a", "b", "a"]  # the last letter
     >>> features = xlstm.SequenceFeatures(hidden_size=8, max_iter=20, random_state=0)
     >>> features.fit_transform(X, y).shape
-    (6, 8)
+    (6, 16)
     """
 
     tasks = (*SequenceClassifier.tasks, *SequenceRegressor.tasks)

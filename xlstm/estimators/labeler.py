@@ -51,7 +51,7 @@ class SequenceLabeler(SequenceEstimator):
     >>> import xlstm
     >>> X = ["aab", "ba", "abab", "bbba", "b", "aa", "abba", "baab"]
     >>> y = ["-" + text[:-1] for text in X]  # at each step, the letter before
-    >>> labeler = xlstm.SequenceLabeler(hidden_size=8, max_iter=60, learning_rate_init=0.05, random_state=1)
+    >>> labeler = xlstm.SequenceLabeler(hidden_size=8, max_iter=60, learning_rate_init=0.05, random_state=0)
     >>> [row.tolist() for row in labeler.fit(X, y).predict(["bbabaa", "ab"])]
     [['-', 'b', 'b', 'a', 'b', 'a'], ['-', 'a']]
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..buffer import Buffer
 from ..fitted import Fitted
 from ..labels import weights_of_part
 from ..sequences import Reading, Series, Texts
-from ..sources import Batches, Given, naming, with_answers
+from ..sources import Batches, Given, naming, one, with_answers
 from ..tasks.survey import Survey
 from ..train import Labelled, Source
 
@@ -61,44 +61,47 @@ def validation_of(validation: Any, fitted: Fitted, trained: Survey, reading: Rea
     trained
         Of the y that is trained on: it says what weighs how much.
     """
-    try:
-        batches: Any = [validation] if isinstance(validation, tuple) else validation
-        batches = batches if isinstance(batches, Batches) else Batches(batches)
-        rows = terms = total = 0.0
-        for part in _encoded(batches, fitted, trained, reading, 1.0):
-            of_rows = fitted.task.terms(part.targets)
-            rows += len(part.weights)
-            terms += len(part.weights) if of_rows is None else int(of_rows.sum())
-            total += float((part.weights if of_rows is None else part.weights * of_rows).sum(dtype=np.float64))
+    if isinstance(validation, tuple):
+        given = one(validation, "validation")
+        mean, _ = _mean([_encoded(given, fitted, trained, reading, 1.0)], fitted)
+        part = _encoded(given, fitted, trained, reading, mean)
+        return part._replace(data=feed.steps_near(part.data, fitted.model.backend))
+    with naming("validation"):
+        batches = validation if isinstance(validation, Batches) else Batches(validation)
+        parts = (_encoded(given, fitted, trained, reading, 1.0) for given in with_answers(batches))
+        mean, rows = _mean(parts, fitted)
         if not rows:
             raise ValueError("the batches gave nothing.")
-        mean = total / terms if total else 1.0  # what has no weight is measured, in vain, as 0
-        if isinstance(validation, tuple):
-            (part,) = _encoded(batches, fitted, trained, reading, mean)
-            return part._replace(data=feed.steps_near(part.data, fitted.model.backend))
-        return _source(batches, fitted, trained, reading, int(rows), 1, mean)
-    except (ValueError, TypeError) as error:
-        raise (ValueError if isinstance(error, ValueError) else TypeError)(f"validation: {error}") from error
+        return _source(batches, fitted, trained, reading, rows, 1, mean)
+
+
+def _mean(parts: Iterable[Labelled], fitted: Fitted) -> tuple[float, int]:
+    """The mean weight of all terms of a loss, and the number of rows; 1 where none has any: they are measured as 0."""
+    total, terms, rows = 0.0, 0, 0
+    for part in parts:
+        of_rows = fitted.task.terms(part.targets)
+        rows += len(part.weights)
+        terms += len(part.weights) if of_rows is None else int(of_rows.sum())
+        total += float((part.weights if of_rows is None else part.weights * of_rows).sum(dtype=np.float64))
+    return (total / terms if total else 1.0), rows
 
 
 def _source(
     batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, rows: int, size: int, mean: float
 ) -> Buffer:
-
     def encoded(batches: Batches) -> Iterator[Labelled]:
-        return _encoded(batches, fitted, survey, reading, mean)
+        return (_encoded(given, fitted, survey, reading, mean) for given in with_answers(batches))
 
     return Buffer(batches, encoded, fitted.task, rows, size, fitted.model.backend)
 
 
-def _encoded(batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, mean: float) -> Iterator[Labelled]:
-    """Each batch of a pass, its weights divided by `mean`: on the host, where the buffer is."""
+def _encoded(given: Given, fitted: Fitted, survey: Survey, reading: Reading, mean: float) -> Labelled:
+    """A batch, its weights divided by `mean`: on the host, where the buffer is."""
     task, dtype = fitted.task, fitted.model.architecture.dtype
-    for given in with_answers(batches):
-        with naming(given.number):
-            some = read(given, reading)
-            encoded = fitted.encoded(sequences.to_host(fitted.matched(some.data)))
-            targets = task.read(some.y, len(some.own))
-            task.check_lengths(targets, encoded.lengths)
-            weights = survey.weights(targets, some.own)
-        yield Labelled(encoded, targets, (weights / mean).astype(dtype))
+    with naming(given.name):
+        some = read(given, reading)
+        encoded = fitted.encoded(sequences.to_host(fitted.matched(some.data)))
+        targets = task.read(some.y, len(some.own))
+        task.check_lengths(targets, encoded.lengths)
+        weights = survey.weights(targets, some.own)
+    return Labelled(encoded, targets, (weights / mean).astype(dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Sequence
 
@@ -73,6 +74,7 @@ def read(
     """
     name = os.fspath(path)
     kind = format_of(name, format)
+    check_how_it_is_written(encoding, delimiter)
     asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
     refuse_what_has_no_meaning(kind, asked, delimiter, channels_first)
     if kind in ("csv", "tsv"):
@@ -85,6 +87,16 @@ def read(
     if kind == "parquet":
         return parquet.read(name, asked)
     return archives.read(name, asked, channels_first)
+
+
+def check_how_it_is_written(encoding: str, delimiter: str | None) -> None:
+    """Raise where Python knows no such encoding, or what is to separate columns is no single character."""
+    try:
+        codecs.lookup(encoding)
+    except (LookupError, TypeError):
+        raise ValueError(f"encoding must be one that Python knows, such as 'utf-8', got {encoding!r}.") from None
+    if delimiter is not None and not (isinstance(delimiter, str) and len(delimiter) == 1):
+        raise ValueError(f"delimiter must be one character, such as ';' or '\\t', got {delimiter!r}.")
 
 
 def refuse_what_has_no_meaning(kind: str, asked: Asked, delimiter: str | None, channels_first: bool) -> None:

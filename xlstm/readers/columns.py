@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol
 
@@ -33,7 +33,7 @@ class Loaded(NamedTuple):
     """The rows of a table, column by column."""
 
     values: HostArray  # (rows, D), float32 or float64: the numeric columns that were asked for
-    plain: dict[str, Sequence[Any]]  # the others, as they stand there
+    plain: Mapping[str, Sequence[Any]]  # the others, as they stand there
     where: Callable[[int], str]  # how messages call a row
     ends: HostArray | None = None  # (rows,): the numeric fields up to the last that is not empty, where asked for
 

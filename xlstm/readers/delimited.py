@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ..host import HostArray
 from ..tables import Lines, Table, counted
 from . import fields
-from .columns import Loaded, separating
+from .columns import Loaded, listed, separating
 
 
 class Delimited:
@@ -33,6 +34,11 @@ class Delimited:
             self.name, self.columns, self.delimiter = self._table.name, self._table.columns, self._table.delimiter
             if not any(column.strip() for column in self.columns):
                 raise ValueError(f"{self.name} begins with a line without names: the first line names the columns.")
+            if len(self.columns) > 1 and _are_no_names(self.columns):
+                raise ValueError(
+                    f"{self.name} begins with numbers, {listed(self.columns, 3)}: the first line has to name the "
+                    "columns."
+                )
             if len(self.columns) == 1 and (separator := separating(self)) is not None:
                 raise ValueError(
                     f"{self.name} has one column, {self.columns[0]!r:.80}, by the delimiter {self.delimiter!r}: say "
@@ -168,6 +174,15 @@ def _end_of_value(rows: list[list[str]], place: int, wanted: int) -> int:
     while end and values[end] == values[end - 1]:
         end -= 1
     return end
+
+
+def _are_no_names(columns: Sequence[str]) -> bool:
+    """Whether they are numbers, as in a table without a header; those that rise may be times of columns."""
+    try:
+        values = [float(column) for column in columns]
+    except ValueError:
+        return False
+    return any(later <= value for value, later in pairwise(values))
 
 
 def _end(row: Sequence[str], places: Sequence[int]) -> int:

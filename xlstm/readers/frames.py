@@ -52,9 +52,8 @@ class Frame:
         """
         columns = [_numbers(self.column(name), name, self._where) for name in numeric]
         others = {name: _objects(self.column(name)) for name in plain}
-        lengths = {
-            name: len(column) for name, column in zip([*numeric, *plain], [*columns, *others.values()], strict=True)
-        }
+        lengths = {name: len(column) for name, column in zip(numeric, columns, strict=True)}
+        lengths |= {name: len(column) for name, column in others.items()}
         n = next(iter(lengths.values()))
         for name, length in lengths.items():
             if length != n:

@@ -30,7 +30,7 @@ def grouped(ids: Sequence[Any], column: str, times: HostArray | None, sort: bool
     ValueError
         If an id is missing; if two rows of an id have one time; if times go back, where they are not to be sorted.
     """
-    codes, unique = numbered(ids)
+    codes, unique = numbered(ids, column)
     for name in unique:
         if _is_nothing(name):
             row = int(np.argmax(codes == unique.index(name)))
@@ -60,11 +60,21 @@ def grouped(ids: Sequence[Any], column: str, times: HostArray | None, sort: bool
     return Groups(unique, order, lengths, steps)
 
 
-def numbered(values: Sequence[Any]) -> tuple[HostArray, list[Any]]:
-    """The number of each value among the different ones, in the order in which these appear."""
+def numbered(values: Sequence[Any], column: str) -> tuple[HostArray, list[Any]]:
+    """The number of each value among the different ones, in the order in which these appear.
+
+    White space around a text is no part of it.
+    """
     seen: dict[Any, int] = {}
-    listed = values.tolist() if isinstance(values, np.ndarray) else values
-    codes = np.fromiter((seen.setdefault(value, len(seen)) for value in listed), np.int64, len(listed))
+    bare = (value.strip() if isinstance(value, str) else value for value in values)
+    try:
+        codes = np.fromiter((seen.setdefault(value, len(seen)) for value in bare), np.int64, len(values))
+    except TypeError:
+        odd = next(value for value in values if isinstance(value, (list, dict, set, np.ndarray)))
+        raise ValueError(
+            f"the column {column!r} holds {type(odd).__name__}, such as {fields.shortened(odd)}, where each row has "
+            "one value."
+        ) from None
     return codes, list(seen)
 
 
@@ -99,8 +109,8 @@ def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: boo
     ValueError
         If a row has none, or, where there is one for each id, an id has two.
     """
-    codes, unique = numbered(labels)
-    nothing = np.array([is_missing(label) or (isinstance(label, str) and not label.strip()) for label in unique])
+    codes, unique = numbered(labels, column)
+    nothing = np.array([is_missing(label) or (isinstance(label, str) and not label) for label in unique])
     if nothing.all():
         return None
     missing = nothing[codes]
@@ -131,10 +141,11 @@ def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: boo
 def named(values: Sequence[Any]) -> HostArray:
     """Labels as an array: texts that are all numbers become such."""
     if all(isinstance(value, str) for value in values):
-        return fields.typed([value.strip() for value in values])
-    array = np.array(values)
+        return fields.typed(values)
+    array = np.array(values) if not any(isinstance(value, (list, tuple)) for value in values) else np.empty((0, 0))
     if array.ndim == 1 and (array.dtype.kind in "biuf" or all(isinstance(value, str) for value in values)):
         return array
     mixed = np.empty(len(values), dtype=object)  # the estimators say what is wrong with them
-    mixed[:] = values
+    for k, value in enumerate(values):
+        mixed[k] = value
     return mixed

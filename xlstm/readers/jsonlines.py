@@ -45,8 +45,8 @@ def read(path: str, encoding: str, asked: Asked) -> Dataset:
     with Lines(path, encoding, "encoding=") as lines:
         items = list(_items(lines))
     if not items:
-        raise ValueError(f"{path} is empty: {_EXPECTED}.")
-    return _dataset(path, items, asked)
+        raise ValueError(f"{lines.name} is empty: {_EXPECTED}.")
+    return _dataset(lines.name, items, asked)
 
 
 def parts(path: str, encoding: str, asked: Asked, rows: int) -> Iterator[Dataset]:
@@ -61,24 +61,24 @@ def parts(path: str, encoding: str, asked: Asked, rows: int) -> Iterator[Dataset
     with Lines(path, encoding, "encoding=") as lines:
         for item in _items(lines):
             if len(held) >= rows and not (asked.id and item.values.get(asked.id) == held[-1].values.get(asked.id)):
-                yield _dataset(path, held, asked)
+                yield _dataset(lines.name, held, asked)
                 held = []
             held.append(item)
     if not held:
-        raise ValueError(f"{path} is empty: {_EXPECTED}.")
-    yield _dataset(path, held, asked)
+        raise ValueError(f"{lines.name} is empty: {_EXPECTED}.")
+    yield _dataset(lines.name, held, asked)
 
 
-def _dataset(path: str, items: list[_Item], asked: Asked) -> Dataset:
+def _dataset(name: str, items: list[_Item], asked: Asked) -> Dataset:
     first = items[0].values
     text = asked.text or (_TEXT if _TEXT in first and asked.features is None else None)
     key = next((key for key in _SERIES if key in first), None)
-    whole = key is not None or _is_whole(first, asked, text)
+    whole = isinstance(first.get(key or ""), (list, dict)) or _is_whole(first, asked, text)
     if asked.id is not None and not whole:
-        return _steps(path, items, asked)
+        return _steps(name, items, asked)
     for argument, value in (("time", asked.time), ("delta", asked.delta)):
         if value is not None:
-            raise ValueError(f"{argument}= is for lines that are a step each: in {path} a line is a whole sequence.")
+            raise ValueError(f"{argument}= is for lines that are a step each: in {name} a line is a whole sequence.")
     X: Any
     if text is not None:
         X = [_text(item, text) for item in items]
@@ -121,7 +121,7 @@ def _is_whole(first: dict[str, Any], asked: Asked, text: str | None) -> bool:
     return text is not None and asked.id is None
 
 
-def _steps(path: str, items: Sequence[_Item], asked: Asked) -> Dataset:
+def _steps(name: str, items: Sequence[_Item], asked: Asked) -> Dataset:
     """A step a line: the long form of a table whose columns are the fields of the first object."""
     keys = list(items[0].values)
     for item in items:
@@ -131,7 +131,7 @@ def _steps(path: str, items: Sequence[_Item], asked: Asked) -> Dataset:
             what = f"lacks {listed(missing)}" if missing else f"has {listed(extra)} too many"
             raise ValueError(f"{item.where} has other fields than {items[0].where}: it {what}. Write null for nothing.")
     table = {key: [item.values[key] for item in items] for key in keys}
-    return forms.read(Frame(table, path, lambda k: items[k].where), asked)
+    return forms.read(Frame(table, name, lambda k: items[k].where), asked)
 
 
 def _got(item: _Item, key: str) -> Any:

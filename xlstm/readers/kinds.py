@@ -26,7 +26,6 @@ TEXTS = ("csv", "tsv", "jsonl", "ts")
 _STARTS = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
-    b"PAR1": "parquet",
     b"\x93NUMPY": "npy",
     b"\x1f\x8b": "gzip",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
@@ -38,7 +37,6 @@ _STARTS = {
     b"SQLite format 3\x00": "an SQLite database",
     b"ARROW1": "a Feather file",
     b"xlstm\x00": "a model file of xlstm",
-    b"BZh": "packed by bzip2",
     b"\xfd7zXZ\x00": "packed by xz",
     b"(\xb5/\xfd": "packed by zstd",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -109,6 +107,13 @@ def _by_start(path: str) -> str | None:
     """The kind of a file by its first bytes; None where they say nothing, as those of texts."""
     with open(path, "rb") as file:
         start = file.read(64)
+        file.seek(max(0, os.path.getsize(path) - 4))
+        end = file.read(4)
+    # Columns may be called PAR1 and BZh, too.
+    if start.startswith(b"PAR1") and end == b"PAR1":
+        return "parquet"
+    if start.startswith(b"BZh") and start[4:7] == b"1AY":
+        return "packed by bzip2"
     for first, kind in _STARTS.items():
         if start.startswith(first):
             return _of_zip(path) if kind == "zip" else kind

@@ -92,7 +92,7 @@ def read(path: str, encoding: str) -> Dataset:
                 raise ValueError(f"{where} has {counted(array.shape[1], 'dimension')}, {says} {D}.")
             series.append(array)
     if not series:
-        raise ValueError(f"{path} has no series after @data.")
+        raise ValueError(f"{header.name} has no series after @data.")
     y = np.array(labels) if labels else None
     return Dataset(Sequences(np.concatenate(series), [len(array) for array in series]), y)
 
