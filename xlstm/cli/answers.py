@@ -61,7 +61,7 @@ class OfClasses(Answers):
 class OfNumbers(Answers):
     """A number for each sequence, or several."""
 
-    columns = ("value",)
+    columns: tuple[str, ...] = ("value",)
 
     def __init__(self, model: Any, X: Any, separator: str) -> None:
         found = model.predict(X) if len(X) else None
