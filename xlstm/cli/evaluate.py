@@ -23,14 +23,14 @@ def run(options: Any) -> int:
     except (ValueError, TypeError) as error:
         raise Failure(f"{found.name}: {error}") from None
     text = (
-        f"{kind.told(scores)}, on {counted(found.count, found.what)}\n"
+        f"{kind.told(scores)}, on {counted(found.size, found.what)}\n"
         + labelled.told_of(found.skipped, options)
         + "".join(f"  {line}\n" for line in kind.details(scores))
         + f"device: {model.device_}, kernels: {model.kernels_}"
     )
     values = {
         **scores,
-        "n_test": found.count,
+        "n_test": found.size,
         "skipped": found.skipped,
         "device": model.device_,
         "kernels": model.kernels_,

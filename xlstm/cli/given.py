@@ -37,7 +37,7 @@ class Given(NamedTuple):
     content: Callable[[Sequence[int]], bytes]  # what such a file holds
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many there are."""
         return len(self.X)
 
@@ -221,7 +221,7 @@ def only(given: Given, path: str, encoding: str) -> Given:
     with tables.Lines(path, encoding) as lines:
         table = tables.Table(lines, {"--only": "id"})
         wanted = [table.value(row, "id") for row in table.rows() if row is not None]
-    places = {given.where(k): k for k in range(given.count)}
+    places = {given.where(k): k for k in range(given.size)}
     numbered = f"sequence 1 of {given.name}" in places
     rows = []
     for name in wanted:

@@ -250,7 +250,7 @@ def _estimator(options: Any, kind: Kind) -> Any:
 
 def _split(found: Given, options: Any) -> tuple[list[int], list[int]]:
     """The numbers of the rows to train on, and of those held out, in the proportion of their classes."""
-    n, rng = found.count, np.random.default_rng(options.seed)
+    n, rng = found.size, np.random.default_rng(options.seed)
     if not options.test_fraction:
         return list(range(n)), []
     strata = found.kind.strata(found.y)

@@ -143,7 +143,7 @@ class Label(Constraint):
     """A label, a string or a number; or None for none."""
 
     def check(self, name: str, value: Any) -> None:
-        number = isinstance(value, (int, float, np.integer, np.floating)) and abs(value) < np.inf
+        number = isinstance(value, (int, float, np.integer, np.floating)) and bool(-np.inf < value < np.inf)
         if value is not None and not isinstance(value, str) and not number:
             raise ValueError(f"{name} must be None or a label, a string or a number, got {value!r}.")
 

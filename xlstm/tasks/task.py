@@ -190,7 +190,7 @@ class Task:
         """Each of `score_names`, from the sums over all `rows`; of a task that has `terms`, over so many of them."""
         raise NotImplementedError
 
-    def score(self, outputs: HostArray, targets: Targets, weights: HostArray) -> float:
+    def score(self, outputs: Any, targets: Targets, weights: HostArray) -> float:
         """The first score of outputs (n, K), weighted by `weights` (n,): what the estimator's `score` returns.
 
         Here and below, a task of every step is given the outputs of all steps as `xlstm.batch.Encoded`, and gives a
@@ -198,7 +198,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def answers(self, outputs: Any) -> HostArray:
+    def answers(self, outputs: Any) -> Any:
         """What `predict` gives for outputs (n, K): n answers, on the host. For outputs on a device see `anywhere`."""
         raise NotImplementedError
 
