@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant("the steps of a batch given to the rows in order", "xlstm/fitted.py", "steps_of(backend, encoded.starts[rows], lengths)", "steps_of(backend, np.sort(encoded.starts[rows]), lengths)", f"{LABELER_TEST}batches_of_many_lengths_give_the_rows_in_their_order"),
     Mutant("the padding of gathered targets", OF_STEPS, "Block(xp.where(valid, block, xp.full_like(block, IGNORED))", "Block(xp.where(valid, block, block)", "tests/backends/test_device_labeler.py::test_gathered_targets_are_those_of_the_host"),
     Mutant("the direction of a score ignored", "xlstm/tasks/task.py", "return score if self.higher_is_better else -score", "return score", TRIAL_TEST),
-    Mutant("a task measured on the validation part too", "xlstm/estimators/training.py", "task.measure(task.take(targets, kept))", "task.measure(targets)", TRIAL_TEST),
+    Mutant("a task measured on the validation part too", "xlstm/estimators/training.py", "task.measure(task.take(targets, counted))", "task.measure(targets)", TRIAL_TEST),
     # Kernels of GPUs around the cells: the optimiser, rows, the loss.
     Mutant("a barrier missing in a sum of a block", SUMS, "    block_sync();\n    for", "    for", CUDA_STEP_TEST),
     Mutant("large squares not scaled down", CUDA_STEP, "      a *= DOWN;\n", "", f"{CUDA_STEP_TEST}::test_extreme_gradients"),
