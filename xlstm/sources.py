@@ -33,9 +33,12 @@ class Batches:
     `fit`, `partial_fit`, `score` and `predict` and its kin take `source` itself, too, where it is an iterable object
     without places, such as a DataLoader of PyTorch: this class is for what else is to be said.
 
-    Each batch is (X, y) or (X, y, sample_weight), each of them as `fit` takes it; to predict, X or a tuple that begins
-    with it. Batches need not be of one size, nor of that in which the model is trained: their rows are put into a
-    buffer, and batches of `batch_size` rows of similar length are drawn from it.
+    Each batch is (X, y) or (X, y, sample_weight), a tuple or a list of them as `fit` takes them; to predict, that or X
+    alone. There a list of two or three lists or arrays of one length is read as (X, y) or (X, y, sample_weight), which
+    is what a DataLoader gives, if the first list is such a one: for X alone, where it may be taken for that, give (X,).
+
+    Batches need not be of one size, nor of that in which the model is trained: their rows are put into a buffer, and
+    batches of `batch_size` rows of similar length are drawn from it.
 
     Parameters
     ----------
@@ -68,6 +71,9 @@ class Batches:
 
     Every pass should give the same rows, in whatever order. One that gives another number of them than the first is
     warned of, one that gives none is an error.
+
+    Of what may have been meant otherwise (`xlstm.AmbiguousDataWarning`) the X of the first batch is asked, but not its
+    y, of which a few rows say too little; of `sample` both are.
 
     Examples
     --------
@@ -198,11 +204,45 @@ def one(batch: Any, name: str) -> Given:
 
 
 def alone(batches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """The name of each batch, and its X: itself, or the first of a tuple."""
+    """The name of each batch, and its X: itself, or the first of a tuple, or of a list that is (X, y).
+
+    Lists are so where `fit` reads them so, of what `labelled` takes for batches, if the first of them can be: see
+    `Batches`.
+
+    Raises
+    ------
+    TypeError
+        If a tuple is empty, or a list cannot be (X, y) although those before were.
+    """
+    pairs = None if _is_source(batches) and not hasattr(batches, "__next__") else False
     for number, batch in enumerate(batches):
         if isinstance(batch, tuple) and not batch:
             raise TypeError(f"batch {number} is an empty tuple, expected X, or a tuple that begins with it.")
-        yield f"batch {number}", batch[0] if isinstance(batch, tuple) else batch
+        is_list = isinstance(batch, list)
+        if is_list and pairs is None:
+            pairs = _may_be_pair(batch)
+        if is_list and pairs and not _may_be_pair(batch):
+            raise TypeError(
+                f"batch {number} is a list of {len(batch)} that is not (X, y), for which those before it were taken: "
+                "make each a tuple, (X, y), or (X,) of X alone."
+            )
+        yield f"batch {number}", batch[0] if isinstance(batch, tuple) or (is_list and pairs) else batch
+
+
+def _may_be_pair(batch: list[Any]) -> bool:
+    """Whether a list may be (X, y) or (X, y, sample_weight): two or three collections of one length."""
+    lengths = {_length(part) for part in batch}
+    return len(batch) in (2, 3) and len(lengths) == 1 and lengths != {None}
+
+
+def _length(part: Any) -> int | None:
+    """How many rows there are; None where it is one text, or one number."""
+    if isinstance(part, (str, bytes)) or not hasattr(part, "__len__"):
+        return None
+    try:
+        return len(part)
+    except TypeError:  # an array of no dimension
+        return None
 
 
 @contextmanager

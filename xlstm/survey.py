@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import columns, encode
 from .encode import Scaler, TokenEncoder
+from .host import HostArray
 from .moments import Moments
 from .names import Names
-from .sequences import Series, Texts, to_host
+from .sequences import Series, Texts, take, to_host
 
 
 class Survey:
-    """What an encoder learns of sequences that come in parts: the same as `encode.fit` of all of them.
+    """What an encoder learns of sequences that come in parts: the same as `encode.fit` of all that have a weight.
 
     Parameters
     ----------
@@ -39,8 +42,13 @@ class Survey:
         self.columns: int | None = None
         self.names: Names | None = None
 
-    def add(self, data: Series | Texts) -> None:
+    def add(self, data: Series | Texts, own: HostArray) -> None:
         """A further part.
+
+        Parameters
+        ----------
+        own
+            (n,) the weights of its rows: of one of weight 0 nothing is learned.
 
         Raises
         ------
@@ -55,8 +63,10 @@ class Survey:
                 self._moments = Moments(self._features)
         elif _kind(data) != self._kind:
             raise ValueError(f"X holds {_kind(data)}, the batches before it held {self._kind}.")
+        counted = np.flatnonzero(own)
         if isinstance(data, Texts):
-            self._tokens.update(TokenEncoder.fit(data, self._fold_case).vocabulary)
+            if len(counted):
+                self._tokens.update(TokenEncoder.fit(take(data, counted), self._fold_case).vocabulary)  # type: ignore[arg-type]
             return
         features, expected = data.values.shape[1], self._features
         if features != expected:
@@ -67,8 +77,8 @@ class Survey:
                 "a list of (time_i, 1) in each where lengths differ."
             )
         data = columns.check(data, self.columns, columns.kept(self.names), self._owner)
-        if self._standardize or self._gaps:
-            self._moments.add(data.values)  # type: ignore[union-attr]  # values of a Series
+        if len(counted) and (self._standardize or self._gaps):
+            self._moments.add(take(data, counted).values)  # type: ignore[union-attr]  # values of a Series
 
     def encoder(self) -> encode.Encoder:
         """What was learned of all parts."""

@@ -152,6 +152,8 @@ class _Seen:
         self._terms += terms
 
     def means(self, task: Task) -> Measured:
+        if not self._terms:  # of batches that were others when they were read at first
+            raise ValueError("no label of y counts in what was read again: there is nothing to measure.")
         loss, *rest = self._sums.tolist()
         return loss / self._terms, task.scores(rest, self._terms)
 

@@ -7,11 +7,13 @@ all rows, batches have to give the same bits for tokens, and the same to roundin
 import csv
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from hypothesis import strategies as st
 
 import xlstm
 from xlstm.batch import Encoded
+from xlstm.estimators.run import Digest
 from xlstm.moments import Moments
+from xlstm.sequences import read
 
 RNG = np.random.default_rng(0)
 TEXTS = ["".join(RNG.choice(list("abcDE"), RNG.integers(2, 9))) for _ in range(90)]
@@ -682,3 +686,228 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) ->
         ValueError, match=r"run.xlstm holds a training on other data: batch 0: this model was trained on"
     ):
         xlstm.SequenceClassifier(**options).fit(Source(7, SERIES, LABELS), validation=aside, resume=path)
+
+
+# ---------------------------------------------------------------- what batches are taken for
+
+
+class Lists(Source):
+    """As PyTorch's DataLoader gives them: its columns in a list."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return (list(batch) for batch in super().__iter__())
+
+
+@pytest.mark.parametrize("kind", ["strings", "words", "arrays", "weighted"])
+def test_lists_are_read_to_predict_as_they_are_to_fit(kind: str) -> None:
+    arrays = np.stack([row[:2] for row in SERIES]), np.array(LABELS)
+    columns: dict[str, tuple[Any, ...]] = {
+        "strings": (TEXTS, LABELS),
+        "words": ([list(text) for text in TEXTS], LABELS),
+        "arrays": arrays,
+        "weighted": (*arrays, WEIGHTS),
+    }
+    X, *others = columns[kind]
+    options = {**PLAIN, "split": "words"} if kind == "strings" else PLAIN
+    source = Lists(7, X, *others)
+    clf = xlstm.SequenceClassifier(**options).fit(source)
+    np.testing.assert_array_equal(clf.predict(source), clf.predict(X))
+    assert [len(part) for part in clf.predict_batches(source)] == [len(part) for part, *_ in source]
+    assert len(clf.predict_proba(xlstm.Batches(source))) == len(X)
+
+
+def test_batches_of_a_dataloader() -> None:
+    torch = pytest.importorskip("torch")
+    X, y = torch.tensor(np.stack([row[:2] for row in SERIES])), torch.tensor(np.arange(90) % 3)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), batch_size=40)
+    clf = xlstm.SequenceClassifier(**PLAIN).fit(loader)
+    assert clf.score(loader) == pytest.approx(np.mean(clf.predict(loader) == y.numpy()))
+    np.testing.assert_array_equal(clf.predict(loader), clf.predict(X))
+
+
+def test_lists_of_sequences_are_x_where_the_first_cannot_be_anything_else() -> None:
+    words = [list(text[:2]) for text in TEXTS[:7]]  # the last batch is two lists of one length
+    clf = xlstm.SequenceClassifier(**PLAIN).fit([list(text) for text in TEXTS], LABELS)
+    batches = [words[:5], words[5:]]
+    for source in (xlstm.Batches(batches), Changing(batches)):
+        np.testing.assert_array_equal(clf.predict(source), clf.predict(words))
+    pairs = [words[:2], words[2:4]]
+    assert [len(part) for part in clf.predict_batches(pairs)] == [2, 2]  # a list of batches is no source of them
+    np.testing.assert_array_equal(clf.predict(Changing([(X,) for X in pairs])), clf.predict(words[:4]))
+    message = "batch 1 is a list of 1 that is not (X, y), for which those before it were taken: make each a tuple, "
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        clf.predict(Changing([[words[:2], ["yes", "no"]], words[:1]]))
+
+
+def test_answers_are_of_the_widest_dtype_of_all_batches() -> None:
+    narrow, wide = (np.arange(3, dtype=kind) for kind in (np.float32, np.float64))
+    X = SERIES[:3]
+    for first, second, kind in ((narrow, wide, np.float64), (wide, narrow, np.float64), (narrow, narrow, np.float32)):
+        model = xlstm.SequenceRegressor(**PLAIN).fit(Changing([(X, first), (X, second)]))
+        assert model.predict(X).dtype == kind
+        same(model, xlstm.SequenceRegressor(**PLAIN).fit(X * 2, np.concatenate([first, second])), 1e-4)
+
+
+def test_of_the_first_batch_x_is_doubted_and_of_a_sample_y_too() -> None:
+    padded = np.array([[1.0, 2.0, np.nan], [1.0, np.nan, np.nan], [1.0, 2.0, 3.0], [2.0, 2.0, 2.0]])
+    model = xlstm.SequenceClassifier(**{**PLAIN, "missing": "mask"})
+    with pytest.warns(xlstm.AmbiguousDataWarning, match="^NaN stands at the ends of 2 of the 4 sequences of X"):
+        model.fit(Source(4, padded, [0, 1, 0, 1]))
+    several = ([["a", "b"], ["b", "a"]], [["x", "y"], ["y", "z"]])
+    model = xlstm.SequenceClassifier(**PLAIN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(Changing([several]))  # as many labels as steps, by chance in so few rows
+    with pytest.warns(xlstm.AmbiguousDataWarning, match="^y has as many labels in each row as its sequence has steps"):
+        model.fit(xlstm.Batches([several], sample=several, rows=2))
+
+
+# ---------------------------------------------------------------- rows of weight 0
+
+
+def bad_rows(n: int) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    """Good rows with a weight, and beside each a wrong one without."""
+    X = [row for good in SERIES[:n] for row in (good, np.full_like(good, 1e9))]
+    y = np.stack([np.array([row[-1, 0] for row in SERIES[:n]]), np.full(n, -9999.0)], axis=1).reshape(-1)
+    return X, y, np.tile([1.0, 0.0], n)
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+@pytest.mark.parametrize("missing", ["error", "mask"])
+def test_rows_of_weight_0_measure_nothing(missing: str, in_batches: bool) -> None:
+    X, y, weights = bad_rows(20)
+    model = xlstm.SequenceRegressor(**PLAIN, missing=missing)
+    model.fit(Source(1, X, y, weights)) if in_batches else model.fit(X, y, weights)
+    encoder, task = model.fitted_state().encoder, model.fitted_state().task
+    steps = np.concatenate(X[::2])
+    np.testing.assert_allclose(encoder.mean, steps.mean(axis=0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(encoder.scale, steps.std(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(task.center, y[::2].mean(), rtol=1e-12)
+    np.testing.assert_allclose(task.scale, y[::2].std(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_no_token_is_learned_of_rows_of_weight_0(in_batches: bool) -> None:
+    X, y, weights = ["ab", "ba", "az"], [0, 1, 1], np.array([1.0, 2.0, 0.0])
+    clf = xlstm.SequenceClassifier(**PLAIN)
+    clf.fit(Source(1, X, y, weights)) if in_batches else clf.fit(X, y, weights)
+    assert clf.fitted_state().encoder.vocabulary == ["a", "b"]
+
+
+def test_where_no_row_that_trains_has_a_weight_that_is_said() -> None:
+    model = xlstm.SequenceRegressor(**PLAIN)
+    with pytest.raises(ValueError, match=r"^all rows of the batches have weight zero: nothing could be learned\.$"):
+        model.fit(Source(7, SERIES, NUMBERS, np.zeros(90)))
+    options = {**PLAIN, "early_stopping": True, "validation_fraction": 0.5, "max_iter": 1}
+
+    def fits() -> None:
+        for seed in range(20):  # in some of them the one row that has a weight is set aside
+            model = xlstm.SequenceRegressor(**{**options, "random_state": seed})
+            model.fit(SERIES[:4], [1, 2, 3, 4], [0, 0, 0, 1])
+
+    with pytest.raises(ValueError, match=r"^all rows of the training part have weight zero: nothing could be learned"):
+        fits()
+
+
+# ---------------------------------------------------------------- labels that do not count
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_labels_to_validate_with_have_to_count(in_batches: bool) -> None:
+    ignored = [[-1] * len(row) for row in SERIES[:3]]
+    aside: Any = (SERIES[:3], ignored)
+    model = xlstm.SequenceLabeler(**PLAIN, ignore=-1)
+    with pytest.raises(ValueError, match=r"^validation: no label of y counts: there is nothing to measure\.$"):
+        model.fit(SERIES, OF_STEPS, validation=Source(2, *aside) if in_batches else aside)
+    assert not model.__sklearn_is_fitted__()
+    model.fit(SERIES, OF_STEPS, validation=([*SERIES[:3], SERIES[3]], [*ignored, OF_STEPS[3]]))
+    assert np.isfinite(model.validation_loss_curve_).all()
+
+
+def test_labels_of_batches_have_to_count_in_each_pass() -> None:
+    ignored = [[-1] * len(row) for row in SERIES[:3]]
+    model = xlstm.SequenceLabeler(**PLAIN, ignore=-1).fit(SERIES, OF_STEPS)
+    with pytest.raises(ValueError, match=r"^every label of y is -1, which does not count: nothing could be learned\.$"):
+        model.partial_fit(Source(2, SERIES[:3], ignored))
+    changing = Changing([(SERIES[:3], OF_STEPS[:3])], [(SERIES[:3], ignored)])
+    with pytest.raises(ValueError, match=r"^no label of y counts in what was read again: there is nothing to measure"):
+        model.fit(changing)
+
+
+# ---------------------------------------------------------------- what y was, for a training that goes on
+
+
+class Column:
+    """A column as pandas has it: its printed form leaves most of it out."""
+
+    def __init__(self, values: Any) -> None:
+        self.values, self.shape = np.asarray(values), np.shape(values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.values
+
+    def __repr__(self) -> str:
+        return "0 … 89"
+
+
+def of_torch(values: Any) -> Any:
+    return pytest.importorskip("torch").tensor(np.tile(values, 20))
+
+
+@pytest.mark.parametrize("form", [Column, of_torch, lambda y: [Decimal(int(each)) for each in y]])
+def test_another_y_in_the_middle_is_another_training(form: Any, tmp_path: Path) -> None:
+    y = np.arange(90) % 7
+    other = np.where(np.arange(90) == 45, 6, y)
+
+    def fit(y: Any) -> None:
+        y = form(y)
+        X = SERIES * (len(y) // 90)
+        model = xlstm.SequenceRegressor(**{**PLAIN, "max_iter": 1})
+        model.fit(Changing([(X, y)]), resume=tmp_path / "run.xlstm")
+
+    fit(y)
+    fit(y)
+    with pytest.raises(ValueError, match=r"run\.xlstm holds a training on another y: pass the same"):
+        fit(other)
+
+
+OF_SETS = """
+import sys
+import numpy as np
+from xlstm.estimators.run import Digest
+from xlstm.sequences import read
+
+digest = Digest("float32")
+rows = [{"red", "green", "blue", "a", "b"}, frozenset(["red", "c", "d"]), dict.fromkeys("xyz").keys()]
+digest.add(read(["ab", "b", "c"]), rows, np.ones(3))
+column = np.empty(3, dtype=object)
+column[:] = rows
+digest.add(read(["ab", "b", "c"]), column, np.ones(3))
+print(digest.found()["y"])
+"""
+
+
+def test_sets_of_labels_are_the_same_in_every_process() -> None:
+    def told(seed: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        run = [sys.executable, "-c", OF_SETS]
+        done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True, env=environment)
+        return done.stdout
+
+    assert told("0") == told("1")
+
+
+def test_what_cannot_be_told_from_others_is_refused() -> None:
+    digest = Digest("float32")
+    with pytest.raises(TypeError, match=r"^y holds object, which `resume` cannot compare: pass strings or numbers\.$"):
+        digest.add(read(["ab"]), [object()], np.ones(1))
+    same_values: list[Any] = [np.array(["a", "b"]), ["a", "b"], (np.str_("a"), "b"), Column(["a", "b"])]
+    found = set()
+    for y in same_values:
+        digest = Digest("float32")
+        digest.add(read(["ab", "b"]), y, np.ones(2))
+        found.add(digest.found()["y"])
+    assert len(found) == 1

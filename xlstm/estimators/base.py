@@ -65,7 +65,8 @@ class SequenceEstimator(BatchTrainable):
         y
             (n,) answers: for a classifier labels, strings or numbers; for a labeler the labels of each sequence.
         sample_weight
-            (n,) weights of 0 or more, or None for 1.
+            (n,) weights of 0 or more, or None for 1. Of a row of weight 0 nothing is learned, neither vocabulary nor
+            scaling.
         validation
             (X, y) or (X, y, sample_weight), or batches of them: rows that are measured after each epoch, in place of
             those that `early_stopping` sets aside of X. The weights of the best epoch are kept, with `early_stopping`
@@ -150,8 +151,8 @@ class SequenceEstimator(BatchTrainable):
     def predict(self, X: Any) -> Any:
         """The answer for each sequence, (n,): for a classifier its most probable class. On a GPU if y was, and X is.
 
-        X may give batches each time that it is iterated over, X or a tuple that begins with it (`xlstm.Batches`): the
-        answers for all of them then come together. So it is with all that is asked of an X.
+        X may give batches each time that it is iterated over, X or (X, y) as `xlstm.Batches` says: the answers for all
+        of them then come together. So it is with all that is asked of an X.
         """
         fitted, reading = self.fitted_state(), self.reading()
         return self._for_each_batch(lambda X: fitted.predict(X, reading), X)
@@ -162,7 +163,8 @@ class SequenceEstimator(BatchTrainable):
         Parameters
         ----------
         batches
-            Anything that gives them, once is enough: X, or a tuple that begins with it.
+            Anything that gives them, once is enough: X, or a tuple that begins with it. What `predict` takes as
+            batches is understood as there.
         """
         fitted, reading = self.fitted_state(), self.reading()
         return batchwise.each(lambda X: fitted.predict(X, reading), batches)

@@ -16,6 +16,7 @@ from ..fitted import Fitted
 from ..seeds import own_generator
 from ..sources import Batches, first_pass, naming
 from ..survey import Survey
+from ..tasks import Task
 from ..tasks.survey import Survey as TaskSurvey
 from . import rows
 from .resume import Resumable
@@ -108,12 +109,11 @@ class BatchTrainable(Trainable):
             with naming(given.name):
                 some = rows.read(given, reading)
                 if survey is None:
-                    task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
+                    task = self._first_task(some, batches, declared) if fitted is None else fitted.task
                     task.follow(self)
                     survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
-                    guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
-                    data.add(some.data)
+                    data.add(some.data, some.own)
                 else:
                     some = some._replace(data=fitted.matched(some.data))
                 survey.add(some.y, some.data.lengths, some.own)
@@ -122,3 +122,17 @@ class BatchTrainable(Trainable):
         if survey is None:
             raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
         return data, survey, labels_there
+
+    def _first_task(self, some: rows.Rows, batches: Batches, declared: Any) -> Task:
+        """What is learned of the first batch; what may have been meant otherwise is told.
+
+        Whether y was, a few rows cannot say: in a batch of one every label is a class of its own.
+        """
+        task, targets = self._learn(some.y, len(some.own), declared)
+        stands_for_all = batches.sample is not None
+        guesses.warn(
+            guesses.numbers_as_text(some.data),
+            guesses.padding_as_gaps(some.data),
+            *(task.doubts(some.data, targets, bool(self.fold_case)) if stands_for_all else ()),
+        )
+        return task

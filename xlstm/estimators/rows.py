@@ -60,10 +60,17 @@ def validation_of(validation: Any, fitted: Fitted, trained: Survey, reading: Rea
         (X, y), (X, y, sample_weight), or batches of them.
     trained
         Of the y that is trained on: it says what weighs how much.
+
+    Raises
+    ------
+    ValueError
+        If it is not like what the model was trained on, or if none of its labels counts.
     """
     if isinstance(validation, tuple):
         given = one(validation, "validation")
-        mean, _ = _mean([_encoded(given, fitted, trained, reading, 1.0)], fitted)
+        whole = _encoded(given, fitted, trained, reading, 1.0)
+        with naming("validation"):
+            mean, _ = _mean([whole], fitted)
         part = _encoded(given, fitted, trained, reading, mean)
         return part._replace(data=feed.steps_near(part.data, fitted.model.backend))
     with naming("validation"):
@@ -83,6 +90,8 @@ def _mean(parts: Iterable[Labelled], fitted: Fitted) -> tuple[float, int]:
         rows += len(part.weights)
         terms += len(part.weights) if of_rows is None else int(of_rows.sum())
         total += float((part.weights if of_rows is None else part.weights * of_rows).sum(dtype=np.float64))
+    if rows and not terms:
+        raise ValueError("no label of y counts: there is nothing to measure.")
     return (total / terms if total else 1.0), rows
 
 

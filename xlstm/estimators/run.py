@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import backends, sequences
 from ..checkpoint import same_names
-from ..host import HostArray
+from ..host import HostArray, on_host
 from ..tasks import Task
 from ..train import Labelled, Standing
 
@@ -118,10 +118,30 @@ class Digest:
 
 
 def _plain(y: Any) -> Any:
-    """Labels as Python's own values, whatever holds them."""
-    if isinstance(y, (list, tuple)):
+    """Labels as Python's own values, whatever holds them: all of them, and the same in every process.
+
+    Raises
+    ------
+    TypeError
+        If it holds something of which nobody knows what tells it from others: its printed form need not.
+    """
+    if isinstance(y, np.generic):  # before the others: np.str_ is a string too, but not printed as one
+        y = y.item()
+    if y is None or isinstance(y, (str, bytes, bool, int, float, complex)):
+        return y
+    if isinstance(y, Set):  # the order of strings in it is another in each process
+        return sorted(ascii(_plain(each)) for each in y)
+    if isinstance(y, Collection) and not hasattr(y, "__array__"):
         return [_plain(each) for each in y]
-    return y.tolist() if isinstance(y, (np.ndarray, np.generic)) else y
+    values = on_host("y", y)
+    if values.ndim:
+        return _plain(values.tolist()) if values.dtype == object else values.tolist()
+    found = values.tolist()
+    if found is not y:
+        return _plain(found)
+    if hasattr(y, "__float__"):  # such as a Decimal, which is trained on as this number
+        return float(y)
+    raise TypeError(f"y holds {type(y).__name__}, which `resume` cannot compare: pass strings or numbers.")
 
 
 def _found(rows: int, X: Any, y: Any, weights: Any) -> dict[str, Any]:

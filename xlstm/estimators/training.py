@@ -189,6 +189,7 @@ class Trainable(Mannered, Configured):
         task.check_lengths(targets, data.lengths)
         task.follow(self)
         task.check_enough(targets, whole)
+        sample_weight = None if sample_weight is None else weights_of(sample_weight, rows)
         weights = task.weights(targets, sample_weight)
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
@@ -208,8 +209,11 @@ class Trainable(Mannered, Configured):
             if old is not None and going_on is None and old.may_have_met(known[aside]):
                 warn_of_rows_trained_on()
         if fitted is None:
-            task.measure(task.take(targets, kept))
-            fitted, data = self._build(task, data, kept, rng)
+            # What nobody wants to learn of measures nothing: a wrong number of weight 0 would make a scale of its own.
+            counted = kept if sample_weight is None else kept[sample_weight[kept] > 0]
+            counted = counted if len(counted) else kept
+            task.measure(task.take(targets, counted))
+            fitted, data = self._build(task, data, counted, len(kept), rng)
             fitted.answers_there = labels_there
         self._follow_settings(fitted)
         if sides is not None:
@@ -283,18 +287,23 @@ class Trainable(Mannered, Configured):
         """A new task for such y, and y as its targets."""
         return self.tasks[0].learn(y, rows, declared)
 
-    def _build(self, task: Task, data: Any, kept: HostArray, rng: np.random.Generator) -> tuple[Fitted, Any]:
-        """A new model for data of which the rows `kept` train it; and the data, on its device if it fits there."""
+    def _build(
+        self, task: Task, data: Any, counted: HostArray, rows: int, rng: np.random.Generator
+    ) -> tuple[Fitted, Any]:
+        """A new model for data of which so many `rows` train it; and the data, on its device if it fits there.
+
+        Of the rows `counted` it learns vocabulary or scaling.
+        """
 
         def learnt(data: Any) -> encode.Encoder:
-            some = sequences.take(data, kept)
+            some = sequences.take(data, counted)
             return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
         encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
         width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
         architecture = self._architecture(width, tokens, task)
-        backend = self.backend_for(architecture, len(kept), data.place)
+        backend = self.backend_for(architecture, rows, data.place)
         data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)
         width, names = (None, None) if tokens else (data.columns, columns.kept(data.names))

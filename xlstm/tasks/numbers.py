@@ -183,22 +183,29 @@ LOSSES = ("squared", "absolute", "huber", "quantile")
 
 
 class NumbersSurvey(Survey):
-    """Mean and deviation of all numbers, as `Numbers.measure` finds them."""
+    """Mean and deviation of all numbers of the rows that have a weight, as `Numbers.measure` finds them."""
 
     def __init__(self, task: Numbers, is_open: bool) -> None:
         super().__init__(task, is_open)
-        self._moments, self._first = Moments(len(task.center)), np.zeros(0)
+        self._moments = Moments(len(task.center))
+        self._first: HostArray | None = None  # of the rows that have a weight
 
     def read(self, y: Any, rows: int, own: HostArray) -> HostArray:
-        targets: HostArray = super().read(y, rows, own)
-        self._first = self._first if self.rows else targets[0]
-        self._moments.add(targets)
+        values = quantities.read(y, rows)
+        if self.is_open and values.dtype == np.float64:  # of all parts together that is the dtype
+            self.task.dtype = "float64"
+        targets: HostArray = super().read(values, rows, own)
+        counted = targets[own > 0]
+        if self._first is None and len(counted):
+            self._first = counted[0]
+        self._moments.add(counted)
         return targets
 
     def settle(self, whole: bool) -> None:
-        self.task.check_enough(self._first[None], whole)
+        first = self.task.center if self._first is None else self._first
+        self.task.check_enough(first[None], whole)
         if self.is_open:
-            self.task.scale_by(self._moments.largest, self._moments.mean, self._moments.deviation, self._first)
+            self.task.scale_by(self._moments.largest, self._moments.mean, self._moments.deviation, first)
 
 
 @TASKS.register("numbers")
@@ -217,7 +224,8 @@ class Numbers(Task):
     Attributes
     ----------
     center, scale : (C,) float64
-        What was measured of the training part. The scale of a column that never changes is its number, or 1 for 0.
+        What was measured of the training part, but for its rows of weight 0. The scale of a column that never changes
+        is its number, or 1 for 0.
     form : Form
         What the loss makes of the outputs.
     followed : dict or None

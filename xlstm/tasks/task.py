@@ -88,7 +88,10 @@ class Task:
         """Raise where nothing can be learned of these targets: all there are (`whole`), or a first part of them."""
 
     def measure(self, targets: Targets) -> None:
-        """Take what the task needs to know of the targets (a scale, say) from those of the training part."""
+        """Take what the task needs to know of the targets (a scale, say) from those of the training part.
+
+        Rows of weight 0 are not among them, unless all are.
+        """
 
     def terms(self, targets: Targets) -> HostArray | None:
         """(n,) Of how many terms the loss of each row is made; None for one a row.
