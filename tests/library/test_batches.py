@@ -682,10 +682,3 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) ->
         ValueError, match=r"run.xlstm holds a training on other data: batch 0: this model was trained on"
     ):
         xlstm.SequenceClassifier(**options).fit(Source(7, SERIES, LABELS), validation=aside, resume=path)
-
-
-def test_of_batches_the_first_X_is_doubted():
-    rows = np.array([[1.0, 2.0, np.nan], [3.0, 4.0, 5.0]])
-    batches = xlstm.Batches([(rows, ["a", "b"]), (np.nan_to_num(rows), ["b", "a"])])
-    with pytest.warns(xlstm.AmbiguousDataWarning, match="NaN stands at the ends of 1 of the 2 sequences"):
-        xlstm.SequenceClassifier(**PLAIN, missing="mask").fit(batches)

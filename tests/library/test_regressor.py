@@ -531,13 +531,3 @@ def test_a_score_that_is_no_number_is_the_worst():
     task.follow(make())
     assert task.goodness({"r2": np.nan}) == -np.inf
     assert task.best([np.nan, -3.0, np.nan]) == -3.0
-
-
-@pytest.mark.parametrize("order", [("f4", "f8"), ("f8", "f4"), ("f4", "f4")])
-def test_answers_of_batches_are_as_wide_as_the_widest_y(order):
-    X, y = sums(20)
-    parts = [(X[:10], y[:10].astype(order[0])), (X[10:], y[10:].astype(order[1]))]
-    model = make().fit(xlstm.Batches(parts))
-    assert model.predict(X).dtype == np.dtype(max(order))
-    model.partial_fit(X, y)  # the form of the first training is kept
-    assert model.predict(X).dtype == np.dtype(max(order))

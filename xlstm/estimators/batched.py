@@ -111,8 +111,7 @@ class BatchTrainable(Trainable):
                     task = self._learn(some.y, len(some.own), declared)[0] if fitted is None else fitted.task
                     task.follow(self)
                     survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
-                    if fitted is None:  # of y and X together one part says too little
-                        guesses.warn(guesses.numbers_as_text(some.data), guesses.padding_as_gaps(some.data))
+                    guesses.warn(guesses.numbers_as_text(some.data) if fitted is None else None)
                 if fitted is None:
                     data.add(some.data)
                 else:

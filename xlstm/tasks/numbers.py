@@ -191,10 +191,7 @@ class NumbersSurvey(Survey):
         self._moments, self._first = Moments(len(task.center)), np.zeros(0)
 
     def read(self, y: Any, rows: int, own: HostArray) -> HostArray:
-        values = quantities.read(y, rows)
-        if self.is_open:  # one part in float64 makes all answers such, whichever it is
-            self.task.dtype = str(np.result_type(self.task.dtype, values.dtype))
-        targets: HostArray = super().read(values, rows, own)
+        targets: HostArray = super().read(y, rows, own)
         self._first = self._first if self.rows else targets[0]
         self._moments.add(targets)
         return targets
