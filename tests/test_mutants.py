@@ -318,6 +318,10 @@ MUTANTS = [
     Mutant("a sequence of a pipe cut where a row ends", "xlstm/cli/asked.py", "if group and own != name:", "if group:", "tests/library/test_cli_data.py::test_answers_come_before_the_next_sequence_ends"),
     Mutant("the first piece of a line lost", "xlstm/tables.py", '"".join([*self._rest, *pieces[:1]])', '"".join(pieces[:1])', "tests/library/test_tables.py::test_lines_that_are_here"),
     Mutant("a text unknown that begins with what is unknown", "xlstm/cli/predict.py", "strange.issuperset(tokens)", "not strange.isdisjoint(tokens)", "tests/library/test_cli.py::test_texts_of_which_nothing_is_known_are_marked"),
+    Mutant("a validation number of an epoch before told as this one's", "xlstm/history.py", "(self if validated else History(self.loss, self.scores)).columns()", "self.columns()", "tests/library/test_callbacks.py::test_each_number_of_a_validation_part_stays_beside_its_epoch"),
+    Mutant("a checkpoint that forgets the end", "xlstm/callbacks.py", "if progress.epoch != self._saved:", "if False:", "tests/library/test_callbacks.py::test_a_checkpoint_of_a_training_that_ends_early"),
+    Mutant("what another training left stays", "xlstm/estimators/training.py", "if name not in before}", "}", "tests/library/test_features.py::test_another_training_leaves_nothing_of_the_one_before"),
+    Mutant("R² of what is far off is that of the mean", NUMBERS, "np.where(far, -np.inf, np.where(alike, squares == 0, each))", "np.where(alike, squares == 0, each)", f"{REGRESSOR_TEST}::test_numbers_that_are_far_off_are_measured_kept_and_gone_on_from"),
 ]  # fmt: skip
 
 

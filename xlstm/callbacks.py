@@ -115,7 +115,8 @@ class Checkpoint:
     path
         The file. "{epoch}" in it becomes the number of the epoch, in four digits; without it each replaces the last.
     every
-        After each so many epochs, 1 or more; and after the last.
+        After each so many epochs, 1 or more; and after the last. Where the training ends early, at another one, what is
+        saved at its end is the model that `fit` gives: where rows validate, that of the best epoch.
 
     Raises
     ------
@@ -129,15 +130,26 @@ class Checkpoint:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer of 1 or more, got {every!r:.80}.")
         self.path, self.every = os.fsdecode(path), every
+        self._saved = 0  # the last epoch that was saved
 
     def on_train_begin(self, progress: Progress) -> None:
         """Look whether the file can be written."""
         check_target(self._path(progress))
+        self._saved = 0
 
     def on_epoch_end(self, progress: Progress) -> None:
         """Save, where it is time."""
         if progress.epoch % self.every == 0 or progress.epoch == progress.epochs:
-            progress.snapshot().save(self._path(progress))
+            self._save(progress)
+
+    def on_train_end(self, progress: Progress) -> None:
+        """Save, where the training ended at an epoch that was not saved: nobody knew that it was the last."""
+        if progress.epoch != self._saved:
+            self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
+        progress.snapshot().save(self._path(progress))
+        self._saved = progress.epoch
 
     def _path(self, progress: Progress) -> str:
         return self.path.replace("{epoch}", f"{progress.epoch:04}")

@@ -209,6 +209,18 @@ def named(registry: Registry, name: object) -> Any:
         ) from error
 
 
+def number_to_json(number: float) -> float | str:
+    """A measured number as a header may hold it: JSON has neither infinity nor NaN, which are written as strings."""
+    return float(number) if math.isfinite(number) else str(float(number))
+
+
+def number_of_json(found: Any) -> float:
+    """The contrary of `number_to_json`; a ValueError where it is no number."""
+    if type(found) not in (int, float) and found not in ("inf", "-inf", "nan"):
+        raise ValueError(f"{found!r:.80} is no number")
+    return float(found)
+
+
 # ---------------------------------------------------------------- older versions
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 Measured = tuple[float, dict[str, float]]
 """A mean loss, and the scores by name."""
+NAN = float("nan")
 
 
 class History:
@@ -18,6 +19,7 @@ class History:
     Attributes
     ----------
     loss, validation_loss : list of float
+        The second is shorter where the last epochs had no validation part, such as those of `partial_fit`.
     scores, validation_scores : dict of str to list of float
     """
 
@@ -40,19 +42,26 @@ class History:
         trained = ([*self.loss, epoch[0]], longer(self.scores, epoch[1]))
         if validation is None:
             return History(*trained, self.validation_loss, self.validation_scores)
-        return History(*trained, [*self.validation_loss, validation[0]], longer(self.validation_scores, validation[1]))
+        gap = [NAN] * (len(self.loss) - len(self.validation_loss))  # each number stays beside its epoch
+        before = {name: [*self.validation_scores.get(name, ()), *gap] for name in validation[1]}
+        return History(*trained, [*self.validation_loss, *gap, validation[0]], longer(before, validation[1]))
 
     def columns(self) -> dict[str, list[float]]:
-        """All of it as lists by name: "loss", the scores, and with a validation part the same as "validation_…"."""
+        """All of it as lists by name: "loss", the scores, and with a validation part the same as "validation_…".
+
+        All are of one length: NaN stands where an epoch had no validation part.
+        """
         found = {"loss": self.loss, **self.scores}
         if self.validation_loss:
             found["validation_loss"] = self.validation_loss
             found |= {f"validation_{name}": scores for name, scores in self.validation_scores.items()}
-        return {name: list(numbers) for name, numbers in found.items()}
+        return {name: [*numbers, *[NAN] * (len(self.loss) - len(numbers))] for name, numbers in found.items()}
 
     def last(self) -> dict[str, float]:
-        """The numbers of the last epoch by the names of `columns`; none before the first."""
-        return {name: numbers[-1] for name, numbers in self.columns().items() if numbers}
+        """The numbers of the last epoch by the names of `columns`; those of a validation part only where it had one."""
+        validated = len(self.validation_loss) == len(self.loss)
+        columns = (self if validated else History(self.loss, self.scores)).columns()
+        return {name: numbers[-1] for name, numbers in columns.items() if numbers}
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,6 @@ def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:
     return found
 
 
-def declared_classes(declared: Any, known: HostArray) -> None:
-    """Raise where the classes that are declared for a later part are not those of the first call."""
-    if not np.array_equal(np.unique(np.asarray(declared)), known):
-        raise ValueError(f"classes {declared!r} are not those of the first call: {known.tolist()}.")
-
-
 def column(y: Any, rows: int | None) -> HostArray:
     """y as a one-dimensional array of labels, checked."""
     if y is None:

@@ -11,7 +11,8 @@ Shapes: N batch, T time, K outputs. `xlstm.losses` has these functions beside th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 from .lossrows import is_kind, namespace_of, scale_of, valid_rows
@@ -139,7 +140,8 @@ def quantile(
     outputs, targets, weights, lengths, mask
         As for `squared_error`; with several levels, targets have one column as a rule.
     levels
-        A number between 0 and 1, or for each of the K outputs its own. They are not kept from crossing.
+        A number between 0 and 1, or for each of the K outputs its own, in a list or an array. They are not kept from
+        crossing.
 
     Returns
     -------
@@ -152,8 +154,11 @@ def quantile(
         As for `squared_error`; and if a level is not between 0 and 1, or if there are not as many as outputs.
     """
     xp, r, scale = _residuals(outputs, targets, weights, lengths, mask)
-    each = [levels] if isinstance(levels, (int, float)) else list(levels)
-    wrong = [level for level in each if not 0 < level < 1]
+    given: Any = (
+        levels.tolist() if hasattr(levels, "tolist") else levels
+    )  # an array's, and its numbers, as Python's own
+    each = list(given) if isinstance(given, Iterable) else [given]
+    wrong = [level for level in each if not (isinstance(level, Real) and 0 < level < 1)]
     if wrong:
         raise ValueError(f"levels must be numbers between 0 and 1, got {wrong[0]!r}.")
     if len(each) not in (1, r.shape[-1]):

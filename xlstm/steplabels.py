@@ -106,6 +106,13 @@ def read(y: Any, rows: int, ignore: Any = None) -> StepLabels:
     return made._replace(labels=checked(labels, lambda k: "y[{}][{}]".format(*made.place(k))))
 
 
+def declared(classes: Any, ignore: Any = None) -> HostArray:
+    """The labels that the user has declared, sorted, without the one that does not count."""
+    listed = list(classes) if isinstance(classes, (list, tuple)) else on_host("classes", classes)
+    listed = listed.tolist() if isinstance(listed, np.ndarray) and ignore is not None else listed
+    return classes_of(listed if ignore is None else [label for label in listed if not _same(label, ignore)])[0]
+
+
 def check_lengths(labels: HostArray, steps: HostArray) -> None:
     """Raise where a row has not as many labels as steps. Both (n,).
 

@@ -355,6 +355,7 @@ class Trainer:
                 chosen = list(batching.by_length(part.lengths))
                 tally = part.tally(chosen)
                 for inputs, targets, weights in part.batches(chosen):
-                    tally.add(model.logits(inputs), targets, weights, gradient=False)
+                    with np.errstate(over="ignore", invalid="ignore"):  # what is far off is told as infinity
+                        tally.add(model.logits(inputs), targets, weights, gradient=False)
                 seen.add(tally.totals(in_turn=True), part.terms)
         return seen.means(self.task)

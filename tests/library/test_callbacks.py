@@ -219,9 +219,31 @@ def test_the_history_is_a_table_by_name(tmp_path):
     clf.save(tmp_path / "model.xlstm")
     assert xlstm.load(tmp_path / "model.xlstm", "cpu").history_ == clf.history_
     assert list(make().fit(X, Y).history_) == ["loss", "accuracy"]
-    assert [len(column) for column in clf.partial_fit(X, Y).history_.values()] == [5, 5, 4, 4]
+    columns = clf.partial_fit(X, Y).history_
+    assert [len(column) for column in columns.values()] == [5, 5, 5, 5]
+    assert columns["validation_loss"][:4] == clf.validation_loss_curve_
+    assert np.isnan([columns["validation_loss"][4], columns["validation_accuracy"][4]]).all()
+    assert list(clf.fitted_state().trainer.history.last()) == ["loss", "accuracy"]
+    told: list[Any] = []
+    clf.progress = lambda epoch, epochs, history: told.append(history.last())
+    clf.partial_fit(X, Y)  # what is shown is of this epoch
+    assert [list(last) for last in told] == [["loss", "accuracy"]]
+    clf.partial_fit(X, Y).save(tmp_path / "model.xlstm")
+    np.testing.assert_equal(xlstm.load(tmp_path / "model.xlstm", "cpu").history_, clf.history_)
     clf.history_["loss"].clear()
-    assert len(clf.fitted_state().trainer.history.loss) == 5
+    assert len(clf.fitted_state().trainer.history.loss) == 7
+
+
+def test_each_number_of_a_validation_part_stays_beside_its_epoch():
+    trained, measured = (0.5, {"accuracy": 1.0}), (0.25, {"accuracy": 0.75})
+    history = History()
+    for validation in (None, measured, None, measured):
+        history = history.after(trained, validation)
+    columns = history.columns()
+    np.testing.assert_array_equal(columns["validation_loss"], [np.nan, 0.25, np.nan, 0.25])
+    np.testing.assert_array_equal(columns["validation_accuracy"], [np.nan, 0.75, np.nan, 0.75])
+    assert history.last() == {"loss": 0.5, "accuracy": 1.0, "validation_loss": 0.25, "validation_accuracy": 0.75}
+    assert History().last() == {}
 
 
 # ---------------------------------------------------------------- files
@@ -268,6 +290,26 @@ def test_checkpoints(tmp_path):
     np.testing.assert_array_equal(xlstm.load(tmp_path / "last.xlstm", "cpu").predict_proba(X), clf.predict_proba(X))
     second = xlstm.load(tmp_path / "at-0002.xlstm", "cpu")
     np.testing.assert_array_equal(second.predict_proba(X), make(max_iter=2).fit(X, Y).predict_proba(X))
+
+
+def test_a_checkpoint_of_a_training_that_ends_early(tmp_path):
+    saver = Checkpoint(tmp_path / "at-{epoch}.xlstm", every=10)
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 2:
+            progress.stop()
+
+    for _ in range(2):  # an object that was told another training before
+        clf = make().fit(X, Y, callbacks=[saver, stop])
+        assert [path.name for path in tmp_path.iterdir()] == ["at-0002.xlstm"]
+        loaded = xlstm.load(tmp_path / "at-0002.xlstm", "cpu")
+        np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+        (tmp_path / "at-0002.xlstm").unlink()
+    best = make(early_stopping=True, n_iter_no_change=1, tol=10.0, max_iter=9)
+    best.fit(X, Y, callbacks=saver)  # the second epoch is no better by 10
+    assert best.n_iter_ == 2
+    loaded = xlstm.load(tmp_path / "at-0002.xlstm", "cpu")
+    np.testing.assert_array_equal(loaded.predict_proba(X), best.predict_proba(X))
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, True, "2", None])

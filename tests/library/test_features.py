@@ -153,6 +153,36 @@ def test_what_is_taken_for_numbers(y, expected):
     assert are_numbers(y) is expected
 
 
+def test_another_training_leaves_nothing_of_the_one_before():
+    X, y = truth.sign_of_sum(30)
+    features = make(early_stopping=True).fit(X, y)
+    assert {"classes_", "accuracy_curve_", "validation_scores_"} <= vars(features).keys()
+    features.mine_, features.early_stopping = "kept", False
+    features.fit(*numbers())
+    expected = make().fit(*numbers())
+    assert vars(features).keys() == vars(expected).keys() | {"mine_"}
+    assert not hasattr(features, "classes_")
+
+
+def test_parts_of_classes_that_are_declared():
+    features = make()
+    with pytest.raises(ValueError, match="a single class, 'x': pass all labels that will come as classes="):
+        features.partial_fit(["ab", "b"], ["x", "x"])
+    features.partial_fit(["ab", "b"], ["x", "x"], classes=["y", "x"]).partial_fit(["a"], ["y"])
+    assert features.classes_.tolist() == ["x", "y"]
+    clf = xlstm.SequenceClassifier(**QUICK).partial_fit(["ab", "b"], ["x", "x"], ["y", "x"]).partial_fit(["a"], ["y"])
+    np.testing.assert_array_equal(features.predict(["ab"]), clf.predict(["ab"]))
+    with pytest.raises(ValueError, match=r"classes \['x'\] are not those of the first call: \['x', 'y'\]"):
+        features.partial_fit(["a"], ["y"], classes=["x"])
+    of_numbers = make().partial_fit(*numbers())
+    with pytest.raises(ValueError, match="answers of the kind 'numbers' have no classes: leave `classes` out"):
+        of_numbers.partial_fit(*numbers(), classes=[1, 2])
+    with pytest.raises(ValueError, match="classes are of labels, and y is to be numbers here: leave `classes` out"):
+        make(task="numbers").partial_fit(*numbers(), classes=[1, 2])
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        make().partial_fit(*numbers(), classes=[1, 2])
+
+
 def test_on_a_gpu():
     X, y = truth.sign_of_sum(6)
     expected = make(max_iter=1).fit(X, y).transform(X)
@@ -195,3 +225,57 @@ def test_in_a_pipeline():
     steps = pipeline.make_pipeline(make(max_iter=30, learning_rate_init=0.03), linear.LogisticRegression())
     assert steps.fit(X, y).score(*truth.last_letter(40, seed=1)) > 0.9
     assert steps[:-1].get_feature_names_out().tolist() == [f"sequencefeatures{k}" for k in range(8)]
+
+
+# ---------------------------------------------------------------- frames
+
+
+def test_frames_of_pandas():
+    pandas = peer("pandas")
+    X, y = truth.last_letter(12)
+    features = make().fit(X, y)
+    plain, names = features.transform(X), features.get_feature_names_out()
+    assert features.set_output() is features
+    assert type(features.transform(X)) is np.ndarray
+    assert features.set_output(transform="pandas").set_output() is features  # None changes nothing
+    index = [f"row {k}" for k in range(12)]
+    for given, expected in ((X, range(12)), (pandas.Series(X, index=index), index)):
+        frame = features.transform(given)
+        pandas.testing.assert_frame_equal(frame, pandas.DataFrame(plain, columns=names, index=expected))
+    assert type(make().set_output(transform="pandas").fit_transform(X, y)) is pandas.DataFrame
+    batches = xlstm.Batches([(X[:5], y[:5]), (X[5:], y[5:])])
+    assert features.transform(batches).shape == (12, len(names))
+    with machine():
+        there = make(device="cuda").fit(X, y).set_output(transform="pandas").transform(X)
+        assert type(there) is pandas.DataFrame
+    assert type(features.set_output(transform="default").transform(X)) is np.ndarray
+    for wrong in ("numpy", 3, ["pandas"]):
+        with pytest.raises(
+            ValueError, match=r"transform must be one of \('default', 'pandas', 'polars'\) or None, got "
+        ):
+            features.set_output(transform=wrong)
+
+
+def test_frames_of_polars():
+    polars = peer("polars")
+    X, y = truth.last_letter(12)
+    features = make().fit(X, y)
+    plain = features.transform(X)
+    frame = features.set_output(transform="polars").transform(X)
+    assert type(frame) is polars.DataFrame
+    assert frame.columns == features.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(frame.to_numpy(), plain)
+
+
+def test_frames_as_scikit_learn_asks_for_them():
+    sklearn, pandas = peer("sklearn"), peer("pandas")
+    pipeline, preprocessing = peer("sklearn.pipeline"), peer("sklearn.preprocessing")
+    X, y = truth.last_letter(12)
+    steps = pipeline.make_pipeline(make(), preprocessing.StandardScaler()).set_output(transform="pandas")
+    frame = steps.fit(X, y).transform(X)
+    assert frame.columns.tolist() == steps[0].get_feature_names_out().tolist()
+    assert type(peer("sklearn.base").clone(steps[0]).fit(X, y).transform(X)) is pandas.DataFrame
+    features = make().fit(X, y)
+    with sklearn.config_context(transform_output="pandas"):
+        assert type(features.transform(X)) is pandas.DataFrame
+        assert type(features.set_output(transform="default").transform(X)) is np.ndarray

@@ -599,3 +599,17 @@ def test_check_estimator(kind, expected_to_fail):
     failed = [f"{result['check_name']}: {result['exception']!r}" for result in results if result["status"] == "failed"]
     assert not failed, "\n".join(failed)
     assert {result["check_name"] for result in results if result["status"] == "xfail"} == set(expected_to_fail)
+
+
+@pytest.mark.parametrize(("ignore", "labels"), [(-100, ["x", "y"]), ("-", [1, 2]), (-100, [1, 2]), (0, [False, True])])
+def test_the_label_that_does_not_count_may_be_among_the_declared_ones(ignore, labels):
+    y = [[labels[0]] * len(row) for row in ROWS]
+    declared = [*labels, ignore]
+    labeler = make(ignore=ignore)
+    if ignore == 0:  # False is 0, and would not count
+        with pytest.raises(ValueError, match=r"a single class|no label of y counts|every label of y is"):
+            labeler.partial_fit(ROWS, y, classes=declared)
+        return
+    for _ in range(2):
+        labeler.partial_fit(ROWS, y, classes=declared)
+        assert labeler.classes_.tolist() == labels

@@ -499,3 +499,35 @@ def test_cross_validation_and_searches():
     search = selection.GridSearchCV(model, {"loss": ["squared", "huber"]}, cv=2, scoring="neg_mean_absolute_error")
     assert search.fit(X, y).best_estimator_.predict(X).shape == y.shape
     assert selection.cross_val_predict(make(max_iter=1, **SEVERAL), X, y[:, 0], cv=2).shape == (30, 3)
+
+
+def test_numbers_that_are_far_off_are_measured_kept_and_gone_on_from(tmp_path):
+    X, y = sums(20)
+    far = X[:5], y[:5] * 1e30
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = make().fit(X, y, validation=far)
+    assert model.history_["validation_loss"] == [np.inf, np.inf]
+    assert model.history_["validation_rmse"] == [np.inf, np.inf]
+    assert model.history_["validation_r2"] == [-np.inf, -np.inf]  # and not 0, as of a mean
+    assert model.best_validation_score_ == -np.inf
+    model.save(tmp_path / "model.xlstm")
+    assert xlstm.load(tmp_path / "model.xlstm", "cpu").history_ == model.history_
+    file = tmp_path / "training.xlstm"
+
+    def stop(progress: Any) -> None:
+        if progress.epoch == 1:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        make().fit(X, y, validation=far, resume=file, callbacks=stop)
+    again = make().fit(X, y, validation=far, resume=file)
+    assert again.history_ == model.history_
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+def test_a_score_that_is_no_number_is_the_worst():
+    task = Numbers(None, "float64")
+    task.follow(make())
+    assert task.goodness({"r2": np.nan}) == -np.inf
+    assert task.best([np.nan, -3.0, np.nan]) == -3.0

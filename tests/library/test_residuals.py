@@ -232,3 +232,27 @@ def test_wrong_calls_say_what_to_pass(kind):
     with pytest.raises((ValueError, TypeError)) as raised:
         loss_of(*arguments, **options)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        np.float32(0.25),
+        np.float64(0.25),
+        np.array(0.25),
+        [np.float32(0.25)],
+        np.array([0.25]),
+        (level for level in [0.25]),
+    ],
+)
+def test_a_level_may_be_whatever_holds_a_number(levels):
+    outputs, targets = np.array([[1.0], [2.0]]), np.array([[2.0], [1.0]])
+    loss, gradient = losses.quantile(outputs, targets, levels=levels)
+    assert loss == (0.25 + 0.75) / 2
+    np.testing.assert_array_equal(gradient, [[-0.125], [0.375]])
+
+
+@pytest.mark.parametrize("levels", [np.float32(1.5), np.array(0.0), None, "0.5", [0.5, None]])
+def test_a_level_that_is_none(levels):
+    with pytest.raises(ValueError, match=r"^levels must be numbers between 0 and 1, got "):
+        losses.quantile(np.zeros((2, 2)), np.zeros((2, 2)), levels=levels)

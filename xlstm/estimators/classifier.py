@@ -10,19 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .. import batchwise, labelsets, sources
 from ..fitted import Fitted
-from ..ondevice import brought
 from ..registry import ESTIMATORS
 from ..tasks import Classes, SeveralLabels, Task
-from .base import SequenceEstimator
+from .declared import LabelEstimator
 
 
 @ESTIMATORS.register("SequenceClassifier")
 @dataclass(eq=False, repr=False)
-class SequenceClassifier(SequenceEstimator):
+class SequenceClassifier(LabelEstimator):
     """A recurrent network that reads a whole sequence and answers once: which of K classes, or which labels.
 
     Sequences are strings, lists of tokens, lists of arrays (time_i, D), or arrays (n, time, D) or (n, time). Lengths
@@ -32,11 +29,13 @@ class SequenceClassifier(SequenceEstimator):
     Several labels at once are an indicator matrix y (n, K), 1 where a sequence has the label of a column, or a list of
     the labels of each sequence, which may be empty; where every sequence has one, pass sets. Each label has a sigmoid,
     and the loss is the mean of their binary cross-entropies. `predict` gives the form that y had; a sequence has a
-    label where its probability is above the label's threshold.
+    label where its probability is above the label's threshold, and `score` is the share of the sequences all of whose
+    labels are right: subset accuracy.
 
     Features that have names, as the columns of data frames and the fields of arrays, are matched by name: within X, and
     with those of the training ever after. A missing or unknown name is an error. Data that may have been meant in
-    another way than they are understood are trained on with an `xlstm.AmbiguousDataWarning`.
+    another way than they are understood are trained on with an `xlstm.AmbiguousDataWarning`; of batches the first is
+    looked at, its X alone.
 
     Parameters
     ----------
@@ -135,12 +134,12 @@ class SequenceClassifier(SequenceEstimator):
         Of each epoch, on the training part, in training mode. Several labels have `log_loss_curve_` (the loss without
         the weights of rows), `f1_micro_curve_` and `subset_accuracy_curve_` in place of the accuracy.
     history_ : dict of str to list of float
-        All that each epoch gave by name, as a table: "loss", "accuracy", and with early stopping "validation_loss" and
-        "validation_accuracy".
+        All that each epoch gave by name, as a table: "loss", "accuracy", and with a validation part "validation_loss"
+        and "validation_accuracy", NaN for epochs of `partial_fit`, which has none.
     validation_loss_curve_, validation_scores_ : list of float
-        With early stopping: loss and accuracy of each epoch on the validation part.
+        With early stopping or `fit(validation=...)`: loss and accuracy of each epoch on the validation part.
     best_validation_score_ : float
-        With early stopping: the highest accuracy there. Of several labels, whose rows are set aside at random, the
+        The highest accuracy there. Of several labels, whose rows are set aside at random, the
         scores are log losses, and the best is the lowest.
     n_features_in_ : int
         Columns of a two-dimensional X, else the features of a step; for tokens the size of the vocabulary.
@@ -177,34 +176,6 @@ class SequenceClassifier(SequenceEstimator):
         tags = super().__sklearn_tags__()
         tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags(multi_label=True)
         return tags
-
-    def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
-        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
-    ) -> SequenceClassifier:
-        """One more epoch, on these rows alone, with the optimiser where it was.
-
-        A warm-up goes on over the calls; after it the learning rate is constant, for nobody knows how many calls there
-        will be.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        classes
-            All labels that will ever come: needed in the first call, where y does not hold them all. With an indicator
-            matrix they are the labels of its columns.
-
-        Raises
-        ------
-        ValueError
-            As `fit`; and if a label is not one of the classes: the row is named.
-        """
-        old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
-        if old is not None and classes is not None:
-            declared = labelsets.declared_for(getattr(old.task, "matrix", False), classes)
-            if not np.array_equal(declared, self.classes_):
-                raise ValueError(f"classes {classes!r} are not those of the first call: {self.classes_.tolist()}.")
-        return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
     def attributes_of(self, fitted: Any) -> dict[str, Any]:
         """See the base."""

@@ -15,7 +15,10 @@ from ..tasks import Numbers, Task
 from .base import SequenceEstimator
 from .classifier import SequenceClassifier
 from .constraints import Constraint, OneOf
+from .declared import LabelEstimator
+from .manners import Framed
 from .regressor import NUMBERS_CONSTRAINTS, SequenceRegressor, check_same_loss
+from .training import another_model
 
 Self = TypeVar("Self", bound="SequenceFeatures")
 
@@ -24,7 +27,7 @@ TASKS = ("auto", "classes", "numbers")
 
 @ESTIMATORS.register("SequenceFeatures")
 @dataclass(eq=False, repr=False)
-class SequenceFeatures(SequenceEstimator):
+class SequenceFeatures(Framed, LabelEstimator):
     """Sequences to rows of numbers: a network is trained with y, and what its last layer of answers reads is handed on.
 
     `transform` gives (n, F): the numbers of the readout, without dropout. For the readout "final" these are the hidden
@@ -38,7 +41,8 @@ class SequenceFeatures(SequenceEstimator):
     ----------
     task : {"auto", "classes", "numbers"}
         What y is. "auto": where any has a fraction they are numbers, and so is an array (n, K) that is no indicator
-        matrix; anything else is classes, whole numbers too. Of batches the first one decides.
+        matrix; anything else is classes, whole numbers too, and whatever comes with `classes`. Of batches the first
+        one decides.
     class_weight
         As for `SequenceClassifier`; of no effect on numbers.
     loss, huber_delta, quantile
@@ -112,7 +116,7 @@ class SequenceFeatures(SequenceEstimator):
         return features
 
     def transform(self, X: Any) -> Any:
-        """What the head sees of each sequence, (n, F), in the dtype of the model, where X lies.
+        """What the head sees of each sequence, (n, F), in the dtype of the model, where X lies; or see `set_output`.
 
         Raises
         ------
@@ -120,7 +124,7 @@ class SequenceFeatures(SequenceEstimator):
             If X is not like what was trained on.
         """
         fitted, reading = self.fitted_state(), self.reading()
-        return self._for_each_batch(lambda X: fitted.features(X, reading), X)
+        return self._contained(self._for_each_batch(lambda X: fitted.features(X, reading), X), X)
 
     def fit_transform(self, X: Any, y: Any = None, **options: Any) -> Any:
         """`fit(X, y, …)`, and then `transform(X)`."""
@@ -156,7 +160,8 @@ class SequenceFeatures(SequenceEstimator):
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
         """See the base."""
-        numbers = are_numbers(y) if self.task == "auto" else self.task == "numbers"
+        # Where classes are declared, y is to be such: what is wrong with it is said then.
+        numbers = declared is None and are_numbers(y) if self.task == "auto" else self.task == "numbers"
         of: SequenceEstimator = SequenceRegressor() if numbers else SequenceClassifier()
         return of._learn(y, rows, declared)
 
@@ -164,10 +169,7 @@ class SequenceFeatures(SequenceEstimator):
         super()._check_same_model(fitted)
         learned = _kind(fitted.task)
         if self.task not in ("auto", learned):
-            raise ValueError(
-                f"task is {self.task!r}, but the model to go on from has learned {learned}: set it back, or train a "
-                "new one with fit and warm_start=False."
-            )
+            raise another_model("task", self.task, f"learned {learned}")
         if learned == "numbers":
             check_same_loss(self, fitted.task)
 

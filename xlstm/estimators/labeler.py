@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..host import HostArray
-from ..labels import declared_classes
 from ..namespace import Array
-from ..ondevice import brought
 from ..registry import ESTIMATORS
 from ..tasks import StepClasses, Task
-from .base import SequenceEstimator
 from .constraints import Constraint, Label, OneOf
+from .declared import LabelEstimator
+from .training import another_model
 
 
 @ESTIMATORS.register("SequenceLabeler")
 @dataclass(eq=False, repr=False)
-class SequenceLabeler(SequenceEstimator):
+class SequenceLabeler(LabelEstimator):
     """A recurrent network that answers at every step of a sequence: many-to-many.
 
     X is as for `SequenceClassifier`. y holds a label for each step: a list with the labels of each sequence, each a
@@ -59,7 +58,7 @@ class SequenceLabeler(SequenceEstimator):
     tasks = (StepClasses,)
     readout: ClassVar[str] = "steps"  # type: ignore[misc]  # no setting: it says what the estimator is
     constraints: ClassVar[dict[str, Constraint]] = {
-        **SequenceEstimator.constraints,
+        **LabelEstimator.constraints,
         "readout": OneOf(("steps",)),
         "ignore": Label(),
     }
@@ -74,36 +73,8 @@ class SequenceLabeler(SequenceEstimator):
     def _check_same_model(self, fitted: Any) -> None:
         """See the base: a model's answers are of one kind for ever."""
         if self.ignore != fitted.task.ignore:
-            raise ValueError(
-                f"ignore is {self.ignore!r}, but the model to go on from has {fitted.task.ignore!r}: set it back, or "
-                "train a new one with fit and warm_start=False."
-            )
+            raise another_model("ignore", self.ignore, repr(fitted.task.ignore))
         super()._check_same_model(fitted)
-
-    def partial_fit(  # type: ignore[override]  # classes stand where scikit-learn's classifiers have them
-        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
-    ) -> SequenceLabeler:
-        """One more epoch, on these rows alone, with the optimiser where it was.
-
-        A warm-up goes on over the calls; after it the learning rate is constant, for nobody knows how many calls there
-        will be.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        classes
-            All labels that will ever come: needed in the first call, where y does not hold them all.
-
-        Raises
-        ------
-        ValueError
-            As `fit`; and if a label is not one of the classes: the row and the step are named.
-        """
-        old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
-        if old is not None and classes is not None:
-            declared_classes([label for label in list(classes) if label != self.ignore], self.classes_)
-        return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)
 
     def attributes_of(self, fitted: Any) -> dict[str, Any]:
         """See the base."""

@@ -1,4 +1,4 @@
-"""scikit-learn's manners: tags, and metadata routing, which is what of sample_weight and its kin a method asks for.
+"""scikit-learn's manners: tags; metadata routing, which is what of sample_weight and its kin a method asks for; frames.
 
 With `sklearn.set_config(enable_metadata_routing=True)` a search or a cross-validation hands on what its estimators
 asked for. scikit-learn is imported only when one of the methods here is called: who calls them has it.
@@ -7,13 +7,19 @@ asked for. scikit-learn is imported only when one of the methods here is called:
 from __future__ import annotations
 
 import inspect
+import sys
 from types import MethodType
 from typing import Any, TypeVar
 
+from .. import backends
+
 Self = TypeVar("Self", bound="Mannered")
+Frames = TypeVar("Frames", bound="Framed")
 
 UNCHANGED = "$UNCHANGED$"
 """`sklearn.utils.metadata_routing.UNCHANGED`: the default of each argument of `set_fit_request`."""
+CONTAINERS = ("default", "pandas", "polars")
+"""What `set_output` may ask for."""
 METHODS = ("fit", "partial_fit", "score")
 """The methods that take more than X and y."""
 
@@ -113,3 +119,56 @@ class Mannered:
                 getattr(routing, method).add_request(param=name, alias=alias)
         self._metadata_request = routing
         return self
+
+
+class Framed:
+    """scikit-learn's `set_output`, for a transformer that has `get_feature_names_out`."""
+
+    get_feature_names_out: Any
+    _sklearn_output_config: dict[str, str]
+
+    def set_output(self: Frames, *, transform: str | None = None) -> Frames:
+        """Say what `transform` and `fit_transform` are to give.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None
+            An array, or a frame whose columns are `get_feature_names_out()`, on the host; in pandas with the index of
+            X where that is a frame or a series. None changes nothing. Until it is said, what
+            `sklearn.set_config(transform_output=...)` says holds. scikit-learn's `clone` keeps it; it is no parameter,
+            and files have none.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If it is anything else.
+        """
+        if transform is not None:
+            if transform not in CONTAINERS:
+                raise ValueError(f"transform must be one of {CONTAINERS} or None, got {transform!r:.80}.")
+            self._sklearn_output_config = {"transform": transform}  # the name that scikit-learn's `clone` knows
+        return self
+
+    def _contained(self, made: Any, X: Any) -> Any:
+        """What `transform` made of X (n, F), in what was asked for."""
+        container = getattr(self, "_sklearn_output_config", {}).get("transform")
+        if container is None and "sklearn" in sys.modules:
+            from sklearn import get_config
+
+            container = get_config().get("transform_output")
+        if container not in CONTAINERS[1:]:
+            return made
+        home, names = backends.owner(made), self.get_feature_names_out()
+        made = made if home is None else home.to_host(made)
+        if container == "polars":
+            import polars
+
+            return polars.DataFrame(made, schema=list(names), orient="row")
+        import pandas
+
+        index = X.index if isinstance(X, (pandas.DataFrame, pandas.Series)) else None
+        return pandas.DataFrame(made, index=index, columns=names, copy=False)

@@ -12,6 +12,7 @@ from ..tasks import Numbers
 from ..tasks.numbers import LOSSES
 from .base import SequenceEstimator
 from .constraints import Constraint, Levels, Number, OneOf
+from .training import another_model
 
 NUMBERS_CONSTRAINTS: dict[str, Constraint] = {
     "loss": OneOf(LOSSES),
@@ -25,10 +26,7 @@ def check_same_loss(estimator: SequenceEstimator, task: Any) -> None:
     """Raise where the settings ask for another loss than the task to go on with."""
     for name, before in task.followed.items():
         if estimator.plain_setting(name) != before:
-            raise ValueError(
-                f"{name} is {getattr(estimator, name)!r}, but the model to go on from has {before!r}: "
-                "set it back, or train a new one with fit and warm_start=False."
-            )
+            raise another_model(name, getattr(estimator, name), repr(before))
 
 
 @ESTIMATORS.register("SequenceRegressor")
@@ -73,9 +71,10 @@ class SequenceRegressor(SequenceEstimator):
     error_curve_ : list of float
         For all but the squared loss: the loss with each row alike, whatever its weight.
     validation_loss_curve_, validation_scores_ : list of float
-        With early stopping: the loss of each epoch on the validation part, and what early stopping goes by.
+        With early stopping or `fit(validation=...)`: the loss of each epoch on the validation part, and what early
+        stopping goes by.
     best_validation_score_ : float
-        With early stopping: the best of `validation_scores_`.
+        The best of `validation_scores_`.
     n_features_in_, device_, kernels_, progress
         As for `SequenceClassifier`.
 

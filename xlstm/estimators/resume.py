@@ -191,7 +191,7 @@ class Resumable:
             self._write()
 
     def _part(self, standing: Standing, finished: bool) -> dict[str, Any]:
-        score = None if standing.best is None else [float(part) for part in standing.best_score]
+        score = None if standing.best is None else [checkpoint.number_to_json(part) for part in standing.best_score]
         counts = (standing.epoch, standing.first_update, score, standing.since_best)
         run = Run(*counts, self._watch.seconds, finished, self._rows, self._start, self._data, self._validation)
         return {"run": run._asdict()}

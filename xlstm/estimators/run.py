@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import backends, sequences
-from ..checkpoint import same_names
+from ..checkpoint import number_of_json, same_names
 from ..host import HostArray, on_host
 from ..tasks import Task
 from ..train import Labelled, Standing
@@ -20,7 +20,8 @@ class Run(NamedTuple):
 
     epoch: int  # whole epochs
     first_update: int  # the optimiser's updates before them
-    best_score: list[float] | None  # with a validation part that of the best epoch; its weights are the model's
+    best_score: list[float | str] | None  # with a validation part that of the best epoch, the weights of which are the
+    # model's; as JSON has numbers
     since_best: int
     seconds: float  # that it has taken
     finished: bool
@@ -38,7 +39,7 @@ class Run(NamedTuple):
         """Where the training stood; `weights` are those of the file's model."""
         if self.best_score is None:
             return Standing(self.epoch, self.first_update)
-        goodness, loss_downwards = self.best_score
+        goodness, loss_downwards = map(number_of_json, self.best_score)
         return Standing(self.epoch, self.first_update, weights, (goodness, loss_downwards), self.since_best)
 
     @classmethod
@@ -58,12 +59,16 @@ class Run(NamedTuple):
         if any(type(count) is not int or not 0 <= count < 2**63 for count in counts) or type(run.finished) is not bool:
             raise ValueError(f"the training that it holds stands at {found!r:.200}")
         score = run.best_score
-        if score is not None and not (type(score) is list and [type(part) for part in score] == [float, float]):
+        if score is not None and not (type(score) is list and len(score) == 2 and all(map(_is_number, score))):
             raise ValueError(f"the best score of its training is {score!r:.80}")
         if type(run.seconds) not in (int, float) or {type(run.start), type(run.validation)} - {str, type(None)}:
             raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
         same_names(run.data, DIGESTED, "digest of the data")
         return run
+
+
+def _is_number(found: Any) -> bool:
+    return type(found) is float or found in ("inf", "-inf", "nan")
 
 
 DIGESTED = ("rows", "X", "y", "sample_weight")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import backends, checkpoint, encode, layerfile, layers, optim, train
-from ..checkpoint import named, same_names, understanding
+from ..checkpoint import named, number_of_json, number_to_json, same_names, understanding
 from ..fitted import Fitted, Table
 from ..history import History
 from ..host import HostArray
@@ -115,10 +115,17 @@ def arrays_of(fitted: Fitted) -> list[HostArray]:
 def moving_parts(trainer: train.Trainer) -> dict[str, Any]:
     """The parts of the header that are others after each epoch."""
     return {
-        "history": {name: getattr(trainer.history, name) for name in HISTORY},
+        "history": {name: _history_to_json(getattr(trainer.history, name)) for name in HISTORY},
         "updates": trainer.optimizer.updates,
         "generator": dict(trainer.rng.bit_generator.state),
     }
+
+
+def _history_to_json(part: Any) -> Any:
+    """A list of numbers, or a dict of such."""
+    if isinstance(part, dict):
+        return {name: _history_to_json(numbers) for name, numbers in part.items()}
+    return [number_to_json(number) for number in part]
 
 
 def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
@@ -372,7 +379,7 @@ def _history(task: Task, found: dict[str, Any]) -> History:
 
 
 def _numbers(values: Any) -> list[float]:
-    return [float(value) for value in values]
+    return [number_of_json(value) for value in values]
 
 
 def _count(value: Any) -> int:

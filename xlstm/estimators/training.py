@@ -33,14 +33,6 @@ Self = TypeVar("Self", bound="Trainable")
 
 OF_THE_DATA = ("input_size", "tokens", "outputs")
 """The parts of an architecture that follow from the data: no setting asks for them."""
-OF_SOME_TRAININGS = (
-    "validation_loss_curve_",
-    "validation_scores_",
-    "best_validation_score_",
-    "feature_names_in_",
-    "thresholds_",
-)
-"""The attributes that an estimator has after some trainings, and loses with another."""
 OF_THE_START = ("init",)
 """The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
@@ -126,10 +118,7 @@ class Trainable(Mannered, Configured):
             then["missing"] = "mask" if fitted.encoder.width > fitted.encoder.size else "error"
         for name, before in then.items():
             if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
-                raise ValueError(
-                    f"{name} is {now[name]!r}, but the model to go on from has {before!r}: "
-                    "set it back, or train a new one with fit and warm_start=False."
-                )
+                raise another_model(name, now[name], repr(before))
 
     def _train_on(
         self: Self,
@@ -353,7 +342,8 @@ class Trainable(Mannered, Configured):
 
     def take_over(self, fitted: Fitted) -> None:
         """Make this the estimator's state, all of it in one statement: Ctrl-C comes before it or after it."""
-        kept = {name: value for name, value in self.__dict__.items() if not _of_some_trainings(name)}
+        before = self.attributes_of(self._fitted) if self.__sklearn_is_fitted__() else {}  # this training may lack some
+        kept = {name: value for name, value in self.__dict__.items() if name not in before}
         self.__dict__ = {**kept, "_fitted": fitted, **self.attributes_of(fitted)}
 
     def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
@@ -361,5 +351,9 @@ class Trainable(Mannered, Configured):
         return fitted.attributes()
 
 
-def _of_some_trainings(name: str) -> bool:
-    return name in OF_SOME_TRAININGS or name.endswith("_curve_")  # each task has scores of its own
+def another_model(name: str, now: Any, before: str) -> ValueError:
+    """The error where a setting asks for another model than the one to go on from; `before` says what that has."""
+    return ValueError(
+        f"{name} is {now!r}, but the model to go on from has {before}: "
+        "set it back, or train a new one with fit and warm_start=False."
+    )

@@ -66,8 +66,9 @@ class Point(Form):
     def scores(self, sums: list[float], rows: int, scale: HostArray) -> dict[str, float]:
         first = 1 if "error" in self.score_names else 0
         squares, absolute, total, total_squares = np.array(sums[first:]).reshape(4, -1) / rows
-        variance = total_squares - total**2
-        variance[variance <= 1e-6 * total_squares] = 0  # all alike, but for rounding
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers whose squares the model's dtype does not hold
+            variance = total_squares - total**2
+            variance[variance <= 1e-6 * total_squares] = 0  # all alike, but for rounding
         found = {
             "r2": r2(squares, variance),
             "mae": float(np.mean(absolute * scale)),
@@ -149,11 +150,11 @@ class Quantiles(Form):
 def r2(squares: HostArray, variance: HostArray) -> float:
     """1 - squares / variance, the mean over the outputs; where the numbers are all alike 1 if they are met, else 0.
 
-    It is scikit-learn's r2_score with its defaults.
+    It is scikit-learn's r2_score with its defaults. Where the squares are too large for a number it is -inf.
     """
-    alike = variance == 0
-    each = 1 - squares / np.where(alike, 1, variance)
-    return float(np.mean(np.where(alike, squares == 0, each)))
+    alike, far = variance == 0, ~np.isfinite(squares)
+    each = 1 - squares / np.where(alike | far, 1, variance)
+    return float(np.mean(np.where(far, -np.inf, np.where(alike, squares == 0, each))))
 
 
 def _pinball(r: HostArray, levels: HostArray) -> HostArray:
@@ -245,6 +246,8 @@ class Numbers(Task):
 
     @classmethod
     def learn(cls, y: Any, rows: int, declared: Any = None) -> tuple[Numbers, HostArray]:
+        if declared is not None:
+            raise ValueError("classes are of labels, and y is to be numbers here: leave `classes` out.")
         values = quantities.read(y, rows)
         task = cls(None if values.ndim == 1 else values.shape[1], str(values.dtype))
         return task, task.read(values, rows)

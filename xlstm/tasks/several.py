@@ -95,6 +95,9 @@ class SeveralLabels(Task):
         labels, targets = (labelsets.indicator if matrix else labelsets.lists)(y, rows, known)
         return cls(labels, matrix), targets
 
+    def declared(self, classes: Any) -> HostArray:
+        return labelsets.declared_for(self.matrix, classes)
+
     def read(self, y: Any, rows: int) -> HostArray:
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")

@@ -15,7 +15,7 @@ from .. import backends, losses, ondevice, steplabels
 from ..backends import Backend, numpy_arrays
 from ..batch import Encoded
 from ..host import HostArray
-from ..labels import classes_of, row_weights, weights_of
+from ..labels import row_weights, weights_of
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..steplabels import IGNORED, StepLabels
@@ -75,10 +75,11 @@ class StepClasses(Task):
     def learn(cls, y: Any, rows: int, declared: Any = None, ignore: Any = None) -> tuple[StepClasses, Encoded]:
         """See the base; `ignore` is a label that does not count."""
         given = steplabels.read(y, rows, ignore)
-        classes = given.classes() if declared is None else classes_of(declared)[0]
-        if declared is not None and ignore is not None:
-            classes = classes[[label != ignore for label in classes.tolist()]]
+        classes = given.classes() if declared is None else steplabels.declared(declared, ignore)
         return cls(classes, ignore), _targets(given, classes)
+
+    def declared(self, classes: Any) -> HostArray:
+        return steplabels.declared(classes, self.ignore)
 
     def read(self, y: Any, rows: int) -> Encoded:
         return _targets(steplabels.read(y, rows, self.ignore), self.classes)

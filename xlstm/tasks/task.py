@@ -9,6 +9,7 @@ Shapes: n all rows, N the rows of a batch, K outputs of the model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -35,9 +36,9 @@ class Task:
         What `scores` gives, the one that early stopping goes by first. Of a score "accuracy" the estimator has the
         attribute `accuracy_curve_`.
     higher_is_better : bool
-        Of the first score.
+        Of the first of `score_names`.
     score_is_a_mean : bool
-        Whether the first score of all rows is the mean of the scores of parts of them, weighted as their rows are.
+        Whether what `score` gives of all rows is the mean of what it gives of parts of them, weighted as they are.
     settings : tuple of str
         Settings of the estimator that the task goes by: before each training they become its attributes.
     offers : dict of str to str
@@ -76,6 +77,10 @@ class Task:
     def read(self, y: Any, rows: int) -> Targets:
         """The targets of a later y, which has to be like the first."""
         raise NotImplementedError
+
+    def declared(self, classes: Any) -> HostArray:
+        """All labels that will ever come, as the user has said them, in the order of the outputs."""
+        raise ValueError(f"answers of the kind {self.kind!r} have no classes: leave `classes` out.")
 
     def check_lengths(self, targets: Targets, lengths: HostArray) -> None:
         """Raise where the targets do not go with sequences of these lengths (n,), for a task that looks at steps."""
@@ -194,7 +199,10 @@ class Task:
         raise NotImplementedError
 
     def score(self, outputs: Any, targets: Targets, weights: HostArray) -> float:
-        """The first score of outputs (n, K), weighted by `weights` (n,): what the estimator's `score` returns.
+        """How good outputs (n, K) are, weighted by `weights` (n,): what `score` of an estimator returns; high is good.
+
+        It may be another than the first of `score_names`, which early stopping goes by: subset accuracy, say, beside
+        log losses.
 
         Here and below, a task of every step is given the outputs of all steps as `xlstm.batch.Encoded`, and gives a
         list with what each sequence has.
@@ -254,8 +262,10 @@ class Task:
         return self.score_names[0]
 
     def goodness(self, scores: Mapping[str, float]) -> float:
-        """How good an epoch with these scores is, by the first of them: the higher the better."""
+        """How good an epoch with these scores is, by the first of them: the higher the better; NaN is worst."""
         score = scores[self.first_score]
+        if math.isnan(score):
+            return -math.inf
         return score if self.higher_is_better else -score
 
     def best(self, scores: list[float]) -> float:
