@@ -17,7 +17,7 @@ import numpy as np
 
 from . import ondevice
 from .backends import Backend, is_on_gpu
-from .dataset import Sequences
+from .dataset import Dataset, Sequences
 from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
@@ -172,6 +172,8 @@ _FEATURES = ", where features is a list of the columns that are data, without th
 def _refuse_what_is_no_list(X: Any) -> None:
     """Raise where X is one sequence, a collection without order, or a table that is not yet one for each sequence."""
     kind = type(X)
+    if isinstance(X, Dataset):
+        raise TypeError("X is a Dataset: pass its parts, data.X, and as y data.y.")
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X must be a list of sequences or an array, got one {kind.__name__}: one sequence is [X].")
     if hasattr(X, "groups") and hasattr(X, "obj"):

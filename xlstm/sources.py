@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, MappingView
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from .dataset import Dataset
+
 BUFFER = 16_384
 """The rows of a buffer where nobody says how many."""
 READ_ONCE = (
@@ -33,8 +35,8 @@ class Batches:
     `fit`, `partial_fit`, `score` and `predict` and its kin take `source` itself, too, where it is an iterable object
     without places, such as a DataLoader of PyTorch: this class is for what else is to be said.
 
-    Each batch is (X, y) or (X, y, sample_weight), each of them as `fit` takes it; to predict, X or a tuple that begins
-    with it. Batches need not be of one size, nor of that in which the model is trained: their rows are put into a
+    Each batch is (X, y) or (X, y, sample_weight), each of them as `fit` takes it, or a `Dataset`; to predict, X or a
+    tuple that begins with it. Batches need not be of one size, nor of that in which the model is trained: their rows are put into a
     buffer, and batches of `batch_size` rows of similar length are drawn from it.
 
     Parameters
@@ -191,7 +193,7 @@ def one(batch: Any, name: str) -> Given:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         got = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
         raise TypeError(f"{name} is a {got}, expected (X, y) or (X, y, sample_weight).")
-    X, y, sample_weight = (*batch, None)[:3]
+    X, y, sample_weight = (batch.X, batch.y, None) if isinstance(batch, Dataset) else (*batch, None)[:3]
     if y is None:
         raise TypeError(f"{name} has no y: expected (X, y) or (X, y, sample_weight).")
     return Given(name, X, y, sample_weight)
