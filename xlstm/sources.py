@@ -36,8 +36,8 @@ class Batches:
     without places, such as a DataLoader of PyTorch: this class is for what else is to be said.
 
     Each batch is (X, y) or (X, y, sample_weight), each of them as `fit` takes it, or a `Dataset`; to predict, X or a
-    tuple that begins with it. Batches need not be of one size, nor of that in which the model is trained: their rows are put into a
-    buffer, and batches of `batch_size` rows of similar length are drawn from it.
+    tuple that begins with it. Batches need not be of one size, nor of that in which the model is trained: their rows
+    are put into a buffer, and batches of `batch_size` rows of similar length are drawn from it.
 
     Parameters
     ----------
@@ -143,16 +143,35 @@ def _is_source(X: Any) -> bool:
     return not any(hasattr(X, name) for name in ("__getitem__", "__array__"))
 
 
+def _is_list_of_batches(X: Any) -> bool:
+    """Whether it holds tuples that begin with what may be an X and a y, each a collection of its own."""
+    return (
+        isinstance(X, (list, tuple))
+        and len(X) > 0
+        and all(
+            isinstance(batch, tuple)
+            and len(batch) in (2, 3)
+            and all(hasattr(part, "__len__") and not isinstance(part, str) for part in batch[:2])
+            for batch in X
+        )
+    )
+
+
 def labelled(X: Any, y: Any, sample_weight: Any = None) -> Batches | None:
     """The batches of an X that was passed without y; None where it is data.
 
     Raises
     ------
     TypeError
-        If it can be read only once; if y or weights were passed beside batches.
+        If it can be read only once, or is a function or a list, of which nobody knows whether they are batches; if y
+        or weights were passed beside batches.
     """
     if isinstance(X, Batches) and y is not None:
         raise TypeError("y is given beside batches: they hold their own, (X, y) each.")
+    is_function = callable(X) and not hasattr(X, "__iter__")
+    if y is None and (is_function or _is_list_of_batches(X)):
+        what = "a function" if is_function else "a list of tuples (X, y)"
+        raise TypeError(f"X is {what}, and y is missing. If it gives batches, pass xlstm.Batches(X).")
     if y is not None or not _is_source(X):
         return None
     if sample_weight is not None:
