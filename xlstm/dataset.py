@@ -177,7 +177,7 @@ def _checked(names: Sequence[str], D: int) -> Names:
 class _Parts(NamedTuple):
     X: Any
     y: Any = None
-    ids: Ids | None = None
+    ids: list[Any] | None = None
 
 
 class Dataset(_Parts):
