@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -121,12 +122,13 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        If `every` is not 1 or more.
+        If `every` is not 1 or more, or the name has another field than "{epoch}".
     OSError
         In `fit`, if it cannot be written: before the training, where that can be known.
     """
 
     def __init__(self, path: Any, every: int = 1) -> None:
+        _check_fields(os.fsdecode(path))
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be an integer of 1 or more, got {every!r:.80}.")
         self.path, self.every = os.fsdecode(path), every
@@ -153,6 +155,13 @@ class Checkpoint:
 
     def _path(self, progress: Progress) -> str:
         return self.path.replace("{epoch}", f"{progress.epoch:04}")
+
+
+def _check_fields(path: str) -> None:
+    """Raise where a name has a field in braces that is not filled in: a file would be called by it."""
+    for field in re.findall(r"\{[^{}]*\}", path):
+        if field != "{epoch}":
+            raise ValueError(f"the path {path!r} has the field {field!r}: {{epoch}} alone is filled in.")
 
 
 def _hooks(callback: Any) -> list[str]:

@@ -133,6 +133,16 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
     return version, header, arrays
 
 
+def is_free_for_a_model(path: Any) -> bool:
+    """Whether a model may be written there without a loss of anything else: no file, an empty one, or one of ours."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(MAGIC))
+    except FileNotFoundError:
+        return True
+    return start == MAGIC[: len(start)]
+
+
 def write_header(path: Any, header: dict[str, Any], arrays: list[HostArray]) -> None:
     """`write_file`, with what the header has to say of the arrays."""
     entries = [{"dtype": str(array.dtype), "shape": list(array.shape)} for array in arrays]

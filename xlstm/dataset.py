@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from .host import HostArray, on_host
+from .labels import Ids
 from .names import Names
 from .nested import is_nested
 from .nested import read as read_nested
@@ -173,7 +174,13 @@ def _checked(names: Sequence[str], D: int) -> Names:
     return tuple(map(str, names))
 
 
-class Dataset(NamedTuple):
+class _Parts(NamedTuple):
+    X: Any
+    y: Any = None
+    ids: list[Any] | None = None
+
+
+class Dataset(_Parts):
     """What a file or a table holds: `X, y, ids = xlstm.read(path)`.
 
     Attributes
@@ -185,8 +192,14 @@ class Dataset(NamedTuple):
         where a sequence has several; None where there are no labels.
     ids : list or None
         What the file calls the sequences, in their order; None where they have no names.
+
+    Notes
+    -----
+    A batch, and what `fit(validation=...)` takes, may be a `Dataset`: X and y are read of it. `fit` and `predict`
+    themselves take its parts, `fit(data.X, data.y)`.
     """
 
-    X: Any
-    y: Any = None
-    ids: list[Any] | None = None
+    __slots__ = ()
+
+    def __new__(cls, X: Any, y: Any = None, ids: list[Any] | None = None) -> Dataset:
+        return super().__new__(cls, X, y, None if ids is None else Ids(ids))

@@ -98,9 +98,9 @@ def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str
     names = "" if data.names is None else f" ({', '.join(data.names[:5])}{', …' if columns > 5 else ''})"
     return (
         f"each of the {n} rows of X was taken for a sequence of {columns} steps with one feature: its columns{names} "
-        "are the steps. If a row is one step of a longer sequence, and its columns are features, pass a list with one "
-        "array (time, features) for each sequence, X = [group[features] for _, group in table.groupby('id')], and one "
-        "label for each in the same order, y = table.groupby('id').label.first()."
+        "are the steps. If a row is one step of a longer sequence, and its columns are features, "
+        "X, y, ids = xlstm.from_long(table, id=..., time=..., label=...) makes sequences of it, each in the order of "
+        "its times, with one label for each."
     )
 
 

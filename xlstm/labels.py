@@ -157,6 +157,10 @@ def _column_vector_warning() -> type[Warning]:
     return UserWarning
 
 
+class Ids(list[Any]):
+    """What a file calls its sequences: a list that nobody takes for weights, though both are third after X and y."""
+
+
 LARGE_WEIGHT = 1e150
 """The largest weight of which many can be added up and multiplied."""
 
@@ -180,6 +184,8 @@ def weights_of_part(sample_weight: Any, n: int) -> HostArray:
 
 
 def _checked_weights(sample_weight: Any, n: int) -> HostArray:
+    if isinstance(sample_weight, Ids):
+        raise TypeError("sample_weight got the ids of a Dataset: pass its X and y alone, data.X, data.y.")
     weights = np.ones(n) if sample_weight is None else _reals(sample_weight)
     if weights.ndim == 0:
         weights = np.full(n, float(weights))

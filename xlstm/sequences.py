@@ -17,7 +17,7 @@ import numpy as np
 
 from . import ondevice
 from .backends import Backend, is_on_gpu
-from .dataset import Sequences
+from .dataset import Dataset, Sequences
 from .host import HostArray, is_missing, on_host
 from .labels import callers_level
 from .names import Names, are_numbers, features_of, given, matched, names_of, plain, steps_names
@@ -131,6 +131,8 @@ def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str
         ):
             named = features_of(X) if array.ndim == 3 else names_of(X)
             return _from_array(array, encoding, missing, named)
+        if array.ndim == 2 and hasattr(X, "columns") and not all(isinstance(v, str) or is_missing(v) for v in array[0]):
+            raise TypeError(f"X is a table of texts and other values. Where a row is a step, {FROM_LONG} reads it.")
         if array.ndim == 2 and array.shape[1] == 1 and _holds_strings(array):
             raise ValueError(
                 f"X has one column of texts, shape {array.shape}: pass the column itself, X[:, 0] or X[name]."
@@ -166,24 +168,29 @@ def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str
     return _from_list(rows, missing, names)
 
 
+FROM_LONG = "X, y, ids = xlstm.from_long(table, id=..., time=..., label=...)"
+"""How a table with a step a row becomes sequences, each in the order of its times."""
 _FEATURES = ", where features is a list of the columns that are data, without the label"
 
 
 def _refuse_what_is_no_list(X: Any) -> None:
     """Raise where X is one sequence, a collection without order, or a table that is not yet one for each sequence."""
     kind = type(X)
+    if isinstance(X, Dataset):
+        raise TypeError("X is a Dataset: pass its parts, data.X, and as y data.y.")
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X must be a list of sequences or an array, got one {kind.__name__}: one sequence is [X].")
     if hasattr(X, "groups") and hasattr(X, "obj"):
-        advice = (
-            "[group for _, group in X]"
-            if getattr(X, "ndim", 2) == 1
-            else f"[group[features] for _, group in X]{_FEATURES}"
-        )
-        raise TypeError(f"X is a {kind.__name__}: pass its groups as a list, {advice}.")
+        if getattr(X, "ndim", 2) == 1:
+            raise TypeError(f"X is a {kind.__name__}: pass its groups as a list, [group for _, group in X].")
+        raise TypeError(f"X is a {kind.__name__}: pass the sequences of its table, {FROM_LONG}.")
     if isinstance(X, dict):
         tables = any(hasattr(row, "columns") for row in X.values())
-        advice = f"[table[features] for table in X.values()]{_FEATURES}" if tables else "list(X.values())"
+        advice = (
+            f"[table[features] for table in X.values()]{_FEATURES}, and rows in their order in time"
+            if tables
+            else "list(X.values())"
+        )
         raise TypeError(f"X must be a list of sequences or an array, got dict: pass {advice}.")
     if hasattr(X, "collect"):
         raise TypeError(f"X is a {kind.__name__}, which is not computed yet: pass X.collect().")
@@ -198,8 +205,7 @@ def _row(k: int, row: Any) -> Any:
     """One row of a list as a list, a tuple or an array; TypeError where it is no sequence."""
     if isinstance(row, tuple) and len(row) == 2 and hasattr(row[1], "columns"):
         raise TypeError(
-            f"row {k} of X is a pair of a group's key and its table: pass the tables alone, "
-            f"[table[features] for _, table in groups]{_FEATURES}."
+            f"row {k} of X is a pair of a group's key and its table: pass the sequences of the whole, {FROM_LONG}."
         )
     if isinstance(row, (list, tuple)):
         return row

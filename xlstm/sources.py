@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, MappingView
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from .dataset import Dataset
+
 BUFFER = 16_384
 """The rows of a buffer where nobody says how many."""
 READ_ONCE = (
@@ -33,7 +35,7 @@ class Batches:
     `fit`, `partial_fit`, `score` and `predict` and its kin take `source` itself, too, where it is an iterable object
     without places, such as a DataLoader of PyTorch: this class is for what else is to be said.
 
-    Each batch is (X, y) or (X, y, sample_weight), a tuple or a list of them as `fit` takes them; to predict, that or X
+    Each batch is (X, y) or (X, y, sample_weight), a tuple, a list or a `Dataset`; to predict, that or X
     alone. There a list of two or three lists or arrays of one length is read as (X, y) or (X, y, sample_weight), which
     is what a DataLoader gives, if the first list is such a one: for X alone, where it may be taken for that, give (X,).
 
@@ -147,16 +149,35 @@ def _is_source(X: Any) -> bool:
     return not any(hasattr(X, name) for name in ("__getitem__", "__array__"))
 
 
+def _is_list_of_batches(X: Any) -> bool:
+    """Whether it holds tuples that begin with what may be an X and a y, each a collection of its own."""
+    return (
+        isinstance(X, (list, tuple))
+        and len(X) > 0
+        and all(
+            isinstance(batch, tuple)
+            and len(batch) in (2, 3)
+            and all(hasattr(part, "__len__") and not isinstance(part, str) for part in batch[:2])
+            for batch in X
+        )
+    )
+
+
 def labelled(X: Any, y: Any, sample_weight: Any = None) -> Batches | None:
     """The batches of an X that was passed without y; None where it is data.
 
     Raises
     ------
     TypeError
-        If it can be read only once; if y or weights were passed beside batches.
+        If it can be read only once, or is a function or a list, of which nobody knows whether they are batches; if y
+        or weights were passed beside batches.
     """
     if isinstance(X, Batches) and y is not None:
         raise TypeError("y is given beside batches: they hold their own, (X, y) each.")
+    is_function = callable(X) and not hasattr(X, "__iter__")
+    if y is None and (is_function or _is_list_of_batches(X)):
+        what = "a function" if is_function else "a list of tuples (X, y)"
+        raise TypeError(f"X is {what}, and y is missing. If it gives batches, pass xlstm.Batches(X).")
     if y is not None or not _is_source(X):
         return None
     if sample_weight is not None:
@@ -197,7 +218,7 @@ def one(batch: Any, name: str) -> Given:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         got = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
         raise TypeError(f"{name} is a {got}, expected (X, y) or (X, y, sample_weight).")
-    X, y, sample_weight = (*batch, None)[:3]
+    X, y, sample_weight = (batch.X, batch.y, None) if isinstance(batch, Dataset) else (*batch, None)[:3]
     if y is None:
         raise TypeError(f"{name} has no y: expected (X, y) or (X, y, sample_weight).")
     return Given(name, X, y, sample_weight)

@@ -401,3 +401,9 @@ def test_whoever_watched_may_go(gone, monkeypatch):
 )
 def test_the_clock(seconds, text):
     assert shown._clock(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["{epok}.xlstm", "model-{epoch:03}.xlstm", "{}.xlstm"])
+def test_a_field_that_nothing_fills_in_is_no_name_of_a_file(name):
+    with pytest.raises(ValueError, match=r"has the field '\{.*\}': \{epoch\} alone is filled in\."):
+        Checkpoint(name)

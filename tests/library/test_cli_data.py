@@ -398,8 +398,22 @@ def test_a_training_goes_on_from_its_file(run):
     assert Path("long.xlstm").read_bytes() == content
     assert (again["epochs"], again["accuracy"]) == (first["epochs"], first["accuracy"])
     done = run("train", "long.csv", *LONG, *QUICK, "--seed", "5", "--resume", "run.xlstm")
+    assert done.err.startswith("xlstm: error: run.xlstm holds a training with other settings: --seed was 0 and is 5.")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert Path("long.xlstm").read_bytes() == content
+
+
+def test_a_file_that_is_no_model_is_replaced_by_force_alone(run):
+    """Which is also where a model, or an empty file, needs none."""
+    write_long("long.csv")
+    for before, force in ((b"a thesis", True), (b"", False), (b"xlstm\x00\r\n and what was a model", False)):
+        Path("m.xlstm").write_bytes(before)
+        if force:
+            assert run("train", "long.csv", *LONG, *QUICK, "--out", "m.xlstm").code == 1
+            assert Path("m.xlstm").read_bytes() == before
+        done = run("train", "long.csv", *LONG, *QUICK, "--out", "m.xlstm", *(["--force"] if force else []))
+        assert done.code == 0, done.err
+        assert xlstm.load("m.xlstm", device="cpu").classes_.tolist() == ["down", "up"]
 
 
 def test_a_model_shows_how_it_reads(run):
@@ -444,6 +458,9 @@ def folder(tmp_path_factory):
         assert cli.main(["train", "texts.csv", *quick]) == 0
         write_rows("labels.csv", ("text", "label"), [("ab", "a;b"), ("ba", "b")] * 5)
         assert cli.main(["train", "labels.csv", "--task", "labels", *quick]) == 0
+        xlstm.SequenceFeatures(hidden_size=2, max_iter=1).fit(["ab", "ba"], ["a", "b"]).save("features.xlstm")
+        write_rows("hole.csv", ("run", "at", "speed", "label"), [("a", 0, 1, 0.5), ("b", 0, 1, "NA")])
+        write_rows("index.csv", ("", "run", "speed", "label"), [(0, "a", 1, "x"), (1, "b", 1, "y")])
         write_rows("fractions.csv", ("text", "label"), [("ab", "0.5"), ("ba", "1.5")] * 5)
         write_rows(
             "single.csv",
@@ -586,6 +603,11 @@ CASES: dict[str, tuple[tuple[Any, ...], int, tuple[str, ...]]] = {
     "no column of ids": (("evaluate", "classes.xlstm", "classes.csv", "--only", "columns.csv"), 1, ("columns.csv has no column 'id'",)),
     "a layer to predict with": (("predict", "layer.xlstm", "ab"), 1, ("layer.xlstm is a LSTM, which gives no answers",)),
     "a layer to measure": (("evaluate", "layer.xlstm", "texts.csv"), 1, ("layer.xlstm is a LSTM",)),
+    "features to predict with": (("predict", "features.xlstm", "ab"), 1, ("features.xlstm is a SequenceFeatures, which gives no answers",)),
+    "a table of numbers without a word": (("train", "classes.csv", "--label", "speed"), 1, ("has no column 'text'", "a row is a step: --id COLUMN, or a series: --wide")),
+    "another file in place of the model": ((*TRAIN_LONG, "--out", "texts.csv"), 1, ("texts.csv is there already, and is no file of xlstm: name another by --out FILE, or add --force",)),
+    "a number that is missing": (("train", "hole.csv", *LONG, "--task", "number"), 1, ("line 3 of hole.csv has the label 'NA' in the column 'label', others have numbers: fill it",)),
+    "an index that pandas wrote": (("train", "index.csv", "--id", "run"), 1, ("column 1 of index.csv has no name", "by --features")),
     "data for a model": (("predict", "classes.csv", "ab"), 1, ("classes.csv", "not a model file")),
     "answers over the data": (("predict", "classes.xlstm", "classes.csv", "--out", "classes.csv"), 1, ("would overwrite classes.csv",)),
 }  # fmt: skip

@@ -138,3 +138,55 @@ def test_scikit_learn_cuts_them():
 def test_copied_to_other_processes():
     X, rows = made()
     same(pickle.loads(pickle.dumps(X)), rows)
+
+
+# ---------------------------------------------------------------- X, y and ids together
+
+
+TINY = {"hidden_size": 2, "max_iter": 2, "random_state": 0, "device": "cpu"}
+
+
+def with_ids() -> xlstm.Dataset:
+    return xlstm.Dataset(made()[0], np.arange(8) % 2, [0, 0, 0, 0, 5, 5, 5, 5])
+
+
+def curves(clf: xlstm.SequenceClassifier) -> tuple[list[float], list[float]]:
+    return clf.loss_curve_, clf.validation_loss_curve_
+
+
+def test_the_ids_of_a_dataset_are_no_weights_of_a_batch_or_a_validation():
+    data = with_ids()
+    clf = xlstm.SequenceClassifier(**TINY)
+    expected = curves(clf.fit(data.X, data.y, validation=(data.X, data.y)))
+    assert curves(clf.fit(data.X, data.y, validation=data)) == expected
+    batches = xlstm.Batches(lambda: iter([data]))
+    plain = xlstm.Batches(lambda: iter([(data.X, data.y)]))
+    expected = curves(clf.fit(plain, validation=plain))
+    assert curves(clf.fit(batches, validation=batches)) == expected
+    assert clf.score(batches) == clf.score(data.X, data.y)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda clf, data: clf.fit(*data), "sample_weight got the ids of a Dataset: pass its X and y alone, "),
+        (lambda clf, data: clf.score(*data), "sample_weight got the ids of a Dataset: pass its X and y alone, "),
+        (lambda clf, data: clf.fit(data), r"X is a Dataset: pass its parts, data\.X, and as y data\.y\."),
+        (lambda clf, data: clf.predict(data), r"X is a Dataset: pass its parts, data\.X, and as y data\.y\."),
+        (lambda clf, data: clf.fit(data.X, data.y, validation=data._replace(y=None)), "validation has no y"),
+    ],
+)
+def test_a_dataset_where_its_parts_are_expected(call, message):
+    data = with_ids()
+    clf = xlstm.SequenceClassifier(**TINY).fit(data.X, data.y)
+    with pytest.raises(TypeError, match=message):
+        call(clf, data)
+
+
+def test_a_dataset_goes_to_other_processes_and_unpacks():
+    data = pickle.loads(pickle.dumps(with_ids()))
+    X, y, ids = data
+    assert ids == data.ids == [0, 0, 0, 0, 5, 5, 5, 5]
+    same(X, made()[1])
+    assert y.tolist() == (np.arange(8) % 2).tolist()
+    assert xlstm.Dataset(X).ids is None

@@ -99,8 +99,11 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "one step of a stream": (lambda: on_series().stream().feed(np.ones(2)), ValueError, r"a part of shape \(2,\) has one feature a step, but this model was trained on 2: one step of a sequence is \(1, 2\), step\[None\]\."),
     "an empty part of a stream": (lambda: on_series().stream().feed(np.ones((0, 2))), ValueError, r"row 0 of X is an empty sequence \(shape \(0, 2\)\): each needs at least one step\."),
     # Tables and collections.
-    "groups": (lambda: make().fit(long_table().groupby("id"), [0, 1]), TypeError, r"X is a DataFrameGroupBy: pass its groups as a list, \[group\[features\] for _, group in X\], where .*"),
-    "a list of groups": (lambda: make().fit(list(long_table().groupby("id")), [0, 1]), TypeError, r"row 0 of X is a pair of a group's key and its table: pass the tables alone, \[table\[features\] for _, table in groups\], where features is a list of the columns that are data, without the label\."),
+    "groups": (lambda: make().fit(long_table().groupby("id"), [0, 1]), TypeError, r"X is a DataFrameGroupBy: pass the sequences of its table, X, y, ids = xlstm\.from_long\(table, id=\.\.\., time=\.\.\., label=\.\.\.\)\."),
+    "a whole long table": (lambda: make().fit(long_table(), long_table()["s"]), TypeError, r"X is a table of texts and other values\. Where a row is a step, X, y, ids = xlstm\.from_long\(table, id=\.\.\., time=\.\.\., label=\.\.\.\) reads it\."),
+    "a list of batches": (lambda: make().fit([(ROWS, Y), (ROWS, Y)]), TypeError, r"X is a list of tuples \(X, y\), and y is missing\. If it gives batches, pass xlstm\.Batches\(X\)\."),
+    "a function of batches": (lambda: make().fit(lambda: iter([(ROWS, Y)])), TypeError, r"X is a function, and y is missing\. If it gives batches, pass xlstm\.Batches\(X\)\."),
+    "a list of groups": (lambda: make().fit(list(long_table().groupby("id")), [0, 1]), TypeError, r"row 0 of X is a pair of a group's key and its table: pass the sequences of the whole, X, y, ids = xlstm\.from_long\(table, id=\.\.\., time=\.\.\., label=\.\.\.\)\."),
     "a nested table": (lambda: make().fit(nested_table(), [0, 1]), TypeError, r"the cells of X are sequences themselves \(a nested table\): make one array \(time, features\) of each row, \[np\.column_stack\(list\(row\)\) for row in np\.asarray\(X\)\]\."),
     "ragged inside": (lambda: make().fit([[[1, 2], [3]], [[1, 2]]], [0, 1]), ValueError, r"row 0 of X is ragged inside: each must be \(time, features\) or \(time,\)\."),
     "ragged deep inside": (lambda: make().fit([[[1, 2], [3, [4]]], [[1, 2]]], [0, 1]), ValueError, r"row 0 of X is ragged inside: .*"),

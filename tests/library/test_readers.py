@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -423,3 +424,13 @@ def test_nothing_heavy_is_imported_for_it(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("mark", ["NA", "?", "null", "None"])
+def test_labels_that_say_that_there_is_none_are_doubted(mark):
+    table = {"id": ["u", "u", "v", "w"], "x": [1.0, 2.0, 3.0, 4.0], "label": ["on", "on", "off", mark]}
+    with pytest.warns(
+        xlstm.AmbiguousDataWarning, match=rf"row 3 of the dict has the label '{re.escape(mark)}' .*1 row"
+    ):
+        y = xlstm.from_long(table, id="id").y
+    assert y.tolist() == ["on", "off", mark]

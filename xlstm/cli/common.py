@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..estimators.base import SequenceEstimator
+from ..estimators.features import SequenceFeatures
 from ..estimators.state import load
 from ..sequences import SPLITS
 from ..tables import STANDARD_INPUT
@@ -44,10 +45,10 @@ def trained(path: str, device: str | None) -> Any:
     Raises
     ------
     Failure
-        If the file holds a layer.
+        If the file holds a layer, or what makes features of sequences.
     """
     model = load(path, device)
-    if not isinstance(model, SequenceEstimator):
+    if not isinstance(model, SequenceEstimator) or isinstance(model, SequenceFeatures):
         raise Failure(f"{path} is a {type(model).__name__}, which gives no answers: use Python")
     kind = model.fitted_state().encoder.kind
     # A model of lists of words, or of a version that cut strings only here, does not say that it has words.

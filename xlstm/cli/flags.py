@@ -63,8 +63,8 @@ def _results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help=f"the model's file, replaced if there is one (default: {train.NAMES_MODEL}; the data's name with .xlstm; "
-        f"{train.STANDARD_INPUT_MODEL} for standard input)",
+        help="the model's file; an older model there is replaced, another file only by --force (default: "
+        f"{train.NAMES_MODEL}; the data's name with .xlstm; {train.STANDARD_INPUT_MODEL} for standard input)",
     )
     parser.add_argument(
         "--held-out",
@@ -75,8 +75,8 @@ def _results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="replace the file of the held-out rows, whatever is in it (default: only if train wrote it with the model "
-        "of this name, and nobody changed it)",
+        help="replace the files of the model and of the held-out rows, whatever is in them (default: a model, and the "
+        "rows only if train wrote them with it, and nobody changed them)",
     )
     parser.add_argument(
         "--resume",

@@ -79,7 +79,12 @@ def read(
     labels: list[str] = []
     empty = skipped = 0
     with tables.Lines(options.data, options.encoding) as lines:
-        table = tables.Table(lines, {"--text": text, "--label": label}, options.delimiter, likely)
+        try:
+            table = tables.Table(lines, {"--text": text, "--label": label}, options.delimiter, likely)
+        except ValueError as error:
+            if options.text is not None or remembered is not None or "Name the column by --text" not in str(error):
+                raise
+            raise Failure(f"{error}. In a table of numbers a row is a step: --id COLUMN, or a series: --wide") from None
         for row in table.rows():
             if row is None:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shlex
 import time
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import batch, tables
+from ..checkpoint import is_free_for_a_model
 from ..dataset import Sequences
 from ..estimators.state import table_of
 from ..files import check_target, write_whole
@@ -75,6 +77,8 @@ def run(options: Any) -> int:
     model = _model(options)
     check_target(model)
     _keep_the_data(model, options)
+    if not options.force and not is_free_for_a_model(model):
+        raise Failure(f"{model} is there already, and is no file of xlstm: name another by --out FILE, or add --force")
     if options.resume is not None:
         _keep_the_data(Path(options.resume), options)
         if Path(options.resume).resolve() == model.resolve():
@@ -86,7 +90,9 @@ def run(options: Any) -> int:
     )
     _check_fits(options, found)
     estimator = _estimator(options, found.kind)
-    if found.kind.name == "classes" and (warning := labelled.like_missing(found.y)) is not None:
+    # Of a table of numbers the reader has told it.
+    told = found.table.form in ("long", "wide")
+    if found.kind.name == "classes" and not told and (warning := labelled.like_missing(found.y)) is not None:
         tell("warning", warning)
     if problems := given.not_finite(found.X, found.where, estimator.missing):
         raise listed(list(problems.values()), "" if options.missing else "--missing mask reads gaps")
@@ -171,7 +177,19 @@ def _fit(estimator: Any, found: Given, kept: list[int], progress: Any, resume: s
     try:
         estimator.fit(X, y, callbacks=[progress], resume=resume)
     except ValueError as error:
+        if resume is not None and str(error).startswith(f"{resume} "):  # it is of that file, not of the data
+            raise Failure(_settings_in_flags(str(error))) from None
         raise Failure(str(error) if found.what == "text" else f"{found.name}: {error}") from None
+
+
+def _settings_in_flags(message: str) -> str:
+    """A message that names settings of an estimator that were others, with the flags that stand for them."""
+    flags = {setting: argument for argument, setting in SETTINGS.items()} | {"random_state": "seed"}
+
+    def flag(found: re.Match[str]) -> str:
+        return f"--{flags[found[1]].replace('_', '-')} was"
+
+    return re.sub(rf"\b({'|'.join(flags)}) was", flag, message)
 
 
 def _single(scores: dict[str, Any]) -> dict[str, float]:

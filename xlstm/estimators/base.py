@@ -68,9 +68,9 @@ class SequenceEstimator(BatchTrainable):
             (n,) weights of 0 or more, or None for 1. Of a row of weight 0 nothing is learned, neither vocabulary nor
             scaling.
         validation
-            (X, y) or (X, y, sample_weight), or batches of them: rows that are measured after each epoch, in place of
-            those that `early_stopping` sets aside of X. The weights of the best epoch are kept, with `early_stopping`
-            or without; with it the training ends as it does there.
+            (X, y) or (X, y, sample_weight), a `Dataset`, or batches of them: rows that are measured after each epoch,
+            in place of those that `early_stopping` sets aside of X. The weights of the best epoch are kept, with
+            `early_stopping` or without; with it the training ends as it does there.
         callbacks
             What is to be called while it trains: a list of functions or objects, or one; see `xlstm.callbacks`.
         resume

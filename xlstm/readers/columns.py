@@ -116,6 +116,12 @@ def roles(source: Source, asked: Asked) -> Roles:
     else:
         features = tuple(column for column in source.columns if column not in (*seen, label))
         for column in features:
+            if not column.strip():
+                raise ValueError(
+                    f"column {source.columns.index(column) + 1} of {source.name} has no name. Is it the index of a "
+                    "frame, which pandas writes unless it is told index=False? Name the columns of numbers by "
+                    "features=, or name it."
+                )
             present(source, column, "features=")
     if not features:
         raise ValueError(f"{source.name} has no column left for features: it has {listed(source.columns)}.")

@@ -20,6 +20,10 @@ _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
+class NotANumber(ValueError):
+    """A field holds something else than a number."""
+
+
 def is_missing(field: str) -> bool:
     """Whether a field stands for a value that is not there."""
     return field.strip().lower() in MISSING
@@ -48,7 +52,7 @@ def numbers(fields: Sequence[str], column: str, where: Callable[[int], str]) -> 
         except ValueError:
             array[k], wrong = np.nan, not is_missing(field)
         if wrong:
-            raise ValueError(not_a_number(field, column, where(k)))
+            raise NotANumber(not_a_number(field, column, where(k)))
     return array
 
 
@@ -57,7 +61,10 @@ def not_a_number(value: Any, column: str, where: str) -> str:
     if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
         advice = "write decimals with a point"
     else:
-        advice = "name the columns that hold numbers by features=, and leave a field empty where its value is missing"
+        advice = (
+            "name the columns that hold numbers by features=, that of labels by label=, and leave a field empty where "
+            "its value is missing"
+        )
     return f"{where} holds {shortened(value)} in the column {column!r}, where a number is expected: {advice}."
 
 

@@ -12,6 +12,7 @@ from ..dataset import Dataset, Sequences
 from ..guesses import AmbiguousDataWarning
 from ..labels import callers_level
 from .columns import Asked, Roles, Source, roles
+from .fields import NotANumber
 from .grouping import Groups, Where, grouped, labels_of, since_the_step_before
 from .grouping import named as as_labels
 
@@ -107,7 +108,10 @@ def _tokens(column: Sequence[Any], name: str, groups: Groups, where: Where) -> l
 def wide(source: Source, found: Roles) -> Dataset:
     """A row is a series of one feature, its columns the steps. Empty fields at its end are no steps of it."""
     plain = [] if found.label is None else [found.label]
-    rows = source.load(found.features, plain, ends=True)
+    try:
+        rows = source.load(found.features, plain, ends=True)
+    except NotANumber as error:
+        raise ValueError(f"{error} Where a row is a step, name the column of its sequence's id by id=.") from None
     ends = rows.ends
     assert ends is not None
     if (ends == 0).any():

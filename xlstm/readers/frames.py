@@ -102,7 +102,7 @@ def _numbers(column: Any, name: str, where: Callable[[int], str]) -> HostArray:
         if is_missing(value):
             values[k] = np.nan
         elif isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
-            raise ValueError(fields.not_a_number(value, name, where(k)))
+            raise fields.NotANumber(fields.not_a_number(value, name, where(k)))
         else:
             values[k] = float(value)
     return values

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..guesses import AmbiguousDataWarning
 from ..host import HostArray, is_missing
+from ..labels import callers_level
+from ..tables import counted
 from . import fields
 
 Where = Callable[[int], str]
@@ -119,6 +123,7 @@ def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: boo
         raise ValueError(
             f"{where(row)} has no label in the column {column!r}, others have one: fill it, or leave the row out."
         )
+    _doubt_missing_ones(unique, codes, column, where)
     names = named(unique)
     ordered = codes[groups.order]
     ends = np.cumsum(groups.lengths)
@@ -136,6 +141,34 @@ def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: boo
             "sequence has one, unless label_each_step=True says that each step has its own."
         )
     return names[ordered[firsts]]
+
+
+def _doubt_missing_ones(unique: Sequence[Any], codes: HostArray, column: str, where: Where) -> None:
+    """Labels such as "NA": an error among numbers, which they would make texts; else warned of, for they may be meant.
+
+    Raises
+    ------
+    ValueError
+        If all others are numbers: the first row is named.
+    """
+    like = [isinstance(label, str) and fields.is_missing(label) for label in unique]
+    if not any(like):
+        return
+    rows = np.array(like)[codes]
+    row = int(np.argmax(rows))
+    mark, others = unique[int(codes[row])], [label for label, one in zip(unique, like, strict=True) if not one]
+    if others and named(others).dtype.kind in "iuf":
+        raise ValueError(
+            f"{where(row)} has the label {mark!r} in the column {column!r}, others have numbers: fill it, or leave the "
+            "row out."
+        )
+    warnings.warn(
+        f"{where(row)} has the label {mark!r} in the column {column!r}, which often stands for one that is missing: it "
+        f"was taken for a class like any other ({counted(int(rows.sum()), 'row')} of this kind). If none is meant, "
+        "leave such rows out.",
+        AmbiguousDataWarning,
+        stacklevel=callers_level(),
+    )
 
 
 def named(values: Sequence[Any]) -> HostArray:
