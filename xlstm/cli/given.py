@@ -118,8 +118,7 @@ def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
     remembered, texts = fitted.table, reads_texts(model)
     form = form_of(options, options.data, remembered, numbers=not texts)
     if form == "text":
-        known = None if kind.name == "number" else [str(label) for label in model.classes_.tolist()]
-        rows = labelled.read(options, fitted.encoder.kind, kind, remembered, known)
+        rows = labelled.read(options, fitted.encoder.kind, kind, remembered, kind.known(model))
         found = _of_rows(rows, kind, fitted.encoder.kind, _separator(remembered))
     else:
         table = told(options, remembered, form)
