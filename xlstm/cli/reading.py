@@ -142,13 +142,21 @@ def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
 
 def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
     """The sequences of a table of numbers. A column of labels is no feature, whatever is in it."""
+    asked, found = columns_of(source, table, with_text)
+    if table.form == "wide":
+        return forms.wide(source, found)
+    return forms.long(source, asked, found)
+
+
+def columns_of(source: Delimited, table: Table, with_text: bool) -> tuple[columns.Asked, columns.Roles]:
+    """Which columns of such a table are what, its labels left out."""
     label = table.label if table.label in source.columns else None
-    text = table.text if with_text else None
     if table.form == "wide":
         asked = columns.Asked(features=table.features, label=label)
-        return forms.wide(source, columns.roles(source, asked)._replace(label=None))
-    asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
-    return forms.long(source, asked, columns.roles(source, asked)._replace(label=None))
+    else:
+        text = table.text if with_text else None
+        asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
+    return asked, columns.roles(source, asked)._replace(label=None)
 
 
 @contextlib.contextmanager
