@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import xlstm
+from xlstm import cli
 
-from .test_cli_data import LONG, QUICK, call, recordings, write_long, write_rows
+from .test_cli_data import LONG, QUICK, call, recordings, write_long, write_rows, write_wide
 
 
 @pytest.fixture
@@ -128,3 +130,118 @@ def test_numbers_are_written_in_full(run):
     told = [line.split()[1] for line in run("predict", "price.xlstm", "price.csv").out.splitlines()]
     for written in ([row["value"] for row in table], told):
         assert np.array_equal(np.array(written, dtype=expected.dtype), expected)
+
+
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_a_table_is_cut_by_what_its_name_says(run, form):
+    """A model that was trained on commas reads tabs, and one trained on semicolons goes on with them."""
+    if form == "long":
+        write, flags = write_long, LONG
+    else:
+        write, flags = write_wide, ("--wide",)
+    write("commas.csv")
+    run("train", "commas.csv", *flags, *QUICK)
+    expected = run("predict", "commas.xlstm", "commas.csv", "--format", "csv").out
+    Path("tabs.tsv").write_text(Path("commas.csv").read_text().replace(",", "\t"))
+    assert run("predict", "commas.xlstm", "tabs.tsv", "--format", "csv").out == expected
+    assert run("evaluate", "commas.xlstm", "tabs.tsv").code == 0
+    Path("other.csv").write_text(Path("commas.csv").read_text().replace(",", ";"))
+    run("train", "other.csv", *flags, "--delimiter", ";", *QUICK)
+    assert run("predict", "other.xlstm", "other.csv", "--format", "csv").out == expected
+    assert run("predict", "other.xlstm", "commas.csv", "--format", "csv").out == expected
+
+
+def test_a_long_table_may_have_more_columns_than_the_model_knows(run):
+    write_long("long.csv")
+    run("train", "long.csv", *LONG, "--delta", "dt", *QUICK)
+    expected = run("predict", "long.xlstm", "long.csv", "--format", "csv").out
+    rows = [(load, "new", t / 2, run, speed) for run, x in recordings() for t, (speed, load) in enumerate(x.tolist())]
+    name = write_rows("more.csv", ("load", "note", "at", "run", "speed"), rows)
+    assert run("predict", "long.xlstm", name, "--format", "csv").out == expected
+    assert run("predict", "long.xlstm", "--format", "csv", stdin=Path(name).read_text()).out == expected
+
+
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_a_sequence_in_a_table_may_have_none_of_the_labels(run, form):
+    rng = np.random.default_rng(0)
+    names = ["", "a", "a; b", "b", " "]
+    data = [(f"r{k:02}", names[k % 5], rng.standard_normal(3).tolist()) for k in range(25)]
+    if form == "long":
+        rows: Any = [(run, t, label, value) for run, label, x in data for t, value in enumerate(x)]
+        write_rows("data.csv", ("run", "at", "label", "x"), rows)
+    else:
+        write_rows("data.csv", ("label", "t0", "t1", "t2"), [(label, *x) for _, label, x in data])
+    flags = LONG if form == "long" else ("--wide",)
+    values = run("train", "data.csv", *flags, "--task", "labels", *QUICK, "--json").json
+    model = xlstm.load("data.xlstm")
+    assert model.classes_.tolist() == ["a", "b"]
+    X = xlstm.Sequences(
+        np.concatenate([np.array(x)[:, None] for *_, x in data]), [3] * 25, ["x"] if form == "long" else None
+    )
+    truth = [[part.strip() for part in label.split(";") if part.strip()] for _, label, _ in data]
+    whole = run("evaluate", "data.xlstm", "data.csv", "--json").json
+    assert whole["subset_accuracy"] == pytest.approx(model.score(X, truth))
+    again = run("evaluate", "data.xlstm", values["held_out"], "--json").json
+    assert again["subset_accuracy"] == values["subset_accuracy"]
+
+
+def test_arrays_have_a_label_for_each_step(run):
+    data = [x for _, x in recordings()]
+    lengths = list(map(len, data))
+    steps = np.concatenate(data)
+    truth = np.where(steps[:, 0] > 0, "high", "low")
+    np.savez("flat.npz", X=steps, lengths=lengths, y=truth)
+    run("train", "flat.npz", "--task", "steps", *QUICK)
+    model = xlstm.load("flat.xlstm")
+    scores = run("evaluate", "flat.xlstm", "flat.npz", "--json").json
+    assert scores["n_steps"] == len(steps)
+    assert scores["accuracy"] == pytest.approx(
+        model.score(xlstm.Sequences(steps, lengths), np.split(truth, np.cumsum(lengths)[:-1]))
+    )
+    np.savez("bare.npz", X=steps, lengths=lengths)
+    assert len(run("predict", "flat.xlstm", "bare.npz", "--json").json["predictions"]) == len(data)
+
+
+SAYS_NOTHING = {
+    "empty rows of arrays": (("evaluate", "reg.xlstm", "reg.npz", "--skip-empty"), "--skip-empty", "of the format npz"),
+    "cuts of arrays": (("evaluate", "reg.xlstm", "reg.npz", "--delimiter", ";"), "--delimiter", "of the format npz"),
+    "series of arrays": (("evaluate", "reg.xlstm", "reg.npz", "--wide"), "--wide", "of the format npz"),
+    "texts of arrays": (("evaluate", "reg.xlstm", "reg.npz", "--text", "x"), "--text", "of the format npz"),
+    "a delimiter of lines": (("train", "x.jsonl", "--delimiter", ";"), "--delimiter", "of the format jsonl"),
+    "series of lines": (("train", "x.jsonl", "--wide"), "--wide", "of the format jsonl"),
+    "channels of lines": (("train", "x.jsonl", "--channels-first"), "--channels-first", "of the format jsonl"),
+    "features of texts": (("train", "texts.csv", "--features", "a,b"), "--features", "a table of texts"),
+    "a list of texts": (("evaluate", "texts.xlstm", "texts.csv", "--only", "x.csv"), "--only", "a table of texts"),
+    "a time of texts": (("predict", "texts.xlstm", "--data", "texts.csv", "--time", "x"), "--time", "a table of texts"),
+    "texts of series": (("train", "texts.csv", "--wide", "--text", "text"), "--text", "a row is a series"),
+    "texts for numbers": (("predict", "long.xlstm", "long.csv", "--text", "x"), "--text", "this model reads numbers"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model of arrays, one of a long table, one of texts, and their data."""
+    folder = tmp_path_factory.mktemp("flags")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("XLSTM_DEVICE", raising=False)
+        np.savez("reg.npz", X=np.arange(40.0).reshape(10, 2, 2), y=np.arange(10) / 2)
+        write_long("long.csv")
+        write_rows("texts.csv", ("text", "label"), [("ab", "a"), ("ba", "b")] * 5)
+        Path("x.jsonl").write_text('{"x": [1, 2], "y": "a"}\n{"x": [2, 1], "y": "b"}\n' * 5)
+        for arguments in (("reg.npz", "--task", "number"), ("long.csv", *LONG), ("texts.csv",)):
+            assert cli.main(["train", *arguments, *QUICK[:2], "--epochs", "1", *QUICK[4:], "--test-fraction", "0"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", SAYS_NOTHING)
+def test_flags_that_say_nothing_are_named(place, monkeypatch, capsys, name):
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    arguments, flag, what = SAYS_NOTHING[name]
+    before = sorted(path.name for path in place.iterdir())
+    done = call(monkeypatch, capsys)(*arguments)
+    assert (done.code, done.out, len(done.err.splitlines())) == (1, "", 1)
+    assert done.err.startswith(f"xlstm: error: {flag} ")
+    assert what in done.err
+    assert sorted(path.name for path in place.iterdir()) == before

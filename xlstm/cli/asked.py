@@ -89,7 +89,7 @@ def _texts(
 def of_file(options: Any, model: Any, form: str) -> Iterator[Block]:
     """The sequences of a file, read as a whole."""
     fitted = model.fitted_state()
-    table, texts = reading.told(options, fitted.table, form), reading.reads_texts(model)
+    table, texts = reading.told(options, fitted, form), reading.reads_texts(model)
     if form == "long" and options.data == tables.STANDARD_INPUT:
         yield from _of_stream(options, model, table, texts)
         return

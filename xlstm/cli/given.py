@@ -20,7 +20,19 @@ from ..tables import counted
 from . import labelled
 from .common import Failure
 from .kinds import Kind, Where, by_default
-from .reading import LABEL, LINES, SEPARATOR, TEXT, ending, form_of, read, reads_texts, told, usual_delimiter
+from .reading import (
+    LABEL,
+    LINES,
+    SEPARATOR,
+    TEXT,
+    ending,
+    form_of,
+    read,
+    reads_texts,
+    refuse_what_says_nothing,
+    told,
+    usual_delimiter,
+)
 
 ID, NUMBER = "id", "sequence"
 """The column of a list of sequences: of their ids, or of their numbers from 1 on."""
@@ -92,6 +104,7 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
     """
     separator = options.separator or SEPARATOR
     form = form_of(options, options.data)
+    refuse_what_says_nothing(options, form)
     if form == "text":
         rows = labelled.read(options, split, kind)
         return _of_rows(rows, kind or by_default(rows.labels, rows.name), split, separator)
@@ -109,7 +122,11 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
         channels_first=options.channels_first,
     )
     found = read(
-        options, table, with_text=options.text is not None, each_step=kind is not None and kind.name == "steps"
+        options,
+        table,
+        with_text=options.text is not None,
+        each_step=kind is not None and kind.name == "steps",
+        empty=kind is not None and kind.empty,
     )
     return _of_dataset(found, options, table, kind)
 
@@ -125,12 +142,13 @@ def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
     fitted = model.fitted_state()
     remembered, texts = fitted.table, reads_texts(model)
     form = form_of(options, options.data, remembered, numbers=not texts)
+    refuse_what_says_nothing(options, form, numbers=not texts)
     if form == "text":
         rows = labelled.read(options, fitted.encoder.kind, kind, remembered, kind.known(model))
         found = _of_rows(rows, kind, fitted.encoder.kind, _separator(remembered))
     else:
-        table = told(options, remembered, form)
-        data = read(options, table, with_text=texts, each_step=kind.name == "steps")
+        table = told(options, fitted, form)
+        data = read(options, table, with_text=texts, each_step=kind.name == "steps", empty=kind.empty)
         found = _of_dataset(data, options, table, kind)
         kind.check_known(found.y, model, found.where)
     return found

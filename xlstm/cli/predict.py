@@ -109,7 +109,9 @@ def _blocks(options: Any, model: Any) -> Iterator[Block]:
         if options.texts:
             return asked.of_arguments(options.texts, split)
         return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
-    form = reading.form_of(options, options.data, fitted.table, numbers=not reading.reads_texts(model))
+    numbers = not reading.reads_texts(model)
+    form = reading.form_of(options, options.data, fitted.table, numbers)
+    reading.refuse_what_says_nothing(options, form, numbers)
     if form == "text":
         return asked.of_table(options, fitted.table, fitted.encoder.kind)
     return asked.of_file(options, model, form)
