@@ -308,9 +308,15 @@ MUTANTS = [
     # The command line.
     Mutant("an answer beside another text where one is missing", "xlstm/cli/forms.py", "yield next(others if place in self.wrong else these)", "yield next(others if place + 1 in self.wrong else these)", "tests/library/test_cli.py::test_predict_names_empty_texts_and_goes_on"),
     Mutant("held-out rows of other sequences", "xlstm/cli/given.py", "seen.setdefault(row.fields[place], len(seen))", "seen.setdefault(row.fields[place], len(seen) + 1)", "tests/library/test_cli_data.py::test_the_held_out_rows_of_a_long_table_are_whole_sequences"),
-    Mutant("labels of a file that is predicted have to be right", "xlstm/cli/reading.py", "forms.long(source, asked, columns.roles(source, asked)._replace(label=None))", "forms.long(source, asked, columns.roles(source, asked))", "tests/library/test_cli_data.py::test_numbers_and_steps"),
+    Mutant("labels of a file that is predicted have to be right", "xlstm/cli/reading.py", "columns.roles(source, asked)._replace(label=None)", "columns.roles(source, asked)", "tests/library/test_cli_data.py::test_numbers_and_steps"),
     Mutant("a sequence of a pipe cut where a row ends", "xlstm/cli/asked.py", "if group and own != name:", "if group:", "tests/library/test_cli_data.py::test_answers_come_before_the_next_sequence_ends"),
     Mutant("the first piece of a line lost", "xlstm/tables.py", '"".join([*self._rest, *pieces[:1]])', '"".join(pieces[:1])', "tests/library/test_tables.py::test_lines_that_are_here"),
+    Mutant("a class called None counted out", "xlstm/cli/kinds.py", "[] if model.ignore is None else [str(model.ignore)]", "[str(model.ignore)]", "tests/library/test_cli_mended.py::test_a_class_may_be_called_none"),
+    Mutant("a label that does not count is unknown", "xlstm/cli/kinds.py", "model.classes_.tolist()] + _ignored(model)", "model.classes_.tolist()]", "tests/library/test_cli_mended.py::test_a_model_that_ignores_a_label_of_texts_is_measured"),
+    Mutant("held-out ids that stand for several sequences", "xlstm/cli/given.py", "if ids is None or len(set(ids)) < len(ids):", "if ids is None:", "tests/library/test_cli_mended.py::test_a_list_of_sequences_whose_ids_repeat_has_their_numbers"),
+    Mutant("the number of a bad sequence of a pipe", "xlstm/cli/asked.py", "before + half)", "before)", "tests/library/test_cli_mended.py::test_a_bad_field_costs_a_stream_one_sequence"),
+    Mutant("a header cut by what does not cut it", "xlstm/cli/reading.py", "len(found) > 1 and set(wanted)", "set(wanted)", "tests/library/test_cli_mended.py::test_a_table_is_cut_by_what_its_name_says"),
+    Mutant("an empty field of labels missing", "xlstm/cli/reading.py", "label if label.strip() else self._none", "label", "tests/library/test_cli_mended.py::test_a_sequence_in_a_table_may_have_none_of_the_labels"),
     Mutant("a text unknown that begins with what is unknown", "xlstm/cli/predict.py", "strange.issuperset(tokens)", "not strange.isdisjoint(tokens)", "tests/library/test_cli.py::test_texts_of_which_nothing_is_known_are_marked"),
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,13 @@ def test_flags_that_say_nothing_are_named(place, monkeypatch, capsys, name):
     assert done.err.startswith(f"xlstm: error: {flag} ")
     assert what in done.err
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+def test_a_closed_standard_output_is_one_line(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "stdout", None)
+    for arguments in (["long.xlstm", "long.csv"], ["texts.xlstm", "ab"]):
+        assert cli.main(["predict", *arguments]) == 1
+    monkeypatch.undo()
+    error = "xlstm: error: standard output is closed, so there is nowhere to write: name a file by --out\n"
+    assert capsys.readouterr().err == error * 2

@@ -94,6 +94,8 @@ def _check_target(options: Any) -> None:
     if options.data is None and any(getattr(options, flag) for flag in of_a_table):
         options.parser.error("--text, --delimiter, --id, --time and --wide go with --data")
     if options.out is None:
+        if sys.stdout is None:
+            raise Failure("standard output is closed, so there is nowhere to write: name a file by --out")
         return
     for source in (options.model, options.data, options.lines):
         if source is not None and is_same_file(options.out, source):
