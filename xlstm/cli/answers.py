@@ -65,8 +65,8 @@ class OfNumbers(Answers):
 
     def __init__(self, model: Any, X: Any, separator: str) -> None:
         found = model.predict(X) if len(X) else None
-        rows = [] if found is None else found.reshape(len(found), -1)
-        self._found: list[list[float]] = [] if found is None else rows.tolist()
+        rows: Any = [] if found is None else found.reshape(len(found), -1)
+        self._found: list[list[float]] = [row.tolist() for row in rows]
         # The fewest digits that stand for the same number in the model's own precision.
         self._written = [tuple([str(value) for value in row]) for row in rows]
         self._several = found is not None and found.ndim == 2
