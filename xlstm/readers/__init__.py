@@ -59,7 +59,8 @@ def read(
     -------
     Dataset
         `X, y, ids`. Numeric sequences are `Sequences`, in float64, or float32 where the file has that; what is missing
-        is NaN. Labels that are all written as numbers are numbers; so are ids.
+        is NaN. Labels of CSV and TSV that are all written as Python writes numbers are numbers, so that "1.10" is a
+        text, as ids are; in other formats both have the types that they have there.
 
     Raises
     ------
