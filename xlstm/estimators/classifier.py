@@ -214,7 +214,8 @@ class SequenceClassifier(SequenceEstimator):
         return found
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
-        return (SeveralLabels if labelsets.are_several(y) else Classes).learn(y, rows, declared)
+        one, *several = self.tasks  # a subclass may have others, or a single one
+        return (several[0] if several and labelsets.are_several(y) else one).learn(y, rows, declared)
 
     def set_thresholds(self, thresholds: Any) -> SequenceClassifier:
         """Say above which probability a sequence has a label; for a model of several labels.
