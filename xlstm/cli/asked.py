@@ -13,6 +13,7 @@ from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
 from ..readers.delimited import Delimited
+from ..readers.grouping import bare
 from . import given, reading
 from .common import Failure, is_empty
 
@@ -179,7 +180,7 @@ def _whole(table: tables.Table, column: str) -> Iterator[tuple[str, list[tables.
     for row in table.rows():
         if row is None:
             continue
-        own = table.value(row, column)
+        own = bare(table.value(row, column))
         if group and own != name:
             yield name, group
             group = []

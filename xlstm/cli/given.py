@@ -7,6 +7,7 @@ A table of texts is read row by row, with all that is wrong in it (`labelled.py`
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
+from ..readers.grouping import bare
 from ..tables import counted
 from . import labelled
 from .common import Failure
@@ -199,10 +201,11 @@ def _of_dataset(found: Dataset, options: Any, table: Table, kind: Kind | None) -
 def _some_of(options: Any, table: Table, ids: list[str] | None) -> tuple[str, Callable[[Sequence[int]], bytes]]:
     """The suffix and the content of a file that holds some of the sequences; where there is none, of a list of them."""
     data = options.data
-    if data != tables.STANDARD_INPUT and table.form in ("long", "wide"):
+    again = data != tables.STANDARD_INPUT and os.path.isfile(data)  # a pipe can be read once
+    if again and table.form in ("long", "wide"):
         suffix = ".held-out.tsv" if table.delimiter == "\t" else ".held-out.csv"
         return suffix, lambda some: _rows_of(options, table, set(some))
-    if data != tables.STANDARD_INPUT and ending(data) in LINES and table.id is None:
+    if again and ending(data) in LINES and table.id is None:
         return f".held-out{ending(data)}", lambda some: _lines_of(options, set(some))
     if ids is None or len(set(ids)) < len(ids):
         return LIST, lambda some: tables.content([[NUMBER], *([str(k + 1)] for k in some)], ",")
@@ -220,7 +223,7 @@ def _rows_of(options: Any, table: Table, some: set[int]) -> bytes:
             number = 0
             for row in rows.rows():
                 if row is not None:
-                    k = number if place is None else seen.setdefault(row.fields[place], len(seen))
+                    k = number if place is None else seen.setdefault(bare(row.fields[place]), len(seen))
                     number += 1
                     if k in some:
                         yield row.fields

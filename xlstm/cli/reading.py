@@ -215,13 +215,19 @@ def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
     if table.form != "file":
         with told_in_flags(), Delimited(options.data, table.delimiter, options.encoding) as source:
             return unlabelled(source, table, with_text)
-    each_step = table.id is not None
-    if table.label != LABEL:
-        try:  # so that it is no feature
-            return read(options, table, with_text=with_text, each_step=each_step)
-        except Failure:  # it is not there, or not for all
-            pass
-    return read(options, table._replace(label=LABEL), with_text=with_text, each_step=each_step)
+    asked = columns.Asked(
+        table.id,
+        table.time,
+        table.features,
+        None if table.label == LABEL else table.label,
+        table.text if with_text and table.text != TEXT else None,
+        table.delta,
+        labelled=False,
+    )
+    with told_in_flags():
+        return readers.read_as(
+            options.data, asked, encoding=options.encoding, channels_first=bool(table.channels_first)
+        )
 
 
 def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
