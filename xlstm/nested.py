@@ -79,7 +79,7 @@ def read(X: Any, what: str = "X") -> Nested:
             np.stack([_numbers(column, what) for column in fields.values()], axis=1), lengths, tuple(map(str, fields))
         )
     if _is_list(steps):
-        widths, numbers = _lists(steps, what)
+        widths, numbers = _lists(steps, what, lengths)
         if len(widths) and (widths != widths[0]).any():
             row = int(np.searchsorted(np.cumsum(lengths), int(np.argmax(widths != widths[0])), side="right"))
             raise ValueError(f"row {row} of {what} has steps of other numbers of features than row 0.")
@@ -121,8 +121,11 @@ def _fields(X: Any) -> dict[str, Any] | None:
     return None
 
 
-def _lists(X: Any, what: str) -> tuple[HostArray, Any]:
-    """The length of each list, and all their elements one after another."""
+def _lists(X: Any, what: str, steps: HostArray | None = None) -> tuple[HostArray, Any]:
+    """The length of each list, and all their elements one after another.
+
+    Where they are themselves the elements of lists, `steps` are the lengths of these.
+    """
     library = _library(X)
     if library == "polars":
         X = X.arr.to_list() if str(X.dtype).startswith("Array") else X
@@ -149,6 +152,12 @@ def _lists(X: Any, what: str) -> tuple[HostArray, Any]:
             lengths = np.full(len(layout), layout.size) if regular else np.diff(np.asarray(layout.offsets.data))
         else:
             raise TypeError(f"{what} holds {layout.form.type}, where lists of numbers are expected.")
+    if missing.any() and steps is not None:
+        k = int(np.argmax(missing))
+        row = int(np.searchsorted(np.cumsum(steps), k, side="right"))
+        raise ValueError(
+            f"step {k - int(steps[:row].sum())} of row {row} of {what} is missing: fill it, or leave it out."
+        )
     if missing.any():
         raise ValueError(f"row {int(np.argmax(missing))} of {what} is missing: leave it and its label out.")
     return np.asarray(lengths).astype(np.int64), elements

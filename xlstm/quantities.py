@@ -35,7 +35,9 @@ def read(y: Any, rows: int) -> HostArray:
         )
     if values.dtype.kind == "c":
         raise ValueError("Complex data not supported: y holds complex numbers.")
-    if values.dtype.kind not in "biuf":
+    if values.dtype.kind == "U":
+        values = _of_texts(values)
+    elif values.dtype.kind not in "biuf":
         values = _of_objects(values)
     values = values.astype(np.float32 if values.dtype.kind == "f" and values.dtype.itemsize <= 4 else np.float64)
     if not np.isfinite(values).all():
@@ -70,6 +72,19 @@ def _of_objects(values: HostArray) -> HostArray:
         except OverflowError:
             raise ValueError(f"{_name(place)} is too large a number: 64 bits hold up to about 1.8e308.") from None
         except (TypeError, ValueError):
+            _refuse(place, value)
+    return found
+
+
+def _of_texts(values: HostArray) -> HostArray:
+    """Numbers as a table has them, "2.50" among them: readers leave a text where a number does not give it back."""
+    found = np.empty(values.shape)
+    for place, value in np.ndenumerate(values):
+        try:
+            found[place] = float(value)
+        except ValueError:
+            _refuse(place, value)
+        if "_" in value:  # Python takes 1_000 for a number
             _refuse(place, value)
     return found
 

@@ -393,7 +393,7 @@ def test_labels_of_a_table_are_of_one_kind(tmp_path: Path) -> None:
         (
             [[("id", "u"), *((k // 2, k) for k in range(8)), (1, 9), (1, 9)]],
             {"id": "id", "block": 3},
-            "the id 1 in the column 'id' of",
+            "the id '1' in the column 'id' of",
         ),
         ([[("id", "u"), (1, "x")]], {"id": "id"}, "line 2 of"),
     ],

@@ -102,7 +102,7 @@ def test_tokens_with_tags(tmp_path):
     )
     assert X == [["The", "cat"], ["sits"]]
     assert [row.tolist() for row in y] == [["D", "N"], ["V"]]
-    assert ids == [1, 2]
+    assert ids == ["1", "2"]
 
 
 def test_white_space_around_ids_and_labels(tmp_path):

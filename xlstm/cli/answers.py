@@ -65,14 +65,17 @@ class OfNumbers(Answers):
 
     def __init__(self, model: Any, X: Any, separator: str) -> None:
         found = model.predict(X) if len(X) else None
-        self._found: list[list[float]] = [] if found is None else found.reshape(len(found), -1).tolist()
+        rows: Any = [] if found is None else found.reshape(len(found), -1)
+        self._found: list[list[float]] = [row.tolist() for row in rows]
+        # The fewest digits that stand for the same number in the model's own precision.
+        self._written = [tuple([str(value) for value in row]) for row in rows]
         self._several = found is not None and found.ndim == 2
         outputs = model.fitted_state().task.outputs
         if outputs > 1:
             self.columns = tuple(f"value_{k}" for k in range(1, outputs + 1))
 
     def texts(self) -> list[str]:
-        return ["  ".join([f"{value:.6g}" for value in row]) for row in self._found]
+        return ["  ".join(row) for row in self._written]
 
     def members(self) -> list[str]:
         if self._several:
@@ -80,7 +83,7 @@ class OfNumbers(Answers):
         return [f'"value": {row[0]!r}' for row in self._found]
 
     def rows(self) -> list[list[tuple[str, ...]]]:
-        return [[tuple([f"{value:.6g}" for value in row])] for row in self._found]
+        return [[row] for row in self._written]
 
 
 class OfSteps(Answers):

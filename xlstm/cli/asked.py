@@ -13,6 +13,7 @@ from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
 from ..readers.delimited import Delimited
+from ..readers.grouping import bare
 from . import given, reading
 from .common import Failure, is_empty
 
@@ -89,7 +90,7 @@ def _texts(
 def of_file(options: Any, model: Any, form: str) -> Iterator[Block]:
     """The sequences of a file, read as a whole."""
     fitted = model.fitted_state()
-    table, texts = reading.told(options, fitted.table, form), reading.reads_texts(model)
+    table, texts = reading.told(options, fitted, form), reading.reads_texts(model)
     if form == "long" and options.data == tables.STANDARD_INPUT:
         yield from _of_stream(options, model, table, texts)
         return
@@ -117,6 +118,10 @@ def _of_part(found: Dataset, name: str, model: Any, before: int) -> Block:
     return Block(key, found.X, names, rows, where, wrong)
 
 
+_Groups = list[tuple[str, list[tables.Row]]]
+"""The rows of some sequences, and their names."""
+
+
 class _Rows(Delimited):
     """Some rows of a table as a table of their own."""
 
@@ -142,11 +147,30 @@ def _of_stream(options: Any, model: Any, table: Table, with_text: bool) -> Itera
                         "the table as a file"
                     )
                 seen.add(name)
-            source = _Rows(rows, [row for _, group in whole for row in group])
-            with reading.told_in_flags(quiet=True):  # of a few rows nothing can be guessed
-                found = reading.unlabelled(source, table, with_text)
-            yield _of_part(found, rows.name, model, count)
+            yield from _of_groups(rows, whole, table, model, with_text, count)
             count += len(whole)
+
+
+def _of_groups(
+    rows: tables.Table, whole: _Groups, table: Table, model: Any, with_text: bool, before: int
+) -> Iterator[Block]:
+    """The sequences of some rows; where one cannot be read, the others can."""
+    source = _Rows(rows, [row for _, group in whole for row in group])
+    with reading.told_in_flags():
+        reading.columns_of(source, table, with_text)  # what is wrong with these is wrong with every sequence
+    try:
+        with reading.told_in_flags(quiet=True):  # of a few rows nothing can be guessed
+            found = reading.unlabelled(source, table, with_text)
+    except Failure as failure:
+        if len(whole) == 1:
+            (name, _), why = whole[0], "; ".join(failure.lines)
+            yield Block("id", [], [name], [before + 1], lambda _: f"the sequence {name!r} of {rows.name}", {0: why})
+            return
+        half = len(whole) // 2
+        yield from _of_groups(rows, whole[:half], table, model, with_text, before)
+        yield from _of_groups(rows, whole[half:], table, model, with_text, before + half)
+        return
+    yield _of_part(found, rows.name, model, before)
 
 
 def _whole(table: tables.Table, column: str) -> Iterator[tuple[str, list[tables.Row]] | None]:
@@ -156,7 +180,7 @@ def _whole(table: tables.Table, column: str) -> Iterator[tuple[str, list[tables.
     for row in table.rows():
         if row is None:
             continue
-        own = table.value(row, column)
+        own = bare(table.value(row, column))
         if group and own != name:
             yield name, group
             group = []

@@ -34,7 +34,7 @@ def tell(kind: str, message: object) -> None:
 
 
 def show(options: Any, text: str, values: dict[str, Any], exit_code: int = 0) -> int:
-    """The result on stdout, for people or as JSON. Returns the exit code."""
+    """The result on stdout, where there is one, for people or as JSON. Returns the exit code."""
     print(json.dumps(values) if options.json else text, flush=True)
     return exit_code
 

@@ -7,6 +7,8 @@ A table of texts is read row by row, with all that is wrong in it (`labelled.py`
 from __future__ import annotations
 
 import io
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,11 +17,30 @@ import numpy as np
 from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
+from ..readers.grouping import bare
 from ..tables import counted
 from . import labelled
 from .common import Failure
 from .kinds import Kind, Where, by_default
-from .reading import LABEL, LINES, SEPARATOR, TEXT, ending, form_of, read, reads_texts, told, usual_delimiter
+from .reading import (
+    LABEL,
+    LINES,
+    SEPARATOR,
+    TEXT,
+    ending,
+    form_of,
+    read,
+    reads_texts,
+    refuse_what_says_nothing,
+    told,
+    usual_delimiter,
+)
+
+ID, NUMBER = "id", "sequence"
+"""The column of a list of sequences: of their ids, or of their numbers from 1 on."""
+
+LIST = ".held-out-ids.csv"
+"""How a file of such a list ends."""
 
 
 class Given(NamedTuple):
@@ -33,6 +54,7 @@ class Given(NamedTuple):
     where: Where
     table: Table  # how it was read, for a model to remember
     skipped: int  # rows that were left out
+    ids: list[str] | None  # of the sequences, where they have some
     suffix: str  # of a file that holds some of them
     content: Callable[[Sequence[int]], bytes]  # what such a file holds
 
@@ -84,6 +106,7 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
     """
     separator = options.separator or SEPARATOR
     form = form_of(options, options.data)
+    refuse_what_says_nothing(options, form)
     if form == "text":
         rows = labelled.read(options, split, kind)
         return _of_rows(rows, kind or by_default(rows.labels, rows.name), split, separator)
@@ -101,7 +124,11 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
         channels_first=options.channels_first,
     )
     found = read(
-        options, table, with_text=options.text is not None, each_step=kind is not None and kind.name == "steps"
+        options,
+        table,
+        with_text=options.text is not None,
+        each_step=kind is not None and kind.name == "steps",
+        empty=kind is not None and kind.empty,
     )
     return _of_dataset(found, options, table, kind)
 
@@ -117,13 +144,13 @@ def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
     fitted = model.fitted_state()
     remembered, texts = fitted.table, reads_texts(model)
     form = form_of(options, options.data, remembered, numbers=not texts)
+    refuse_what_says_nothing(options, form, numbers=not texts)
     if form == "text":
-        known = None if kind.name == "number" else [str(label) for label in model.classes_.tolist()]
-        rows = labelled.read(options, fitted.encoder.kind, kind, remembered, known)
+        rows = labelled.read(options, fitted.encoder.kind, kind, remembered, kind.known(model))
         found = _of_rows(rows, kind, fitted.encoder.kind, _separator(remembered))
     else:
-        table = told(options, remembered, form)
-        data = read(options, table, with_text=texts, each_step=kind.name == "steps")
+        table = told(options, fitted, form)
+        data = read(options, table, with_text=texts, each_step=kind.name == "steps", empty=kind.empty)
         found = _of_dataset(data, options, table, kind)
         kind.check_known(found.y, model, found.where)
     return found
@@ -144,6 +171,7 @@ def _of_rows(rows: labelled.Labelled, kind: Kind, split: str, separator: str) ->
         lambda k: f"row {k + 1} of {rows.name}",
         Table(rows.text, rows.label, rows.delimiter, None, separator=separator if kind.name == "labels" else None),
         rows.skipped,
+        None,
         ".held-out.tsv" if rows.delimiter == "\t" else ".held-out.csv",
         content,
     )
@@ -163,22 +191,25 @@ def _of_dataset(found: Dataset, options: Any, table: Table, kind: Kind | None) -
         raise Failure(f"{name} has {counted(len(found.X), 'sequence')}, but labels of {len(found.y)}")
     separator = table.separator or SEPARATOR
     y = kind.of_data(found.y, separator, where)
-    suffix, content = _some_of(options, table, ids, len(found.X))
+    names = None if ids is None else list(map(str, ids))
+    suffix, content = _some_of(options, table, names)
     what = "text" if isinstance(found.X, list) and found.X and isinstance(found.X[0], str) else "sequence"
     table = table._replace(separator=separator if kind.name == "labels" else None)
-    return Given(name, found.X, y, kind, what, where, table, 0, suffix, content)
+    return Given(name, found.X, y, kind, what, where, table, 0, names, suffix, content)
 
 
-def _some_of(options: Any, table: Table, ids: list[Any] | None, n: int) -> tuple[str, Callable[[Sequence[int]], bytes]]:
-    """The suffix and the content of a file that holds some of the sequences; where there is none, their ids."""
+def _some_of(options: Any, table: Table, ids: list[str] | None) -> tuple[str, Callable[[Sequence[int]], bytes]]:
+    """The suffix and the content of a file that holds some of the sequences; where there is none, of a list of them."""
     data = options.data
-    if data != tables.STANDARD_INPUT and table.form in ("long", "wide"):
+    again = data != tables.STANDARD_INPUT and os.path.isfile(data)  # a pipe can be read once
+    if again and table.form in ("long", "wide"):
         suffix = ".held-out.tsv" if table.delimiter == "\t" else ".held-out.csv"
         return suffix, lambda some: _rows_of(options, table, set(some))
-    if data != tables.STANDARD_INPUT and ending(data) in LINES and table.id is None:
+    if again and ending(data) in LINES and table.id is None:
         return f".held-out{ending(data)}", lambda some: _lines_of(options, set(some))
-    names = list(range(1, n + 1)) if ids is None else ids
-    return ".held-out-ids.csv", lambda some: tables.content([["id"], *([str(names[k])] for k in some)], ",")
+    if ids is None or len(set(ids)) < len(ids):
+        return LIST, lambda some: tables.content([[NUMBER], *([str(k + 1)] for k in some)], ",")
+    return LIST, lambda some: tables.content([[ID], *([ids[k]] for k in some)], ",")
 
 
 def _rows_of(options: Any, table: Table, some: set[int]) -> bytes:
@@ -192,7 +223,7 @@ def _rows_of(options: Any, table: Table, some: set[int]) -> bytes:
             number = 0
             for row in rows.rows():
                 if row is not None:
-                    k = number if place is None else seen.setdefault(row.fields[place], len(seen))
+                    k = number if place is None else seen.setdefault(bare(row.fields[place]), len(seen))
                     number += 1
                     if k in some:
                         yield row.fields
@@ -211,27 +242,39 @@ def _lines_of(options: Any, some: set[int]) -> bytes:
 
 
 def only(given: Given, path: str, encoding: str) -> Given:
-    """Of the sequences those whose ids a file lists, as `train` writes it.
+    """Of the sequences those that a file lists by their ids, or by their numbers, as `train` writes it.
 
     Raises
     ------
     Failure
-        If one of them is not there.
+        If one of them is not there; if it lists ids, but two sequences have one.
     """
     with tables.Lines(path, encoding) as lines:
-        table = tables.Table(lines, {"--only": "id"})
-        wanted = [table.value(row, "id") for row in table.rows() if row is not None]
-    places = {given.where(k): k for k in range(given.size)}
-    numbered = f"sequence 1 of {given.name}" in places
+        table = tables.Table(lines, {})
+        column = next((name for name in (ID, NUMBER) if name in table.columns), None)
+        if column is None:
+            raise Failure(
+                f"{path} has no column {ID!r} of the ids of sequences, nor a column {NUMBER!r} of their numbers from 1 "
+                f"on: it has {', '.join(table.columns):.60}"
+            )
+        wanted = [table.value(row, column) for row in table.rows() if row is not None]
+    numbers = column == NUMBER or given.ids is None
+    names = [str(k + 1) for k in range(given.size)] if numbers else given.ids or []
+    several = Counter(names)
+    places = {name: k for k, name in enumerate(names)}
     rows = []
     for name in wanted:
-        where = f"sequence {name} of {given.name}" if numbered else f"the sequence {name!r} of {given.name}"
-        if where not in places:
+        if name not in places:
             raise Failure(f"{path} lists {name!r}, which {given.name} does not have")
-        rows.append(places[where])
+        if several[name] > 1:
+            raise Failure(
+                f"{path} lists {name!r}, but {given.name} has {several[name]} sequences of this id: list their numbers "
+                f"from 1 on, in a column {NUMBER!r}"
+            )
+        rows.append(places[name])
     if not rows:
         raise Failure(f"{path} lists no sequence")
-    return given._replace(X=chosen(given.X, rows), y=chosen(given.y, rows))
+    return given._replace(X=chosen(given.X, rows), y=chosen(given.y, rows), where=lambda k: given.where(rows[k]))
 
 
 def _separator(remembered: Table | None) -> str:

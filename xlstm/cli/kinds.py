@@ -70,11 +70,17 @@ class Kind:
 
     def check_known(self, y: Any, model: Any, where: Where) -> None:
         """Raise a Failure where a label of y is none that the model knows."""
-        known = {str(label) for label in model.classes_.tolist()}
+        known = self.known(model)
+        assert known is not None
+        names = set(known)
         for k, label in enumerate(y):
             for one in self.classes_in(label):
-                if one not in known and one != str(getattr(model, "ignore", None)):
-                    raise Failure(f"{where(k)} has the label {one!r}, which the model does not know: {_some(known)}")
+                if one not in names:
+                    raise Failure(f"{where(k)} has the label {one!r}, which the model does not know: {_some(names)}")
+
+    def known(self, model: Any) -> list[str] | None:
+        """The labels that may stand in what a model is measured on; None where any may."""
+        return [str(label) for label in model.classes_.tolist()]
 
     def classes_in(self, label: Any) -> Sequence[str]:
         """The classes in what y holds of one sequence."""
@@ -150,6 +156,9 @@ class Number(Kind):
     def check_known(self, y: Any, model: Any, where: Where) -> None:
         pass
 
+    def known(self, model: Any) -> list[str] | None:
+        return None
+
     def scores(self, model: Any, X: Any, y: Any) -> dict[str, Any]:
         errors = model.errors(X, y)
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in errors.items()}
@@ -190,10 +199,14 @@ class Steps(Kind):
     def classes_in(self, label: Any) -> Sequence[str]:
         return list(label)
 
+    def known(self, model: Any) -> list[str] | None:
+        return [str(label) for label in model.classes_.tolist()] + _ignored(model)
+
     def scores(self, model: Any, X: Any, y: Any) -> dict[str, Any]:
+        ignored = _ignored(model)
         predicted = [str(label) for row in model.predict(X) for label in row.tolist()]
         truth = [label for row in y for label in row]
-        counted_too = [(a, b) for a, b in zip(truth, predicted, strict=True) if a != str(model.ignore)]
+        counted_too = [(a, b) for a, b in zip(truth, predicted, strict=True) if a not in ignored]
         if not counted_too:
             raise Failure(f"no label counts: all of them are {model.ignore!r}")
         return of_classes(*zip(*counted_too, strict=True)) | {"n_steps": len(counted_too)}
@@ -318,6 +331,11 @@ def _one_each(y: Any, where: Where, task: str) -> list[Any]:
         if not isinstance(label, (str, int, float, bool)):
             raise Failure(f"{where(k)} has several labels: --task {task} needs one for each sequence")
     return labels
+
+
+def _ignored(model: Any) -> list[str]:
+    """The label that does not count, as files have it; none where all count, one that is called None too."""
+    return [] if model.ignore is None else [str(model.ignore)]
 
 
 def _cut(text: str, split: str) -> Sequence[str]:

@@ -94,6 +94,8 @@ def _check_target(options: Any) -> None:
     if options.data is None and any(getattr(options, flag) for flag in of_a_table):
         options.parser.error("--text, --delimiter, --id, --time and --wide go with --data")
     if options.out is None:
+        if sys.stdout is None:
+            raise Failure("standard output is closed, so there is nowhere to write: name a file by --out")
         return
     for source in (options.model, options.data, options.lines):
         if source is not None and is_same_file(options.out, source):
@@ -109,7 +111,9 @@ def _blocks(options: Any, model: Any) -> Iterator[Block]:
         if options.texts:
             return asked.of_arguments(options.texts, split)
         return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
-    form = reading.form_of(options, options.data, fitted.table, numbers=not reading.reads_texts(model))
+    numbers = not reading.reads_texts(model)
+    form = reading.form_of(options, options.data, fitted.table, numbers)
+    reading.refuse_what_says_nothing(options, form, numbers)
     if form == "text":
         return asked.of_table(options, fitted.table, fitted.encoder.kind)
     return asked.of_file(options, model, form)

@@ -6,16 +6,17 @@ The only place of the command line that calls `xlstm.read`.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import readers
+from .. import readers, tables
 from ..dataset import Dataset
 from ..encode import TokenEncoder
-from ..fitted import Table
+from ..fitted import Fitted, Table
 from ..readers import columns, forms
 from ..readers.delimited import Delimited
 from ..readers.kinds import ENDINGS
@@ -70,22 +71,84 @@ def form_of(options: Any, data: str, remembered: Table | None = None, numbers: b
     return "text"
 
 
+_OF_ROWS = ("text", "label", "id", "time", "features", "delta")
+MEANT: dict[str, tuple[str, ...]] = {
+    "text": ("text", "label", "delimiter", "skip_empty"),
+    "long": (*_OF_ROWS, "delimiter", "only"),
+    "wide": ("wide", "label", "features", "delimiter", "only"),
+    "jsonl": (*_OF_ROWS, "only"),
+    "parquet": (*_OF_ROWS, "only"),
+    "npz": ("label", "features", "channels_first", "only"),
+    "npy": ("channels_first", "only"),
+    "ts": ("only",),
+}
+"""The flags that say something of a table in this form, or of another file of this format."""
+_WHAT = {
+    "text": "a table of texts",
+    "long": "a table in which a row is a step",
+    "wide": "a table in which a row is a series",
+}
+
+
+def refuse_what_says_nothing(options: Any, form: str, numbers: bool = False) -> None:
+    """Raise where a flag says nothing of a file in this form.
+
+    Parameters
+    ----------
+    numbers
+        Whether a model is to read it that reads numbers.
+
+    Raises
+    ------
+    Failure
+        Which flag, of what.
+    """
+    kind = ENDINGS[ending(options.data)] if form == "file" else form
+    for flag in dict.fromkeys(flag for flags in MEANT.values() for flag in flags):
+        if getattr(options, flag, None) in (None, False):
+            continue
+        name = f"--{flag.replace('_', '-')}"
+        if flag not in MEANT[kind]:
+            what = _WHAT.get(kind, f"a file of the format {kind}")
+            raise Failure(f"{name} says nothing of {what}, as which {options.data} is read: leave it out")
+        if flag == "text" and numbers:
+            raise Failure(f"{name} is for texts, but this model reads numbers: leave it out")
+
+
 def reads_texts(model: Any) -> bool:
     """Whether what a model reads are texts or lists of words."""
     encoder = model.fitted_state().encoder
     return isinstance(encoder, TokenEncoder) and encoder.kind != "integers"
 
 
-def told(options: Any, remembered: Table | None, form: str) -> Table:
+def told(options: Any, fitted: Fitted, form: str) -> Table:
     """How a file is to be read: as said, else as the one that the model was trained on."""
-    before = Table(TEXT, LABEL, usual_delimiter(options.data), None, form=form)
+    remembered, usual = fitted.table, usual_delimiter(options.data)
+    before = Table(TEXT, LABEL, usual, None, form=form)
     if remembered is not None and remembered.form == form:
         before = remembered
     own = {name: getattr(options, name, None) for name in ("text", "label", "delimiter", "id", "time")}
-    return before._replace(**{name: value for name, value in own.items() if value is not None})
+    table = before._replace(**{name: value for name, value in own.items() if value is not None})
+    if form == "long" and table.features is None and fitted.feature_names is not None:
+        # Other columns may be there, and the features in another order.
+        table = table._replace(features=[name for name in fitted.feature_names.tolist() if name != table.delta])
+    if options.delimiter is None and usual != table.delimiter and _cuts(options, usual, table):
+        table = table._replace(delimiter=usual)
+    return table
 
 
-def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dataset:
+def _cuts(options: Any, delimiter: str, table: Table) -> bool:
+    """Whether the header of a table has by this delimiter the columns that it has to have."""
+    if table.form not in ("long", "wide") or not os.path.isfile(options.data):
+        return False
+    wanted = [name for name in (table.id, table.time, *(table.features or ())) if name is not None]
+    with contextlib.suppress(ValueError), tables.Lines(options.data, options.encoding) as lines:
+        found = tables.Table(lines, {}, delimiter).columns
+        return len(found) > 1 and set(wanted) <= set(found)
+    return False
+
+
+def read(options: Any, table: Table, *, with_text: bool, each_step: bool, empty: bool = False) -> Dataset:
     """A file that is no table of texts.
 
     Parameters
@@ -94,6 +157,8 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dat
         Whether it holds texts or words.
     each_step
         Whether each step has a label.
+    empty
+        Whether in a table an empty field says that a sequence has no label, which is none missing.
 
     Raises
     ------
@@ -109,11 +174,29 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool) -> Dat
         "label": table.label if rows or table.label != LABEL else None,
         "text": table.text if with_text and (rows or table.text != TEXT) else None,
     }
+    # A list of labels says that itself; those of an array do not.
+    arguments["label_each_step"] = each_step and (table.id is not None or ending(options.data) == ".npz")
+    if rows and empty:
+        with told_in_flags(), _Unlabelled(options.data, table, options.encoding) as source:
+            return forms.read(source, columns.Asked(**arguments))
     if rows:
         arguments |= {"format": "csv", "delimiter": table.delimiter}
-    return _read(
-        options, **arguments, label_each_step=each_step and table.id is not None, channels_first=table.channels_first
-    )
+    return _read(options, **arguments, channels_first=table.channels_first)
+
+
+class _Unlabelled(Delimited):
+    """A table in which an empty field of labels is a list of none of them: what separates them, and nothing around."""
+
+    def __init__(self, path: str, table: Table, encoding: str) -> None:
+        super().__init__(path, table.delimiter, encoding)
+        self._label, self._none = table.label, table.separator or SEPARATOR
+
+    def load(self, numeric: Sequence[str], plain: Sequence[str], ends: bool = False) -> columns.Loaded:
+        rows = super().load(numeric, plain, ends)
+        if self._label not in rows.plain:
+            return rows
+        labels = [label if label.strip() else self._none for label in rows.plain[self._label]]
+        return rows._replace(plain={**rows.plain, self._label: labels})
 
 
 def _read(options: Any, **arguments: Any) -> Dataset:
@@ -132,23 +215,38 @@ def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
     if table.form != "file":
         with told_in_flags(), Delimited(options.data, table.delimiter, options.encoding) as source:
             return unlabelled(source, table, with_text)
-    if table.label != LABEL:
-        try:  # so that it is no feature
-            return read(options, table, with_text=with_text, each_step=True)
-        except Failure:  # it is not there, or not for all
-            pass
-    return read(options, table._replace(label=LABEL), with_text=with_text, each_step=True)
+    asked = columns.Asked(
+        table.id,
+        table.time,
+        table.features,
+        None if table.label == LABEL else table.label,
+        table.text if with_text and table.text != TEXT else None,
+        table.delta,
+        labelled=False,
+    )
+    with told_in_flags():
+        return readers.read_as(
+            options.data, asked, encoding=options.encoding, channels_first=bool(table.channels_first)
+        )
 
 
 def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
     """The sequences of a table of numbers. A column of labels is no feature, whatever is in it."""
+    asked, found = columns_of(source, table, with_text)
+    if table.form == "wide":
+        return forms.wide(source, found)
+    return forms.long(source, asked, found)
+
+
+def columns_of(source: Delimited, table: Table, with_text: bool) -> tuple[columns.Asked, columns.Roles]:
+    """Which columns of such a table are what, its labels left out."""
     label = table.label if table.label in source.columns else None
-    text = table.text if with_text else None
     if table.form == "wide":
         asked = columns.Asked(features=table.features, label=label)
-        return forms.wide(source, columns.roles(source, asked)._replace(label=None))
-    asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
-    return forms.long(source, asked, columns.roles(source, asked)._replace(label=None))
+    else:
+        text = table.text if with_text else None
+        asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
+    return asked, columns.roles(source, asked)._replace(label=None)
 
 
 @contextlib.contextmanager

@@ -236,8 +236,6 @@ def _check_fits(options: Any, found: Given) -> None:
             raise Failure(f"{flag} is for texts, but {found.name} holds numbers: leave it out")
     if not numbers and options.missing is not None:
         raise Failure(f"--missing is for numbers, but {found.name} holds texts: leave it out")
-    if options.skip_empty and found.table.form != "text":
-        raise Failure("--skip-empty is for tables of texts: leave it out")
 
 
 @contextlib.contextmanager

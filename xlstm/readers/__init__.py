@@ -59,7 +59,8 @@ def read(
     -------
     Dataset
         `X, y, ids`. Numeric sequences are `Sequences`, in float64, or float32 where the file has that; what is missing
-        is NaN. Labels that are all written as numbers are numbers; so are ids.
+        is NaN. Labels of CSV and TSV that are all written as Python writes numbers are numbers, so that "1.10" is a
+        text, as ids are; in other formats both have the types that they have there.
 
     Raises
     ------
@@ -72,10 +73,22 @@ def read(
     ImportError
         If a Parquet file is read without pyarrow.
     """
+    asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
+    return read_as(path, asked, format, delimiter, encoding, channels_first)
+
+
+def read_as(
+    path: str | os.PathLike[str],
+    asked: Asked,
+    format: str | None = None,
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+    channels_first: bool = False,
+) -> Dataset:
+    """The same, with what is said of the columns in one: also without their labels, whatever these are."""
     name = os.fspath(path)
     kind = format_of(name, format)
     check_how_it_is_written(encoding, delimiter)
-    asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
     refuse_what_has_no_meaning(kind, asked, delimiter, channels_first)
     if kind in ("csv", "tsv"):
         with Delimited(name, delimiter or ("\t" if kind == "tsv" else None), encoding) as source:
@@ -83,7 +96,7 @@ def read(
     if kind == "jsonl":
         return jsonlines.read(name, encoding, asked)
     if kind == "ts":
-        return ts.read(name, encoding)
+        return ts.read(name, encoding, asked.labelled)
     if kind == "parquet":
         return parquet.read(name, asked)
     return archives.read(name, asked, channels_first)
@@ -104,7 +117,7 @@ def refuse_what_has_no_meaning(kind: str, asked: Asked, delimiter: str | None, c
     given = {
         argument: value
         for argument, value in (*asked._asdict().items(), ("delimiter", delimiter), ("channels_first", channels_first))
-        if value is not None and value is not False and argument != "sort"
+        if value is not None and value is not False and argument not in ("sort", "labelled")
     }
     meant = {
         "npz": ("features", "label", "label_each_step", "channels_first"),

@@ -27,7 +27,9 @@ def read(path: str, asked: Asked, channels_first: bool) -> Dataset:
     key = next((name for name in _X if name in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if key is None:
         raise ValueError(f"{path} has no array 'X': it has {listed(list(arrays))}.")
-    label = asked.label or next((name for name in _Y if name in arrays), None)
+    label = None
+    if asked.labelled:
+        label = asked.label or next((name for name in _Y if name in arrays), None)
     if label is not None and label not in arrays:
         raise ValueError(f"{path} has no array {label!r} (label=): it has {listed(list(arrays))}.")
     X: Any

@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     delta: str | None = None
     label_each_step: bool = False
     sort: bool = True
+    labelled: bool = True  # False: labels are neither needed nor looked at, and are no features
 
 
 class Loaded(NamedTuple):
@@ -50,6 +51,10 @@ class Source(Protocol):
 
     def hint(self, column: str) -> str | None:
         """Where something of this name is that is no column."""
+        ...
+
+    def labels(self, values: Sequence[Any]) -> HostArray:
+        """Labels as an array of one type."""
         ...
 
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
@@ -77,6 +82,8 @@ def roles(source: Source, asked: Asked) -> Roles:
     TypeError
         If a name is no string.
     """
+    if not asked.labelled and asked.label not in source.columns:
+        asked = asked._replace(label=None)
     named = {"id=": asked.id, "time=": asked.time, "label=": asked.label, "text=": asked.text}
     seen: dict[str, str] = {}
     for role, column in named.items():

@@ -12,6 +12,7 @@ from ..host import HostArray
 from ..tables import Lines, Table, counted
 from . import fields
 from .columns import Loaded, listed, separating
+from .grouping import bare
 
 
 class Delimited:
@@ -140,6 +141,10 @@ class Delimited:
         """Nowhere: there are columns alone."""
         return None
 
+    def labels(self, values: Sequence[Any]) -> HostArray:
+        """Labels, of which a file of texts does not say what they are: numbers where all are written as such."""
+        return fields.typed(values)
+
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A column of texts as points in time."""
         return fields.times(values, column, where)
@@ -152,6 +157,12 @@ class Part(Delimited):
         self.name, self.columns, self.delimiter = whole.name, whole.columns, whole.delimiter
         self._table: Any = _Rows(rows, lines)  # type: ignore[assignment]  # what `_blocks` asks of it
         self.span = f"lines {lines[0]} to {lines[-1]}"
+        self.numeric: bool | None = None
+        """Whether the labels of other parts are numbers; None where this is the first."""
+
+    def labels(self, values: Sequence[Any]) -> HostArray:
+        """The same; texts as they stand there where those of other parts are texts."""
+        return np.array(values) if self.numeric is False else super().labels(values)
 
 
 class _Rows(NamedTuple):
@@ -164,7 +175,7 @@ class _Rows(NamedTuple):
 
 def _end_of_value(rows: list[list[str]], place: int, wanted: int) -> int:
     """Where to cut rows, about as many as wanted before it, so that those of one value stay together; 0 for nowhere."""
-    values = [row[place] if place < len(row) else "" for row in rows]
+    values = [bare(row[place]) if place < len(row) else "" for row in rows]
     end = wanted
     while end < len(values) and values[end] == values[end - 1]:
         end += 1

@@ -16,7 +16,7 @@ from ..host import HostArray
 MISSING = frozenset(("", "na", "nan", "n/a", "<na>", "#n/a", "null", "none", "?"))
 """Fields, in lower case, that stand for a value that is not there."""
 
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+_NANOSECONDS = re.compile(r"(?<=[.,]\d{6})\d{1,3}(?!\d)")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -75,26 +75,37 @@ def shortened(value: Any) -> str:
 
 
 def typed(labels: Sequence[str]) -> HostArray:
-    """Labels as numbers where all of them are written as such: whole ones as int64, others as float64, else strings.
+    """Labels as numbers where each gives its text back: whole ones as int64, others as float64, else strings.
 
-    Numbers with zeros in front, such as "007", are names: these stay strings, and so do all beside them.
+    "007" and "1.10" may be names, the latter of something else than "1.1": they stay strings, and so do all beside
+    them.
     """
-    if all(_WHOLE.fullmatch(label) for label in labels):
-        whole = [int(label) for label in labels]
-        if all(-(2**63) <= number < 2**63 for number in whole):
-            return np.array(whole, dtype=np.int64)
+    numbers = [_written_as(label) for label in labels]
+    found = [number for number in numbers if number is not None]
+    if len(found) < len(labels) or len(set(found)) < len(set(labels)):
         return np.array(labels)
-    if any(re.match(r"[-+]?0[0-9]", label) or "_" in label for label in labels):
+    whole = [number for number in found if isinstance(number, int)]
+    most = 2**63 if len(whole) == len(labels) else 2**53  # above it float64 has not every whole number
+    if not all(-most <= number < most for number in whole):
         return np.array(labels)
-    try:
-        array = np.array([float(label) for label in labels])
-    except ValueError:
-        return np.array(labels)
-    return array if all(map(math.isfinite, array.tolist())) else np.array(labels)
+    return np.array(found, dtype=np.int64 if len(whole) == len(labels) else np.float64)
+
+
+def _written_as(label: str) -> int | float | None:
+    """The number that Python writes as this text; None where there is none."""
+    for kind in (int, float):
+        try:
+            number = kind(label)
+        except ValueError:
+            continue
+        if str(number) == label and math.isfinite(number):
+            return number
+    return None
 
 
 def times(fields: Sequence[str], column: str, where: Callable[[int], str]) -> HostArray:
-    """Points in time: numbers as int64 or float64, ISO 8601 dates as datetime64 in microseconds, in UTC.
+    """Points in time: numbers as int64 or float64, ISO 8601 dates as datetime64 in UTC, in microseconds, or
+    in nanoseconds where one has more digits.
 
     Raises
     ------
@@ -116,7 +127,8 @@ def times(fields: Sequence[str], column: str, where: Callable[[int], str]) -> Ho
             raise ValueError("NumPy takes a number for a year")
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an offset from UTC is one, and is read below
-            dates = np.array([field.strip() for field in fields], dtype="datetime64[us]")
+            unit = "ns" if any(map(_NANOSECONDS.search, fields)) else "us"
+            dates = np.array([field.strip() for field in fields], dtype=f"datetime64[{unit}]")
         if not np.isnat(dates).any():
             return dates
     except (ValueError, UserWarning, DeprecationWarning):
@@ -127,6 +139,7 @@ def times(fields: Sequence[str], column: str, where: Callable[[int], str]) -> Ho
 def _one_by_one(fields: Sequence[str], column: str, where: Callable[[int], str]) -> HostArray:
     """The way on which a field that is no point in time is found."""
     read: list[datetime] = []
+    more: list[int] = []  # nanoseconds, which Python's dates do not have
     numeric = not is_missing(fields[0]) and _is_number(fields[0])
     for k, field in enumerate(fields):
         if is_missing(field):
@@ -136,7 +149,7 @@ def _one_by_one(fields: Sequence[str], column: str, where: Callable[[int], str])
                 raise ValueError(f"{where(k)} has the time {shortened(field)}, the rows before it have numbers.")
             continue
         try:
-            date = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", field.strip()))
+            date = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", _NANOSECONDS.sub("", field.strip())))
         except ValueError:
             raise ValueError(
                 f"{where(k)} has the time {shortened(field)} in the column {column!r}, which is neither a number nor a "
@@ -148,10 +161,13 @@ def _one_by_one(fields: Sequence[str], column: str, where: Callable[[int], str])
                 "has an offset from UTC."
             )
         read.append(date)
+        digits = _NANOSECONDS.search(field)
+        more.append(0 if digits is None else int(digits[0].ljust(3, "0")))
     if numeric:
         return np.array([float(field) for field in fields])
     utc = [date if date.tzinfo is None else date.astimezone(timezone.utc).replace(tzinfo=None) for date in read]
-    return np.array(utc, dtype="datetime64[us]")
+    dates = np.array(utc, dtype="datetime64[us]")
+    return dates.astype("datetime64[ns]") + np.array(more, dtype="timedelta64[ns]") if any(more) else dates
 
 
 def _is_number(field: str) -> bool:

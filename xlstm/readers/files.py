@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset
+from ..host import HostArray
 from ..sources import BUFFER, Batches
+from ..tables import STANDARD_INPUT
 from . import forms, jsonlines, read, refuse_what_has_no_meaning
 from .columns import Asked, listed, roles
 from .delimited import Delimited
@@ -49,7 +51,7 @@ def from_files(
     Parameters
     ----------
     paths : path or list of paths
-        The files. All have the same columns, in whatever order.
+        The files. All have the same columns, in whatever order; in wide form the steps in the same order.
     block : int
         The rows of a table that are read together.
     buffer, sample, rows
@@ -72,6 +74,12 @@ def from_files(
     names = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     if not names:
         raise ValueError("no files are given: pass a path, or a list of paths.")
+    for name in names:
+        if name == STANDARD_INPUT or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)):
+            what = "standard input" if name == STANDARD_INPUT else f"{name} is a pipe, which"
+            raise ValueError(
+                f"{what} can be read once, and every pass reads the files anew: write what it gives to a file."
+            )
     if block < 1:
         raise ValueError(f"block must be a number of rows, 1 or more, got {block!r}.")
     asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
@@ -91,22 +99,18 @@ class Files:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         seen: set[int] = set()  # of the ids, a number of 8 bytes each
-        first: tuple[str, set[str]] | None = None  # a file, and the names of its features
-        numeric: bool | None = None  # whether the labels are numbers
+        first: tuple[str, tuple[str, ...]] | None = None  # a file, and the names of its features
+        kind_of = _KindOfLabels()
         for name in self._names:
             kind = format_of(name, self._options["format"])
             if kind in ("csv", "tsv"):
                 first = self._like(name, kind, first)
-            for where, dataset in self._datasets(name, kind):
-                if kind in ("csv", "tsv", "jsonl"):
+            for where, dataset in self._datasets(name, kind, kind_of):
+                if kind in ("csv", "tsv", "jsonl") and self._asked.id is not None:
                     _check_new(dataset.ids, seen, name, self._asked.id)
-                y = dataset.y
-                if isinstance(y, np.ndarray) and y.ndim == 1:
-                    numeric = y.dtype.kind != "U" if numeric is None else numeric
-                    y = _of_kind(y, numeric, where)
-                yield dataset.X, y
+                yield dataset.X, kind_of.checked(dataset.y, where)
 
-    def _datasets(self, name: str, kind: str) -> Iterator[tuple[str, Dataset]]:
+    def _datasets(self, name: str, kind: str, kind_of: _KindOfLabels) -> Iterator[tuple[str, Dataset]]:
         """The parts of a file, and how messages call each."""
         asked, options = self._asked, self._options
         if kind not in ("csv", "tsv", "jsonl"):
@@ -114,23 +118,30 @@ class Files:
             return
         refuse_what_has_no_meaning(kind, asked, options["delimiter"], options["channels_first"])
         if kind == "jsonl":
-            for dataset in jsonlines.parts(name, options["encoding"], asked, self._block):
-                yield name, dataset
+            for span, dataset in jsonlines.parts(name, options["encoding"], asked, self._block):
+                yield f"{name}, {span}", dataset
             return
         empty = True
         with self._opened(name, kind) as table:
             for part in table.parts(self._block, asked.id):
                 empty = False
+                part.numeric = kind_of.numeric
                 yield f"{name}, {part.span}", forms.read(part, asked)
         if empty:
             raise ValueError(f"{name} has a header but no rows.")
 
-    def _like(self, name: str, kind: str, first: tuple[str, set[str]] | None) -> tuple[str, set[str]]:
+    def _like(self, name: str, kind: str, first: tuple[str, tuple[str, ...]] | None) -> tuple[str, tuple[str, ...]]:
         """The first table, and its features; ValueError where another has others."""
         with self._opened(name, kind) as table:
-            features = set(roles(table, self._asked).features)
-        if first is not None and features != first[1]:
-            raise ValueError(_other_columns(name, features, *first))
+            features = roles(table, self._asked).features
+        if first is not None and set(features) != set(first[1]):
+            raise ValueError(_other_columns(name, set(features), first[0], set(first[1])))
+        if first is not None and self._asked.id is None and features != first[1]:  # the columns are the steps
+            k = next(k for k, (one, other) in enumerate(zip(features, first[1], strict=True)) if one != other)
+            raise ValueError(
+                f"{name} has the column {features[k]!r} as step {k + 1}, {first[0]} has {first[1][k]!r}: in wide form "
+                "the columns are the steps, in one order in all files. Name them in order by features=."
+            )
         return first or (name, features)
 
     def _opened(self, name: str, kind: str) -> Delimited:
@@ -157,19 +168,42 @@ def _check_new(ids: list[Any] | None, seen: set[int], name: str, column: str | N
         seen.add(number)
 
 
-def _of_kind(y: Any, numeric: bool, where: str) -> Any:
-    """Labels of a block as those of the first: text that happens to be whole numbers stays text.
+class _KindOfLabels:
+    """Whether the labels of one pass are numbers: as those of the first block are."""
 
-    Raises
-    ------
-    ValueError
-        If they are text and those were numbers, or numbers with fractions and those were text.
-    """
-    if (y.dtype.kind != "U") is numeric:
-        return y
-    if not numeric and y.dtype.kind == "i":
-        return y.astype(str)
-    kinds = ("text, such as {!r}", "numbers") if numeric else ("numbers, such as {!r}", "text")
-    raise ValueError(
-        f"{where}: the labels are {kinds[0].format(y.tolist()[0])}, those before were {kinds[1]}: make all of one kind."
-    )
+    def __init__(self) -> None:
+        self.numeric: bool | None = None
+        self._there = False
+
+    def checked(self, y: Any, where: str) -> Any:
+        """Labels of a block, one for each sequence or for each step: text that happens to be whole numbers stays text.
+
+        Raises
+        ------
+        ValueError
+            If there are none and before there were; if they are text and those were numbers, or numbers with fractions
+            and those were text.
+        """
+        if y is None and self._there:
+            raise ValueError(f"{where}: no sequence has a label, those before have one: fill it, or leave them out.")
+        if y is None:
+            return y
+        self._there = True
+        if isinstance(y, list):
+            return [self._of_kind(row, where) if isinstance(row, np.ndarray) else row for row in y]
+        return self._of_kind(y, where)
+
+    def _of_kind(self, y: HostArray, where: str) -> HostArray:
+        if y.dtype.kind not in "biufU" or not y.size:
+            return y  # what is wrong with them the estimators say
+        if self.numeric is None:
+            self.numeric = y.dtype.kind != "U"
+        if (y.dtype.kind != "U") is self.numeric:
+            return y
+        if not self.numeric and y.dtype.kind == "i":
+            return y.astype(str)
+        kinds = ("text, such as {!r}", "numbers") if self.numeric else ("numbers, such as {!r}", "text")
+        raise ValueError(
+            f"{where}: the labels are {kinds[0].format(y.ravel().tolist()[0])}, those before were {kinds[1]}: make all "
+            "of one kind."
+        )

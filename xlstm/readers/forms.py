@@ -14,7 +14,6 @@ from ..labels import callers_level
 from .columns import Asked, Roles, Source, roles
 from .fields import NotANumber
 from .grouping import Groups, Where, grouped, labels_of, since_the_step_before
-from .grouping import named as as_labels
 
 
 def read(source: Source, asked: Asked) -> Dataset:
@@ -27,6 +26,8 @@ def read(source: Source, asked: Asked) -> Dataset:
     """
     _together(asked)
     found = roles(source, asked)
+    if not asked.labelled:
+        found = found._replace(label=None)
     if found.id is not None:
         return long(source, asked, found)
     if found.text is not None:
@@ -66,20 +67,19 @@ def long(source: Source, asked: Asked, found: Roles) -> Dataset:
     groups = grouped(rows.plain[found.id], found.id, times, asked.sort, where)
     y = None
     if found.label is not None:
-        y = labels_of(rows.plain[found.label], found.label, groups, asked.label_each_step, where)
+        y = labels_of(rows.plain[found.label], found.label, groups, asked.label_each_step, where, source.labels)
     if asked.label_each_step and y is None:
         raise ValueError(f"label_each_step=True, but {source.name} has no labels: name their column by label=.")
-    ids = as_labels(groups.ids).tolist()
     _many_of_one_step(source, found, groups)
     if found.text is not None:
-        return Dataset(_tokens(rows.plain[found.text], found.text, groups, where), y, ids)
+        return Dataset(_tokens(rows.plain[found.text], found.text, groups, where), y, groups.ids)
     values, names = rows.values, found.features
     if not _in_order(groups.order):
         values = values[groups.order]
     if asked.delta is not None:
         passed = since_the_step_before(groups).astype(values.dtype)
         values, names = np.concatenate([values, passed[:, None]], axis=1), (*names, asked.delta)
-    return Dataset(Sequences(values, groups.lengths, names), y, ids)
+    return Dataset(Sequences(values, groups.lengths, names), y, groups.ids)
 
 
 def _in_order(order: Any) -> bool:
@@ -117,7 +117,7 @@ def wide(source: Source, found: Roles) -> Dataset:
     if (ends == 0).any():
         raise ValueError(f"{rows.where(int(np.argmin(ends)))} has no values: fill it, or leave it out.")
     steps = np.arange(rows.values.shape[1])[None, :] < ends[:, None]
-    y = None if found.label is None else _one_each(rows.plain[found.label], found.label, rows.where)
+    y = None if found.label is None else _one_each(source, rows.plain[found.label], found.label, rows.where)
     return Dataset(Sequences(rows.values[steps], ends), y)
 
 
@@ -130,11 +130,11 @@ def texts(source: Source, found: Roles) -> Dataset:
     for k, text in enumerate(X):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{rows.where(k)} has no text in the column {found.text!r}: fill it, or leave it out.")
-    y = None if found.label is None else _one_each(rows.plain[found.label], found.label, rows.where)
+    y = None if found.label is None else _one_each(source, rows.plain[found.label], found.label, rows.where)
     return Dataset(list(X), y)
 
 
-def _one_each(labels: Sequence[Any], column: str, where: Where) -> Any:
+def _one_each(source: Source, labels: Sequence[Any], column: str, where: Where) -> Any:
     n = len(labels)
     alone = Groups(list(range(n)), np.arange(n), np.ones(n, dtype=np.int64), None)
-    return labels_of(labels, column, alone, False, where)
+    return labels_of(labels, column, alone, False, where, source.labels)

@@ -11,6 +11,7 @@ from ..dataset import Dataset
 from ..host import HostArray, is_missing
 from . import fields, forms
 from .columns import Asked, Loaded
+from .grouping import named
 
 
 class Frame:
@@ -70,6 +71,10 @@ class Frame:
         last = np.where(there.any(axis=1), values.shape[1] - np.argmax(there[:, ::-1], axis=1), 0)
         return Loaded(values, others, self._where, last)
 
+    def labels(self, values: Sequence[Any]) -> HostArray:
+        """Labels, of the type that they have in the table."""
+        return named(values)
+
     def times(self, column: str, values: Sequence[Any], where: Callable[[int], str]) -> HostArray:
         """A column as points in time."""
         return _times(self.column(column), column, where)
@@ -101,7 +106,7 @@ def _numbers(column: Any, name: str, where: Callable[[int], str]) -> HostArray:
     for k, value in enumerate(array.tolist()):
         if is_missing(value):
             values[k] = np.nan
-        elif isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        elif isinstance(value, (str, bytes)) or np.ndim(value) or not hasattr(value, "__float__"):
             raise fields.NotANumber(fields.not_a_number(value, name, where(k)))
         else:
             values[k] = float(value)
@@ -134,7 +139,7 @@ def _times(column: Any, name: str, where: Callable[[int], str]) -> HostArray:
         if array.dtype.kind == "U":
             return fields.times(array.tolist(), name, where)
     if array.dtype.kind == "M":
-        array = array.astype("datetime64[us]")
+        array = array if np.datetime_data(array.dtype)[0] == "ns" else array.astype("datetime64[us]")
     elif array.dtype.kind == "m":
         array = array / np.timedelta64(1, "s")
     if array.ndim != 1 or array.dtype.kind not in "iufM":

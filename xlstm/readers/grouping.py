@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -64,15 +65,16 @@ def grouped(ids: Sequence[Any], column: str, times: HostArray | None, sort: bool
     return Groups(unique, order, lengths, steps)
 
 
-def numbered(values: Sequence[Any], column: str) -> tuple[HostArray, list[Any]]:
-    """The number of each value among the different ones, in the order in which these appear.
+def bare(value: Any) -> Any:
+    """An id or a label as it counts: white space around a text is no part of it."""
+    return value.strip() if isinstance(value, str) else value
 
-    White space around a text is no part of it.
-    """
+
+def numbered(values: Sequence[Any], column: str) -> tuple[HostArray, list[Any]]:
+    """The number of each value among the different ones, in the order in which these appear."""
     seen: dict[Any, int] = {}
-    bare = (value.strip() if isinstance(value, str) else value for value in values)
     try:
-        codes = np.fromiter((seen.setdefault(value, len(seen)) for value in bare), np.int64, len(values))
+        codes = np.fromiter((seen.setdefault(bare(value), len(seen)) for value in values), np.int64, len(values))
     except TypeError:
         odd = next(value for value in values if isinstance(value, (list, dict, set, np.ndarray)))
         raise ValueError(
@@ -88,7 +90,7 @@ def _is_nothing(value: Any) -> bool:
 
 def shown(time: Any) -> str:
     """A point in time, for messages."""
-    return str(time).removesuffix(".000000") if isinstance(time, np.datetime64) else str(time)
+    return re.sub(r"\.0+$", "", str(time)) if isinstance(time, np.datetime64) else str(time)
 
 
 def since_the_step_before(groups: Groups) -> HostArray:
@@ -105,8 +107,17 @@ def since_the_step_before(groups: Groups) -> HostArray:
     return passed
 
 
-def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: bool, where: Where) -> Any:
+def labels_of(
+    labels: Sequence[Any],
+    column: str,
+    groups: Groups,
+    each_step: bool,
+    where: Where,
+    as_labels: Callable[[Sequence[Any]], HostArray],
+) -> Any:
     """One label for each id, (ids,); with `each_step` a list of arrays (time_i,). None where no row has one.
+
+    `as_labels` says what a source makes an array of them by.
 
     Raises
     ------
@@ -123,8 +134,8 @@ def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: boo
         raise ValueError(
             f"{where(row)} has no label in the column {column!r}, others have one: fill it, or leave the row out."
         )
-    _doubt_missing_ones(unique, codes, column, where)
-    names = named(unique)
+    _doubt_missing_ones(unique, codes, column, where, as_labels)
+    names = as_labels(unique)
     ordered = codes[groups.order]
     ends = np.cumsum(groups.lengths)
     firsts = ends - groups.lengths
@@ -143,7 +154,9 @@ def labels_of(labels: Sequence[Any], column: str, groups: Groups, each_step: boo
     return names[ordered[firsts]]
 
 
-def _doubt_missing_ones(unique: Sequence[Any], codes: HostArray, column: str, where: Where) -> None:
+def _doubt_missing_ones(
+    unique: Sequence[Any], codes: HostArray, column: str, where: Where, as_labels: Callable[[Sequence[Any]], HostArray]
+) -> None:
     """Labels such as "NA": an error among numbers, which they would make texts; else warned of, for they may be meant.
 
     Raises
@@ -157,7 +170,7 @@ def _doubt_missing_ones(unique: Sequence[Any], codes: HostArray, column: str, wh
     rows = np.array(like)[codes]
     row = int(np.argmax(rows))
     mark, others = unique[int(codes[row])], [label for label, one in zip(unique, like, strict=True) if not one]
-    if others and named(others).dtype.kind in "iuf":
+    if others and as_labels(others).dtype.kind in "iuf":
         raise ValueError(
             f"{where(row)} has the label {mark!r} in the column {column!r}, others have numbers: fill it, or leave the "
             "row out."
@@ -172,9 +185,7 @@ def _doubt_missing_ones(unique: Sequence[Any], codes: HostArray, column: str, wh
 
 
 def named(values: Sequence[Any]) -> HostArray:
-    """Labels as an array: texts that are all numbers become such."""
-    if all(isinstance(value, str) for value in values):
-        return fields.typed(values)
+    """Labels that have types as an array: texts stay texts."""
     array = np.array(values) if not any(isinstance(value, (list, tuple)) for value in values) else np.empty((0, 0))
     if array.ndim == 1 and (array.dtype.kind in "biuf" or all(isinstance(value, str) for value in values)):
         return array
@@ -182,3 +193,9 @@ def named(values: Sequence[Any]) -> HostArray:
     for k, value in enumerate(values):
         mixed[k] = value
     return mixed
+
+
+def steps_of(labels: Sequence[Sequence[Any]]) -> list[HostArray]:
+    """The labels of the steps of each sequence, all of one type."""
+    together = named([label for row in labels for label in row])
+    return np.split(together, np.cumsum([len(row) for row in labels])[:-1])

@@ -12,9 +12,9 @@ from ..dataset import Dataset, Sequences
 from ..host import HostArray
 from ..tables import Lines, counted
 from . import fields, forms
-from .columns import Asked, listed
+from .columns import LABEL, Asked, listed
 from .frames import Frame
-from .grouping import named
+from .grouping import bare, named, steps_of
 
 _SERIES, _LABELS, _TEXT = ("x", "series"), ("y", "label"), "text"
 _EXPECTED = (
@@ -49,8 +49,8 @@ def read(path: str, encoding: str, asked: Asked) -> Dataset:
     return _dataset(lines.name, items, asked)
 
 
-def parts(path: str, encoding: str, asked: Asked, rows: int) -> Iterator[Dataset]:
-    """The same, about so many lines at a time; lines of one id that follow each other are not parted.
+def parts(path: str, encoding: str, asked: Asked, rows: int) -> Iterator[tuple[str, Dataset]]:
+    """The same, about so many lines at a time, and which these are; lines of one id one after another stay together.
 
     Raises
     ------
@@ -58,15 +58,23 @@ def parts(path: str, encoding: str, asked: Asked, rows: int) -> Iterator[Dataset
         As `read`, of each part.
     """
     held: list[_Item] = []
+
+    def of_one(item: _Item, other: _Item) -> bool:
+        return asked.id is not None and bare(item.values.get(asked.id)) == bare(other.values.get(asked.id))
+
     with Lines(path, encoding, "encoding=") as lines:
         for item in _items(lines):
-            if len(held) >= rows and not (asked.id and item.values.get(asked.id) == held[-1].values.get(asked.id)):
-                yield _dataset(lines.name, held, asked)
+            if len(held) >= rows and not of_one(item, held[-1]):
+                yield _span(held), _dataset(lines.name, held, asked)
                 held = []
             held.append(item)
     if not held:
         raise ValueError(f"{lines.name} is empty: {_EXPECTED}.")
-    yield _dataset(lines.name, held, asked)
+    yield _span(held), _dataset(lines.name, held, asked)
+
+
+def _span(items: Sequence[_Item]) -> str:
+    return f"lines {items[0].line} to {items[-1].line}"
 
 
 def _dataset(name: str, items: list[_Item], asked: Asked) -> Dataset:
@@ -123,11 +131,12 @@ def _is_whole(first: dict[str, Any], asked: Asked, text: str | None) -> bool:
 
 def _steps(name: str, items: Sequence[_Item], asked: Asked) -> Dataset:
     """A step a line: the long form of a table whose columns are the fields of the first object."""
-    keys = list(items[0].values)
+    unread = () if asked.labelled else (asked.label or LABEL,)
+    keys = [key for key in items[0].values if key not in unread]
     for item in items:
-        if item.values.keys() != items[0].values.keys():
-            missing = [key for key in keys if key not in item.values]
-            extra = [key for key in item.values if key not in keys]
+        missing = [key for key in keys if key not in item.values]
+        extra = [key for key in item.values if key not in (*keys, *unread)]
+        if missing or extra:
             what = f"lacks {listed(missing)}" if missing else f"has {listed(extra)} too many"
             raise ValueError(f"{item.where} has other fields than {items[0].where}: it {what}. Write null for nothing.")
     table = {key: [item.values[key] for item in items] for key in keys}
@@ -223,6 +232,8 @@ def _array(item: _Item, key: str, value: Any, dimensions: tuple[int, ...]) -> Ho
 
 
 def _labels(items: Sequence[_Item], asked: Asked, steps: Sequence[int]) -> Any:
+    if not asked.labelled:
+        return None
     key = asked.label or next((key for key in _LABELS if key in items[0].values), None)
     if key is None:
         odd = next((item for item in items if any(key in item.values for key in _LABELS)), None)
@@ -248,4 +259,4 @@ def _labels(items: Sequence[_Item], asked: Asked, steps: Sequence[int]) -> Any:
             raise ValueError(
                 f"{item.where} has {counted(len(label), 'label')} for {counted(length, 'step')}: there is one a step."
             )
-    return [named(label) for label in labels]
+    return steps_of(labels)

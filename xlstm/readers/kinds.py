@@ -76,7 +76,10 @@ def format_of(path: str, format: str | None) -> str:
         if kind not in TEXTS:
             raise ValueError(f"standard input needs a format: {', '.join(map(repr, TEXTS))}, got {format!r}.")
         return kind
-    there = _by_start(path)
+    is_pipe = os.path.exists(path) and not os.path.isfile(path)  # its first bytes come once
+    if is_pipe and kind is not None and kind not in TEXTS:
+        raise ValueError(f"{path} is a pipe, from which {', '.join(TEXTS)} are read, not {kind}: write a file.")
+    there = None if is_pipe else _by_start(path)
     if kind is None:
         known = there if there in FORMATS else None
         advice = f"its content says format={known!r}" if known else f"name it by format=, one of {', '.join(FORMATS)}"
@@ -87,6 +90,8 @@ def format_of(path: str, format: str | None) -> str:
     if there == "gzip" and kind not in TEXTS:
         raise ValueError(f"{path} is packed by gzip: unpack it first, {kind} files are packed inside.")
     binary = kind not in TEXTS
+    if is_pipe:
+        return kind
     if (there is not None and there not in ("gzip", kind)) or (binary and there != kind):
         if there is None:
             size = os.path.getsize(path)

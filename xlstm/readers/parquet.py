@@ -10,9 +10,9 @@ import numpy as np
 from ..dataset import Dataset, Sequences
 from ..nested import read as read_nested
 from . import forms
-from .columns import Asked, roles
+from .columns import LABEL, Asked, roles
 from .frames import Frame
-from .grouping import named
+from .grouping import named, steps_of
 
 
 def read(path: str, asked: Asked) -> Dataset:
@@ -51,8 +51,12 @@ def read(path: str, asked: Asked) -> Dataset:
 
 def _whole(source: Frame, asked: Asked, lists: Sequence[str]) -> Dataset:
     """Each row a sequence, each feature a column of lists."""
-    features = asked.features if asked.features is not None else [name for name in lists if name != asked.label]
+    features = (
+        asked.features if asked.features is not None else [name for name in lists if name != (asked.label or LABEL)]
+    )
     found = roles(source, asked._replace(features=features))
+    if not asked.labelled:
+        found = found._replace(label=None)
     parts: list[Any] = [
         read_nested(source.column(name), f"the column {name!r} of {source.name}") for name in found.features
     ]
@@ -85,5 +89,5 @@ def _labels(source: Frame, column: str, X: Sequences, each_step: bool) -> Any:
         if each_step and len(label) != X.lengths[row]:
             raise ValueError(f"row {row} of {source.name} has {len(label)} labels for {X.lengths[row]} steps.")
     if each_step:
-        return [named(label) for label in labels]
+        return steps_of(labels)
     return labels if isinstance(labels[0], list) else named(labels)

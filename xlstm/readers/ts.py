@@ -62,7 +62,7 @@ class _Header:
             self.dimensions = int(words[0])
 
 
-def read(path: str, encoding: str) -> Dataset:
+def read(path: str, encoding: str, labelled: bool = True) -> Dataset:
     """The series of a file, with their classes as strings, their targets as float64, or neither.
 
     Raises
@@ -84,7 +84,8 @@ def read(path: str, encoding: str) -> Dataset:
                 text, separator, label = text.rpartition(":")
                 if not separator:
                     raise ValueError(f"{where} has no label: after the values there has to be a colon and a label.")
-                labels.append(_label(label.strip(), header, where))
+                if labelled:
+                    labels.append(_label(label.strip(), header, where))
             array = _values(text, where)
             D = array.shape[1] if D is None else D
             if array.shape[1] != D:
