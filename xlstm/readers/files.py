@@ -12,7 +12,7 @@ from ..dataset import Dataset
 from ..host import HostArray
 from ..sources import BUFFER, Batches
 from ..tables import STANDARD_INPUT
-from . import forms, jsonlines, read, refuse_what_has_no_meaning
+from . import forms, jsonlines, read_as, refuse_what_has_no_meaning
 from .columns import Asked, listed, roles
 from .delimited import Delimited
 from .kinds import format_of
@@ -114,7 +114,7 @@ class Files:
         """The parts of a file, and how messages call each."""
         asked, options = self._asked, self._options
         if kind not in ("csv", "tsv", "jsonl"):
-            yield name, read(name, **asked._asdict(), **options)
+            yield name, read_as(name, asked, **options)
             return
         refuse_what_has_no_meaning(kind, asked, options["delimiter"], options["channels_first"])
         if kind == "jsonl":
