@@ -280,7 +280,7 @@ MUTANTS = [
     Mutant("names of sequences lost", "xlstm/sequences.py", "Series(X.values, X.lengths, None, X.names)", "Series(X.values, X.lengths, None, None)", f"{DATASET_TEST}::test_read_without_a_copy"),
     Mutant("ids taken for weights of a batch", "xlstm/sources.py", "(batch.X, batch.y, None) if isinstance(batch, Dataset) else ", "", f"{DATASET_TEST}::test_the_ids_of_a_dataset_are_no_weights_of_a_batch_or_a_validation"),
     Mutant("ids taken for weights", "xlstm/labels.py", "if isinstance(sample_weight, Ids):", "if False:", f"{DATASET_TEST}::test_a_dataset_where_its_parts_are_expected"),
-    Mutant("a missing label that makes numbers texts", f"{READERS}/grouping.py", 'if others and named(others).dtype.kind in "iuf":', "if False:", f"{BAD_FILES_TEST}::test_a_bad_file[a number that is missing among labels]"),
+    Mutant("a missing label that makes numbers texts", f"{READERS}/grouping.py", 'if others and as_labels(others).dtype.kind in "iuf":', "if False:", f"{BAD_FILES_TEST}::test_a_bad_file[a number that is missing among labels]"),
     Mutant("the index of a frame taken for a feature", f"{READERS}/columns.py", "if not column.strip():", "if False:", f"{BAD_FILES_TEST}::test_a_bad_file[an index that pandas wrote]"),
     # Numbers.
     Mutant("the gradient of a squared error halved", RESIDUALS, "2 * scale * r", "scale * r", f"{RESIDUALS_TEST}::test_value_and_gradient"),

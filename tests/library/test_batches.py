@@ -30,7 +30,7 @@ from xlstm.sequences import read
 
 RNG = np.random.default_rng(0)
 TEXTS = ["".join(RNG.choice(list("abcDE"), RNG.integers(2, 9))) for _ in range(90)]
-LABELS = ["yes" if "a" in text[-3:] else "no" if "b" in text else "none" for text in TEXTS]
+LABELS = ["yes" if "a" in text[-3:] else "no" if "b" in text else "zero" for text in TEXTS]
 SERIES = [RNG.normal(size=(int(t), 3)) * [1, 50, 1e-3] + [0, 1000, 0] for t in RNG.integers(2, 12, 90)]
 NUMBERS = np.stack([RNG.normal(size=90) * 50 + 1000, np.full(90, 7.0)], axis=1)
 OF_STEPS = [RNG.integers(0, 4, len(row)).tolist() for row in SERIES]

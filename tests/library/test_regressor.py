@@ -479,7 +479,7 @@ def test_check_estimator():
     expected_to_fail = {
         "check_sample_weight_equivalence_on_dense_data": "repeated rows make other batches, in another order"
     }
-    settings = {"hidden_size": 16, "max_iter": 25, "learning_rate_init": 0.02, "random_state": 0, "device": "cpu"}
+    settings = {"hidden_size": 16, "max_iter": 60, "learning_rate_init": 0.02, "random_state": 0, "device": "cpu"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the base class is not scikit-learn's; what sklearn itself deprecates
         results = checks.check_estimator(
