@@ -154,11 +154,10 @@ def quantile(
         As for `squared_error`; and if a level is not between 0 and 1, or if there are not as many as outputs.
     """
     xp, r, scale = _residuals(outputs, targets, weights, lengths, mask)
-    given: Any = (
-        levels.tolist() if hasattr(levels, "tolist") else levels
-    )  # an array's, and its numbers, as Python's own
-    each = list(given) if isinstance(given, Iterable) else [given]
-    wrong = [level for level in each if not (isinstance(level, Real) and 0 < level < 1)]
+    # Those of an array, and its numbers, as Python's own.
+    given: Any = levels.tolist() if hasattr(levels, "tolist") else levels
+    each: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    wrong = [level for level in each if not (isinstance(level, Real) and 0 < float(level) < 1)]
     if wrong:
         raise ValueError(f"levels must be numbers between 0 and 1, got {wrong[0]!r}.")
     if len(each) not in (1, r.shape[-1]):
