@@ -239,7 +239,7 @@ def test_an_epoch_brings_one_thing_to_the_host_at_its_end():
         for batches in (2, 30):
             rows = [np.arange(8)] * batches
             outputs, labels, weights = (model.backend.from_host(array) for array in example(8, 1))
-            tally = Tally(model, task, rows)
+            tally = Tally(model, task, rows, [8] * batches)
             for _ in rows:
                 tally.add(outputs, labels, weights)
             with gpu.counting() as seen:
