@@ -9,9 +9,9 @@ Usage::
 
 A training step and inference of an LSTM, float32, as in peers.py. For each number of threads ours, PyTorch and a loop
 of multiply-adds take turns, all on that number. "Speed-up" is against ours on the first number of the list; "of peak"
-is against the loop on as many threads, so that a clock that falls with the cores in use does not count against either;
-"× torch" is how many times as fast as PyTorch. "Threads" is how many had work, and how many were woken for it where these
-are more; "teams" how many teams of how many members shared how many tasks, forward and backward.
+is against the loop on as many threads, so that a clock that falls with the cores in use does not count against
+either; "× torch" is how many times as fast as PyTorch. "Threads" is how many had work, and how many were woken for it
+where these are more; "teams" how many teams of how many members shared how many tasks, forward and backward.
 
 With --model nothing is timed, and a machine of one core will do. Each shape runs once on each number of threads, and
 the kernels tell how they divided it: lib/core_model.py makes a speed-up of that, and names what it assumes.

@@ -107,6 +107,7 @@ template <class Cell> struct BackwardWalk {
     const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
     const Share x_panels = share(panel_count(xt), member, members);
     const InputPanels<C> by_recurrent{recurrent, nt, nt}, by_input{input, nt, xt};
+    const bool divisible = s.task->sums > 1;
     for (long t = t1 - 1; t >= t0; --t) {
       const long rows = task.active[t];
       if (rows == 0) continue;
@@ -118,10 +119,10 @@ template <class Cell> struct BackwardWalk {
       const auto products = [&](long u0, long count) {
         if (with_h)
           by_recurrent.compute(rows, dz_step, dz_stride, u0, count, panels.begin, panels.end, dh_before, state_stride,
-                               u0 == 0, t % 2);
+                               u0 == 0, t % 2, divisible);
         if (f.dx)
           by_input.compute(rows, dz_step, dz_stride, u0, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
-                           state_stride, u0 == 0, t % 2);
+                           state_stride, u0 == 0, t % 2, divisible);
       };
       if (members > 1) {
         for (long u = units.begin; u < units.end; ++u) tile_step(task, db, t, u, dz_step + u * dz_stride);
