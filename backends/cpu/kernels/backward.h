@@ -170,7 +170,7 @@ template <class Cell> struct BackwardWalk {
     const real *gates = kept.gates + u * kept.gate_stride + task.start[t] * C;
     // In groups, which are the same whether a task is done in whole or in parts, and so are the sums of d_bias.
     for (long k = 0; k < task.sums; ++k) {
-      const Share group = share(task.rows, k, task.sums);
+      const Share group = task.sums == 1 ? Share{0, task.rows} : share(task.rows, k, task.sums);
       const long b = group.begin, count = smaller(rows, group.end) - b;
       if (count <= 0) break;
       const auto at = [&](auto *states) { return Cell::HAS_C ? states + b * TILE : nullptr; };
