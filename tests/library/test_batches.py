@@ -345,6 +345,8 @@ def test_long_tables_keep_the_rows_of_an_id_together(tmp_path: Path, block: int)
     source = xlstm.from_files(files, id="id", time="t", label="kind", block=block)
     assert [len(row) for X, _ in source for row in X] == [len(row) for row in SERIES]
     assert max(len(X) for X, _ in source) <= block
+    whole = [identity for file in files for identity in xlstm.read(file, id="id", time="t", label="kind").ids]
+    assert [identity for batch in source for identity in batch.ids] == whole
     options = {**PLAIN, "dtype": "float64"}
     ours = xlstm.SequenceClassifier(**options).fit(source)
     same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-9)

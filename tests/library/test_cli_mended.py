@@ -253,6 +253,15 @@ def test_a_closed_standard_output_is_one_line(place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)
     for arguments in (["long.xlstm", "long.csv"], ["texts.xlstm", "ab"]):
         assert cli.main(["predict", *arguments]) == 1
+    before = sorted(path.name for path in place.iterdir())
+    for arguments in (
+        ["evaluate", "long.xlstm", "long.csv"],
+        ["show", "long.xlstm"],
+        ["devices"],
+        ["train", "long.csv", *LONG, "--out", "new.xlstm"],
+    ):
+        assert cli.main(arguments) == 1
+    assert sorted(path.name for path in place.iterdir()) == before
     monkeypatch.undo()
-    error = "xlstm: error: standard output is closed, so there is nowhere to write: name a file by --out\n"
-    assert capsys.readouterr().err == error * 2
+    start = "xlstm: error: standard output is closed, so there is nowhere to write"
+    assert capsys.readouterr().err == f"{start}: name a file by --out\n" * 2 + f"{start} the result\n" * 4

@@ -186,11 +186,7 @@ def of_predict(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"answer the sequences of a file: {READ}; {STDIN} (default: no file)",
     )
-    parser.add_argument(
-        "--text",
-        metavar="COLUMN",
-        help="the column of the texts in --data (default: the one that the model was trained on, else text)",
-    )
+    text_and_label(parser, "the one that the model was trained on, else {}")
     forms_of_tables(parser, remembered=True)
     reading(parser, remembered=True)
     parser.add_argument(
@@ -248,14 +244,15 @@ def forms_of_tables(parser: argparse.ArgumentParser, remembered: bool = False) -
         action="store_true",
         help=f"a row of the table is a series of numbers (default: {'as of the model' if remembered else 'a text'})",
     )
-    if remembered:
-        return
     parser.add_argument(
         "--features",
         type=arguments.columns,
         metavar="A,B,...",
-        help="the columns that are features of a step, or with --wide its steps (default: all that are nothing else)",
+        help="the columns that are features of a step, or with --wide its steps in order (default: "
+        f"{'as of the model, else ' if remembered else ''}all that are nothing else)",
     )
+    if remembered:
+        return
     parser.add_argument(
         "--delta",
         metavar="NAME",

@@ -123,12 +123,12 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
         separator=separator,
         channels_first=options.channels_first,
     )
-    found = read(
+    found, table = read(
         options,
         table,
         with_text=options.text is not None,
         each_step=kind is not None and kind.name == "steps",
-        empty=kind is not None and kind.empty,
+        several=kind is not None and kind.empty,
     )
     return _of_dataset(found, options, table, kind)
 
@@ -150,7 +150,7 @@ def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
         found = _of_rows(rows, kind, fitted.encoder.kind, _separator(remembered))
     else:
         table = told(options, fitted, form)
-        data = read(options, table, with_text=texts, each_step=kind.name == "steps", empty=kind.empty)
+        data, _ = read(options, table, with_text=texts, each_step=kind.name == "steps", several=kind.empty)
         found = _of_dataset(data, options, table, kind)
         kind.check_known(found.y, model, found.where)
     return found

@@ -24,7 +24,7 @@ from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
 from ..tables import counted
 from . import given, labelled
-from .common import Failure, is_same_file, listed, show, tell
+from .common import Failure, check_output, is_same_file, listed, show, tell
 from .given import Given
 from .kinds import KINDS, Kind
 
@@ -72,6 +72,7 @@ def run(options: Any) -> int:
     """All of it; nothing is written before the training is through."""
     kind = None if options.task is None else KINDS[options.task]
     _check_call(options, kind or KINDS["classes"])
+    check_output()  # before a training whose result nobody would see
     split = "words" if options.words else "characters"
     _estimator(options, kind or KINDS["classes"])  # a setting that is none is said before anything is read
     model = _model(options)
