@@ -53,9 +53,9 @@ def test_features_of_texts(run):
 
 
 def test_a_score_that_is_no_number_loses_no_training(run):
-    """The squares of what is held out are beyond the range of float64: the R² of it is -inf."""
+    """Beside the numbers that are held out the answers are so large that their R² is -inf."""
     held_out = np.random.default_rng(0).permutation(40)[:8].tolist()  # as the command draws them
-    numbers = [1e200 * (k % 3) if k in held_out else k % 3 for k in range(40)]
+    numbers = [1e-300 * (k % 3) if k in held_out else k % 3 for k in range(40)]
     write_rows("data.csv", ("text", "label"), [("ab" * (1 + k % 3), numbers[k]) for k in range(40)])
     values = run("train", "data.csv", "--task", "number", *QUICK, "--json").json
     assert values["r2"] is None
