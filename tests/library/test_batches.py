@@ -826,6 +826,28 @@ def test_labels_to_validate_with_have_to_count(in_batches: bool) -> None:
     assert np.isfinite(model.validation_loss_curve_).all()
 
 
+@pytest.mark.parametrize("names", [None, ["low", "high", "out", "up"]])
+@pytest.mark.parametrize("silent", [0, 1, 2])
+def test_a_batch_may_hold_no_label_that_counts(names: list[str] | None, silent: int) -> None:
+    """Wherever it stands, the first place included, it is trained on as in memory: as rows without a loss."""
+    named = OF_STEPS if names is None else [[names[label] for label in row] for row in OF_STEPS]
+    ignore = -1 if names is None else "-"
+    y = [[ignore] * len(row) if k // 40 == silent else row for k, row in enumerate(named)]
+    settings = {**PLAIN, "ignore": ignore, "dtype": "float64", "class_weight": "balanced"}
+    expected = xlstm.SequenceLabeler(**settings).fit(SERIES, y)
+    found = xlstm.SequenceLabeler(**settings).fit(Source(40, SERIES, y))
+    assert found.classes_.tolist() == expected.classes_.tolist()
+    same(found, expected, 1e-9)
+
+
+def test_labels_of_batches_have_to_count_somewhere() -> None:
+    ignored = [[-1] * len(row) for row in SERIES]
+    model = xlstm.SequenceLabeler(**PLAIN, ignore=-1)
+    with pytest.raises(ValueError, match=r"^no label of y counts: all are the one that `ignore` names, so nothing could"):
+        model.fit(Source(40, SERIES, ignored))
+    assert not hasattr(model, "classes_")
+
+
 def test_labels_of_batches_have_to_count_in_each_pass() -> None:
     ignored = [[-1] * len(row) for row in SERIES[:3]]
     model = xlstm.SequenceLabeler(**PLAIN, ignore=-1).fit(SERIES, OF_STEPS)
