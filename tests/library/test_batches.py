@@ -843,7 +843,9 @@ def test_a_batch_may_hold_no_label_that_counts(names: list[str] | None, silent: 
 def test_labels_of_batches_have_to_count_somewhere() -> None:
     ignored = [[-1] * len(row) for row in SERIES]
     model = xlstm.SequenceLabeler(**PLAIN, ignore=-1)
-    with pytest.raises(ValueError, match=r"^no label of y counts: all are the one that `ignore` names, so nothing could"):
+    with pytest.raises(
+        ValueError, match=r"^no label of y counts: all are the one that `ignore` names, so nothing could"
+    ):
         model.fit(Source(40, SERIES, ignored))
     assert not hasattr(model, "classes_")
 
