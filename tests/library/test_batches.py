@@ -741,6 +741,25 @@ def test_lists_of_sequences_are_x_where_the_first_cannot_be_anything_else() -> N
         clf.predict(Changing([[words[:2], ["yes", "no"]], words[:1]]))
 
 
+@pytest.mark.parametrize("kind", ["lists", "whole numbers", "arrays", "tensors", "float32"])
+@pytest.mark.parametrize("rows", [2, 3])
+def test_lists_of_two_or_three_series_of_one_length_are_x(kind: str, rows: int) -> None:
+    """A list of numbers is no X, so it is no (X, y) that begins with it."""
+    series = [row[:2, 0].round() for row in SERIES[:6]]
+    of_kind: dict[str, Callable[[Any], Any]] = {
+        "lists": lambda row: row.tolist(),
+        "whole numbers": lambda row: row.astype(int).tolist(),
+        "arrays": lambda row: row,
+        "tensors": lambda row: pytest.importorskip("torch").tensor(row),
+        "float32": lambda row: list(row.astype(np.float32)),
+    }
+    batches = [[of_kind[kind](row) for row in series[k : k + rows]] for k in range(0, 6, rows)]
+    clf = xlstm.SequenceClassifier(**PLAIN).fit([row[:, :1] for row in SERIES], LABELS)
+    np.testing.assert_allclose(
+        clf.predict_proba(Changing(batches)), clf.predict_proba([row[:, None] for row in series])
+    )
+
+
 def test_answers_are_of_the_widest_dtype_of_all_batches() -> None:
     narrow, wide = (np.arange(3, dtype=kind) for kind in (np.float32, np.float64))
     X = SERIES[:3]

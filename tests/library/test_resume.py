@@ -170,9 +170,7 @@ def test_a_training_that_has_ended_is_not_taken_for_one_that_was_validated_other
             again = make().fit(**whole, validation=validation(), resume=path)
             assert truth.whole_state(again) == truth.whole_state(clf)
             continue
-        with pytest.raises(
-            ValueError, match="was validated on other rows, or on none: pass the same as validation"
-        ):
+        with pytest.raises(ValueError, match="was validated on other rows, or on none: pass the same as validation"):
             make().fit(**whole, validation=validation(), resume=path)
     assert path.read_bytes() == content
 
@@ -214,9 +212,7 @@ def test_rows_that_are_told_belong_to_the_training(tmp_path):
 
     path = tmp_path / "run"
     make().fit(source(40), resume=path)
-    with pytest.raises(
-        ValueError, match="holds a training on 40 rows, and these are 80: pass the same"
-    ):
+    with pytest.raises(ValueError, match="holds a training on 40 rows, and these are 80: pass the same"):
         make().fit(source(80), resume=path)
 
 
