@@ -10,7 +10,7 @@ from ..cells import CELLS
 from ..estimators.classifier import SequenceClassifier
 from ..readout import READOUTS
 from ..sequences import MISSING
-from . import arguments, forms, train
+from . import arguments, forms, results, train
 from .kinds import KINDS
 
 STDIN = "- is standard input"
@@ -25,9 +25,11 @@ def of_train(parser: argparse.ArgumentParser) -> None:
         + ", ".join(f"{name} {value}" for name, value in train.NAMES_SETTINGS.items())
     )
     parser.add_argument(
-        "data",
-        nargs="?",
-        help=f"a file: {READ}, text files also packed by gzip; {STDIN} (default: the embedded first names)",
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help=f"a file: {READ}, text files also packed by gzip; {STDIN}; several of one kind are read again in each "
+        "epoch, some sequences at a time, so that memory need not hold them (default: the embedded first names)",
     )
     parser.add_argument(
         "--task",
@@ -64,7 +66,7 @@ def _results(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         help="the model's file; an older model there is replaced, another file only by --force (default: "
-        f"{train.NAMES_MODEL}; the data's name with .xlstm; {train.STANDARD_INPUT_MODEL} for standard input)",
+        f"{results.NAMES_MODEL}; the data's name with .xlstm; {results.STANDARD_INPUT_MODEL} for standard input)",
     )
     parser.add_argument(
         "--held-out",

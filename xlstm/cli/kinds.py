@@ -14,6 +14,7 @@ import numpy as np
 from ..estimators.features import SequenceFeatures
 from ..readers import fields
 from ..registry import ESTIMATORS
+from ..sources import Batches
 from ..tables import counted
 from .answers import Answers, OfClasses, OfFeatures, OfLabels, OfNumbers, OfSteps
 from .common import Failure
@@ -162,7 +163,7 @@ class Number(Kind):
         return None
 
     def scores(self, model: Any, X: Any, y: Any) -> dict[str, Any]:
-        errors = model.errors(X, y)
+        errors = model.errors(X) if isinstance(X, Batches) else model.errors(X, y)  # of which each has its own y
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in errors.items()}
 
     def told(self, scores: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ def form_of(options: Any, data: str, remembered: Table | None = None, numbers: b
 
 _OF_ROWS = ("text", "label", "id", "time", "features", "delta")
 MEANT: dict[str, tuple[str, ...]] = {
-    "text": ("text", "label", "delimiter", "skip_empty"),
+    "text": ("text", "label", "delimiter", "skip_empty", "only"),
     "long": (*_OF_ROWS, "delimiter", "only"),
     "wide": ("wide", "label", "features", "delimiter", "only"),
     "jsonl": (*_OF_ROWS, "only"),
@@ -170,7 +170,23 @@ def read(
     Failure
         If it is a folder, or nothing can be read of it.
     """
-    rows = table.form in ("long", "wide")
+    arguments = arguments_of(options, table, with_text=with_text, each_step=each_step, several=several)
+    with told_in_flags():
+        if table.form in ("long", "wide"):
+            with _opened(options, table) as source:
+                table = _with_steps(source, table, table.label)
+                if table.form == "wide":
+                    arguments["features"] = table.features or table.steps
+                return forms.read(source, columns.Asked(**arguments)), table
+        arguments |= {"encoding": options.encoding, "channels_first": table.channels_first}
+        return readers.read(options.data, **arguments), table
+
+
+def arguments_of(
+    options: Any, table: Table, *, with_text: bool, each_step: bool, several: bool = False
+) -> dict[str, Any]:
+    """What `xlstm.read` is told of the columns. For the arguments see `read`."""
+    rows = table.form != "file"
     arguments: dict[str, Any] = {
         "id": table.id,
         "time": table.time,
@@ -183,15 +199,21 @@ def read(
     arguments["label_each_step"] = each_step and (table.id is not None or ending(options.data) == ".npz")
     if several and ending(options.data) != ".ts":  # which has one class a series
         arguments["separator"] = table.separator or SEPARATOR
-    with told_in_flags():
-        if rows:
-            with _opened(options, table) as source:
-                table = _with_steps(source, table, table.label)
-                if table.form == "wide":
-                    arguments["features"] = table.features or table.steps
-                return forms.read(source, columns.Asked(**arguments)), table
-        arguments |= {"encoding": options.encoding, "channels_first": table.channels_first}
-        return readers.read(options.data, **arguments), table
+    return arguments
+
+
+def with_steps(options: Any, table: Table) -> Table:
+    """How a table is read; a wide one with the names of its steps.
+
+    Raises
+    ------
+    Failure
+        If it is no table.
+    """
+    if table.form != "wide":
+        return table
+    with told_in_flags(quiet=True), _opened(options, table) as source:
+        return _with_steps(source, table, table.label)
 
 
 def _opened(options: Any, table: Table) -> Delimited:

@@ -65,8 +65,8 @@ def from_files(
     Returns
     -------
     Batches
-        Of (X, y); where no label is found y is None, which is enough to predict. The attribute `ids` of each is what
-        the files call its sequences, None where they have no names.
+        Of (X, y); where no label is found y is None, which is enough to predict. Each has two attributes beside:
+        `file`, from which it comes, and `ids`, what that calls its sequences, None where they have no names.
 
     Raises
     ------
@@ -96,13 +96,14 @@ class _Pair(NamedTuple):
 
 
 class FileBatch(_Pair):
-    """A batch (X, y) of files, and what these call its sequences."""
+    """A batch (X, y) of a file, the name of that, and what it calls its sequences."""
 
+    file: str
     ids: list[Any] | None
 
-    def __new__(cls, X: Any, y: Any, ids: list[Any] | None = None) -> FileBatch:
+    def __new__(cls, X: Any, y: Any, file: str = "", ids: list[Any] | None = None) -> FileBatch:
         batch = super().__new__(cls, X, y)
-        batch.ids = ids
+        batch.file, batch.ids = file, ids
         return batch
 
 
@@ -127,7 +128,7 @@ class Files:
             for where, dataset in self._datasets(name, kind, kind_of):
                 if kind in ("csv", "tsv", "jsonl") and self._asked.id is not None:
                     _check_new(dataset.ids, seen, name, self._asked.id)
-                yield FileBatch(dataset.X, kind_of.checked(dataset.y, where), dataset.ids)
+                yield FileBatch(dataset.X, kind_of.checked(dataset.y, where), name, dataset.ids)
 
     def _datasets(self, name: str, kind: str, kind_of: _KindOfLabels) -> Iterator[tuple[str, Dataset]]:
         """The parts of a file, and how messages call each."""
