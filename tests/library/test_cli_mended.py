@@ -212,7 +212,6 @@ SAYS_NOTHING = {
     "series of lines": (("train", "x.jsonl", "--wide"), "--wide", "of the format jsonl"),
     "channels of lines": (("train", "x.jsonl", "--channels-first"), "--channels-first", "of the format jsonl"),
     "features of texts": (("train", "texts.csv", "--features", "a,b"), "--features", "a table of texts"),
-    "a list of texts": (("evaluate", "texts.xlstm", "texts.csv", "--only", "x.csv"), "--only", "a table of texts"),
     "a time of texts": (("predict", "texts.xlstm", "--data", "texts.csv", "--time", "x"), "--time", "a table of texts"),
     "texts of series": (("train", "texts.csv", "--wide", "--text", "text"), "--text", "a row is a series"),
     "texts for numbers": (("predict", "long.xlstm", "long.csv", "--text", "x"), "--text", "this model reads numbers"),
