@@ -149,11 +149,18 @@ def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
         "feature_names": None if fitted.feature_names is None else fitted.feature_names.tolist(),
         "solver": trainer.optimizer.solver,
         **moving_parts(trainer),
-        "table": None if fitted.table is None else fitted.table._asdict(),
+        "table": None if fitted.table is None else _table_to_json(fitted.table),
         "sides": None if fitted.sides is None else fitted.sides.state(),
         "answers_there": fitted.answers_there,
         "precision": model.precision,
     }
+
+
+def _table_to_json(table: Table) -> dict[str, Any]:
+    if table.scores is None:
+        return table._asdict()
+    scores = {name: score if type(score) is int else number_to_json(score) for name, score in table.scores.items()}
+    return {**table._asdict(), "scores": scores}
 
 
 def _registered(registry: Registry, thing: SequenceEstimator) -> Any:
@@ -336,24 +343,29 @@ def _table(found: Any) -> Table | None:
         return None
     same_names(found, Table._fields, "part of the table", Table._field_defaults)
     table = Table(**found)
+    if table.scores is not None:
+        table = table._replace(scores=_scores(table.scores))
     for name in ("text", "label", "delimiter", "form"):
         if type(getattr(table, name)) is not str:
             raise ValueError(f"its table is {found!r:.200}")
     for name in ("held_out", "device", "id", "time", "delta", "separator"):
         if type(getattr(table, name)) not in (str, type(None)):
             raise ValueError(f"the {name} of its table is {getattr(table, name)!r:.80}")
-    features, scores = table.features, table.scores
     if len(table.delimiter) != 1 or table.form not in FORMS or type(table.channels_first) is not bool:
         raise ValueError(f"its table is {found!r:.200}")
-    if not (features is None or (isinstance(features, list) and all(type(name) is str for name in features))):
-        raise ValueError(f"the features of its table are {features!r:.200}")
-    if not (scores is None or _are_scores(scores)) or (table.rows is not None and _count(table.rows) < 0):
-        raise ValueError(f"the scores of its table are {scores!r:.200}")
+    for name in ("features", "steps"):
+        names = getattr(table, name)
+        if not (names is None or (isinstance(names, list) and all(type(each) is str for each in names))):
+            raise ValueError(f"the {name} of its table are {names!r:.200}")
+    if table.rows is not None:
+        _count(table.rows)
     return table
 
 
-def _are_scores(found: Any) -> bool:
-    return isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
+def _scores(found: Any) -> dict[str, float]:
+    if not isinstance(found, dict):
+        raise ValueError(f"the scores of its table are {found!r:.200}")
+    return {name: score if type(score) is int else number_of_json(score) for name, score in found.items()}
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
