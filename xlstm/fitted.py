@@ -49,6 +49,7 @@ class Fitted:
     """A trained model and what belongs to it. An estimator has one; a fit that fails leaves the old one in place."""
 
     answers_there: bool = False  # of pickles from before there was one
+    start: dict[str, Any] = {}  # noqa: RUF012  # likewise
 
     def __init__(
         self,
@@ -60,10 +61,11 @@ class Fitted:
         table: Table | None = None,  # where the command line trained it on a table; of no effect in Python
         sides: Sides | None = None,  # where rows were ever set aside: which they were
         answers_there: bool = False,  # whether answers lie where X does, as the first y did on a GPU
+        start: dict[str, Any] | None = None,  # settings that made the model, and that nothing else in it tells
     ) -> None:
         self.trainer, self.encoder, self.sides, self.answers_there = trainer, encoder, sides, answers_there
         self.columns, self.feature_names, self.owner = columns, feature_names, owner
-        self.table = table
+        self.table, self.start = table, start or {}
 
     @property
     def model(self) -> Model:
@@ -92,7 +94,7 @@ class Fitted:
         found |= {f"{name}_curve_": list(history.scores.get(name, ())) for name in task.score_names}
         if history.validation_loss:
             found["validation_loss_curve_"] = list(history.validation_loss)
-            found["validation_scores_"] = list(history.validation_scores[task.first_score])
+            found["validation_scores_"] = list(task.decisive(history.validation_scores))
             found["best_validation_score_"] = task.best(found["validation_scores_"])
         if self.feature_names is not None and not are_numbers(self.feature_names):
             found["feature_names_in_"] = self.feature_names
@@ -237,7 +239,7 @@ class Fitted:
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
         trainer = self.trainer.to(backend)
-        kept = (self.columns, self.feature_names, self.owner, self.table, self.sides, self.answers_there)
+        kept = (self.columns, self.feature_names, self.owner, self.table, self.sides, self.answers_there, self.start)
         return Fitted(trainer, self.encoder, *kept)
 
 

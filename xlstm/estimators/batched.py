@@ -66,6 +66,8 @@ class BatchTrainable(Trainable):
         with contextlib.nullcontext() if kept_file is None or going_on is None else kept_file.on_its_data():
             data, survey, labels_there = self._survey(batches, fitted, declared, digest)
         survey.settle(whole)
+        if old is not None and not whole and not survey.weight:
+            return self  # there is nothing to learn
         if kept_file is not None and digest is not None:
             kept_file.check_data(digest.found())
             if going_on is not None and kept_file.has_ended:
@@ -83,7 +85,7 @@ class BatchTrainable(Trainable):
         self._follow_settings(fitted)
         fitted.sides = None  # of the rows of batches nobody keeps fingerprints
         reading = self.reading()
-        training = rows.source_of(batches, fitted, survey, reading, n, batch_size)
+        training = rows.source_of(batches, fitted, survey, reading, n, batch_size, whole)
         measured = None if validation is None else rows.validation_of(validation, fitted, survey, reading)
         return self._run(fitted, training, measured, n, whole, told, kept_file)
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..labels import listed
 from ..ondevice import brought
 from .base import SequenceEstimator
 
@@ -41,5 +42,5 @@ class LabelEstimator(SequenceEstimator):
         if old is not None and classes is not None:
             known: Any = old.task
             if not np.array_equal(known.declared(classes), known.classes):
-                raise ValueError(f"classes {classes!r} are not those of the first call: {known.classes.tolist()}.")
+                raise ValueError(f"classes {classes!r:.400} are not those of the first call: {listed(known.classes)}.")
         return self._train_on(X, y, sample_weight, old, whole=False, declared=classes)

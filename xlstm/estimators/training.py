@@ -17,12 +17,13 @@ from ..callbacks import Watch, listed
 from ..fitted import Fitted
 from ..history import History
 from ..host import HostArray
-from ..labels import mean_one, weights_of
+from ..labels import in_dtype, mean_one, weights_of, weights_of_part
 from ..model import Architecture, Model
 from ..progress import print_progress
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
+from .going_on import check_same_model, start_of
 from .manners import Mannered
 from .resume import Resumable
 from .rows import validation_of
@@ -30,11 +31,6 @@ from .run import digests
 from .settings import Configured
 
 Self = TypeVar("Self", bound="Trainable")
-
-OF_THE_DATA = ("input_size", "tokens", "outputs")
-"""The parts of an architecture that follow from the data: no setting asks for them."""
-OF_THE_START = ("init",)
-"""The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
 
 class Trainable(Mannered, Configured):
@@ -110,15 +106,7 @@ class Trainable(Mannered, Configured):
 
     def _check_same_model(self, fitted: Fitted) -> None:
         """Raise where the settings ask for another model than the one to go on from."""
-        old = fitted.model.architecture
-        now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
-        then = old._asdict() | {"precision": fitted.model.precision}
-        if not old.tokens:
-            now["missing"] = self.missing
-            then["missing"] = "mask" if fitted.encoder.width > fitted.encoder.size else "error"
-        for name, before in then.items():
-            if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
-                raise another_model(name, now[name], repr(before))
+        check_same_model(self, fitted)
 
     def _train_on(
         self: Self,
@@ -178,8 +166,15 @@ class Trainable(Mannered, Configured):
         task.check_lengths(targets, data.lengths)
         task.follow(self)
         task.check_enough(targets, whole)
-        sample_weight = None if sample_weight is None else weights_of(sample_weight, rows)
-        weights = task.weights(targets, sample_weight)
+        if sample_weight is not None:
+            sample_weight = weights_of(sample_weight, rows) if whole else weights_of_part(sample_weight, rows)
+        weights = task.weights(targets, sample_weight, whole)
+        if not whole and not task.total(targets, weights):
+            if fitted is None:
+                raise ValueError(
+                    "all rows have weight zero: the first part needs others, for it settles vocabulary or scaling."
+                )
+            return self  # there is nothing to learn
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
             if going_on is not None and kept_file.has_ended:
@@ -212,7 +207,8 @@ class Trainable(Mannered, Configured):
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
             chosen = task.take(targets, part)
-            return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
+            scaled = mean_one(own, task.terms(chosen)) if whole else own
+            return train.Labelled(encoded.rows(part), chosen, in_dtype(scaled, dtype))
 
         training = labelled(kept, weights[kept])
         measured: train.Labelled | train.Source | None = None
@@ -311,7 +307,8 @@ class Trainable(Mannered, Configured):
         """A new model and what belongs to it."""
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        return Fitted(trainer, encoder, width, names, type(self).__name__)
+        start = start_of(self, encoder)
+        return Fitted(trainer, encoder, width, names, type(self).__name__, start=start)
 
     def backend_for(self, architecture: Architecture, rows: int, place: backends.Backend | None) -> backends.Backend:
         """Where a new model of this architecture is trained on so many rows, which lie at `place`."""
@@ -349,11 +346,3 @@ class Trainable(Mannered, Configured):
     def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
         """The attributes that say what a training was: those whose names end in an underscore."""
         return fitted.attributes()
-
-
-def another_model(name: str, now: Any, before: str) -> ValueError:
-    """The error where a setting asks for another model than the one to go on from; `before` says what that has."""
-    return ValueError(
-        f"{name} is {now!r}, but the model to go on from has {before}: "
-        "set it back, or train a new one with fit and warm_start=False."
-    )

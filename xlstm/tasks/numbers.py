@@ -46,6 +46,14 @@ class Form:
         """See `Task.scores`; `scale` (C,) is that of the targets."""
         return {"error": sums[0] / rows}
 
+    def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+        """See `Task.weighted_sums`."""
+        return ()
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        """See `Task.weighted_score`: the error is the loss."""
+        return loss
+
     def errors(self, answers: HostArray, y: HostArray, weights: HostArray) -> dict[str, Any]:
         """The named errors of answers (n, K) beside y (n, C), weighted; the first of them is the score."""
         raise NotImplementedError
@@ -97,6 +105,21 @@ class Squared(Point):
 
     def loss(self, outputs: Array, targets: Array, weights: Array | None) -> tuple[Array, Array]:
         return losses.squared_error(outputs, targets, weights)
+
+    def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+        xp = array_namespace(outputs)
+        outputs, targets, weights = (xp.astype(each, xp.float64) for each in (outputs, targets, weights))
+        r, each = outputs - targets, weights[:, None]
+        table = xp.sum(xp.stack([each * r * r, each * targets, each * targets * targets]), axis=1)  # (3, K)
+        return (xp.sum(weights), *(table[i, k] for i in range(3) for k in range(table.shape[1])))
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        if not sums[0]:
+            return math.nan
+        squares, total, total_squares = np.array(sums[1:]).reshape(3, -1) / sums[0]
+        variance = total_squares - total**2
+        variance[variance <= 1e-6 * total_squares] = 0  # all alike, but for rounding
+        return r2(squares, variance)
 
 
 class Absolute(Point):
@@ -314,6 +337,12 @@ class Numbers(Task):
 
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         return self.form.sums(outputs, targets)
+
+    def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+        return self.form.weighted_sums(outputs, targets, weights)
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        return self.form.weighted_score(sums, loss)
 
     def scores(self, sums: list[float], rows: int) -> dict[str, float]:
         return self.form.scores(sums, rows, self.scale)
