@@ -701,7 +701,7 @@ def test_nothing_in_a_file_is_executed(model):
 def test_a_model_of_compiled_kernels_loads_without_them(model):
     expected = xlstm.load(model).predict_proba(["ab", "b"])
     file = File(model)
-    file.header["settings"]["kernels"] = "compiled"
+    file.header["settings"]["kernels"] = file.header["start"]["kernels"] = "compiled"
     file.write()
     clf = xlstm.load(model)
     np.testing.assert_allclose(clf.predict_proba(["ab", "b"]), expected, rtol=1e-5)

@@ -77,7 +77,7 @@ class BatchTrainable(Trainable):
         batch_size = size_for(n, self.plain_setting("batch_size"))
         if fitted is None:
             encoder, rng = data.encoder(), own_generator(self.random_state)
-            architecture = self._architecture(encoder.width, data.tokens, survey.task)
+            architecture = self.architecture_for(encoder.width, data.tokens, survey.task)
             backend = self.backend_for(architecture, n, None)
             names = columns.kept(data.names)
             fitted = self._new(survey.task, encoder, architecture, backend, data.columns, names, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import backends, encode
+from ..checkpoint import same_names
 from ..fitted import Fitted
 from ..model import Architecture
 
@@ -29,6 +30,22 @@ def kept_of(encoder: encode.Encoder) -> list[str]:
     return [name for name in KEPT if name != "standardize" or isinstance(encoder, encode.Scaler)]
 
 
+def start_of_state(found: Any, estimator: Trainable, encoder: encode.Encoder) -> dict[str, Any]:
+    """`start_of` of a file, which has this part of it; None, as in older files, is that of the settings.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a part.
+    """
+    if found is None:
+        return start_of(estimator, encoder)
+    same_names(found, kept_of(encoder), "setting that made the model")
+    for name, value in found.items():
+        estimator.constraints[name].check(name, value)
+    return dict(found)
+
+
 def check_same_model(estimator: Trainable, fitted: Fitted) -> None:
     """Raise where the settings ask for another model than the one to go on from.
 
@@ -40,7 +57,7 @@ def check_same_model(estimator: Trainable, fitted: Fitted) -> None:
         With the first setting that differs, and both values.
     """
     old, encoder = fitted.model.architecture, fitted.encoder
-    now: Architecture = estimator._architecture(old.input_size, old.tokens, fitted.task)
+    now: Architecture = estimator.architecture_for(old.input_size, old.tokens, fitted.task)
     then = {
         **{name: part for name, part in old._asdict().items() if name not in (*OF_THE_DATA, *OF_THE_START)},
         "precision": fitted.model.precision,

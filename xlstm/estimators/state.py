@@ -23,7 +23,7 @@ from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sides import Sides
 from ..tasks import Task
-from . import going_on
+from .going_on import start_of_state
 from .run import Run
 
 SequenceEstimator = Any
@@ -331,17 +331,8 @@ def _fitted(
     there = header["answers_there"]
     if type(there) is not bool:
         raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
-    start = _start(header["start"], estimator, encoder)
+    start = start_of_state(header["start"], estimator, encoder)
     return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
-
-
-def _start(found: Any, estimator: SequenceEstimator, encoder: encode.Encoder) -> dict[str, Any]:
-    if found is None:
-        return going_on.start_of(estimator, encoder)
-    same_names(found, going_on.kept_of(encoder), "setting that made the model")
-    for name, value in found.items():
-        estimator.constraints[name].check(name, value)
-    return dict(found)
 
 
 def _table(found: Any) -> Table | None:

@@ -97,7 +97,7 @@ class Trainable(Mannered, Configured):
             continued=not whole,
         )
 
-    def _architecture(self, size: int, tokens: bool, task: Task) -> Architecture:
+    def architecture_for(self, size: int, tokens: bool, task: Task) -> Architecture:
         """What the settings ask for, for such data. A setting with the name of a part of an architecture is it."""
         chosen = {name: self.plain_setting(name) for name in Architecture._fields if hasattr(self, name)}
         if not tokens:
@@ -287,7 +287,7 @@ class Trainable(Mannered, Configured):
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
         encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
         width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
-        architecture = self._architecture(width, tokens, task)
+        architecture = self.architecture_for(width, tokens, task)
         backend = self.backend_for(architecture, rows, data.place)
         data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)

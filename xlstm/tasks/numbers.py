@@ -20,6 +20,7 @@ from ..moments import Moments
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .pinball import pinball, quantiles
 from .survey import Survey
 from .task import Task
 
@@ -47,7 +48,6 @@ class Form:
         return {"error": sums[0] / rows}
 
     def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
-        """See `Task.weighted_sums`."""
         return ()
 
     def weighted_score(self, sums: list[float], loss: float) -> float:
@@ -114,8 +114,6 @@ class Squared(Point):
         return (xp.sum(weights), *(table[i, k] for i in range(3) for k in range(table.shape[1])))
 
     def weighted_score(self, sums: list[float], loss: float) -> float:
-        if not sums[0]:
-            return math.nan
         squares, total, total_squares = np.array(sums[1:]).reshape(3, -1) / sums[0]
         variance = total_squares - total**2
         variance[variance <= 1e-6 * total_squares] = 0  # all alike, but for rounding
@@ -158,10 +156,10 @@ class Quantiles(Form):
 
     def errors(self, answers: HostArray, y: HostArray, weights: HostArray) -> dict[str, Any]:
         levels = np.broadcast_to(self.levels, answers.shape[1])
-        loss = np.average(_pinball(answers - y, levels), axis=0, weights=weights)
-        constant = np.stack([_quantiles(column, weights, levels) for column in y.T], axis=1)  # (K, C)
+        loss = np.average(pinball(answers - y, levels), axis=0, weights=weights)
+        constant = np.stack([quantiles(column, weights, levels) for column in y.T], axis=1)  # (K, C)
         constant = constant[:, 0] if self.several else constant[0]
-        of_constant = np.average(_pinball(constant - y, levels), axis=0, weights=weights)
+        of_constant = np.average(pinball(constant - y, levels), axis=0, weights=weights)
         below = np.average(answers >= y, axis=0, weights=weights)
         return {
             "d2": r2(loss, of_constant),
@@ -178,20 +176,6 @@ def r2(squares: HostArray, variance: HostArray) -> float:
     alike, far = variance == 0, ~np.isfinite(squares)
     each = 1 - squares / np.where(alike | far, 1, variance)
     return float(np.mean(np.where(far, -np.inf, np.where(alike, squares == 0, each))))
-
-
-def _pinball(r: HostArray, levels: HostArray) -> HostArray:
-    loss: HostArray = np.where(r < 0, -levels * r, (1 - levels) * r)
-    return loss
-
-
-def _quantiles(values: HostArray, weights: HostArray, levels: HostArray) -> HostArray:
-    """Of each level the least value that so large a share of the weights lies at or below."""
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weights[order]) / weights.sum()
-    places = np.searchsorted(share, levels * (1 - 1e-12))
-    found: HostArray = values[order][np.minimum(places, len(values) - 1)]
-    return found
 
 
 def form_of(loss: str, huber_delta: float, quantile: Any) -> Form:

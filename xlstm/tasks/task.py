@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..sequences import Series, Texts
 from .survey import Survey
 
 Targets = Any
+T = TypeVar("T")
 
 
 class Task:
@@ -304,7 +305,7 @@ class Task:
         """The name of `weighted_score` in a history, beside `score_names`."""
         return f"weighted_{self.first_score}"
 
-    def decisive(self, scores: Mapping[str, Any]) -> Any:
+    def decisive(self, scores: Mapping[str, T]) -> T:
         """Of scores by name the one that early stopping goes by: the first, weighted where rows have weights."""
         return scores[self.weighted_name if self.weighted_name in scores else self.first_score]
 
