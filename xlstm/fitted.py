@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import backends, batch, columns, encode, feed, guesses, ondevice, sequences, train
-from .backends import Backend
+from .backends import Backend, numpy_arrays
 from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
@@ -50,6 +50,7 @@ class Fitted:
 
     answers_there: bool = False  # of pickles from before there was one
     start: dict[str, Any] = {}  # noqa: RUF012  # likewise
+    told_of_unknown = False  # whether it was said that most tokens of a part are unknown
 
     def __init__(
         self,
@@ -147,6 +148,22 @@ class Fitted:
         backend = self.model.backend
         gaps = self.encoder.width > self.encoder.size
         return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype, gaps)), backend)
+
+    def unknown_of(self, encoded: Encoded) -> tuple[int, int]:
+        """How many of the encoded tokens the model does not know, and how many there are; of numbers 0 and 0."""
+        if not self.model.architecture.tokens:
+            return 0, 0
+        home = backends.owner(encoded.steps) or numpy_arrays.BACKEND
+        with home.current():
+            count = home.namespace.count_nonzero(encoded.steps == encode.UNKNOWN)
+            return int(count), int(encoded.steps.shape[0])
+
+    def warn_of_unknown(self, unknown: int, tokens: int) -> None:
+        """Say once of a model that goes on if most tokens of what it is given are unknown to it."""
+        if self.told_of_unknown or 2 * unknown <= tokens:
+            return
+        guesses.warn(guesses.mostly_unknown(unknown, tokens, self.encoder.size - 1))
+        self.told_of_unknown = True
 
     def _all_finite(self, steps: Array, place: Backend | None) -> bool:
         if place is None:

@@ -23,6 +23,7 @@ from ..progress import print_progress
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
+from .beforehand import Beforehand, feature_names
 from .going_on import check_same_model, start_of
 from .manners import Mannered
 from .resume import Resumable
@@ -120,6 +121,7 @@ class Trainable(Mannered, Configured):
         validation: Any = None,
         callbacks: Any = None,
         resume: Any = None,
+        beforehand: Beforehand = Beforehand(),  # noqa: B008  # never changed
     ) -> Self:
         """The one road of training.
 
@@ -138,6 +140,8 @@ class Trainable(Mannered, Configured):
             See `xlstm.callbacks`.
         resume
             See `resume.py`.
+        beforehand
+            Vocabulary or scaling, where they are told.
         """
         self.check_parameters()
         told = self._told(callbacks)
@@ -161,6 +165,7 @@ class Trainable(Mannered, Configured):
             targets = old.task.read(y, rows)
             data = old.matched(data)
             self._check_same_model(old)
+            beforehand.check_same(self, old)
             fitted = copy.deepcopy(old)
             task = fitted.task
         task.check_lengths(targets, data.lengths)
@@ -197,12 +202,14 @@ class Trainable(Mannered, Configured):
             counted = kept if sample_weight is None else kept[sample_weight[kept] > 0]
             counted = counted if len(counted) else kept
             task.measure(task.take(targets, counted))
-            fitted, data = self._build(task, data, counted, len(kept), rng)
+            fitted, data = self._build(task, data, counted, len(kept), rng, beforehand)
             fitted.answers_there = labels_there
         self._follow_settings(fitted)
         if sides is not None:
             fitted.sides = sides.after(known[kept], known[aside])
         encoded, dtype = fitted.encoded_near(data), fitted.model.architecture.dtype
+        if old is not None or beforehand:
+            fitted.warn_of_unknown(*fitted.unknown_of(encoded))
         del data  # on a GPU it makes room
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
@@ -273,14 +280,24 @@ class Trainable(Mannered, Configured):
         return self.tasks[0].learn(y, rows, declared)
 
     def _build(
-        self, task: Task, data: Any, counted: HostArray, rows: int, rng: np.random.Generator
+        self,
+        task: Task,
+        data: Any,
+        counted: HostArray,
+        rows: int,
+        rng: np.random.Generator,
+        beforehand: Beforehand,
     ) -> tuple[Fitted, Any]:
         """A new model for data of which so many `rows` train it; and the data, on its device if it fits there.
 
-        Of the rows `counted` it learns vocabulary or scaling.
+        Of the rows `counted` it learns vocabulary or scaling, where they were not told beforehand.
         """
 
         def learnt(data: Any) -> encode.Encoder:
+            if beforehand:
+                size = 0 if tokens else data.values.shape[1]
+                kind = data.kind if tokens else encode.Scaler.kind
+                return beforehand.encoder(self, kind, None if tokens else feature_names(data), size)
             some = sequences.take(data, counted)
             return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
