@@ -23,6 +23,7 @@ from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sides import Sides
 from ..tasks import Task
+from .going_on import start_of_state
 from .run import Run
 
 SequenceEstimator = Any
@@ -30,13 +31,14 @@ SequenceEstimator = Any
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator", "table",
-         "sides", "answers_there", "precision", "run")  # fmt: skip
+         "sides", "answers_there", "precision", "run", "start")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
 PARTS_BEFORE: dict[str, Any] = {
     "table": None, "sides": None, "answers_there": False, "precision": None, "run": None,
+    "start": None,
 }  # fmt: skip
 """Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
-model is that of the settings. The files of `resume` alone have a run."""
+model is that of the settings, and so is no start. The files of `resume` alone have a run."""
 FORMS = ("text", "long", "wide", "file")
 """Of a table that a model was trained on."""
 OF_THE_MACHINE = ("device",)
@@ -153,6 +155,7 @@ def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
         "sides": None if fitted.sides is None else fitted.sides.state(),
         "answers_there": fitted.answers_there,
         "precision": model.precision,
+        "start": fitted.start,
     }
 
 
@@ -335,7 +338,8 @@ def _fitted(
     there = header["answers_there"]
     if type(there) is not bool:
         raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there)
+    start = start_of_state(header["start"], estimator, encoder)
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
 
 
 def _table(found: Any) -> Table | None:
@@ -383,7 +387,8 @@ def _history(task: Task, found: dict[str, Any]) -> History:
     for name, of in (("scores", "loss"), ("validation_scores", "validation_loss")):
         scores = {score: _numbers(values) for score, values in found[name].items()}
         later = task.score_names[1:] if parts[of] else task.score_names
-        same_names(scores, task.score_names, "score", dict.fromkeys(later))
+        more = [task.weighted_name] if name == "validation_scores" else []
+        same_names(scores, [*task.score_names, *more], "score", dict.fromkeys([*later, *more]))
         if any(len(values) != len(parts[of]) for values in scores.values()):
             raise ValueError(f"its history has {name} of other epochs than its {of}")
         parts[name] = scores
