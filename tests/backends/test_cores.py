@@ -63,7 +63,7 @@ def test_no_more_threads_take_part_than_the_process_may_use(best):
 
 
 def test_the_same_bits_for_tasks_in_whole_and_in_parts(target):
-    assert printed_by(compare_divisions, target) == "8 cases alike\n"
+    assert printed_by(compare_divisions, target) == "12 cases alike\n"
 
 
 def test_the_same_bits_from_teams_of_many(target):
@@ -199,7 +199,7 @@ def compare_divisions(target: str) -> None:
     if no_threads(target):
         return
     alike = 0
-    for cell in ("lstm", "rnn"):
+    for cell in ("lstm", "gru", "rnn"):
         for dtype in ("float32", "float64"):
             for ragged in (False, True):
                 lengths = np.random.default_rng(22).integers(1, 41, 64) if ragged else None

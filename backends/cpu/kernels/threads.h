@@ -70,7 +70,8 @@ INLINE long woken_for(long wanted, Pool &pool, double now) {
 }
 
 // Runs f(id, threads) on `wanted` threads; on fewer where the system gives no more: f must be right for any number.
-template <class F> INLINE void parallel([[maybe_unused]] long wanted, [[maybe_unused]] Pool &pool, Report &report, F f) {
+template <class F>
+INLINE void parallel(long wanted, [[maybe_unused]] Pool &pool, Report &report, F f) {
   report.threads = wanted;
 #ifdef _OPENMP
   if (wanted > 1) {
