@@ -66,7 +66,7 @@ int main(int count, char **arguments) {
   const auto dh = read<real>(N * H), dc = read<real>(has_c ? N * H : 0);
 
   const Order order(T, lengths);
-  const OwnedSchedule owned(N, T, has_lengths ? &order : nullptr, reverse, 32);
+  const OwnedSchedule owned(N, T, has_lengths ? &order : nullptr, reverse, 32, H, 1);
   auto outputs = unwritten(N * T * H), h = unwritten(N * H), c = unwritten(has_c ? N * H : 0);
   Forward f = {};
   f.x = pointer(x), f.ids = V ? ids.data() : nullptr, f.table = pointer(table);
@@ -77,7 +77,8 @@ int main(int count, char **arguments) {
   kernels.pack(f.weight_ih, f.weight_hh, f.bias, D, H, false, aligned(packed));
   std::vector<char> tape;
   f.pass.schedule = &owned.schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
-  f.pass.threads = 1;
+  Report report;
+  f.pass.threads = 1, f.pass.report = &report;
   for (bool keep : {true, false}) {
     f.pass.keep = keep;
     f.packed = keep ? nullptr : aligned(packed);
