@@ -11,7 +11,7 @@ import pytest
 from xlstm.backends import conveyor
 
 import xlstm
-from xlstm import backends, encode, feed, ondevice, sequences
+from xlstm import backends, encode, feed, ondevice, sequences, series
 from xlstm.tasks import Classes, Task
 
 from .. import gpu as work
@@ -643,8 +643,8 @@ def test_rows_are_taken_where_they_lie(device: Gpu):
     for kind in ("ragged", "ragged tokens"):
         X, options = DATA[kind]
         encoding = options.get("encoding", "auto")
-        expected = sequences.take(sequences.read(X, encoding), rows)
-        found = sequences.to_host(sequences.take(sequences.read(on(device, X), encoding), rows))
+        expected = series.take(sequences.read(X, encoding), rows)
+        found = series.to_host(series.take(sequences.read(on(device, X), encoding), rows))
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found.lengths, expected.lengths)
 

@@ -18,7 +18,7 @@ from ..labels import from_state, of_all_labels, to_state, weights_of
 from ..losses import logistic_cross_entropy
 from ..namespace import Array, array_namespace, sigmoid
 from ..registry import TASKS
-from ..sequences import Series, Texts
+from ..series import Series, Texts
 from .survey import Survey
 from .task import Task
 
