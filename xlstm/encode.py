@@ -164,8 +164,8 @@ class Scaler(_Learned):
             return cls.unscaled(series.features)
         if series.place is not None:
             with series.place.current():
-                found = series.place.to_host(_moments(series.place, series.values, gaps))
-            return cls.of(*found, standardize, gaps)
+                largest, mean, deviation = series.place.to_host(_moments(series.place, series.values, gaps))
+            return cls.of(largest, mean, deviation, standardize, gaps)
         moments = Moments(series.features)
         for values in series.blocks():
             moments.add(values)

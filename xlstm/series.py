@@ -44,8 +44,9 @@ class Series(NamedTuple):
 
     def reordered(self, order: list[int], names: Names) -> Series:
         """Its features in another order, as a copy, with their names."""
-        there = self.place is not None
-        return self._replace(steps=self.steps[:, order] if there else blocks.reordered(self.steps, order), names=names)
+        steps: Any = self.steps
+        moved = blocks.reordered(steps, order) if self.place is None else steps[:, order]
+        return self._replace(steps=moved, names=names)
 
     def blocks(self) -> Iterator[HostArray]:
         """Of host data all values, (s, D) at a time, each good until the next is asked for."""
@@ -95,6 +96,7 @@ def parts(data: Series | Texts, numbers: int) -> Iterator[tuple[slice, Series | 
     """Host data, some rows at a time: which, and these rows, of so many numbers or tokens or of one row."""
     width = data.features if isinstance(data, Series) else 1
     begin, whole = 0, data[0]  # steps or tokens
+    some: Any
     for rows in blocks.cuts(data.lengths, max(1, numbers // width)):
         lengths = data.lengths[rows]
         end = begin + int(lengths.sum())
