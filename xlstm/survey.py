@@ -81,6 +81,10 @@ class Survey:
             for values in take(data, counted).blocks():  # type: ignore[union-attr]  # of a Series
                 self._moments.add(values)
 
+    def add_all(self, data: Series | Texts) -> None:
+        """`add`, of which every row has a weight."""
+        self.add(data, np.ones(len(data.lengths)))
+
     def encoder(self) -> encode.Encoder:
         """What was learned of all parts."""
         if self.tokens:
