@@ -10,7 +10,8 @@ import pytest
 
 import xlstm
 
-from .test_cli_data import LONG, QUICK, amount, phases, recordings, run, up, write_long, write_rows
+from .command import run, write_rows
+from .test_cli_data import LONG, QUICK, amount, phases, recordings, up, write_long
 
 __all__ = ["run"]  # a fixture
 
