@@ -130,11 +130,14 @@ def test_gaps_are_filled_as_in_memory() -> None:
 
 
 def test_a_later_part_goes_on_from_batches() -> None:
-    whole, ours = (xlstm.SequenceClassifier(**{**PLAIN, "class_weight": "balanced"}) for _ in range(2))
+    weights = {label: number + 0.5 for number, label in enumerate(sorted(set(LABELS)))}
+    whole, ours = (xlstm.SequenceClassifier(**{**PLAIN, "class_weight": weights}) for _ in range(2))
     for _ in range(2):
         same(ours.partial_fit(Source(13, TEXTS, LABELS)), whole.partial_fit(TEXTS, LABELS))
-    whole.set_params(warm_start=True).fit(TEXTS[:50], LABELS[:50])
-    same(ours.set_params(warm_start=True).fit(Source(7, TEXTS[:50], LABELS[:50])), whole)
+    for each in (whole, ours):
+        each.set_params(warm_start=True, class_weight="balanced")
+    whole.fit(TEXTS[:50], LABELS[:50])
+    same(ours.fit(Source(7, TEXTS[:50], LABELS[:50])), whole)
 
 
 def test_classes_are_found_in_whichever_batch_they_come() -> None:
