@@ -95,6 +95,17 @@ INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, lo
 constexpr bool BFLOAT16 = false;
 #endif
 
+// The same for `count` columns of a, which stand in tiles; where b goes on. What only fills up the last tile takes no
+// part: 0 · NaN is NaN.
+template <int R, int V, class Stored>
+INLINE const Stored *multiply_tiles(vec (&sums)[R][V], const Stored *a, long stride, long count, const Stored *b) {
+  _Pragma("GCC unroll 1")
+  for (; count >= TILE; count -= TILE, a += stride, b += TILE * V * W) multiply<TILE>(sums, a, b, TILE);
+  if (count == 0) return b;
+  multiply<TILE>(sums, a, b, count);
+  return b + whole<Stored>(count) * V * W;
+}
+
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
 // One panel of V vectors for R rows. `x` and `h` point to the rows in their first tile; `panel` is [D + H][V·W].
@@ -111,16 +122,8 @@ NOINLINE void gate_panel(const Stored *x, long x_stride, long D, const Stored *h
     UNROLL
     for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
   }
-  for (long k = 0; k < D; k += TILE, x += x_stride) {
-    const long n = smaller(TILE, D - k);
-    multiply<TILE>(sums, x, panel, n);
-    panel += whole<Stored>(n) * V * W;
-  }
-  for (long k = 0; k < H; k += TILE, h += h_stride) {
-    const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
-    multiply<TILE>(sums, h, panel, n);
-    panel += whole<Stored>(n) * V * W;
-  }
+  panel = multiply_tiles(sums, x, x_stride, D, panel);
+  multiply_tiles(sums, h, h_stride, H, panel);
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
