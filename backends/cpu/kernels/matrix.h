@@ -16,6 +16,10 @@ constexpr int NR = NV * W;                                                      
 constexpr int PANEL_TILES = NR / TILE;                                                       // its tiles
 // Rows of a block: MR·NV sums, NV columns, a factor and a product fit the registers.
 constexpr int MR = REGISTERS >= 2 * NV + 2 ? (REGISTERS - NV - 2) / NV : 1;
+#ifndef BLOCK_K_
+#define BLOCK_K_ 192
+#endif
+constexpr long BLOCK_K = BLOCK_K_;
 static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "WITH_ROWS knows up to 6");
 
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
@@ -136,16 +140,35 @@ template <int COLUMNS> struct GatePanels {
   static constexpr int V = NV * W < COLUMNS ? NV : COLUMNS / W;
   static constexpr int WIDTH = V * W, COUNT = COLUMNS / WIDTH;
 
-  // z (rows, COLUMNS) = start + x · W + h · R for rows ≤ MR; `weights` are those of the tile, [COUNT][K][WIDTH], of
-  // which the rows from `skip` on are used (skip = D leaves out x).
-  template <class Stored>
+  // z (rows, COLUMNS) = start + x · W + h · R; `weights` are those of the tile, [COUNT][K][WIDTH], of which the rows
+  // from `skip` on are used (skip = D leaves out x). `done(first, rows)` is called for groups of at most MR rows, when
+  // their z is whole and near.
+  //
+  // In blocks of k, each panel for all rows: the block of a panel then stays in the first-level cache.
+  template <class Stored, class Done>
   static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long H,
-                      const Stored *weights, long K, long skip, const real *start, long start_stride, real *z) {
-    for (int p = 0; p < COUNT; ++p) {
-      const Stored *panel = weights + (p * K + skip) * WIDTH;
-      WITH_ROWS(rows, gate_panel<COLUMNS, R, V>(x, x_stride, D, h, h_stride, H, panel, start + p * WIDTH, start_stride,
-                                                z + p * WIDTH))
-    }
+                      const Stored *weights, long K, long skip, const real *start, long start_stride, real *z,
+                      Done done) {
+    const long blocks = (D + H + BLOCK_K - 1) / BLOCK_K > 1 ? (D + H + BLOCK_K - 1) / BLOCK_K : 1;
+    const long block = tiles((D + H + blocks - 1) / blocks) * TILE;
+    long x_done = 0, h_done = 0;
+    do {
+      const long dx = smaller(D - x_done, block), dh = smaller(H - h_done, block - tiles(dx) * TILE);
+      const bool last = x_done + dx == D && h_done + dh == H;
+      const Stored *x_block = x + x_done / TILE * x_stride, *h_block = h + h_done / TILE * h_stride;
+      for (int p = 0; p < COUNT; ++p) {
+        const Stored *panel = weights + (p * K + skip) * WIDTH;
+        row_groups(rows, [&](long r, long size) {
+          WITH_ROWS(size, gate_panel<COLUMNS, R, V>(x_block + r * TILE, x_stride, dx, h_block + r * TILE, h_stride, dh, panel,
+                                                    start + r * start_stride + p * WIDTH, start_stride,
+                                                    z + r * COLUMNS + p * WIDTH))
+          if (last && p == COUNT - 1) done(r, size);
+        });
+      }
+      skip += whole<Stored>(dx) + whole<Stored>(dh);
+      x_done += dx, h_done += dh;
+      start = z, start_stride = COLUMNS;
+    } while (x_done < D || h_done < H);
   }
 };
 
