@@ -25,9 +25,9 @@ namespace {
 // An LSTM that computes no gates.
 struct Products : LSTM {
   template <bool KEEP>
-  void activate(long, real *, const real *, real *const *, real *const *, real *) {}
-  void differentiate(long, long, const real *, const real *, const real *, const real *, const real *, real *, real *,
-                     real *) {}
+  void activate(long, real *, const real *, const real *, real *const *, real *const *, real *) {}
+  void differentiate(long, long, const real *, const real *, const real *, const real *, const real *, const real *,
+                     real *, real *, real *) {}
 };
 
 // Zeros or small numbers, of whole cache lines.
@@ -128,7 +128,7 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
       for (int r = 0; r < MR; ++r) h_to[r] = to[r][0], c_to[r] = to[r][1];
       for (long k = 0; k < row_tiles / team; k += MR) {
         std::memcpy(copy, z + id * 4096, sizeof copy);
-        cell.activate<decltype(keep)::value>(MR, copy, states, c_to, h_to, gates);
+        cell.activate<decltype(keep)::value>(MR, copy, states, states, c_to, h_to, gates);
       }
     });
   };
@@ -152,8 +152,8 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
       {"forward, packing", 0, [&] { each([&](long id) {
          const Share units = share(nt, id, team);
          Carver memory{packed.bytes()};
-         const Packed<real> to = packed_in<real, LSTM::C>(memory, D, H);
-         for (long u = units.begin; u < units.end; ++u) pack_tile<LSTM>(w_ih, w_hh, bias, D, H, u, to);
+         const Packed<real> to = packed_in<LSTM, real>(memory, D, H);
+         for (long u = units.begin; u < units.end; ++u) pack_tile<LSTM>({w_ih, w_hh, bias, nullptr}, D, H, u, to);
        }); }},
       {"backward", backward, [&] { BackwardWalk<LSTM>(b, Carver{backward_scratch.bytes()}).run(); }},
       {"backward, products", backward, [&] { BackwardWalk<Products>(back_products, Carver{backward_scratch.bytes()}).run(); }},
@@ -184,7 +184,7 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
          const real *from = z + id * 4096;
          for (long k = 0; k < row_tiles / team; k += 32) {
            std::memcpy(dc, from, sizeof dc);
-           cell.differentiate(32, 32, from, from, from, from, from, dc, dz, db);
+           cell.differentiate(32, 32, from, from, from, from, from, from, dc, dz, db);
          }
        }); }},
       {"backward, packing", 0, [&] {

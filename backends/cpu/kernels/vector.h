@@ -167,22 +167,20 @@ INLINE vec sigmoid_denominator(vec x) {
   }
 }
 
-// tanh(x) = e / (2 + e) with e = exp(2x) - 1: exact to the last digits near 0. From `LIMIT` on both have the same digits:
-// exactly ±1.
+// tanh(x) = -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: exact to the last digits near 0, ±1 far from it.
 struct Tanh {
-  vec numerator, denominator;
+  vec numerator, denominator;  // the denominator is from 1 to 2
 };
 
 INLINE Tanh tanh_parts(vec x) {
-  vec expm1;
+  const mask sign = (mask)all(real(-0.0));
+  vec expm1;  // ≤ 0
   if constexpr (SINGLE) {
-    constexpr real LIMIT = 9.25;
-    x = at_least(at_most(x, LIMIT), -LIMIT);
 #if defined(__AVX512DQ__)
-    const vec y = x * real(2.88539008177792681472), f = (vec)from_nearest((__m512)y);
+    const vec y = (vec)((mask)x | sign) * real(2.88539008177792681472), f = (vec)from_nearest((__m512)y);
     const vec scale = (vec)scaled((__m512)all(1), (__m512)(y - f));
 #else
-    const Power power = power_of(x, real(2.88539008177792681472));
+    const Power power = power_of(at_least((vec)((mask)x | sign), -20), real(2.88539008177792681472));
     const vec f = power.fraction, scale = power.scale;
 #endif
     vec p = all(real(0.000154035123676));  // (2^f - 1) / f, minimax in the relative error: 1.1e-8
@@ -193,11 +191,10 @@ INLINE Tanh tanh_parts(vec x) {
     p = p * f + real(0.693147187927);
     expm1 = (p * f) * scale + (scale - real(1));
   } else {
-    constexpr real LIMIT = 20;
-    const Reduced e = reduce(at_least(at_most(x, LIMIT), -LIMIT) * real(2));
+    const Reduced e = reduce(at_least((vec)((mask)x | sign) * real(2), -80));
     expm1 = e.expm1 * e.scale + (e.scale - real(1));
   }
-  return {expm1, expm1 + real(2)};
+  return {(vec)(((mask)expm1 & ~sign) | ((mask)x & sign)), expm1 + real(2)};
 }
 
 INLINE vec tanh(vec x) {
