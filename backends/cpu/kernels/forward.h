@@ -13,7 +13,7 @@ namespace {
 // The largest batch for which the input's product is done before the steps, over all steps of a sequence at once. With
 // so few rows a step reads all weights for little work; over all steps, the product has many rows to use them for.
 constexpr long FEW_ROWS = 4;
-constexpr long CHUNK = 64;  // rows that go through a step of a unit tile together
+constexpr long CHUNK = 64;  // the most rows that go through a step of a unit tile together: their z stays near
 
 // Stored is the type of activations and weights in the products: real, or bfloat16 for inference.
 template <class Cell, class Stored> struct ForwardWalk {
@@ -119,8 +119,8 @@ template <class Cell, class Stored> struct ForwardWalk {
     const Stored *x = tokens ? table : x_tiles;
     const long stride = tokens ? table_stride : kept.x_stride;
     for (long r = 0; r < projected_rows; r += CHUNK)
-      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0, weights,
-                      K_x, K_h, bias, 0, to + r * C, [](long, long) {});
+      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0,
+                      weights, K_x, K_h, bias, 0, to + r * C, [](long, long) {});
   }
 
   const Stored *weights_of(long u) const { return packed.gates + u * Panels::size(K_x, K_h); }

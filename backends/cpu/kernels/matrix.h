@@ -103,12 +103,13 @@ INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, lo
 constexpr bool BFLOAT16 = false;
 #endif
 
-// The same for `count` columns of a, which stand in tiles `stride` apart. What only fills up the last tile takes no part:
-// 0 · NaN is NaN.
+// The same for `count` columns of a, which stand in tiles `stride` apart. What only fills up the last tile takes no
+// part: 0 · NaN is NaN.
 template <int FIRST, int COUNT, int R, int V, class Stored>
 INLINE void multiply_tiles(vec (&sums)[R][V], const Stored *a, long stride, long count, const Stored *b) {
   _Pragma("GCC unroll 1")
-  for (; count >= TILE; count -= TILE, a += stride, b += TILE * COUNT * W) multiply<TILE, FIRST, COUNT>(sums, a, b, TILE);
+  for (; count >= TILE; count -= TILE, a += stride, b += TILE * COUNT * W)
+    multiply<TILE, FIRST, COUNT>(sums, a, b, TILE);
   if (count > 0) multiply<TILE, FIRST, COUNT>(sums, a, b, count);
 }
 
