@@ -269,26 +269,33 @@ NOINLINE void narrow_panel(NarrowRows<Format> a, long groups, NarrowMatrix<Forma
   using Sum = typename Format::Sum;
   // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
   constexpr int PARTS = R * V >= 6 ? 1 : R * V >= 3 ? 2 : R * V == 2 ? 4 : 8, STEP = SPAN * Format::GROUP;
-  Sum sums[PARTS][R][V] = {};
+  Sum sums[PARTS][R][V];
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
     for (int j = 0; j < V; ++j) {
       if constexpr (Format::SCALED) sums[0][r][j] = load_words(m.offset + j * W);
       else sums[0][r][j] = load(start + r * start_stride + j * W);
+      UNROLL
+      for (int p = 1; p < PARTS; ++p) sums[p][r][j] = Sum{};
     }
   }
   const auto *activations = a.values;
   const auto *weights = m.values;
-  long g = 0;
-  for (; g + PARTS <= groups; g += PARTS) {
-    UNROLL
-    for (int p = 0; p < PARTS; ++p, activations += Format::GROUP, weights += STEP)
-      Format::multiply(sums[p], activations, a.stride, weights);
-  }
-  if constexpr (PARTS > 1) {
-    for (; g < groups; ++g, activations += Format::GROUP, weights += STEP)
-      Format::multiply(sums[0], activations, a.stride, weights);
+  const auto next = [&](Sum (&part)[R][V]) __attribute__((always_inline)) {
+    Format::multiply(part, activations, a.stride, weights);
+    activations += Format::GROUP, weights += STEP;
+  };
+  if constexpr (PARTS == 1) {
+    long g = 0;
+    do next(sums[0]);  // one group at least: with a way around the loop, GCC keeps sums on the stack outside of it
+    while (++g < groups);
+  } else {
+    for (long g = groups / PARTS; g > 0; --g) {
+      UNROLL
+      for (int p = 0; p < PARTS; ++p) next(sums[p]);
+    }
+    for (long g = groups % PARTS; g > 0; --g) next(sums[0]);
   }
   UNROLL
   for (int r = 0; r < R; ++r) {
