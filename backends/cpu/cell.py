@@ -43,11 +43,11 @@ class CompiledCell:
         `"float32"` or `"float64"`, as in those names.
     """
 
-    def __init__(self, kernels: Any, found: tuple[Any, bool, list[str]], dtype: str) -> None:
+    def __init__(self, kernels: Any, found: tuple[Any, bool, str | None, list[str]], dtype: str) -> None:
         self._forward, self._backward = kernels.forward, kernels.backward
         self._pack, self._frozen = kernels.pack, kernels.frozen
         self._order, self._lengths = kernels.order, kernels.lengths
-        self._kernels, self.has_c, self.formats = found
+        self._kernels, self.has_c, self._second_bias, self.formats = found
         self.dtype = np.dtype(dtype)
 
     needs_context = False
@@ -67,10 +67,10 @@ class CompiledCell:
         Of fewer bits, in a precision of `FORMATS` for which `format_of` has an answer, they serve inference alone.
         """
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
+        D, H = weight_ih.shape[1], weight_hh.shape[1]
+        second_bias = self._second_bias and params[self._second_bias]
         stored = "full" if precision is None else self.format_of(precision)
-        return self._pack(
-            self._kernels, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], stored
-        )
+        return self._pack(self._kernels, D, H, weight_ih, weight_hh, params["bias"], second_bias, stored)
 
     def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
         """A function of x and state for calls so short that unpacking their arguments counts: one step of a stream.
@@ -147,6 +147,7 @@ class CompiledCell:
             weight_ih,
             weight_hh,
             params["bias"],
+            self._second_bias and params[self._second_bias],
             packed,
             h0,
             c0,
@@ -208,6 +209,7 @@ class CompiledCell:
             d_weight_ih,
             into["weight_hh"],
             into["bias"],
+            self._second_bias and into[self._second_bias],
             accumulate,
         )
         if chosen is not None:

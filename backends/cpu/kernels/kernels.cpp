@@ -61,11 +61,12 @@ template <class Cell> struct Full {
   using Walk = ForwardWalk<Cell, real>;
   static size_t packed_bytes(long D, long H) {
     Carver memory{nullptr};
-    packed_in<real, Cell::C>(memory, D, H);
+    packed_in<Cell, real>(memory, D, H);
     return memory.used;
   }
-  static void pack(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, void *to) {
-    pack_all<Cell, real>(weight_ih, weight_hh, bias, D, H, to);
+  static void pack(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D,
+                   long H, void *to) {
+    pack_all<Cell, real>(weight_ih, weight_hh, bias, second_bias, D, H, to);
   }
 };
 
@@ -77,9 +78,11 @@ template <class Cell, class Format> struct Narrow {
     NarrowWeights<Cell, Format>(memory, D, H);
     return memory.used;
   }
-  static void pack(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, void *to) {
+  static void pack(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D,
+                   long H, void *to) {
     Carver memory{(char *)to};
-    NarrowWeights<Cell, Format>(memory, D, H).pack((const real *)weight_ih, (const real *)weight_hh, (const real *)bias);
+    NarrowWeights<Cell, Format>(memory, D, H)
+        .pack({(const real *)weight_ih, (const real *)weight_hh, (const real *)bias, (const real *)second_bias});
   }
 };
 #endif
@@ -110,11 +113,14 @@ template <class Cell> constexpr CellKernels kernels_of() {
       Cell::NAME,
       Cell::GATES,
       Cell::HAS_C,
+      Cell::SECOND_BIAS,
       [](long D, long H, Precision precision) {
         return with_precision<Cell>(precision, [&](auto side) { return side.packed_bytes(D, H); });
       },
-      [](const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, Precision precision, void *to) {
-        with_precision<Cell>(precision, [&](auto side) { side.pack(weight_ih, weight_hh, bias, D, H, to); });
+      [](const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D, long H,
+         Precision precision, void *to) {
+        with_precision<Cell>(precision,
+                             [&](auto side) { side.pack(weight_ih, weight_hh, bias, second_bias, D, H, to); });
       },
       [](const Pass &pass) {
         size_t bytes;

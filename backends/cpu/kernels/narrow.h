@@ -16,6 +16,7 @@
 //   multiply        sums[r][j] += the products of one group
 #pragma once
 
+#include "cell.h"
 #include "kernels.h"
 #include "matrix.h"
 
@@ -312,52 +313,67 @@ NOINLINE void narrow_panel(NarrowRows<Format> a, long groups, NarrowMatrix<Forma
   }
 }
 
-// A matrix whose product goes into SPAN of the COLUMNS columns of a unit tile.
-template <class Format, int COLUMNS, int SPAN> struct NarrowProduct {
-  // z (rows, COLUMNS) = start + a · W for rows ≤ MR, of K activations each.
+// The product of a matrix that goes into the columns of `Span`: see cell.h.
+template <class Format, class Span> struct NarrowProduct {
+  static constexpr int C = Span::C, FIRST = Span::FIRST, COUNT = Span::COUNT;
+
+  // z (rows, C) = start + a · W for rows ≤ MR, of K activations each; columns of no product are start.
   static void compute(long rows, NarrowRows<Format> a, long K, NarrowMatrix<Format> m, const real *start,
                       long start_stride, real *z) {
-    WITH_ROWS(rows, compute_rows<R>(a, groups_of<Format>(K), m, start, start_stride, z))
+    if (start != z)
+      for (long r = 0; r < rows; ++r) copy_others(start + r * start_stride, z + r * C);
+    WITH_ROWS(rows, compute_rows<R>(a, groups_of<Format>(K), m, start + FIRST, start_stride, z + FIRST))
   }
 
-  // A row of the matrix, plus `start`.
+  // z (C) = start + a row of the matrix.
   static void add_row(long row, NarrowMatrix<Format> m, const real *start, real *z) {
-    for (int j = 0; j < SPAN; j += W) {
-      vec weight = Format::value(m.values + (row / Format::GROUP * SPAN + j) * Format::GROUP, row % Format::GROUP);
+    copy_others(start, z);
+    for (int j = 0; j < COUNT; j += W) {
+      vec weight = Format::value(m.values + (row / Format::GROUP * COUNT + j) * Format::GROUP, row % Format::GROUP);
       if constexpr (Format::SCALED) weight *= load(m.scale + j);
-      store(z + j, load(start + j) + weight);
+      store(z + FIRST + j, load(start + FIRST + j) + weight);
     }
   }
 
   static NarrowMatrix<Format> tile(NarrowMatrix<Format> m, long K, long u) {
-    m.values += u * groups_of<Format>(K) * SPAN * Format::GROUP;
-    if (Format::SCALED) m.scale += u * SPAN, m.offset += u * SPAN;
+    m.values += u * groups_of<Format>(K) * COUNT * Format::GROUP;
+    if (Format::SCALED) m.scale += u * COUNT, m.offset += u * COUNT;
     return m;
   }
 
-  // Packs a row of K weights of the caller's matrix as column `column` of a tile; null for zeros.
-  static void pack(const real *row, long K, int column, NarrowMatrix<Format> m) {
-    const real scale = Format::SCALED && row ? scale_of(row, K) : real(0);
-    int32_t sum = 0;
-    for (long k = 0; k < groups_of<Format>(K) * Format::GROUP; ++k) {
-      auto &to = m.values[(k / Format::GROUP * SPAN + column) * Format::GROUP + k % Format::GROUP];
-      to = Format::stored(row && k < K ? row[k] : real(0), scale);
-      if constexpr (Format::SCALED) sum += to;
+  // Packs unit tile u of the caller's matrix (gates · units, K).
+  static void pack(const real *matrix, long K, long units, long u, NarrowMatrix<Format> m) {
+    for (int column = 0; column < COUNT; ++column) {
+      const long unit = u * TILE + column % TILE;
+      const real *row = unit < units ? matrix + (Span::gate(column / TILE) * units + unit) * K : nullptr;
+      const real scale = Format::SCALED && row ? scale_of(row, K) : real(0);
+      int32_t sum = 0;
+      for (long k = 0; k < groups_of<Format>(K) * Format::GROUP; ++k) {
+        auto &to = m.values[(k / Format::GROUP * COUNT + column) * Format::GROUP + k % Format::GROUP];
+        to = Format::stored(row && k < K ? row[k] : real(0), scale);
+        if constexpr (Format::SCALED) sum += to;
+      }
+      if constexpr (Format::SCALED) m.scale[column] = scale, m.offset[column] = -Format::OFFSET * sum;
     }
-    if constexpr (Format::SCALED) m.scale[column] = scale, m.offset[column] = -Format::OFFSET * sum;
   }
 
  private:
+  INLINE void copy_others(const real *from, real *to) {
+    if constexpr (FIRST > 0) std::memcpy(to, from, FIRST * sizeof(real));
+    if constexpr (FIRST + COUNT < C)
+      std::memcpy(to + FIRST + COUNT, from + FIRST + COUNT, (C - FIRST - COUNT) * sizeof(real));
+  }
+
   template <int R>
   static void compute_rows(NarrowRows<Format> a, long groups, NarrowMatrix<Format> m, const real *start,
                            long start_stride, real *z) {
-    constexpr int V = vectors_of(SPAN / W, R);
-    static_assert(SPAN / W % V == 0, "whole blocks of vectors");
-    for (int j = 0; j < SPAN; j += V * W) {
+    constexpr int V = vectors_of(COUNT / W, R);
+    static_assert(COUNT / W % V == 0, "whole blocks of vectors");
+    for (int j = 0; j < COUNT; j += V * W) {
       NarrowMatrix<Format> from = m;
       from.values += j * Format::GROUP;
       if (Format::SCALED) from.scale += j, from.offset += j;
-      narrow_panel<Format, COLUMNS, SPAN, R, V>(a, groups, from, start + j, start_stride, z + j);
+      narrow_panel<Format, C, COUNT, R, V>(a, groups, from, start + j, start_stride, z + j);
     }
   }
 };

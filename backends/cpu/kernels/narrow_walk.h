@@ -11,34 +11,35 @@
 namespace {
 
 template <class Cell, class Format> struct NarrowWeights {
-  using Product = NarrowProduct<Format, Cell::C, Cell::C>;
-  static_assert(one_sum_a_gate<Cell>(), "both products go into all columns: see cell.h");
-  const long D, H;
+  using X = NarrowProduct<Format, ByX<Cell>>;
+  using H = NarrowProduct<Format, ByH<Cell>>;
+  const long x_count, h_count;  // rows of the two matrices: D and H
   NarrowMatrix<Format> x, h;
   real *bias;  // [unit tile][C]
 
-  NarrowWeights(Carver &memory, long D, long H) : D(D), H(H), x(taken(memory, D)), h(taken(memory, H)) {
-    bias = memory.take(tiles(H) * Cell::C);
+  NarrowWeights(Carver &memory, long D, long units)
+      : x_count(D), h_count(units), x(taken(memory, D, ByX<Cell>::COUNT)), h(taken(memory, units, ByH<Cell>::COUNT)) {
+    bias = memory.take(tiles(units) * Cell::C);
   }
 
-  NarrowMatrix<Format> x_tile(long u) const { return Product::tile(x, D, u); }
-  NarrowMatrix<Format> h_tile(long u) const { return Product::tile(h, H, u); }
+  NarrowMatrix<Format> x_tile(long u) const { return X::tile(x, x_count, u); }
+  NarrowMatrix<Format> h_tile(long u) const { return H::tile(h, h_count, u); }
 
-  void pack(const real *weight_ih, const real *weight_hh, const real *given_bias) const {
-    for (long u = 0; u < tiles(H); ++u)
-      for (int g = 0; g < Cell::GATES; ++g) {
-        const long row = g * H + u * TILE, units = smaller(TILE, H - u * TILE);
-        for (long k = 0; k < TILE; ++k) {
-          Product::pack(k < units ? weight_ih + (row + k) * D : nullptr, D, g * TILE + k, x_tile(u));
-          Product::pack(k < units ? weight_hh + (row + k) * H : nullptr, H, g * TILE + k, h_tile(u));
-        }
-        read_tile(given_bias + row, units, bias + u * Cell::C + g * TILE);
+  void pack(const Parameters &from) const {
+    for (long u = 0; u < tiles(h_count); ++u) {
+      X::pack(from.weight_ih, x_count, h_count, u, x_tile(u));
+      H::pack(from.weight_hh, h_count, h_count, u, h_tile(u));
+      for (int b = 0; b < Cell::C / TILE; ++b) {
+        const real *of_block = Cell::COLUMNS[b].fed == Fed::BY_H ? from.second_bias
+                                                                : from.bias + Cell::COLUMNS[b].gate * h_count;
+        read_tile(of_block + u * TILE, h_count - u * TILE, bias + u * Cell::C + b * TILE);
       }
+    }
   }
 
  private:
-  NarrowMatrix<Format> taken(Carver &memory, long K) const {
-    const long columns = tiles(H) * Cell::C;
+  NarrowMatrix<Format> taken(Carver &memory, long K, long of_tile) const {
+    const long columns = tiles(h_count) * of_tile;
     NarrowMatrix<Format> m = {};
     m.values = memory.take<typename Format::Weight>(groups_of<Format>(K) * Format::GROUP * columns);
     if (Format::SCALED) m.scale = memory.take(columns), m.offset = memory.take<int32_t>(columns);
@@ -49,7 +50,8 @@ template <class Cell, class Format> struct NarrowWeights {
 template <class Cell, class Format> struct NarrowWalk {
   static constexpr int C = Cell::C;
   using Rows = NarrowRows<Format>;
-  using Product = typename NarrowWeights<Cell, Format>::Product;
+  using ProductOfX = typename NarrowWeights<Cell, Format>::X;
+  using ProductOfH = typename NarrowWeights<Cell, Format>::H;
   const Forward &f;
   const Schedule &s;
   const long D, H, N, nt, V;
@@ -119,8 +121,8 @@ template <class Cell, class Format> struct NarrowWalk {
     const Share units = share(nt, id, threads);
     for (long u = units.begin; u < units.end; ++u)
       row_groups(projected_rows, [&](long r, long rows) {
-        Product::compute(rows, inputs.from(r), D, weights.x_tile(u), weights.bias + u * C, 0,
-                         projected + u * projected_stride + r * C);
+        ProductOfX::compute(rows, inputs.from(r), D, weights.x_tile(u), weights.bias + u * C, 0,
+                            projected + u * projected_stride + r * C);
       });
     everyone.wait();
   }
@@ -197,16 +199,16 @@ template <class Cell, class Format> struct NarrowWalk {
     } else if (tokens) {
       for (long r = 0; r < rows; ++r) {
         const long id = f.ids[place(task, t, b + r)];
-        if (one_hot) Product::add_row(id, weights.x_tile(u), from, z + r * C);
+        if (one_hot) ProductOfX::add_row(id, weights.x_tile(u), from, z + r * C);
         else std::memcpy(z + r * C, projected + u * projected_stride + id * C, C * sizeof(real));
       }
       from = z, from_stride = C;
     } else {
-      Product::compute(rows, x.from(b), D, weights.x_tile(u), from, from_stride, z);
+      ProductOfX::compute(rows, x.from(b), D, weights.x_tile(u), from, from_stride, z);
       from = z, from_stride = C;
     }
     if (t > 0 || f.h0) {
-      Product::compute(rows, h.from(b), H, weights.h_tile(u), from, from_stride, z);
+      ProductOfH::compute(rows, h.from(b), H, weights.h_tile(u), from, from_stride, z);
     } else if (from != z) {
       for (long r = 0; r < rows; ++r) std::memcpy(z + r * C, from + r * from_stride, C * sizeof(real));
     }
@@ -217,7 +219,7 @@ template <class Cell, class Format> struct NarrowWalk {
       h_to[r] = h_now[(t + 1) & 1] + at + r * TILE;
       if constexpr (Cell::HAS_C) c_to[r] = c_now + at + r * TILE;
     }
-    cell.template activate<false>(rows, z, Cell::HAS_C ? c_now + at : nullptr, c_to, h_to, nullptr);
+    cell.template activate<false>(rows, z, h_now[t & 1] + at, Cell::HAS_C ? c_now + at : nullptr, c_to, h_to, nullptr);
 
     const long running = task.active[t + 1] - b;  // of these rows, how many go on
     for (long r = 0; r < rows; ++r) {
