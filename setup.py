@@ -22,8 +22,17 @@ FOLDER = "backends/cpu"
 TARGETS = {
     "x86_64": {
         # The compiler uses the last ones of a line only where the source names them, and there the CPU is asked first.
-        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma",
-                   "-mf16c", "-mavx512bf16", "-mavx512vnni"],
+        "avx512": [
+            "-mavx512f",
+            "-mavx512vl",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx2",
+            "-mfma",
+            "-mf16c",
+            "-mavx512bf16",
+            "-mavx512vnni",
+        ],
         "avx2": ["-mavx2", "-mfma", "-mf16c", "-mavxvnni"],
         "sse2": ["-msse2"],
     },

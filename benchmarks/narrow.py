@@ -1,19 +1,15 @@
-"""Weights of fewer bits, `prepare(precision=...)`: how fast, how far from float64, and what they cost in accuracy.
+"""Weights of fewer bits, `prepare(precision=...)`: how fast, and how far from float64, beside onnxruntime's.
 
 Usage::
 
     python benchmarks/narrow.py                                   each instruction set that this CPU has; a minute each
     python benchmarks/narrow.py --targets avx2 --shapes "step H 256" --rounds 3
-    python benchmarks/narrow.py --accuracy --folder WHEELS        trains on four sets as well; some minutes
     python benchmarks/narrow.py --out                             also writes benchmarks/results/narrow-….json
 
 A target is measured in a process of its own. There the sides take turns in blocks: a prepared LSTM in float32 and in
 each format that its CPU has, and onnxruntime's LSTM, plain and with weights of 8 bits (DynamicQuantizeLSTM), by a plain
 run and with bound memory, on all threads and on one; the fastest of its four ways counts. Errors are those of the
 outputs against float64, relative, in the Frobenius norm. A step is given the state of the step before.
-
-The sets: the embedded first names, JapaneseVowels (from aeon), scikit-learn's digits row by row, and ArrowHead (aeon).
-A classifier with its defaults and `--epochs` is trained once for each seed; the same model then answers in each format.
 """
 
 from __future__ import annotations
@@ -21,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 from typing import Any
@@ -29,15 +24,13 @@ from typing import Any
 import numpy as np
 from lib import onnx_narrow
 from lib.case import Case, case_of
-from lib.command import Row, add_seeds, announce, choices, digits, finish, parser, table
+from lib.command import Row, announce, choices, digits, finish, parser, table
 from lib.errors import relative_error
 from lib.harness import of_all, speed, take_turns
 from lib.shapes import Size
 from xlstm.backends import cpu
 
 import xlstm
-from datasets import add_folder, parts
-from xlstm import batch, cli, data
 from xlstm.prepared import PRECISIONS
 
 SHAPES: dict[str, Size] = {
@@ -52,7 +45,6 @@ SHAPES: dict[str, Size] = {
     "16 H 256": (16, 100, 64, 256),
     "64 H 256": (64, 100, 64, 256),
 }
-SETS = ("names", "JapaneseVowels", "digits", "ArrowHead")
 
 
 def main() -> int:
@@ -69,9 +61,7 @@ def main() -> int:
         environment = {**os.environ, "XLSTM_CPU_TARGET": target}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         targets[target] = json.loads(done.stdout)
-    sets = [accuracies(name, options) for name in SETS] if options.accuracy else []
-    results = {"threads": cpu.threads(), "targets": targets, "sets": sets}
-    finish(options, "narrow", results, text(targets, sets))
+    finish(options, "narrow", {"threads": cpu.threads(), "targets": targets}, text(targets))
     return 0
 
 
@@ -82,10 +72,6 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--shapes", type=choices(list(SHAPES)), default=list(SHAPES), help="names, separated by commas")
     made.add_argument("--rounds", type=int, default=7, help="blocks of each side (default: 7)")
     made.add_argument("--seconds", type=float, default=0.03, help="of calls in a block, two calls at least")
-    made.add_argument("--accuracy", action="store_true", help="train on the four sets, and compare accuracies")
-    made.add_argument("--epochs", type=int, help="of these trainings (default: the classifier's default)")
-    add_seeds(made)
-    add_folder(made)
     made.add_argument("--part", action="store_true", help="for this command's own processes: one target, as JSON")
     return made.parse_args()
 
@@ -114,7 +100,7 @@ def measure(name: str, options: argparse.Namespace) -> Row:
         ways = [side for side in sides if side.startswith(f"onnxruntime {kind},")]
         fastest[kind] = min(ways, key=lambda way: of_all(times[way])["median"])
     ours = [side for side in sides if not side.startswith("onnxruntime")]
-    N, T, D, H = case.size
+    _, _, D, H = case.size
     return {
         "shape": name,
         "size": case.size,
@@ -154,49 +140,10 @@ def stepping(prepared: Any, case: Case) -> Any:
     return step
 
 
-# ---------------------------------------------------------------- accuracy
-
-
-def set_of(name: str, options: argparse.Namespace) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-    """X and y to train with, X and y to test with, and settings of the classifier."""
-    if name in ("JapaneseVowels", "ArrowHead"):
-        (X, y), (X_test, y_test) = parts(name, options.folder)
-        return X, y, X_test, y_test, {}
-    if name == "names":
-        X, y = data.first_names()
-        settings = dict(cli.NAMES_SETTINGS)
-    else:
-        from sklearn.datasets import load_digits
-
-        digits_of = load_digits()
-        X, y, settings = list(digits_of.images), digits_of.target.tolist(), {}
-    kept, aside = batch.stratified_split(np.unique(y, return_inverse=True)[1], 0.2, np.random.default_rng(0))
-    return *([values[k] for k in rows] for rows in (kept, aside) for values in (X, y)), settings  # type: ignore[return-value]
-
-
-def accuracies(name: str, options: argparse.Namespace) -> Row:
-    """Of each seed and format: the accuracy on the test part, and how many answers are others than in float32."""
-    X, y, X_test, y_test, settings = set_of(name, options)
-    settings = {**settings, **({} if options.epochs is None else {"max_iter": options.epochs})}
-    runs = []
-    for seed in options.seeds:
-        announce(f"  {name}, seed {seed}")
-        classifier = xlstm.SequenceClassifier(**{**settings, "random_state": seed, "device": "cpu"}).fit(X, y)
-        answers = {}
-        for precision in (None, *PRECISIONS):
-            prepared = classifier.prepare(precision)
-            answers[precision or "float32"] = np.asarray(prepared.predict(X_test))
-        right = {side: float(np.mean(found == np.asarray(y_test))) for side, found in answers.items()}
-        other = {side: int(np.sum(found != answers["float32"])) for side, found in answers.items()}
-        runs.append({"seed": seed, "accuracy": right, "other_answers": other})
-    mean = {side: statistics.mean(run["accuracy"][side] for run in runs) for side in runs[0]["accuracy"]}
-    return {"set": name, "n_train": len(y), "n_test": len(y_test), "mean": mean, "runs": runs}
-
-
 # ---------------------------------------------------------------- for people
 
 
-def text(targets: dict[str, list[Row]], sets: list[Row]) -> str:
+def text(targets: dict[str, list[Row]]) -> str:
     told = []
     for target, rows in targets.items():
         sides = [side for side in ("float32", *PRECISIONS) if any(side in row["seconds"] for row in rows)]
@@ -220,18 +167,6 @@ def text(targets: dict[str, list[Row]], sets: list[Row]) -> str:
                   *(f"{side} ×" for side in sides[1:]), "onnxruntime, µs", "its int8, µs", "int8 × its"]  # fmt: skip
         told += [f"{target}: times of a call, and how many times as fast as float32", table(header, speeds)]
         told += ["relative error of the outputs against float64", table(["", *sides, "onnxruntime int8"], errors)]
-    if sets:
-        rows = []
-        for each in sets:
-            changed = {side: sum(run["other_answers"][side] for run in each["runs"]) for side in each["mean"]}
-            rows.append([
-                each["set"],
-                f"{each['n_train']}/{each['n_test']}",
-                *(f"{value:.4f}" for value in each["mean"].values()),
-                *(f"{changed[side]}" for side in PRECISIONS),
-            ])  # fmt: skip
-        header = ["set", "training/test", "float32", *PRECISIONS, *(f"{side}: other answers" for side in PRECISIONS)]
-        told += ["accuracy on the test part, mean of the seeds", table(header, rows)]
     return "\n\n".join(told)
 
 

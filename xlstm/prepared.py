@@ -39,8 +39,8 @@ def check_precision(precision: str | None, stack: Any, kernels: str) -> None:
         where = f"{runs} on the CPU" if stack.backend.on_host else f"{runs} on {stack.backend.device}"
         needs = "" if precision == "bfloat16" else " with AVX2" if precision == "int8" else " with AVX2 and F16C"
         raise RuntimeError(
-            f"precision={precision!r} needs compiled kernels on a CPU{needs}; here run {where}. Leave precision out; on "
-            "a GPU give it to the layer or the estimator, when it is made."
+            f"precision={precision!r} needs compiled kernels on a CPU{needs}; here run {where}. Leave precision out; "
+            "on a GPU give it to the layer or the estimator, when it is made."
         )
     weights = [of_cell[name] for of_cell in stack.of_cells for name in ("weight_ih", "weight_hh")]
     if precision == "float16" and any(np.any(np.isfinite(w) & (abs(w) > LARGEST_FLOAT16)) for w in weights):

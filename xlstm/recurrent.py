@@ -309,11 +309,11 @@ class RecurrentLayer(SavedLayer):
             weight once in a step, their bytes are what a step waits for. States, gates and all that is returned stay
             float32, and so do biases. In the Frobenius norm, outputs are off by about
 
-            - `"float16"`: 1e-4. Weights have 10 bits of a mantissa, products and sums are those of float32.
-            - `"bfloat16"`: 1e-3. Weights have 7 bits of a mantissa, products and sums are those of float32. On a CPU with
-              AVX512-BF16 inputs and states are rounded like the weights, 3e-3, and large batches are twice as fast too.
-            - `"int8"`: 1e-2. Weights have 8 bits and a scale for each unit of each gate; inputs and states are rounded to
-              8 bits at each step, with a scale for each sequence. Sums of products are exact.
+            - `"float16"`: 3e-4. Weights have 10 bits of a mantissa, products and sums are those of float32.
+            - `"bfloat16"`: 2e-3. Weights have 7 bits of a mantissa, products and sums are those of float32. On a CPU
+              with AVX512-BF16 inputs and states are rounded like the weights, 3e-3, and large batches gain speed too.
+            - `"int8"`: 1e-2. Weights have 8 bits and a scale for each unit of each gate. Inputs and states are rounded
+              to 8 bits at each step, with a scale for each sequence; their products are summed exactly.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""onnxruntime's LSTM with weights of 8 bits, for narrow.py: a model of one DynamicQuantizeLSTM node, and its plain one."""
+"""onnxruntime's LSTM with weights of 8 bits, for narrow.py: a model of one DynamicQuantizeLSTM node."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def quantized_session(case: Case, threads: int) -> Any:
     def info(name: str, *shape: int) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
-    node = helper.make_node(
-        "DynamicQuantizeLSTM", inputs, ["Y", "Y_h", "Y_c"], domain="com.microsoft", hidden_size=H
-    )
+    node = helper.make_node("DynamicQuantizeLSTM", inputs, ["Y", "Y_h", "Y_c"], domain="com.microsoft", hidden_size=H)
     graph = helper.make_graph(
         [node],
         "lstm",

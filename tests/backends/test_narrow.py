@@ -23,7 +23,10 @@ from ..measure import relative_error
 Host = Any
 FORMATS = {name: precision for precision, names in compiled.FORMATS.items() for name in names}
 LAYERS = {"lstm": xlstm.LSTM, "rnn": xlstm.RNN, "gru": xlstm.GRU}
-UNEQUAL = pytest.mark.parametrize("shape", [(1, 6, 3, 5), (1, 5, 33, 48), (3, 4, 17, 70), (7, 3, 64, 16), (45, 2, 5, 31)])
+SHAPES = [(1, 6, 3, 5), (1, 5, 33, 48), (3, 4, 17, 70), (7, 3, 64, 16), (45, 2, 5, 31)]
+UNEQUAL = pytest.mark.parametrize("shape", SHAPES)
+Size = tuple[int, int, int, int]
+"""N, T, D and H."""
 
 
 @pytest.fixture(params=COMPILED_CELLS)
@@ -119,7 +122,7 @@ def parameters_of(layer: Any) -> dict[str, Host]:
     return {name.removesuffix("_l0"): np.array(values) for name, values in layer.parameters.items()}
 
 
-def draw(cell: str, shape: tuple[int, int, int, int], seed: int = 0) -> tuple[Host, Any]:
+def draw(cell: str, shape: Size, seed: int = 0) -> tuple[Host, Any]:
     """x and a state."""
     N, T, D, H = shape
     rng = np.random.default_rng(seed)
@@ -136,7 +139,7 @@ def as_state(parts: tuple[Host, ...]) -> Any:
     return whole if len(whole) == 2 else whole[0]
 
 
-def check_steps(cell: str, stored: str, shape: tuple[int, int, int, int], seed: int = 0, with_state: bool = True) -> None:
+def check_steps(cell: str, stored: str, shape: Size, seed: int = 0, with_state: bool = True) -> None:
     """Each step is the right one from the state that the step before returned, and a chunk is its steps."""
     layer = layer_of(cell, shape[2], shape[3], seed)
     call, params = layer.prepare(FORMATS[stored]), parameters_of(layer)
@@ -228,7 +231,7 @@ def test_tokens_are_the_rows_of_their_table(cell, stored, embedded, reverse, N, 
 
 @UNEQUAL
 def test_a_rounding_costs_no_more_than_half_a_step(stored, shape):
-    """Of an RNN, whose tanh does not grow differences: |z - z_true| is at most the sum of what each factor may be off."""
+    """Of an RNN, whose tanh does not grow differences: z is off by no more than what its factors may be off."""
     layer = layer_of("rnn", shape[2], shape[3])
     x, h = draw("rnn", shape)
     params, x = {name: a.astype(np.float64) for name, a in parameters_of(layer).items()}, x[:, :1]
@@ -397,5 +400,5 @@ def test_weights_that_float16_does_not_reach_are_refused(precision):
 def test_sse2_has_no_int8(monkeypatch):
     monkeypatch.setattr(cpu, "target", usable_target("sse2"))
     for precision in ("int8", "float16"):
-        with pytest.raises(RuntimeError, match="on a CPU with AVX2.*sse2 kernels on the CPU"):
+        with pytest.raises(RuntimeError, match=r"on a CPU with AVX2.*sse2 kernels on the CPU"):
             xlstm.LSTM(3, 4, device="cpu").prepare(precision)
