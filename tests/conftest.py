@@ -1,5 +1,6 @@
 """Fixtures that every test may use: the array libraries, the dtypes, the implementations of the layers, and the GPU."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -32,6 +33,17 @@ STRICT_DEVICES = {
     "strict-no-float64": "no_float64",  # float32 only
     "strict-no-x64": "no_x64",  # float32 and int32 only, as on some GPUs
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """What is there before a file's tests stays out of the garbage collector's sight.
+
+    It looked through everything that all tests and their libraries hold, a quarter of a second each time; tests that
+    count what is still there call it often.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Library:

@@ -243,6 +243,7 @@ def test_each_number_of_a_validation_part_stays_beside_its_epoch():
     np.testing.assert_array_equal(columns["validation_loss"], [np.nan, 0.25, np.nan, 0.25])
     np.testing.assert_array_equal(columns["validation_accuracy"], [np.nan, 0.75, np.nan, 0.75])
     assert history.last() == {"loss": 0.5, "accuracy": 1.0, "validation_loss": 0.25, "validation_accuracy": 0.75}
+    assert history.after(trained, None).last() == {"loss": 0.5, "accuracy": 1.0}  # nothing of the epoch before
     assert History().last() == {}
 
 
