@@ -180,7 +180,7 @@ def test_a_dict_may_name_classes_that_are_not_there_if_it_names_all_that_are(kin
     plain = cls(**PLAIN, class_weight={"y": 3.0, "n": 2.0}).fit(X, y)
     more = cls(**PLAIN, class_weight={"y": 3.0, "n": 2.0, "z": 9.0}).fit(X, y)
     np.testing.assert_array_equal(numbers(more), numbers(plain))
-    with pytest.raises(ValueError, match="class_weight names 'z', which is no .* of y"):
+    with pytest.raises(ValueError, match=r"class_weight names 'z', which is no .* of y"):
         cls(**PLAIN, class_weight={"y": 3.0, "z": 9.0}).fit(X, y)
 
 

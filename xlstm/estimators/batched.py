@@ -147,6 +147,7 @@ class BatchTrainable(Trainable):
         guesses.warn(
             guesses.numbers_as_text(some.data),
             guesses.padding_as_gaps(some.data),
+            guesses.channels_as_steps(some.data),
             *(task.doubts(some.data, targets, bool(self.fold_case)) if stands_for_all else ()),
         )
         return task

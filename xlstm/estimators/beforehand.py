@@ -40,8 +40,8 @@ class Beforehand(NamedTuple):
             what = "vocabulary" if isinstance(before, encode.TokenEncoder) else "scaling"
             told = "scale_from" if self.vocabulary is None else "vocabulary"
             raise ValueError(
-                f"{told} gives another {what} than the model to go on from has: the first call settled it. Leave it out, "
-                "or begin a new model."
+                f"{told} gives another {what} than the model to go on from has: the first call settled it. "
+                "Leave it out, or begin a new model."
             )
 
     def encoder(self, estimator: Trainable, kind: str, names: HostArray | None, size: int) -> encode.Encoder:
