@@ -73,7 +73,7 @@ def _of_cells(k: int, row: Any) -> HostArray:
     if len(shapes) != 1 or cells[0].ndim != 1:
         told = ", ".join(map(str, sorted(shapes)))
         raise ValueError(
-            f"row {k} of X has cells of the shapes {told}: expected a nested frame, each cell of which is the series of "
-            "a channel, (time,), those of a row of one length."
+            f"row {k} of X has cells of the shapes {told}: expected a nested frame, each cell of which is the series "
+            "of a channel, (time,), those of a row of one length."
         )
     return np.stack(cells, axis=1)

@@ -90,10 +90,10 @@ def channels_as_steps(data: Series | Texts) -> str | None:
     steps, features = int(data.lengths[0]), int(data.values.shape[1])
     if (data.lengths != steps).any() or features <= FAR_MORE * steps or features < 10:
         return None
+    many = "" if steps == 1 else "s"
     return (
-        f"each sequence of X was taken for {steps} step{'' if steps == 1 else 's'} of {features} features, (n, time, "
-        f"features). If it is {steps} channel{'' if steps == 1 else 's'} of {features} steps, (n, channels, time), pass "
-        "xlstm.from_channels_first(X)."
+        f"each sequence of X was taken for {steps} step{many} of {features} features, (n, time, features). If it is "
+        f"{steps} channel{many} of {features} steps, (n, channels, time), pass xlstm.from_channels_first(X)."
     )
 
 

@@ -507,8 +507,8 @@ def test_ragged_channels_first():
     rows = [np.arange(6.0).reshape(2, 3), np.arange(10.0).reshape(2, 5)]
     ragged = np.empty(2, dtype=object)
     ragged[:] = rows
-    for given in (rows, ragged, tuple(rows), [row.tolist() for row in rows]):
-        turned = xlstm.from_channels_first(given)
+    for X in (rows, ragged, tuple(rows), [row.tolist() for row in rows]):
+        turned = xlstm.from_channels_first(X)
         assert [row.shape for row in turned] == [(3, 2), (5, 2)]
         for row, before in zip(turned, rows, strict=True):
             np.testing.assert_array_equal(row, before.T)
