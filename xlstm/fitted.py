@@ -37,6 +37,7 @@ class Table(NamedTuple):
     time: str | None = None  # of that which orders the steps
     delta: str | None = None  # the name of the feature made of it
     features: list[str] | None = None  # the names of the columns of features, where they were named
+    steps: list[str] | None = None  # of a wide table where they were not: the names of its columns, step by step
     separator: str | None = None  # what stands between several labels
     channels_first: bool = False  # whether arrays are (n, features, time)
 

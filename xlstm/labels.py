@@ -66,7 +66,9 @@ def from_state(state: Any) -> HostArray:
 
 
 def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:
-    """Sorted, these classes and those of further labels, as `column` gives them."""
+    """Sorted, these classes and those of further labels, as `column` gives them. Of none nobody knows the type."""
+    if not len(classes) or not len(labels):
+        return np.unique(labels) if not len(classes) else classes
     kinds = {"U": "strings", "b": "booleans"}
     known, new = (kinds.get(array.dtype.kind, "numbers") for array in (classes, labels))
     if known != new:

@@ -20,6 +20,7 @@ from . import backends, cells, params
 from .backends import Backend
 from .cells.sequence import check_lengths
 from .namespace import Array
+from .orthogonal import orthogonal
 
 TYPICAL_ROWS = 32
 """The number of rows of a batch that `device="auto"` assumes where it does not know the true one."""
@@ -334,18 +335,11 @@ def start(sizes: Sizes, init: str, rng: np.random.Generator, values: params.Para
             view[...] = rng.uniform(-glorot, glorot, view.shape)
         elif name.startswith("weight_hh_"):
             for gate in range(view.shape[0] // H):
-                view[gate * H : (gate + 1) * H] = _orthogonal(max(H, view.shape[1]), rng)[:H, : view.shape[1]]
+                view[gate * H : (gate + 1) * H] = orthogonal(max(H, view.shape[1]), rng)[:H, : view.shape[1]]
         elif name.startswith("bias_l"):
             record.start_bias(view)
         else:
             view[...] = 0
-
-
-def _orthogonal(size: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    q, r = np.linalg.qr(rng.standard_normal((size, size)))
-    # The signs make it uniform over all rotations: Mezzadri, "How to generate random matrices …" (2007).
-    signed: np.ndarray[Any, Any] = q * np.sign(np.diag(r))
-    return signed
 
 
 def dropout_kept(rng: np.random.Generator, shape: tuple[int, ...], dropout: float) -> np.ndarray[Any, Any]:

@@ -74,10 +74,9 @@ class BatchTrainable(Trainable):
         if old is not None and not whole and not survey.weight:
             return self  # there is nothing to learn
         if kept_file is not None and digest is not None:
-            kept_file.check_data(digest.found())
-            if going_on is not None and kept_file.has_ended:
-                self.take_over(going_on)
-                return self
+            kept_file.check_data({**digest.found(), "buffer": batches.buffer})
+            if kept_file.has_ended:
+                fitted = copy.deepcopy(going_on)  # what follows only finds out by what it was validated
         n = survey.rows if batches.rows is None else batches.rows
         batch_size = size_for(n, self.plain_setting("batch_size"))
         if fitted is None:

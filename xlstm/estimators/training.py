@@ -183,9 +183,8 @@ class Trainable(Mannered, Configured):
             return self  # there is nothing to learn
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
-            if going_on is not None and kept_file.has_ended:
-                self.take_over(going_on)
-                return self
+            if kept_file.has_ended:
+                fitted = copy.deepcopy(going_on)  # what follows only finds out by what it was validated
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
         if sides is None and self.early_stopping and validation is None:
@@ -241,6 +240,10 @@ class Trainable(Mannered, Configured):
         kept_file: Resumable | None = None,
     ) -> Self:
         """Train on so many rows, and take over what was made."""
+        if kept_file is not None and kept_file.fitted is not None and kept_file.has_ended:
+            kept_file.check_rows(fitted, rows, validation)
+            self.take_over(kept_file.fitted)
+            return self
         if whole and (kept_file is None or kept_file.fitted is None):
             fitted.trainer.history = History()
         settings = self._training_settings(rows, whole)

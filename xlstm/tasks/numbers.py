@@ -88,7 +88,8 @@ class Point(Form):
         alike, unit = (y == y[0]).all(axis=0), np.abs(y).max(axis=0)
         unit[unit == 0] = 1  # of its largest, each column is measured: so that no square overflows
         r, y = answers / unit - y / unit, y / unit
-        squares = np.average(r * r, axis=0, weights=weights)
+        with np.errstate(over="ignore"):  # of answers that are that much larger: see `r2`
+            squares = np.average(r * r, axis=0, weights=weights)
         variance = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
         return {
             "r2": r2(squares, np.where(alike, 0, variance)),

@@ -92,6 +92,8 @@ class StepClasses(Task):
 
     def check_classes(self, present: HostArray, whole: bool) -> None:
         """`check_enough`, of targets that hold the classes of these numbers."""
+        if not len(self.classes):
+            raise ValueError("no label of y counts: all are the one that `ignore` names, so nothing could be learned.")
         if not len(present):
             raise ValueError(f"every label of y is {self.ignore!r}, which does not count: nothing could be learned.")
         if whole and len(present) == 1:
