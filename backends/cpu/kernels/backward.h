@@ -179,8 +179,8 @@ template <class Cell> struct BackwardWalk {
       const long b = group.begin, count = smaller(rows, group.end) - b;
       if (count <= 0) break;
       const auto at = [&](auto *states) { return states ? states + b * TILE : nullptr; };
-      cell.differentiate(count, running - b, gates + b * C, at(h), at(c), at(c_next), at(c_last), at(dh_u), at(dc_u),
-                         to + b * C, db + (k * nt + u) * C);
+      cell.differentiate(count, running - b, gates + b * C, at(h), at(c), at(c_next), at(c_last), dh_u + b * TILE,
+                         at(dc_u), to + b * C, db + (k * nt + u) * C);
     }
     clear_padding<C>(to, rows, units);
   }

@@ -56,6 +56,10 @@ struct Pool {
   double used = 0;  // when a call last wanted more than half of them: see threads.h
 };
 
+// How packed weights are stored: as the kernels' dtype, or for inference in float32 in one of the formats of narrow.h.
+enum class Precision { FULL, BFLOAT16, BFLOAT16_PAIRS, FLOAT16, INT8, INT8_VNNI };
+constexpr const char *PRECISION_NAMES[] = {"full", "bfloat16", "bfloat16-pairs", "float16", "int8", "int8-vnni"};
+
 // One walk over a batch, forward or backward: its sizes, and what it may use.
 struct Pass {
   const Schedule *schedule;
@@ -63,7 +67,7 @@ struct Pass {
   long vocabulary;  // V, or 0 where the input is no tokens
   bool one_hot;
   bool keep;        // for a backward pass
-  bool bfloat16;    // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
+  Precision precision;  // of `packed`; if it is not FULL, nothing is kept
   long threads;     // the most threads that may be used
   long patience;    // how often a thread that waits looks before it lets others have its processor
   double share_above;  // several threads may share the hidden units of one step of more operations than these,
@@ -124,9 +128,9 @@ struct CellKernels {
   long gates;        // G
   bool has_c;        // whether its state has a c beside the h
   const char *second_bias;  // the name of the parameter that is its second bias (H,); null where it has none
-  size_t (*packed_bytes)(long D, long H, bool bfloat16);
+  size_t (*packed_bytes)(long D, long H, Precision);
   void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D, long H,
-               bool bfloat16, void *packed);
+               Precision, void *packed);
   size_t (*tape_bytes)(const Pass &);
   size_t (*forward_bytes)(const Forward &);
   void (*forward)(const Forward &);
@@ -138,7 +142,7 @@ struct CellKernels {
 struct Kernels {
   const char *dtype;  // NumPy's name
   long item;          // bytes of a number
-  bool (*has_bfloat16)();
+  bool (*has)(Precision);  // whether they were compiled with it, and this CPU has the instructions
   void (*update)(const Update &);
   const CellKernels *cells;
   size_t cell_count;
