@@ -21,7 +21,7 @@ from .peers import peer
 TARGETS = list(cpu.targets()) or ["compiled"]
 """The instruction sets that were compiled; one name that is none of them where nothing was."""
 
-COMPILED_CELLS = ("lstm", "rnn")
+COMPILED_CELLS = ("lstm", "rnn", "gru")
 """The cells that have compiled kernels wherever anything was compiled."""
 
 # For runs that ask only whether a test fails: the first counterexample will do, it need not be the simplest.

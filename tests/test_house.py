@@ -35,6 +35,7 @@ cells
 params encode lossrows
 residuals
 losses head optim readout embedding sampling
+orthogonal
 stack trials
 trusted
 prepared convert checkpoint

@@ -37,6 +37,8 @@ class Buffer:
         Of the training.
     backend
         The model's: where a part is brought to, if it fits there.
+    weighted
+        Whether not all rows weigh alike.
 
     Raises
     ------
@@ -52,13 +54,14 @@ class Buffer:
         rows: int,
         batch_size: int,
         backend: Backend,
+        weighted: bool,
     ) -> None:
         if batches.buffer < min(rows, 2 * batch_size):
             raise ValueError(
                 f"buffer={batches.buffer} rows cannot be mixed, where a batch of training has {batch_size}: it must "
                 f"hold two of them or more, {2 * batch_size}, or set batch_size."
             )
-        self.rows = rows
+        self.rows, self.weighted = rows, weighted
         self._batches, self._read, self._task, self._backend = batches, read, task, backend
         self._batch_size, self._counted, self._has_warned = batch_size, rows, False
 

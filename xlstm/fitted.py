@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import backends, batch, columns, encode, feed, guesses, ondevice, sequences, train
-from .backends import Backend
+from .backends import Backend, numpy_arrays
 from .batch import Encoded
 from .host import HostArray
 from .labels import weights_of
@@ -37,6 +37,7 @@ class Table(NamedTuple):
     time: str | None = None  # of that which orders the steps
     delta: str | None = None  # the name of the feature made of it
     features: list[str] | None = None  # the names of the columns of features, where they were named
+    steps: list[str] | None = None  # of a wide table where they were not: the names of its columns, step by step
     separator: str | None = None  # what stands between several labels
     channels_first: bool = False  # whether arrays are (n, features, time)
 
@@ -49,6 +50,8 @@ class Fitted:
     """A trained model and what belongs to it. An estimator has one; a fit that fails leaves the old one in place."""
 
     answers_there: bool = False  # of pickles from before there was one
+    start: dict[str, Any] = {}  # noqa: RUF012  # likewise
+    told_of_unknown = False  # whether it was said that most tokens of a part are unknown
 
     def __init__(
         self,
@@ -60,10 +63,11 @@ class Fitted:
         table: Table | None = None,  # where the command line trained it on a table; of no effect in Python
         sides: Sides | None = None,  # where rows were ever set aside: which they were
         answers_there: bool = False,  # whether answers lie where X does, as the first y did on a GPU
+        start: dict[str, Any] | None = None,  # settings that made the model, and that nothing else in it tells
     ) -> None:
         self.trainer, self.encoder, self.sides, self.answers_there = trainer, encoder, sides, answers_there
         self.columns, self.feature_names, self.owner = columns, feature_names, owner
-        self.table = table
+        self.table, self.start = table, start or {}
 
     @property
     def model(self) -> Model:
@@ -92,7 +96,7 @@ class Fitted:
         found |= {f"{name}_curve_": list(history.scores.get(name, ())) for name in task.score_names}
         if history.validation_loss:
             found["validation_loss_curve_"] = list(history.validation_loss)
-            found["validation_scores_"] = list(history.validation_scores[task.first_score])
+            found["validation_scores_"] = list(task.decisive(history.validation_scores))
             found["best_validation_score_"] = task.best(found["validation_scores_"])
         if self.feature_names is not None and not are_numbers(self.feature_names):
             found["feature_names_in_"] = self.feature_names
@@ -145,6 +149,22 @@ class Fitted:
         backend = self.model.backend
         gaps = self.encoder.width > self.encoder.size
         return feed.steps_near(self.encoded(feed.near(data, backend, self.model.architecture.dtype, gaps)), backend)
+
+    def unknown_of(self, encoded: Encoded) -> tuple[int, int]:
+        """How many of the encoded tokens the model does not know, and how many there are; of numbers 0 and 0."""
+        if not self.model.architecture.tokens:
+            return 0, 0
+        home = backends.owner(encoded.steps) or numpy_arrays.BACKEND
+        with home.current():
+            count = home.namespace.count_nonzero(encoded.steps == encode.UNKNOWN)
+            return int(count), int(encoded.steps.shape[0])
+
+    def warn_of_unknown(self, unknown: int, tokens: int) -> None:
+        """Say once of a model that goes on if most tokens of what it is given are unknown to it."""
+        if self.told_of_unknown or 2 * unknown <= tokens:
+            return
+        guesses.warn(guesses.mostly_unknown(unknown, tokens, self.encoder.size - 1))
+        self.told_of_unknown = True
 
     def _all_finite(self, steps: Array, place: Backend | None) -> bool:
         if place is None:
@@ -237,7 +257,7 @@ class Fitted:
     def to(self, backend: Backend) -> Fitted:
         """A copy on another device, the optimiser included."""
         trainer = self.trainer.to(backend)
-        kept = (self.columns, self.feature_names, self.owner, self.table, self.sides, self.answers_there)
+        kept = (self.columns, self.feature_names, self.owner, self.table, self.sides, self.answers_there, self.start)
         return Fitted(trainer, self.encoder, *kept)
 
 

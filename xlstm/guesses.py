@@ -202,6 +202,15 @@ def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray
     )
 
 
+def mostly_unknown(unknown: int, tokens: int, known: int) -> str:
+    """More than half of the tokens of a part are none that the model knows."""
+    return (
+        f"{unknown} of the {tokens} tokens of X are none of the {known} that the model has known since its first "
+        "training, which settled its vocabulary: they were taken for one unknown token, of which nothing is learned. A "
+        "new model is told all tokens by vocabulary= in the first call of partial_fit, or learns them by fit on all."
+    )
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

@@ -14,7 +14,9 @@ NAN = float("nan")
 class History:
     """What each epoch gave. Losses are means over rows, weighted as the rows are; scores, by name, are not weighted.
 
-    Where every step has an answer, they are means over the steps whose answers count.
+    Where every step has an answer, they are means over the steps whose answers count. Where rows or classes have
+    weights, `validation_scores` has the score that early stopping goes by weighted as well, as the loss is, such as
+    "weighted_accuracy" beside "accuracy".
 
     Attributes
     ----------

@@ -31,9 +31,22 @@ def numbers_among(labels: HostArray, classes: HostArray, told: Callable[[int], s
     numbers = {label: number for number, label in enumerate(classes.tolist())}
     found = np.array([numbers.get(label, -1) for label in labels.tolist()], dtype=np.int64)
     if (found < 0).any():
-        k, names = int(np.argmin(found)), classes.tolist()
-        raise ValueError(f"{told(k)} has the label {labels.tolist()[k]!r}, which is none of the classes {names}.")
+        k = int(np.argmin(found))
+        raise ValueError(
+            f"{told(k)} has the label {labels.tolist()[k]!r:.80}, which is none of the classes {listed(classes)}."
+        )
     return found
+
+
+LISTED = 20
+"""The number of labels that a message lists."""
+
+
+def listed(classes: HostArray) -> str:
+    """The labels for a message, which has an end however many they are, or long."""
+    names = [f"{name!r:.80}" for name in classes[:LISTED].tolist()]
+    others = len(classes) - len(names)
+    return f"[{', '.join(names)}{f', … and {others} others' if others else ''}]"
 
 
 def to_state(labels: HostArray) -> dict[str, Any]:
@@ -53,7 +66,9 @@ def from_state(state: Any) -> HostArray:
 
 
 def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:
-    """Sorted, these classes and those of further labels, as `column` gives them."""
+    """Sorted, these classes and those of further labels, as `column` gives them. Of none nobody knows the type."""
+    if not len(classes) or not len(labels):
+        return np.unique(labels) if not len(classes) else classes
     kinds = {"U": "strings", "b": "booleans"}
     known, new = (kinds.get(array.dtype.kind, "numbers") for array in (classes, labels))
     if known != new:
@@ -197,36 +212,72 @@ def _checked_weights(sample_weight: Any, n: int) -> HostArray:
     return weights
 
 
-def row_weights(sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray) -> HostArray:
-    """(n,) float64: each row's own weight times that of its class."""
-    weights = weights_of(sample_weight, len(labels))
+def row_weights(
+    sample_weight: Any, class_weight: Any, classes: HostArray, labels: HostArray, whole: bool = True
+) -> HostArray:
+    """(n,) float64: each row's own weight times that of its class; `whole` as in `class_factors`."""
+    weights = weights_of(sample_weight, len(labels)) if whole else weights_of_part(sample_weight, len(labels))
     if class_weight is None:
         return weights
     counts = np.bincount(labels, weights=weights, minlength=len(classes))
-    weighted: HostArray = weights * class_factors(class_weight, classes, counts)[labels]
+    weighted: HostArray = weights * class_factors(class_weight, classes, counts, whole)[labels]
     return weighted
 
 
-def class_factors(class_weight: Any, classes: HostArray, counts: HostArray) -> HostArray:
-    """(C,) float64: the weight of each class, of whose rows the weights add up to `counts` (C,)."""
+def check_known_of_parts(class_weight: Any) -> None:
+    """Raise where class weights follow from all rows, of which only a part is there."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        raise ValueError(
+            "class_weight='balanced' is not known of a part of the rows, as partial_fit has it: pass a dict of the "
+            "classes' weights, n / (K * count) each, of the counts of all rows."
+        )
+
+
+def class_factors(class_weight: Any, classes: HostArray, counts: HostArray, whole: bool = True) -> HostArray:
+    """(C,) float64: the weight of each class, of whose rows the weights add up to `counts` (C,).
+
+    As scikit-learn has it, a dict may name classes that are not there if it names all that are: so it serves parts of
+    the data too. Otherwise a wrong name would be a weight of 1 for a class that was to have another.
+
+    Parameters
+    ----------
+    whole
+        Whether these are all rows. Of a part "balanced" is not known, and the classes that are in it may have weight 0.
+    """
+    if not whole:
+        check_known_of_parts(class_weight)
     if isinstance(class_weight, str) and class_weight == "balanced":
         present = counts > 0
         factors = np.ones(len(classes))
         factors[present] = counts.sum() / (present.sum() * counts[present])
     elif isinstance(class_weight, dict):
-        names = classes.tolist()
-        unknown = [name for name in class_weight if name not in names]
-        if unknown:
-            raise ValueError(f"class_weight names {unknown[0]!r}, which is no class of y: {names}.")
+        check_named("class_weight", class_weight, classes, "class")
         try:
-            factors = np.array([float(class_weight.get(name, 1.0)) for name in names])
+            values = {name: float(value) for name, value in class_weight.items()}
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"class_weight must hold a number for each class, got {class_weight}.") from error
-        if not np.isfinite(factors).all() or (factors < 0).any() or not factors[counts > 0].any():
-            raise ValueError(f"class_weight must hold finite weights of 0 or more, not all 0, got {class_weight}.")
+            raise ValueError(f"class_weight must hold a number for each class, got {class_weight!r:.400}.") from error
+        factors = np.array([values.get(name, 1.0) for name in classes.tolist()])
+        given = np.array(list(values.values()))
+        some = factors[counts > 0] if whole else factors
+        if not np.isfinite(given).all() or (given < 0).any() or not some.any():
+            raise ValueError(
+                f"class_weight must hold finite weights of 0 or more, not all 0, got {class_weight!r:.400}."
+            )
     else:
         raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {class_weight!r}.")
     return factors
+
+
+def check_named(setting: str, values: dict[Any, Any], classes: HostArray, what: str) -> None:
+    """Raise where a dict names labels that are not there, and not all that are."""
+    names = dict.fromkeys(classes.tolist())
+    unknown = [name for name in values if name not in names]
+    unnamed = [name for name in names if name not in values]
+    if unknown and unnamed:
+        raise ValueError(
+            f"{setting} names {unknown[0]!r:.80}, which is no {what} of y: {listed(classes)}, of which "
+            f"{unnamed[0]!r:.80} is not named."
+        )
 
 
 def _reals(sample_weight: Any) -> HostArray:
@@ -248,3 +299,16 @@ def mean_one(weights: HostArray, terms: HostArray | None = None) -> HostArray:
         raise ValueError("all rows of the training part have weight zero: nothing could be learned.")
     scaled: HostArray = weights / mean
     return scaled
+
+
+def in_dtype(weights: HostArray, dtype: str) -> HostArray:
+    """Weights (n,) in the dtype of the model; a ValueError where one is too large for it."""
+    with np.errstate(over="ignore"):
+        cast: HostArray = weights.astype(dtype)
+    if not np.isfinite(cast).all():
+        row = int(np.argmin(np.isfinite(cast)))
+        raise ValueError(
+            f"row {row} has the weight {weights[row]:g} (its own, times that of its class), which is too large for "
+            f"{dtype}: partial_fit takes weights as they are given."
+        )
+    return cast

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .host import HostArray, is_missing, on_host
-from .labels import classes_of, column
+from .labels import classes_of, column, listed
 from .names import names_of
 
 HINT = "Labels themselves go as lists, such as [['a', 'b'], ['a'], []]."
@@ -87,7 +87,7 @@ def indicator(y: Any, rows: int, labels: HostArray | None = None) -> tuple[HostA
         raise ValueError(f"y has {flags.shape[1]} columns, but there are {len(labels)} labels, one for each column.")
     if names is not None and labels.dtype.kind == "U" and list(names) != labels.tolist():
         if sorted(names) != sorted(labels.tolist()):
-            raise ValueError(f"y has the columns {list(names)}, but the labels of this model are {labels.tolist()}.")
+            raise ValueError(f"y has the columns {list(names)}, but the labels of this model are {listed(labels)}.")
         flags = flags[:, [names.index(label) for label in labels.tolist()]]
     return labels, flags
 
@@ -132,7 +132,7 @@ def lists(y: Any, rows: int, labels: HostArray | None = None) -> tuple[HostArray
     for k, own in enumerate(given):
         for label in own:
             if label not in places:
-                raise ValueError(f"row {k} has the label {label!r}, which is none of the classes {labels.tolist()}.")
+                raise ValueError(f"row {k} has the label {label!r:.80}, which is none of the classes {listed(labels)}.")
             flags[k, places[label]] = 1
     return labels, flags
 

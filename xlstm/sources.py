@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, MappingView
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .dataset import Dataset
 
 BUFFER = 16_384
@@ -37,7 +39,8 @@ class Batches:
 
     Each batch is (X, y) or (X, y, sample_weight), a tuple, a list or a `Dataset`; to predict, that or X
     alone. There a list of two or three lists or arrays of one length is read as (X, y) or (X, y, sample_weight), which
-    is what a DataLoader gives, if the first list is such a one: for X alone, where it may be taken for that, give (X,).
+    is what a DataLoader gives, if the first list is such a one, and the first of these holds no numbers, but sequences:
+    for X alone, where it may be taken for that, give (X,).
 
     Batches need not be of one size, nor of that in which the model is trained: their rows are put into a buffer, and
     batches of `batch_size` rows of similar length are drawn from it.
@@ -251,9 +254,20 @@ def alone(batches: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _may_be_pair(batch: list[Any]) -> bool:
-    """Whether a list may be (X, y) or (X, y, sample_weight): two or three collections of one length."""
+    """Whether a list may be (X, y) or (X, y, sample_weight): two or three collections of one length.
+
+    Where the first holds numbers, each is a sequence of them: an X holds sequences.
+    """
     lengths = {_length(part) for part in batch}
-    return len(batch) in (2, 3) and len(lengths) == 1 and lengths != {None}
+    return len(batch) in (2, 3) and len(lengths) == 1 and lengths != {None} and not _holds_numbers(batch[0])
+
+
+def _holds_numbers(part: Any) -> bool:
+    """Whether a collection is one of numbers, (n,)."""
+    dimensions = getattr(part, "ndim", None)
+    if dimensions is not None:
+        return dimensions == 1 and getattr(getattr(part, "dtype", None), "kind", "f") not in "OUST"
+    return isinstance(next(iter(part), None), (int, float, np.number))
 
 
 def _length(part: Any) -> int | None:

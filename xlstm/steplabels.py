@@ -38,15 +38,7 @@ class StepLabels(NamedTuple):
         return numbers
 
     def classes(self) -> HostArray:
-        """The classes among the labels that count, sorted.
-
-        Raises
-        ------
-        ValueError
-            If none counts.
-        """
-        if not len(self.labels):
-            raise ValueError("no label of y counts: all are the one that `ignore` names, so nothing could be learned.")
+        """The classes among the labels that count, sorted: none where none counts, as it may be in a first batch."""
         return classes_of(self.labels)[0]
 
 

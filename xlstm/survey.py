@@ -80,6 +80,10 @@ class Survey:
         if len(counted) and (self._standardize or self._gaps):
             self._moments.add(take(data, counted).values)  # type: ignore[union-attr]  # values of a Series
 
+    def add_all(self, data: Series | Texts) -> None:
+        """`add`, of which every row has a weight."""
+        self.add(data, np.ones(len(data.lengths)))
+
     def encoder(self) -> encode.Encoder:
         """What was learned of all parts."""
         if self.tokens:

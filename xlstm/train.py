@@ -80,7 +80,7 @@ class Labelled(NamedTuple):
 
     data: Encoded
     targets: Any  # as the task has them
-    weights: HostArray  # (n,), of mean 1
+    weights: HostArray  # (n,), of mean 1, or as given where they are a part of all rows
 
 
 class Source(Protocol):
@@ -89,6 +89,10 @@ class Source(Protocol):
     @property
     def rows(self) -> int:
         """How many a pass is expected to give: a schedule goes by it."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether not all rows weigh alike."""
 
     def parts(self, rng: np.random.Generator | None) -> Iterator[Labelled]:
         """All rows once: to train on in an order that `rng` draws, or with None in their own, to be measured."""
@@ -146,16 +150,21 @@ class _Seen:
     def __init__(self) -> None:
         self._sums: Any = 0.0
         self._terms = 0
+        self._weighted: Any = None  # where rows have weights: what the weighted score is made of
 
-    def add(self, totals: HostArray, terms: int) -> None:
+    def add(self, totals: HostArray, terms: int, weighted: HostArray | None = None) -> None:
         self._sums = self._sums + totals.astype(np.float64)
         self._terms += terms
+        if weighted is not None:
+            self._weighted = weighted if self._weighted is None else self._weighted + weighted
 
     def means(self, task: Task) -> Measured:
         if not self._terms:  # of batches that were others when they were read at first
             raise ValueError("no label of y counts in what was read again: there is nothing to measure.")
-        loss, *rest = self._sums.tolist()
-        return loss / self._terms, task.scores(rest, self._terms)
+        total, *rest = self._sums.tolist()
+        loss, scores = total / self._terms, task.scores(rest, self._terms)
+        score = None if self._weighted is None else task.weighted_score(self._weighted.tolist(), loss)
+        return loss, scores if score is None else {**scores, task.weighted_name: score}
 
 
 class _Part:
@@ -169,7 +178,7 @@ class _Part:
         self._labelled, self._model, self._task, self._backend = labelled, model, task, model.backend
         self._dtype, self._feed = model.architecture.dtype, Feed(model, labelled.data)
         self.lengths, self._of_rows = labelled.data.lengths, task.terms(labelled.targets)
-        self.rows = len(labelled.weights)
+        self.rows, self.weighted = len(labelled.weights), bool((labelled.weights != labelled.weights[0]).any())
         self.terms = len(labelled.weights) if self._of_rows is None else int(self._of_rows.sum())
         self._targets = self._weights = None
         if not self._backend.on_host:
@@ -205,7 +214,8 @@ class _Source:
     """A `Source` on its way to the model's device, one part at a time."""
 
     def __init__(self, source: Source, model: Model, task: Task) -> None:
-        self._source, self._model, self._task, self.rows = source, model, task, source.rows
+        self._source, self._model, self._task = source, model, task
+        self.rows, self.weighted = source.rows, source.weighted
 
     def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
         for labelled in self._source.parts(rng):
@@ -345,17 +355,26 @@ class Trainer:
         return seen.means(self.task)
 
     def evaluate(self, rows: Labelled | Source) -> tuple[float, dict[str, float]]:
-        """Mean loss, weighted, and the scores, not weighted, without dropout."""
+        """Mean loss, weighted, and the scores, not weighted, without dropout.
+
+        Where not all terms of the loss weigh alike, the first score is there once more, weighted as the loss is.
+        """
         return self._evaluate(self._placed(rows))
 
     def _evaluate(self, rows: _Part | _Source) -> tuple[float, dict[str, float]]:
-        model, seen = self.model, _Seen()
+        model, seen, is_weighted = self.model, _Seen(), rows.weighted or self.task.weighs_terms
         with model.backend.current():
             for part in rows.parts(None):
                 chosen = list(batching.by_length(part.lengths))
-                tally = part.tally(chosen)
+                tally, weighted = part.tally(chosen), np.zeros(0)
+                sums: list[Any] = []
                 for inputs, targets, weights in part.batches(chosen):
                     with np.errstate(over="ignore", invalid="ignore"):  # what is far off is told as infinity
-                        tally.add(model.logits(inputs), targets, weights, gradient=False)
-                seen.add(tally.totals(in_turn=True), part.terms)
+                        outputs = model.logits(inputs)
+                        tally.add(outputs, targets, weights, gradient=False)
+                        if is_weighted and (found := self.task.weighted_sums(outputs, targets, weights)):
+                            sums.append(model.backend.namespace.stack(list(found)))
+                if sums:
+                    weighted = model.backend.to_host(sum(sums[1:], sums[0]))
+                seen.add(tally.totals(in_turn=True), part.terms, weighted if is_weighted else None)
         return seen.means(self.task)

@@ -22,7 +22,7 @@ try:
 except ImportError as error:  # installed without a compiler, or not for this system
     _error = error.with_traceback(None)
 
-CELLS = ("lstm", "rnn")
+CELLS = ("lstm", "rnn", "gru")
 """The cells that have kernels in this version, built or not: those of kernels/cells.h."""
 
 

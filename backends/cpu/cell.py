@@ -35,11 +35,11 @@ class CompiledCell:
         `"float32"` or `"float64"`, as in those names.
     """
 
-    def __init__(self, kernels: Any, found: tuple[Any, bool, bool], dtype: str) -> None:
+    def __init__(self, kernels: Any, found: tuple[Any, bool, str | None, bool], dtype: str) -> None:
         self._forward, self._backward = kernels.forward, kernels.backward
         self._pack, self._frozen = kernels.pack, kernels.frozen
         self._order, self._lengths = kernels.order, kernels.lengths
-        self._kernels, self.has_c, self.has_bfloat16 = found
+        self._kernels, self.has_c, self._second_bias, self.has_bfloat16 = found
         self.dtype = np.dtype(dtype)
 
     needs_context = False
@@ -55,9 +55,9 @@ class CompiledCell:
         In bfloat16 they serve inference with features alone, where `has_bfloat16` is true.
         """
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
-        return self._pack(
-            self._kernels, weight_ih.shape[1], weight_hh.shape[1], weight_ih, weight_hh, params["bias"], bfloat16
-        )
+        D, H = weight_ih.shape[1], weight_hh.shape[1]
+        second_bias = self._second_bias and params[self._second_bias]
+        return self._pack(self._kernels, D, H, weight_ih, weight_hh, params["bias"], second_bias, bfloat16)
 
     def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
         """A function of x and state for calls so short that unpacking their arguments counts: one step of a stream.
@@ -134,6 +134,7 @@ class CompiledCell:
             weight_ih,
             weight_hh,
             params["bias"],
+            self._second_bias and params[self._second_bias],
             packed,
             h0,
             c0,
@@ -195,6 +196,7 @@ class CompiledCell:
             d_weight_ih,
             into["weight_hh"],
             into["bias"],
+            self._second_bias and into[self._second_bias],
             accumulate,
         )
         if chosen is not None:

@@ -40,8 +40,8 @@ PyObject *table(PyObject *, PyObject *) {
   return all;
 }
 
-// find(target, dtype, cell) -> (kernels, whether the state has a c, whether they can multiply in bfloat16 here); None
-// where no kernels have these names, or this CPU does not run them
+// find(target, dtype, cell) -> (kernels, whether the state has a c, the name of its second bias or None, whether they
+// can multiply in bfloat16 here); None where no kernels have these names, or this CPU does not run them
 PyObject *find(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const char *names[3];
   if (!read_names(a, count, names, 3)) return nullptr;
@@ -50,7 +50,8 @@ PyObject *find(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (!cell) Py_RETURN_NONE;
   Owned capsule(capsule_of(std::unique_ptr<Selected>(new Selected{kernels, cell})));
   if (!capsule.object) return nullptr;
-  return Py_BuildValue("(ONN)", capsule.object, PyBool_FromLong(cell->has_c), PyBool_FromLong(kernels->has_bfloat16()));
+  return Py_BuildValue("(ONzN)", capsule.object, PyBool_FromLong(cell->has_c), cell->second_bias,
+                       PyBool_FromLong(kernels->has_bfloat16()));
 }
 
 // find_update(target, dtype) -> the optimiser's kernels, or None as above
@@ -146,33 +147,37 @@ PyObject *lengths(PyObject *, PyObject *capsule) {
 
 // ---------------------------------------------------------------- a cell
 
-// pack(kernels, D, H, weight_ih, weight_hh, bias, bfloat16) -> packed weights
+// pack(kernels, D, H, weight_ih, weight_hh, bias, second_bias, bfloat16) -> packed weights. `second_bias` is None for a
+// cell that has none, here and below
 PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 7) return PyErr_Format(PyExc_TypeError, "pack takes 7 arguments, got %zd", count);
+  if (count != 8) return PyErr_Format(PyExc_TypeError, "pack takes 8 arguments, got %zd", count);
   const Selected *selected = held_by<Selected>(a[0]);
   if (!selected) return nullptr;
   const CellKernels &cell = *selected->cell;
   const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]), GH = cell.gates * H;
-  const int bfloat16 = PyObject_IsTrue(a[6]);
+  const int bfloat16 = PyObject_IsTrue(a[7]);
   if (PyErr_Occurred()) return nullptr;
   if (bfloat16 && !selected->kernels->has_bfloat16()) return PyErr_Format(PyExc_ValueError, "no bfloat16 here");
-  Array weight_ih, weight_hh, bias;
+  Array weight_ih, weight_hh, bias, second_bias;
   if (!weight_ih.take(a[3], "weight_ih", GH * D, selected->item())) return nullptr;
   if (!weight_hh.take(a[4], "weight_hh", GH * H, selected->item())) return nullptr;
   if (!bias.take(a[5], "bias", GH, selected->item())) return nullptr;
-  if (D < 1 || H < 1 || !weight_ih.held || !weight_hh.held || !bias.held)
+  if (!second_bias.take(a[6], "second_bias", H, selected->item())) return nullptr;
+  if (D < 1 || H < 1 || !weight_ih.held || !weight_hh.held || !bias.held || second_bias.held != !!cell.second_bias)
     return PyErr_Format(PyExc_ValueError, "an array is missing, or a size is below 1");
   std::unique_ptr<PackedWeights> packed(
       new PackedWeights{&cell, D, H, bfloat16 != 0, Borrowed(cell.packed_bytes(D, H, bfloat16))});
   if (!packed->block.memory()) return PyErr_NoMemory();
-  cell.pack(weight_ih.data(), weight_hh.data(), bias.data(), D, H, bfloat16, packed->block.memory());
+  cell.pack(weight_ih.data(), weight_hh.data(), bias.data(), second_bias.data(), D, H, bfloat16,
+            packed->block.memory());
   return capsule_of(std::move(packed));
 }
 
 // forward(kernels, (N, T, D, H, V, one_hot, reverse, keep, output_width, output_column), lengths, x, ids, table,
-//         weight_ih, weight_hh, bias, packed, h0, c0, outputs, h, c) -> tape or None. `lengths`: None, list or order
+//         weight_ih, weight_hh, bias, second_bias, packed, h0, c0, outputs, h, c) -> tape or None. `lengths`: None, list
+//         or order
 PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 15) return PyErr_Format(PyExc_TypeError, "forward takes 15 arguments, got %zd", count);
+  if (count != 16) return PyErr_Format(PyExc_TypeError, "forward takes 16 arguments, got %zd", count);
   const Selected *selected = held_by<Selected>(a[0]);
   long n[10];
   if (!selected || !read_longs(a[1], n, 10, "the sizes")) return nullptr;
@@ -186,22 +191,22 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   std::unique_ptr<Order> made;
   const Order *order;
   if (!read_order(a[2], N, T, &made, &order)) return nullptr;
-  Array x, ids, table, weight_ih, weight_hh, bias, h0, c0, outputs, h, c;
+  Array x, ids, table, weight_ih, weight_hh, bias, second_bias, h0, c0, outputs, h, c;
   if (!x.take(a[3], "x", N * T * D, item) || !ids.take(a[4], "ids", N * T, 8) ||
       !table.take(a[5], "table", V * D, item) || !weight_ih.take(a[6], "weight_ih", GH * D, item) ||
       !weight_hh.take(a[7], "weight_hh", GH * H, item) || !bias.take(a[8], "bias", GH, item) ||
-      !h0.take(a[10], "h0", N * H, item) || !c0.take(a[11], "c0", N * H, item) ||
-      !outputs.take(a[12], "outputs", N * T * width, item, true) || !h.take(a[13], "h", N * H, item, true) ||
-      !c.take(a[14], "c", N * H, item, true))
+      !second_bias.take(a[9], "second_bias", H, item) || !h0.take(a[11], "h0", N * H, item) ||
+      !c0.take(a[12], "c0", N * H, item) || !outputs.take(a[13], "outputs", N * T * width, item, true) ||
+      !h.take(a[14], "h", N * H, item, true) || !c.take(a[15], "c", N * H, item, true))
     return nullptr;
   const PackedWeights *packed = nullptr;
-  if (a[9] != Py_None) {
-    packed = held_by<PackedWeights>(a[9]);
+  if (a[10] != Py_None) {
+    packed = held_by<PackedWeights>(a[10]);
     if (!packed) return nullptr;
     if (packed->cell != &cell || packed->D != D || packed->H != H)
       return PyErr_Format(PyExc_ValueError, "packed for other kernels or sizes");
     if (packed->bfloat16 && (keep || V > 0)) return PyErr_Format(PyExc_ValueError, "bfloat16 is for dense inference");
-  } else if (!weight_ih.held || !weight_hh.held || !bias.held) {
+  } else if (!weight_ih.held || !weight_hh.held || !bias.held || second_bias.held != !!cell.second_bias) {
     return PyErr_Format(PyExc_ValueError, "no weights");
   }
   if (!h.held || (cell.has_c && !c.held) || x.held == ids.held || ids.held != (V > 0) ||
@@ -221,7 +226,8 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   f.pass.schedule = &schedule->schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
   f.pass.keep = keep, f.pass.bfloat16 = packed && packed->bfloat16;
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
-  f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
+  f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data();
+  f.bias = bias.data(), f.second_bias = second_bias.data();
   f.packed = packed ? packed->block.memory() : nullptr;
   f.h0 = h0.data(), f.c0 = c0.data(), f.h = h.data(), f.c = c.data();
   f.outputs = outputs.held ? (char *)outputs.data() + column * item : nullptr, f.output_stride = width;
@@ -239,19 +245,20 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 }
 
 // backward(tape, output_width, output_column, table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0,
-//          dc0, d_weight_ih, d_weight_hh, d_bias, accumulate)
+//          dc0, d_weight_ih, d_weight_hh, d_bias, d_second_bias, accumulate)
 PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 17) return PyErr_Format(PyExc_TypeError, "backward takes 17 arguments, got %zd", count);
+  if (count != 18) return PyErr_Format(PyExc_TypeError, "backward takes 18 arguments, got %zd", count);
   const Tape *tape = held_by<Tape>(a[0]);
   if (!tape) return nullptr;
   const long width = PyLong_AsLong(a[1]), column = PyLong_AsLong(a[2]);
-  const int accumulate = PyObject_IsTrue(a[16]);
+  const int accumulate = PyObject_IsTrue(a[17]);
   if (PyErr_Occurred()) return nullptr;
   const CellKernels &cell = *tape->selected.cell;
   const Schedule &s = tape->schedule->schedule;
   const long N = s.rows, T = s.time, D = tape->pass.D, H = tape->pass.H, V = tape->pass.vocabulary;
   const size_t item = tape->selected.item();
   Array table, weight_ih, weight_hh, d_outputs, dh, dc, dx, d_table, dh0, dc0, d_weight_ih, d_weight_hh, d_bias;
+  Array d_second_bias;
   const long GH = cell.gates * H;
   if (!table.take(a[3], "table", V * D, item) || !weight_ih.take(a[4], "weight_ih", GH * D, item) ||
       !weight_hh.take(a[5], "weight_hh", GH * H, item) ||
@@ -260,11 +267,13 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       !d_table.take(a[10], "d_table", V * D, item, true) || !dh0.take(a[11], "dh0", N * H, item, true) ||
       !dc0.take(a[12], "dc0", N * H, item, true) ||
       !d_weight_ih.take(a[13], "d_weight_ih", GH * D, item, true) ||
-      !d_weight_hh.take(a[14], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[15], "d_bias", GH, item, true))
+      !d_weight_hh.take(a[14], "d_weight_hh", GH * H, item, true) || !d_bias.take(a[15], "d_bias", GH, item, true) ||
+      !d_second_bias.take(a[16], "d_second_bias", H, item, true))
     return nullptr;
   const bool embedded = V > 0 && !tape->pass.one_hot;
   if (column < 0 || width < 0 || (!weight_ih.held && (dx.held || d_table.held)) || !weight_hh.held ||
-      !d_weight_ih.held || !d_weight_hh.held || !d_bias.held || (d_outputs.held && column + H > width) ||
+      !d_weight_ih.held || !d_weight_hh.held || !d_bias.held || d_second_bias.held != !!cell.second_bias ||
+      (d_outputs.held && column + H > width) ||
       table.held != embedded || (dx.held && V > 0) || (d_table.held && !embedded))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
@@ -276,7 +285,8 @@ PyObject *backward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   b.d_outputs = d_outputs.held ? (char *)d_outputs.data() + column * item : nullptr, b.d_output_stride = width;
   b.dh = dh.data(), b.dc = dc.data(), b.dx = dx.data(), b.d_table = d_table.data();
   b.dh0 = dh0.data(), b.dc0 = dc0.data();
-  b.d_weight_ih = d_weight_ih.data(), b.d_weight_hh = d_weight_hh.data(), b.d_bias = d_bias.data();
+  b.d_weight_ih = d_weight_ih.data(), b.d_weight_hh = d_weight_hh.data();
+  b.d_bias = d_bias.data(), b.d_second_bias = d_second_bias.data();
   b.accumulate = accumulate != 0;
   if (!run_backward(cell, b)) return nullptr;
   Py_RETURN_NONE;

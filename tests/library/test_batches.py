@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -130,11 +130,14 @@ def test_gaps_are_filled_as_in_memory() -> None:
 
 
 def test_a_later_part_goes_on_from_batches() -> None:
-    whole, ours = (xlstm.SequenceClassifier(**{**PLAIN, "class_weight": "balanced"}) for _ in range(2))
+    weights = {label: number + 0.5 for number, label in enumerate(sorted(set(LABELS)))}
+    whole, ours = (xlstm.SequenceClassifier(**{**PLAIN, "class_weight": weights}) for _ in range(2))
     for _ in range(2):
         same(ours.partial_fit(Source(13, TEXTS, LABELS)), whole.partial_fit(TEXTS, LABELS))
-    whole.set_params(warm_start=True).fit(TEXTS[:50], LABELS[:50])
-    same(ours.set_params(warm_start=True).fit(Source(7, TEXTS[:50], LABELS[:50])), whole)
+    for each in (whole, ours):
+        each.set_params(warm_start=True, class_weight="balanced")
+    whole.fit(TEXTS[:50], LABELS[:50])
+    same(ours.fit(Source(7, TEXTS[:50], LABELS[:50])), whole)
 
 
 def test_classes_are_found_in_whichever_batch_they_come() -> None:
@@ -345,6 +348,8 @@ def test_long_tables_keep_the_rows_of_an_id_together(tmp_path: Path, block: int)
     source = xlstm.from_files(files, id="id", time="t", label="kind", block=block)
     assert [len(row) for X, _ in source for row in X] == [len(row) for row in SERIES]
     assert max(len(X) for X, _ in source) <= block
+    whole = [identity for file in files for identity in xlstm.read(file, id="id", time="t", label="kind").ids]
+    assert [identity for batch in source for identity in batch.ids] == whole
     options = {**PLAIN, "dtype": "float64"}
     ours = xlstm.SequenceClassifier(**options).fit(source)
     same(ours, xlstm.SequenceClassifier(**options).fit(SERIES, LABELS), 1e-9)
@@ -739,6 +744,25 @@ def test_lists_of_sequences_are_x_where_the_first_cannot_be_anything_else() -> N
         clf.predict(Changing([[words[:2], ["yes", "no"]], words[:1]]))
 
 
+@pytest.mark.parametrize("kind", ["lists", "whole numbers", "arrays", "tensors", "float32"])
+@pytest.mark.parametrize("rows", [2, 3])
+def test_lists_of_two_or_three_series_of_one_length_are_x(kind: str, rows: int) -> None:
+    """A list of numbers is no X, so it is no (X, y) that begins with it."""
+    series = [row[:2, 0].round() for row in SERIES[:6]]
+    of_kind: dict[str, Callable[[Any], Any]] = {
+        "lists": lambda row: row.tolist(),
+        "whole numbers": lambda row: row.astype(int).tolist(),
+        "arrays": lambda row: row,
+        "tensors": lambda row: pytest.importorskip("torch").tensor(row),
+        "float32": lambda row: list(row.astype(np.float32)),
+    }
+    batches = [[of_kind[kind](row) for row in series[k : k + rows]] for k in range(0, 6, rows)]
+    clf = xlstm.SequenceClassifier(**PLAIN).fit([row[:, :1] for row in SERIES], LABELS)
+    np.testing.assert_allclose(
+        clf.predict_proba(Changing(batches)), clf.predict_proba([row[:, None] for row in series])
+    )
+
+
 def test_answers_are_of_the_widest_dtype_of_all_batches() -> None:
     narrow, wide = (np.arange(3, dtype=kind) for kind in (np.float32, np.float64))
     X = SERIES[:3]
@@ -822,6 +846,30 @@ def test_labels_to_validate_with_have_to_count(in_batches: bool) -> None:
     assert not model.__sklearn_is_fitted__()
     model.fit(SERIES, OF_STEPS, validation=([*SERIES[:3], SERIES[3]], [*ignored, OF_STEPS[3]]))
     assert np.isfinite(model.validation_loss_curve_).all()
+
+
+@pytest.mark.parametrize("names", [None, ["low", "high", "out", "up"]])
+@pytest.mark.parametrize("silent", [0, 1, 2])
+def test_a_batch_may_hold_no_label_that_counts(names: list[str] | None, silent: int) -> None:
+    """Wherever it stands, the first place included, it is trained on as in memory: as rows without a loss."""
+    named = OF_STEPS if names is None else [[names[label] for label in row] for row in OF_STEPS]
+    ignore = -1 if names is None else "-"
+    y = [[ignore] * len(row) if k // 40 == silent else row for k, row in enumerate(named)]
+    settings = {**PLAIN, "ignore": ignore, "dtype": "float64", "class_weight": "balanced"}
+    expected = xlstm.SequenceLabeler(**settings).fit(SERIES, y)
+    found = xlstm.SequenceLabeler(**settings).fit(Source(40, SERIES, y))
+    assert found.classes_.tolist() == expected.classes_.tolist()
+    same(found, expected, 1e-9)
+
+
+def test_labels_of_batches_have_to_count_somewhere() -> None:
+    ignored = [[-1] * len(row) for row in SERIES]
+    model = xlstm.SequenceLabeler(**PLAIN, ignore=-1)
+    with pytest.raises(
+        ValueError, match=r"^no label of y counts: all are the one that `ignore` names, so nothing could"
+    ):
+        model.fit(Source(40, SERIES, ignored))
+    assert not hasattr(model, "classes_")
 
 
 def test_labels_of_batches_have_to_count_in_each_pass() -> None:

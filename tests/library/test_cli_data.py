@@ -601,7 +601,7 @@ CASES: dict[str, tuple[tuple[Any, ...], int, tuple[str, ...]]] = {
     "no column of ids": (("evaluate", "classes.xlstm", "classes.csv", "--only", "columns.csv"), 1, ("columns.csv has no column 'id'",)),
     "a layer to predict with": (("predict", "layer.xlstm", "ab"), 1, ("layer.xlstm is a LSTM, which gives no answers",)),
     "a layer to measure": (("evaluate", "layer.xlstm", "texts.csv"), 1, ("layer.xlstm is a LSTM",)),
-    "features to predict with": (("predict", "features.xlstm", "ab"), 1, ("features.xlstm is a SequenceFeatures, which gives no answers",)),
+    "features to measure": (("evaluate", "features.xlstm", "texts.csv"), 1, ("makes features of sequences, which predict writes: it gives no answers to be measured",)),
     "a table of numbers without a word": (("train", "classes.csv", "--label", "speed"), 1, ("has no column 'text'", "a row is a step: --id COLUMN, or a series: --wide")),
     "another file in place of the model": ((*TRAIN_LONG, "--out", "texts.csv"), 1, ("texts.csv is there already, and is no file of xlstm: name another by --out FILE, or add --force",)),
     "a number that is missing": (("train", "hole.csv", *LONG, "--task", "number"), 1, ("line 3 of hole.csv has the label 'NA' in the column 'label', others have numbers: fill it",)),

@@ -212,7 +212,6 @@ SAYS_NOTHING = {
     "series of lines": (("train", "x.jsonl", "--wide"), "--wide", "of the format jsonl"),
     "channels of lines": (("train", "x.jsonl", "--channels-first"), "--channels-first", "of the format jsonl"),
     "features of texts": (("train", "texts.csv", "--features", "a,b"), "--features", "a table of texts"),
-    "a list of texts": (("evaluate", "texts.xlstm", "texts.csv", "--only", "x.csv"), "--only", "a table of texts"),
     "a time of texts": (("predict", "texts.xlstm", "--data", "texts.csv", "--time", "x"), "--time", "a table of texts"),
     "texts of series": (("train", "texts.csv", "--wide", "--text", "text"), "--text", "a row is a series"),
     "texts for numbers": (("predict", "long.xlstm", "long.csv", "--text", "x"), "--text", "this model reads numbers"),
@@ -253,6 +252,15 @@ def test_a_closed_standard_output_is_one_line(place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)
     for arguments in (["long.xlstm", "long.csv"], ["texts.xlstm", "ab"]):
         assert cli.main(["predict", *arguments]) == 1
+    before = sorted(path.name for path in place.iterdir())
+    for arguments in (
+        ["evaluate", "long.xlstm", "long.csv"],
+        ["show", "long.xlstm"],
+        ["devices"],
+        ["train", "long.csv", *LONG, "--out", "new.xlstm"],
+    ):
+        assert cli.main(arguments) == 1
+    assert sorted(path.name for path in place.iterdir()) == before
     monkeypatch.undo()
-    error = "xlstm: error: standard output is closed, so there is nowhere to write: name a file by --out\n"
-    assert capsys.readouterr().err == error * 2
+    start = "xlstm: error: standard output is closed, so there is nowhere to write"
+    assert capsys.readouterr().err == f"{start}: name a file by --out\n" * 2 + f"{start} the result\n" * 4

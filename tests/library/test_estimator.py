@@ -160,7 +160,7 @@ def test_input_is_not_written_to():
     for array in (X, y, weights):
         array.setflags(write=False)
     clf = make(class_weight="balanced", early_stopping=True, validation_fraction=0.3).fit(X, y, weights)
-    clf.partial_fit(X, y, sample_weight=weights)
+    clf.set_params(class_weight=None).partial_fit(X, y, sample_weight=weights)
     clf.predict(X)
     clf.score(X, y, weights)
     clf.stream().feed(X[0])

@@ -238,17 +238,22 @@ def test_the_history_holds_exact_means_over_the_steps_that_count():
         labeler.fit(X, y, sample_weight=weights)
     log_p = labeler.predict_log_proba(X)
 
-    def means(rows: Any) -> tuple[float, float]:
+    def means(rows: Any) -> tuple[float, float, float]:
         counted = [(row, t) for row in rows for t in range(len(y[row])) if y[row][t] >= 0]
         own = np.array([weights[row] for row, _ in counted])
         losses = np.array([-log_p[row][t, y[row][t]] for row, t in counted])
-        return np.average(losses, weights=own), np.mean([log_p[row][t].argmax() == y[row][t] for row, t in counted])
+        right = [log_p[row][t].argmax() == y[row][t] for row, t in counted]
+        return np.average(losses, weights=own), np.mean(right), np.average(right, weights=own)
 
     kept, aside = parts[0]
     assert 4 not in aside
     assert sorted([*kept, *aside]) == list(range(23))
-    np.testing.assert_allclose([labeler.loss_curve_[0], labeler.accuracy_curve_[0]], means(kept), rtol=1e-10)
-    found = [labeler.validation_loss_curve_[0], labeler.validation_scores_[0]]
+    np.testing.assert_allclose([labeler.loss_curve_[0], labeler.accuracy_curve_[0]], means(kept)[:2], rtol=1e-10)
+    found = [
+        labeler.validation_loss_curve_[0],
+        labeler.history_["validation_accuracy"][0],
+        labeler.validation_scores_[0],
+    ]
     np.testing.assert_allclose(found, means(aside), rtol=1e-10)
 
 

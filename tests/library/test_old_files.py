@@ -146,7 +146,8 @@ def test_an_old_file_saved_again_is_the_same_model(name, tmp_path):
 def test_an_old_file_trains_on(name, tmp_path):
     clf, X = load(name), sequences_of(EXPECTED[name])
     y = np.array(EXPECTED[name]["predicted"], dtype=EXPECTED[name]["classes_dtype"])
-    clf.partial_fit(X, y)
+    weights = None if clf.class_weight == "balanced" else clf.class_weight  # of parts it is not known
+    clf.set_params(class_weight=weights).partial_fit(X, y)
     assert clf.n_iter_ == EXPECTED[name]["epochs"] + 1
     assert clf.fitted_state().trainer.optimizer.updates > EXPECTED[name]["updates"]
     assert np.isfinite(clf.loss_)
@@ -154,7 +155,7 @@ def test_an_old_file_trains_on(name, tmp_path):
     assert before != EXPECTED[name]["parameters"]
     # From a file of today it goes on in the same way.
     load(name).save(tmp_path / "again.xlstm")
-    again = xlstm.load(tmp_path / "again.xlstm", "cpu").partial_fit(X, y)
+    again = xlstm.load(tmp_path / "again.xlstm", "cpu").set_params(class_weight=weights).partial_fit(X, y)
     assert digest([again.fitted_state().model.read()]) == before
 
 
@@ -222,3 +223,60 @@ def test_a_layer_of_version_2(name, path):
     outputs, _ = layer(np.arange(8.0).reshape(1, 4, 2) / 8)
     rounding = {"float32": 2e-6, "float64": 1e-13}[layer.dtype]
     np.testing.assert_allclose(outputs[0], hexed(expected["outputs"]), rtol=rounding, atol=rounding)
+
+
+# ---------------------------------------------------------------- version 2: other answers than one class
+
+ANSWERS = FILES.parent / "v2-answers"
+OTHERS: dict[str, dict[str, Any]] = json.loads((ANSWERS / "expected.json").read_text(encoding="utf-8"))
+
+
+def plain_of(value: Any) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value))
+
+
+def given_to(expected: dict[str, Any]) -> Any:
+    """X as it was passed: what is null is missing."""
+    if expected["encoder"]["kind"] != "series":
+        return expected["X"]
+    arrays = [np.array(x, dtype=np.float64) for x in expected["X"]]
+    names = expected["feature_names"]
+    return xlstm.Sequences(np.concatenate(arrays), [len(x) for x in arrays], names)
+
+
+def check_other(model: Any, expected: dict[str, Any]) -> None:
+    """All that the file holds, to the last bit."""
+    fitted = model.fitted_state()
+    assert type(model).__name__ == expected["type"]
+    assert digest([fitted.model.read()]) == expected["parameters"]
+    assert digest(fitted.trainer.optimizer.moments) == expected["moments"]
+    assert plain_of({"kind": fitted.task.kind, **fitted.task.state()}) == expected["task"]
+    assert plain_of(fitted.encoder.state()) == expected["encoder"]
+    assert [float(loss).hex() for loss in model.loss_curve_] == expected["loss_curve"]
+    assert (None if fitted.feature_names is None else fitted.feature_names.tolist()) == expected["feature_names"]
+    assert {setting: plain_of(model.get_params()[setting]) for setting in expected["settings"]} == expected["settings"]
+    if "thresholds" in expected:
+        assert [float(value).hex() for value in model.thresholds_] == expected["thresholds"]
+
+
+def test_all_files_of_other_answers_are_looked_at():
+    assert {file.stem for file in ANSWERS.glob("*.xlstm")} == set(OTHERS)
+    assert len(OTHERS) == 6
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_of_other_answers(name, path, tmp_path):
+    expected = OTHERS[name]
+    model = xlstm.load(ANSWERS / f"{name}.xlstm", "cpu")
+    check_other(model, expected)
+    made = getattr(model, expected["method"])(given_to(expected))
+    parts = made if isinstance(made, list) else [made]
+    assert {str(part.dtype) for part in parts} == {expected["dtype"]}
+    numbers = [float.fromhex(value) for value in expected["numbers"]]
+    np.testing.assert_allclose(np.concatenate([part.reshape(-1) for part in parts]), numbers, rtol=1e-5)
+    if "predicted" in expected:
+        predicted = model.predict(given_to(expected))
+        assert [list(row) if np.ndim(row) else row for row in predicted] == expected["predicted"]
+    model.save(tmp_path / "again.xlstm")
+    check_other(xlstm.load(tmp_path / "again.xlstm", "cpu"), expected)

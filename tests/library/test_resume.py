@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -146,6 +147,73 @@ def test_other_rows_to_validate_with_are_refused(tmp_path):
             make().fit(TEXTS, LETTERS, validation=other, resume=path)
     clf = make().fit(TEXTS, LETTERS, validation=rows, resume=path)
     assert truth.whole_state(clf) == truth.whole_state(make().fit(TEXTS, LETTERS, validation=rows))
+
+
+VALIDATIONS: dict[str, Any] = {
+    "rows": lambda: (TEXTS[:9], LETTERS[:9]),
+    "other rows": lambda: (TEXTS[:9], LETTERS[1:10]),
+    "batches": lambda: xlstm.Batches(lambda: iter([(TEXTS[:9], LETTERS[:9])])),
+    "none": lambda: None,
+}
+
+
+@pytest.mark.parametrize("of", ["rows", "batches", "none"])
+@pytest.mark.parametrize("kind", ["arrays", "batches"])
+def test_a_training_that_has_ended_is_not_taken_for_one_that_was_validated_otherwise(kind, of, tmp_path):
+    path, whole = tmp_path / "run", {"X": TEXTS, "y": LETTERS}
+    if kind == "batches":
+        whole = {"X": xlstm.Batches(lambda: iter([(TEXTS, LETTERS)]))}
+    clf = make().fit(**whole, validation=VALIDATIONS[of](), resume=path)
+    content = path.read_bytes()
+    for name, validation in VALIDATIONS.items():
+        if name == of:
+            again = make().fit(**whole, validation=validation(), resume=path)
+            assert truth.whole_state(again) == truth.whole_state(clf)
+            continue
+        with pytest.raises(ValueError, match="was validated on other rows, or on none: pass the same as validation"):
+            make().fit(**whole, validation=validation(), resume=path)
+    assert path.read_bytes() == content
+
+
+def test_a_training_that_has_ended_validated_on_the_rows_that_it_set_aside(tmp_path):
+    path, settings = tmp_path / "run", {"early_stopping": True, "n_iter_no_change": 20}
+    clf = make(**settings).fit(TEXTS, LETTERS, resume=path)
+    assert truth.whole_state(make(**settings).fit(TEXTS, LETTERS, resume=path)) == truth.whole_state(clf)
+    with pytest.raises(ValueError, match="was validated on other rows, or on none"):
+        make(**settings).fit(TEXTS, LETTERS, validation=(TEXTS[:9], LETTERS[:9]), resume=path)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_another_buffer_is_another_training(ended, tmp_path):
+    """Other rows meet in its batches: the file of it says so."""
+
+    def source(**more: Any) -> Any:
+        return xlstm.Batches(lambda: iter([(TEXTS[:20], LETTERS[:20]), (TEXTS[20:], LETTERS[20:])]), **more)
+
+    path = tmp_path / "run"
+    if ended:
+        make().fit(source(buffer=24), resume=path)
+    else:
+        with pytest.raises(Stopped):
+            make().fit(source(buffer=24), callbacks=stopping(3), resume=path)
+    told = f"{path} holds a training with another buffer: buffer was 24 and is 30. Use the same, or name another file."
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        make().fit(source(buffer=30), resume=path)
+    assert truth.whole_state(make().fit(source(buffer=24), resume=path)) == truth.whole_state(
+        make().fit(source(buffer=24))
+    )
+
+
+def test_rows_that_are_told_belong_to_the_training(tmp_path):
+    """Of batches with a sample nobody counts them: the schedule goes by the number that is told."""
+
+    def source(rows: int) -> Any:
+        return xlstm.Batches(lambda: iter([(TEXTS, LETTERS)]), sample=(TEXTS, LETTERS), rows=rows)
+
+    path = tmp_path / "run"
+    make().fit(source(40), resume=path)
+    with pytest.raises(ValueError, match="holds a training on 40 rows, and these are 80: pass the same"):
+        make().fit(source(80), resume=path)
 
 
 def test_within_an_epoch_what_was_noted_of_the_last_is_kept(tmp_path, monkeypatch):

@@ -562,7 +562,7 @@ CASES: dict[str, tuple[Any, str]] = {
     "a threshold that is no number": (lambda: make().fit(FOUR, L4).set_thresholds("high"), r"thresholds must be numbers: .*"),
     "a threshold in a dict that is no number": (lambda: make().fit(FOUR, L4).set_thresholds({"a": "high"}), r"thresholds must hold a number for each label, got 'high' for 'a'\."),
     "thresholds of one class each": (lambda: make().fit(FOUR, [0, 1, 0, 1]).set_thresholds(0.3), r"this model gives one class for each sequence; thresholds belong to several labels\."),
-    "class_weight of an unknown label": (lambda: make(class_weight={"z": 1.0}).fit(FOUR, L4), r"class_weight names 'z', which is no label of y: \['a', 'b'\]\."),
+    "class_weight of an unknown label": (lambda: make(class_weight={"z": 1.0}).fit(FOUR, L4), r"class_weight names 'z', which is no label of y: \['a', 'b'\], of which 'a' is not named\."),
     "class_weight of 0": (lambda: make(class_weight={"a": 0}).fit(FOUR, L4), r"class_weight must hold finite weights above 0, got \{'a': 0\}\."),
     "class_weight of another kind": (lambda: make(class_weight=3).fit(FOUR, L4), r"class_weight must be None, 'balanced' or a dict, got 3\."),
     "class_weight that is no number": (lambda: make(class_weight={"a": "x"}).fit(FOUR, L4), r"class_weight must hold a number for each label, got 'x' for 'a'\."),

@@ -141,3 +141,22 @@ class OfLabels(Answers):
 
     def rows(self) -> list[list[tuple[str, ...]]]:
         return [[(self._separator.join(labels),)] for labels, _ in self._found]
+
+
+class OfFeatures(Answers):
+    """What the head of a model sees of each sequence: numbers, with the names that scikit-learn has for them."""
+
+    def __init__(self, model: Any, X: Any, separator: str) -> None:
+        self.columns = tuple(model.get_feature_names_out().tolist())
+        rows = model.transform(X) if len(X) else []
+        self._found: list[list[float]] = [row.tolist() for row in rows]
+        self._written = [tuple([str(value) for value in row]) for row in rows]
+
+    def texts(self) -> list[str]:
+        return ["  ".join(row) for row in self._written]
+
+    def members(self) -> list[str]:
+        return [f'"features": [{", ".join(map(repr, row))}]' for row in self._found]
+
+    def rows(self) -> list[list[tuple[str, ...]]]:
+        return [[row] for row in self._written]

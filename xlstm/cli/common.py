@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..estimators.base import SequenceEstimator
-from ..estimators.features import SequenceFeatures
 from ..estimators.state import load
 from ..sequences import SPLITS
 from ..tables import STANDARD_INPUT
@@ -34,9 +34,25 @@ def tell(kind: str, message: object) -> None:
 
 
 def show(options: Any, text: str, values: dict[str, Any], exit_code: int = 0) -> int:
-    """The result on stdout, where there is one, for people or as JSON. Returns the exit code."""
-    print(json.dumps(values) if options.json else text, flush=True)
+    """The result on stdout, for people or as JSON. Returns the exit code."""
+    check_output()
+    print(json.dumps(_as_json_has(values)) if options.json else text, flush=True)
     return exit_code
+
+
+def _as_json_has(value: Any) -> Any:
+    """The same with null for each number that JSON does not have: infinities and NaN."""
+    if isinstance(value, dict):
+        return {name: _as_json_has(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json_has(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_output() -> None:
+    """Raise a Failure where there is no stdout that a result could be written to."""
+    if sys.stdout is None:
+        raise Failure("standard output is closed, so there is nowhere to write the result")
 
 
 def trained(path: str, device: str | None) -> Any:
@@ -45,10 +61,10 @@ def trained(path: str, device: str | None) -> Any:
     Raises
     ------
     Failure
-        If the file holds a layer, or what makes features of sequences.
+        If the file holds a layer.
     """
     model = load(path, device)
-    if not isinstance(model, SequenceEstimator) or isinstance(model, SequenceFeatures):
+    if not isinstance(model, SequenceEstimator):
         raise Failure(f"{path} is a {type(model).__name__}, which gives no answers: use Python")
     kind = model.fitted_state().encoder.kind
     # A model of lists of words, or of a version that cut strings only here, does not say that it has words.

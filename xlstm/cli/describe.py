@@ -162,7 +162,8 @@ def _told_table(table: dict[str, Any], texts: bool) -> str:
     used = {name: value for name, value in table.items() if name != "form" and value not in (None, False)}
     if not texts:
         used.pop("text")
-    return f"{rows[table['form']]}; {', '.join(f'{name} {value!r}' for name, value in used.items())}"
+    told = [f"{name} {_some(value) if isinstance(value, list) else repr(value)}" for name, value in used.items()]
+    return f"{rows[table['form']]}; {', '.join(told)}"
 
 
 def _told_training(trained: dict[str, Any]) -> str:

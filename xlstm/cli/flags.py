@@ -10,7 +10,7 @@ from ..cells import CELLS
 from ..estimators.classifier import SequenceClassifier
 from ..readout import READOUTS
 from ..sequences import MISSING
-from . import arguments, forms, train
+from . import arguments, forms, results, train
 from .kinds import KINDS
 
 STDIN = "- is standard input"
@@ -25,9 +25,11 @@ def of_train(parser: argparse.ArgumentParser) -> None:
         + ", ".join(f"{name} {value}" for name, value in train.NAMES_SETTINGS.items())
     )
     parser.add_argument(
-        "data",
-        nargs="?",
-        help=f"a file: {READ}, text files also packed by gzip; {STDIN} (default: the embedded first names)",
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help=f"a file: {READ}, text files also packed by gzip; {STDIN}; several of one kind are read again in each "
+        "epoch, some sequences at a time, so that memory need not hold them (default: the embedded first names)",
     )
     parser.add_argument(
         "--task",
@@ -64,7 +66,7 @@ def _results(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         help="the model's file; an older model there is replaced, another file only by --force (default: "
-        f"{train.NAMES_MODEL}; the data's name with .xlstm; {train.STANDARD_INPUT_MODEL} for standard input)",
+        f"{results.NAMES_MODEL}; the data's name with .xlstm; {results.STANDARD_INPUT_MODEL} for standard input)",
     )
     parser.add_argument(
         "--held-out",
@@ -186,11 +188,7 @@ def of_predict(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"answer the sequences of a file: {READ}; {STDIN} (default: no file)",
     )
-    parser.add_argument(
-        "--text",
-        metavar="COLUMN",
-        help="the column of the texts in --data (default: the one that the model was trained on, else text)",
-    )
+    text_and_label(parser, "the one that the model was trained on, else {}")
     forms_of_tables(parser, remembered=True)
     reading(parser, remembered=True)
     parser.add_argument(
@@ -248,14 +246,15 @@ def forms_of_tables(parser: argparse.ArgumentParser, remembered: bool = False) -
         action="store_true",
         help=f"a row of the table is a series of numbers (default: {'as of the model' if remembered else 'a text'})",
     )
-    if remembered:
-        return
     parser.add_argument(
         "--features",
         type=arguments.columns,
         metavar="A,B,...",
-        help="the columns that are features of a step, or with --wide its steps (default: all that are nothing else)",
+        help="the columns that are features of a step, or with --wide its steps in order (default: "
+        f"{'as of the model, else ' if remembered else ''}all that are nothing else)",
     )
+    if remembered:
+        return
     parser.add_argument(
         "--delta",
         metavar="NAME",

@@ -36,8 +36,8 @@ from .reading import (
     usual_delimiter,
 )
 
-ID, NUMBER = "id", "sequence"
-"""The column of a list of sequences: of their ids, or of their numbers from 1 on."""
+ID, NUMBER, FILE = "id", "sequence", "file"
+"""The columns of a list of sequences: of their ids, or of their numbers from 1 on, and of their files if several."""
 
 LIST = ".held-out-ids.csv"
 """How a file of such a list ends."""
@@ -110,7 +110,20 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
     if form == "text":
         rows = labelled.read(options, split, kind)
         return _of_rows(rows, kind or by_default(rows.labels, rows.name), split, separator)
-    table = Table(
+    table = table_of(options, form)
+    found, table = read(
+        options,
+        table,
+        with_text=options.text is not None,
+        each_step=kind is not None and kind.name == "steps",
+        several=kind is not None and kind.empty,
+    )
+    return _of_dataset(found, options, table, kind)
+
+
+def table_of(options: Any, form: str) -> Table:
+    """How files in this form are read, as the flags of `train` say."""
+    return Table(
         options.text or TEXT,
         options.label or LABEL,
         options.delimiter or usual_delimiter(options.data),
@@ -120,17 +133,9 @@ def for_training(options: Any, kind: Kind | None, split: str) -> Given:
         time=options.time,
         delta=options.delta,
         features=options.features,
-        separator=separator,
+        separator=options.separator or SEPARATOR,
         channels_first=options.channels_first,
     )
-    found = read(
-        options,
-        table,
-        with_text=options.text is not None,
-        each_step=kind is not None and kind.name == "steps",
-        empty=kind is not None and kind.empty,
-    )
-    return _of_dataset(found, options, table, kind)
 
 
 def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
@@ -150,7 +155,7 @@ def for_measuring(options: Any, model: Any, kind: Kind) -> Given:
         found = _of_rows(rows, kind, fitted.encoder.kind, _separator(remembered))
     else:
         table = told(options, fitted, form)
-        data = read(options, table, with_text=texts, each_step=kind.name == "steps", empty=kind.empty)
+        data, _ = read(options, table, with_text=texts, each_step=kind.name == "steps", several=kind.empty)
         found = _of_dataset(data, options, table, kind)
         kind.check_known(found.y, model, found.where)
     return found
@@ -257,7 +262,10 @@ def only(given: Given, path: str, encoding: str) -> Given:
                 f"{path} has no column {ID!r} of the ids of sequences, nor a column {NUMBER!r} of their numbers from 1 "
                 f"on: it has {', '.join(table.columns):.60}"
             )
-        wanted = [table.value(row, column) for row in table.rows() if row is not None]
+        listed = [row for row in table.rows() if row is not None]
+        if FILE in table.columns:
+            listed = [row for row in listed if table.value(row, FILE) == given.name]
+        wanted = [table.value(row, column) for row in listed]
     numbers = column == NUMBER or given.ids is None
     names = [str(k + 1) for k in range(given.size)] if numbers else given.ids or []
     several = Counter(names)
@@ -273,7 +281,7 @@ def only(given: Given, path: str, encoding: str) -> Given:
             )
         rows.append(places[name])
     if not rows:
-        raise Failure(f"{path} lists no sequence")
+        raise Failure(f"{path} lists no sequence{f' of {given.name}' if FILE in table.columns else ''}")
     return given._replace(X=chosen(given.X, rows), y=chosen(given.y, rows), where=lambda k: given.where(rows[k]))
 
 

@@ -11,9 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..estimators.features import SequenceFeatures
+from ..readers import fields
 from ..registry import ESTIMATORS
+from ..sources import Batches
 from ..tables import counted
-from .answers import Answers, OfClasses, OfLabels, OfNumbers, OfSteps
+from .answers import Answers, OfClasses, OfFeatures, OfLabels, OfNumbers, OfSteps
 from .common import Failure
 
 Where = Callable[[int], str]
@@ -160,7 +163,7 @@ class Number(Kind):
         return None
 
     def scores(self, model: Any, X: Any, y: Any) -> dict[str, Any]:
-        errors = model.errors(X, y)
+        errors = model.errors(X) if isinstance(X, Batches) else model.errors(X, y)  # of which each has its own y
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in errors.items()}
 
     def told(self, scores: dict[str, Any]) -> str:
@@ -229,13 +232,13 @@ class Labels(Kind):
     settings = ("class_weight", "readout", "separator")
 
     def of_fields(self, labels: Sequence[str], split: str, separator: str) -> Any:
-        return [_parts(label, separator) for label in labels]
+        return [fields.several(label, separator) for label in labels]
 
     def of_data(self, y: Any, separator: str, where: Where) -> Any:
         if isinstance(y, np.ndarray) and y.ndim == 2:
             return y  # an indicator matrix
         return [
-            _parts(str(label), separator) if np.ndim(label) == 0 else list(map(str, np.asarray(label).tolist()))
+            fields.several(str(label), separator) if np.ndim(label) == 0 else list(map(str, np.asarray(label).tolist()))
             for label in y
         ]
 
@@ -274,13 +277,26 @@ def of_model(model: Any) -> Kind:
     Raises
     ------
     Failure
-        If the command line has none for its task.
+        If the command line has none for its task; if it gives features, not answers.
     """
+    if isinstance(model, SequenceFeatures):
+        raise Failure("the model makes features of sequences, which predict writes: it gives no answers to be measured")
     task = model.fitted_state().task.kind
     for kind in KINDS.values():
         if kind.of_task == task:
             return kind
     raise Failure(f"the command line does not know answers of the kind {task!r}: use Python")
+
+
+def answers_of(model: Any) -> type[Answers]:
+    """How what a trained model gives is told: the answers of its kind, or the features that it makes.
+
+    Raises
+    ------
+    Failure
+        As `of_model`.
+    """
+    return OfFeatures if isinstance(model, SequenceFeatures) else of_model(model).answers
 
 
 def by_default(labels: Any, name: str) -> Kind:
@@ -340,10 +356,6 @@ def _ignored(model: Any) -> list[str]:
 
 def _cut(text: str, split: str) -> Sequence[str]:
     return text.split() if split == "words" else text
-
-
-def _parts(label: str, separator: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in label.split(separator) if part.strip()))
 
 
 def _indicator(y: Any, names: list[str]) -> Any:

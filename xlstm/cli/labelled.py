@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from .. import data, tables
 from ..fitted import Table
+from ..readers.fields import is_missing
 from ..tables import counted
 from .common import Failure, is_empty, listed
 from .kinds import KINDS, Kind
 
 SHOWN_LABELS = 10
-LIKE_MISSING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none"))
-"""Labels, in lower case, that other programs write where there is none."""
 
 
 class Labelled(NamedTuple):
@@ -150,7 +149,7 @@ def _label(field: str, known: Collection[str] | None) -> str:
 
 def like_missing(labels: Sequence[str]) -> str | None:
     """The warning that labels seem to say that there is none; None where none does."""
-    rows = Counter(label for label in labels if label.lower() in LIKE_MISSING)
+    rows = Counter(label for label in labels if is_missing(label))
     if not rows:
         return None
     names = " or ".join(map(repr, sorted(rows)))

@@ -11,6 +11,7 @@ from .. import tables
 from ..encode import TokenEncoder
 from ..files import check_target, write_whole
 from . import asked, forms, given, kinds, reading
+from .answers import Answers
 from .asked import Block
 from .common import Failure, is_same_file, tell, trained
 from .forms import Answered
@@ -20,7 +21,7 @@ def run(options: Any) -> int:
     """Answer each sequence that can be answered, name the others. Exit code 1 where there are others."""
     _check_call(options)
     model = trained(options.model, options.device)
-    kind = kinds.of_model(model)
+    answers = kinds.answers_of(model)
     if not reading.reads_texts(model):
         _take_file(options)
     _check_target(options)
@@ -31,7 +32,7 @@ def run(options: Any) -> int:
         nonlocal failed
         nothing = True
         for block in _blocks(options, model):
-            found = _answered(model, kind, block, separator)
+            found = _answered(model, answers, block, separator)
             for problem in found.wrong.values():
                 tell("error", problem)
             failed += len(found.wrong)
@@ -90,9 +91,10 @@ def _take_file(options: Any) -> None:
 
 def _check_target(options: Any) -> None:
     """Raise where the answers cannot be written, or would overwrite what they are made of."""
-    of_a_table = ("text", "delimiter", "id", "time", "wide")
+    of_a_table = ("text", "label", "delimiter", "id", "time", "wide", "features")
     if options.data is None and any(getattr(options, flag) for flag in of_a_table):
-        options.parser.error("--text, --delimiter, --id, --time and --wide go with --data")
+        flags = [f"--{flag}" for flag in of_a_table]
+        options.parser.error(f"{', '.join(flags[:-1])} and {flags[-1]} go with --data")
     if options.out is None:
         if sys.stdout is None:
             raise Failure("standard output is closed, so there is nowhere to write: name a file by --out")
@@ -113,19 +115,19 @@ def _blocks(options: Any, model: Any) -> Iterator[Block]:
         return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
     numbers = not reading.reads_texts(model)
     form = reading.form_of(options, options.data, fitted.table, numbers)
-    reading.refuse_what_says_nothing(options, form, numbers)
+    reading.refuse_what_says_nothing(options, form, numbers, labelled=False)
     if form == "text":
         return asked.of_table(options, fitted.table, fitted.encoder.kind)
     return asked.of_file(options, model, form)
 
 
-def _answered(model: Any, kind: kinds.Kind, block: Block, separator: str) -> Answered:
+def _answered(model: Any, kind: type[Answers], block: Block, separator: str) -> Answered:
     """The answers for a block, by one pass of the model."""
     wrong, X = dict(sorted(block.wrong.items())), block.X
     if wrong:
         X = given.chosen(X, [place for place in range(len(block.names)) if place not in wrong])
     try:
-        answers = kind.answers(model, X, separator)
+        answers = kind(model, X, separator)
     except (ValueError, TypeError) as error:
         raise Failure(
             str(error) if block.key == "text" else f"{block.where(0).rpartition(' of ')[2]}: {error}"

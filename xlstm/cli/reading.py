@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..encode import TokenEncoder
 from ..fitted import Fitted, Table
 from ..readers import columns, forms
 from ..readers.delimited import Delimited
-from ..readers.kinds import ENDINGS
+from ..readers.kinds import ENDINGS, format_of
 from .common import Failure, tell
 
 NOT_TABLES = tuple(suffix for suffix, kind in ENDINGS.items() if kind not in ("csv", "tsv"))
@@ -73,7 +73,7 @@ def form_of(options: Any, data: str, remembered: Table | None = None, numbers: b
 
 _OF_ROWS = ("text", "label", "id", "time", "features", "delta")
 MEANT: dict[str, tuple[str, ...]] = {
-    "text": ("text", "label", "delimiter", "skip_empty"),
+    "text": ("text", "label", "delimiter", "skip_empty", "only"),
     "long": (*_OF_ROWS, "delimiter", "only"),
     "wide": ("wide", "label", "features", "delimiter", "only"),
     "jsonl": (*_OF_ROWS, "only"),
@@ -90,13 +90,16 @@ _WHAT = {
 }
 
 
-def refuse_what_says_nothing(options: Any, form: str, numbers: bool = False) -> None:
+def refuse_what_says_nothing(options: Any, form: str, numbers: bool = False, labelled: bool = True) -> None:
     """Raise where a flag says nothing of a file in this form.
 
     Parameters
     ----------
     numbers
         Whether a model is to read it that reads numbers.
+    labelled
+        Whether labels are read of it: of those that are not it matters which columns they are, and where there are
+        columns of features alone.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def refuse_what_says_nothing(options: Any, form: str, numbers: bool = False) -> 
         if getattr(options, flag, None) in (None, False):
             continue
         name = f"--{flag.replace('_', '-')}"
-        if flag not in MEANT[kind]:
+        if flag not in MEANT[kind] or (flag == "label" and not labelled and kind in ("text", "npz")):
             what = _WHAT.get(kind, f"a file of the format {kind}")
             raise Failure(f"{name} says nothing of {what}, as which {options.data} is read: leave it out")
         if flag == "text" and numbers:
@@ -127,7 +130,7 @@ def told(options: Any, fitted: Fitted, form: str) -> Table:
     before = Table(TEXT, LABEL, usual, None, form=form)
     if remembered is not None and remembered.form == form:
         before = remembered
-    own = {name: getattr(options, name, None) for name in ("text", "label", "delimiter", "id", "time")}
+    own = {name: getattr(options, name, None) for name in ("text", "label", "delimiter", "id", "time", "features")}
     table = before._replace(**{name: value for name, value in own.items() if value is not None})
     if form == "long" and table.features is None and fitted.feature_names is not None:
         # Other columns may be there, and the features in another order.
@@ -141,15 +144,17 @@ def _cuts(options: Any, delimiter: str, table: Table) -> bool:
     """Whether the header of a table has by this delimiter the columns that it has to have."""
     if table.form not in ("long", "wide") or not os.path.isfile(options.data):
         return False
-    wanted = [name for name in (table.id, table.time, *(table.features or ())) if name is not None]
+    wanted = [name for name in (table.id, table.time, *(table.features or table.steps or ())) if name is not None]
     with contextlib.suppress(ValueError), tables.Lines(options.data, options.encoding) as lines:
         found = tables.Table(lines, {}, delimiter).columns
         return len(found) > 1 and set(wanted) <= set(found)
     return False
 
 
-def read(options: Any, table: Table, *, with_text: bool, each_step: bool, empty: bool = False) -> Dataset:
-    """A file that is no table of texts.
+def read(
+    options: Any, table: Table, *, with_text: bool, each_step: bool, several: bool = False
+) -> tuple[Dataset, Table]:
+    """A file that is no table of texts; and how it was read, which for a wide table names its steps.
 
     Parameters
     ----------
@@ -157,15 +162,31 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool, empty:
         Whether it holds texts or words.
     each_step
         Whether each step has a label.
-    empty
-        Whether in a table an empty field says that a sequence has no label, which is none missing.
+    several
+        Whether a sequence may have several labels, or none.
 
     Raises
     ------
     Failure
         If it is a folder, or nothing can be read of it.
     """
-    rows = table.form in ("long", "wide")
+    arguments = arguments_of(options, table, with_text=with_text, each_step=each_step, several=several)
+    with told_in_flags():
+        if table.form in ("long", "wide"):
+            with _opened(options, table) as source:
+                table = _with_steps(source, table, table.label)
+                if table.form == "wide":
+                    arguments["features"] = table.features or table.steps
+                return forms.read(source, columns.Asked(**arguments)), table
+        arguments |= {"encoding": options.encoding, "channels_first": table.channels_first}
+        return readers.read(options.data, **arguments), table
+
+
+def arguments_of(
+    options: Any, table: Table, *, with_text: bool, each_step: bool, several: bool = False
+) -> dict[str, Any]:
+    """What `xlstm.read` is told of the columns. For the arguments see `read`."""
+    rows = table.form != "file"
     arguments: dict[str, Any] = {
         "id": table.id,
         "time": table.time,
@@ -176,32 +197,63 @@ def read(options: Any, table: Table, *, with_text: bool, each_step: bool, empty:
     }
     # A list of labels says that itself; those of an array do not.
     arguments["label_each_step"] = each_step and (table.id is not None or ending(options.data) == ".npz")
-    if rows and empty:
-        with told_in_flags(), _Unlabelled(options.data, table, options.encoding) as source:
-            return forms.read(source, columns.Asked(**arguments))
-    if rows:
-        arguments |= {"format": "csv", "delimiter": table.delimiter}
-    return _read(options, **arguments, channels_first=table.channels_first)
+    if several and ending(options.data) != ".ts":  # which has one class a series
+        arguments["separator"] = table.separator or SEPARATOR
+    return arguments
 
 
-class _Unlabelled(Delimited):
-    """A table in which an empty field of labels is a list of none of them: what separates them, and nothing around."""
+def with_steps(options: Any, table: Table) -> Table:
+    """How a table is read; a wide one with the names of its steps.
 
-    def __init__(self, path: str, table: Table, encoding: str) -> None:
-        super().__init__(path, table.delimiter, encoding)
-        self._label, self._none = table.label, table.separator or SEPARATOR
+    Raises
+    ------
+    Failure
+        If it is no table.
+    """
+    if table.form != "wide":
+        return table
+    with told_in_flags(quiet=True), _opened(options, table) as source:
+        return _with_steps(source, table, table.label)
 
-    def load(self, numeric: Sequence[str], plain: Sequence[str], ends: bool = False) -> columns.Loaded:
-        rows = super().load(numeric, plain, ends)
-        if self._label not in rows.plain:
-            return rows
-        labels = [label if label.strip() else self._none for label in rows.plain[self._label]]
-        return rows._replace(plain={**rows.plain, self._label: labels})
+
+def _opened(options: Any, table: Table) -> Delimited:
+    """A table of numbers.
+
+    Raises
+    ------
+    ValueError
+        If the file is none.
+    """
+    format_of(options.data, "csv")
+    return Delimited(options.data, table.delimiter, options.encoding)
 
 
-def _read(options: Any, **arguments: Any) -> Dataset:
-    with told_in_flags():
-        return readers.read(options.data, encoding=options.encoding, **arguments)
+def _with_steps(source: Delimited, table: Table, label: str | None) -> Table:
+    """How a table is to be read, where it is wide with the names of its steps in the order of the training.
+
+    A series may be shorter or longer than those of the training: then the names that both have stand in one order, at
+    the beginning.
+
+    Raises
+    ------
+    ValueError
+        If the columns are others: which.
+    """
+    if table.form != "wide" or table.features is not None:
+        return table
+    own, before = list(columns.roles(source, columns.Asked(label=label)).features), table.steps
+    if before is None or own[: len(before)] == before[: len(own)]:
+        return table._replace(steps=own or None)
+    lacks = [name for name in before if name not in own]
+    more = [name for name in own if name not in before]
+    if lacks or more:
+        told = [f"lacks the columns {columns.listed(lacks)}"] if lacks else []
+        told += [f"has the columns {columns.listed(more)} too many"] if more else []
+        raise ValueError(
+            f"{source.name} {' and '.join(told)}, beside the table that the model was trained on: a row of it is a "
+            f"series with the steps {columns.listed(before)}. Name the columns of the steps in order by features=."
+        )
+    return table
 
 
 def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
@@ -213,7 +265,7 @@ def read_unlabelled(options: Any, table: Table, *, with_text: bool) -> Dataset:
         If nothing can be read of it.
     """
     if table.form != "file":
-        with told_in_flags(), Delimited(options.data, table.delimiter, options.encoding) as source:
+        with told_in_flags(), _opened(options, table) as source:
             return unlabelled(source, table, with_text)
     asked = columns.Asked(
         table.id,
@@ -234,7 +286,7 @@ def unlabelled(source: Delimited, table: Table, with_text: bool) -> Dataset:
     """The sequences of a table of numbers. A column of labels is no feature, whatever is in it."""
     asked, found = columns_of(source, table, with_text)
     if table.form == "wide":
-        return forms.wide(source, found)
+        return forms.wide(source, asked, found)
     return forms.long(source, asked, found)
 
 
@@ -242,7 +294,8 @@ def columns_of(source: Delimited, table: Table, with_text: bool) -> tuple[column
     """Which columns of such a table are what, its labels left out."""
     label = table.label if table.label in source.columns else None
     if table.form == "wide":
-        asked = columns.Asked(features=table.features, label=label)
+        table = _with_steps(source, table, label)
+        asked = columns.Asked(features=table.features or table.steps, label=label)
     else:
         text = table.text if with_text else None
         asked = columns.Asked(table.id, table.time, table.features, label, text, table.delta)
@@ -265,7 +318,7 @@ def told_in_flags(quiet: bool = False) -> Iterator[None]:
         tell("warning", in_flags(str(warning.message)))
 
 
-_FLAGS = "id|time|features|label|text|delta|delimiter|encoding"
+_FLAGS = "id|time|features|label|text|delta|delimiter|encoding|separator"
 
 
 def in_flags(message: str) -> str:

@@ -25,6 +25,7 @@ from ..fitted import Fitted
 from ..stream import Prepared, Stream
 from . import state
 from .batched import BatchTrainable
+from .beforehand import Beforehand
 
 Self = TypeVar("Self", bound="SequenceEstimator")
 
@@ -108,7 +109,9 @@ class SequenceEstimator(BatchTrainable):
         how = {"validation": validation, "callbacks": callbacks, "resume": resume}
         return self._train_on(X, y, sample_weight, old, whole=True, **how)
 
-    def partial_fit(self: Self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self: Self, X: Any, y: Any = None, sample_weight: Any = None, *, vocabulary: Any = None, scale_from: Any = None
+    ) -> Self:
         """One more epoch, on these rows alone, with the optimiser where it was.
 
         A warm-up goes on over the calls; after it the learning rate is constant, for nobody knows how many calls there
@@ -116,16 +119,27 @@ class SequenceEstimator(BatchTrainable):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y
             As for `fit`.
+        sample_weight
+            (n,) weights of 0 or more, which count as they are given, and are not brought to mean 1. Rows that all have
+            weight 0 change nothing; in the first call they are an error.
+        vocabulary
+            All tokens that will ever come, in any order: characters, words or integers, as X has them. Without it the
+            first call settles the vocabulary: tokens that it does not hold stay unknown for ever, and the first later
+            X most of whose tokens are unknown is told by an `xlstm.AmbiguousDataWarning`.
+        scale_from
+            Sequences of numbers as X, or batches of them, by which features are scaled, in place of the first X: mean
+            and standard deviation of all their steps. Without it the first call settles the scale, for ever.
 
         Raises
         ------
         ValueError
-            As `fit`.
+            As `fit`; if `vocabulary` or `scale_from` do not go with X, or differ from what the first call settled.
         """
         old = self._fitted if self.__sklearn_is_fitted__() else None
-        return self._train_on(X, y, sample_weight, old, whole=False)
+        told = Beforehand(vocabulary, scale_from)
+        return self._train_on(X, y, sample_weight, old, whole=False, beforehand=told)
 
     # ------------------------------------------------------------ predict
 

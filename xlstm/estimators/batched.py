@@ -19,6 +19,7 @@ from ..survey import Survey
 from ..tasks import Task
 from ..tasks.survey import Survey as TaskSurvey
 from . import rows
+from .beforehand import Beforehand
 from .resume import Resumable
 from .run import Digest
 from .training import Trainable
@@ -48,6 +49,7 @@ class BatchTrainable(Trainable):
         declared: Any = None,
         callbacks: Any = None,
         resume: Any = None,
+        beforehand: Beforehand = Beforehand(),  # noqa: B008  # never changed
     ) -> Self:
         """The road of training, for batches. For the arguments see `_train_on`."""
         self.check_parameters()
@@ -61,21 +63,26 @@ class BatchTrainable(Trainable):
         going_on = None if kept_file is None else kept_file.fitted
         if old is not None and going_on is None:
             self._check_same_model(old)
+            beforehand.check_same(self, old)
         fitted = copy.deepcopy(old) if going_on is None else going_on
         digest = None if kept_file is None else Digest(self.plain_setting("dtype"))
         with contextlib.nullcontext() if kept_file is None or going_on is None else kept_file.on_its_data():
             data, survey, labels_there = self._survey(batches, fitted, declared, digest)
         survey.settle(whole)
+        if old is not None and not whole and not survey.weight:
+            return self  # there is nothing to learn
         if kept_file is not None and digest is not None:
-            kept_file.check_data(digest.found())
-            if going_on is not None and kept_file.has_ended:
-                self.take_over(going_on)
-                return self
+            kept_file.check_data({**digest.found(), "buffer": batches.buffer})
+            if kept_file.has_ended:
+                fitted = copy.deepcopy(going_on)  # what follows only finds out by what it was validated
         n = survey.rows if batches.rows is None else batches.rows
         batch_size = size_for(n, self.plain_setting("batch_size"))
         if fitted is None:
             encoder, rng = data.encoder(), own_generator(self.random_state)
-            architecture = self._architecture(encoder.width, data.tokens, survey.task)
+            if beforehand:
+                named = None if data.tokens or data.columns is not None else columns.kept(data.names)
+                encoder = beforehand.encoder(self, encoder.kind, named, encoder.size)
+            architecture = self.architecture_for(encoder.width, data.tokens, survey.task)
             backend = self.backend_for(architecture, n, None)
             names = columns.kept(data.names)
             fitted = self._new(survey.task, encoder, architecture, backend, data.columns, names, rng)
@@ -83,7 +90,7 @@ class BatchTrainable(Trainable):
         self._follow_settings(fitted)
         fitted.sides = None  # of the rows of batches nobody keeps fingerprints
         reading = self.reading()
-        training = rows.source_of(batches, fitted, survey, reading, n, batch_size)
+        training = rows.source_of(batches, fitted, survey, reading, n, batch_size, whole)
         measured = None if validation is None else rows.validation_of(validation, fitted, survey, reading)
         return self._run(fitted, training, measured, n, whole, told, kept_file)
 
@@ -104,7 +111,7 @@ class BatchTrainable(Trainable):
         gaps, reading = self.missing == "mask", self.reading()
         data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
-        labels_there = False
+        labels_there, unknown = False, [0, 0]
         for given in first_pass(batches):
             with naming(given.name):
                 some = rows.read(given, reading)
@@ -116,11 +123,16 @@ class BatchTrainable(Trainable):
                     data.add(some.data, some.own)
                 else:
                     some = some._replace(data=fitted.matched(some.data))
+                    unknown = [
+                        a + b for a, b in zip(unknown, fitted.unknown_of(fitted.encoded(some.data)), strict=True)
+                    ]
                 survey.add(some.y, some.data.lengths, some.own)
                 if digest is not None:
                     digest.add(some.data, some.y, some.own)
         if survey is None:
             raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
+        if fitted is not None:
+            fitted.warn_of_unknown(*unknown)
         return data, survey, labels_there
 
     def _first_task(self, some: rows.Rows, batches: Batches, declared: Any) -> Task:

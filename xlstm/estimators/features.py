@@ -16,9 +16,9 @@ from .base import SequenceEstimator
 from .classifier import SequenceClassifier
 from .constraints import Constraint, OneOf
 from .declared import LabelEstimator
+from .going_on import another_model
 from .manners import Framed
 from .regressor import NUMBERS_CONSTRAINTS, SequenceRegressor, check_same_loss
-from .training import another_model
 
 Self = TypeVar("Self", bound="SequenceFeatures")
 

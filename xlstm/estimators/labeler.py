@@ -11,7 +11,7 @@ from ..registry import ESTIMATORS
 from ..tasks import StepClasses, Task
 from .constraints import Constraint, Label, OneOf
 from .declared import LabelEstimator
-from .training import another_model
+from .going_on import another_model
 
 
 @ESTIMATORS.register("SequenceLabeler")

@@ -12,7 +12,7 @@ from ..tasks import Numbers
 from ..tasks.numbers import LOSSES
 from .base import SequenceEstimator
 from .constraints import Constraint, Levels, Number, OneOf
-from .training import another_model
+from .going_on import another_model
 
 NUMBERS_CONSTRAINTS: dict[str, Constraint] = {
     "loss": OneOf(LOSSES),

@@ -22,7 +22,7 @@ from ..history import Progress
 from ..host import HostArray
 from ..train import Labelled, Source, Standing
 from . import state
-from .run import Run, digest_of, digest_of_rows
+from .run import BATCHES, DIGESTED, OF_BATCHES, Run, digest_of, digest_of_rows
 
 Trainable = Any
 """`xlstm.estimators.training.Trainable`, which imports this file."""
@@ -117,12 +117,20 @@ class Resumable:
     def check_data(self, data: dict[str, Any]) -> None:
         """Take note of what `run.digests` gave; raise a ValueError where the training was on other data."""
         self._data = data
-        if self.run is None or (before := self.run.data) == data:
+        if self.run is None:
             return
+        before, data = {**OF_BATCHES, **self.run.data}, {**OF_BATCHES, **data}
+        if before["buffer"] is None:
+            before["buffer"] = data["buffer"]
+        if before == data:
+            return
+        if all(before[name] == data[name] for name in DIGESTED):
+            told = f"buffer was {before['buffer']} and is {data['buffer']}"
+            raise ValueError(f"{self.path} holds a training with another buffer: {told}.{OR_ANOTHER}")
         if before["rows"] != data["rows"]:
             what = f"{before['rows']} rows, and these are {data['rows']}"
         else:
-            what = "another " + " and another ".join(name for name in data if data[name] != before[name])
+            what = "another " + " and another ".join(name for name in DIGESTED if data[name] != before[name])
         raise ValueError(
             f"{self.path} holds a training on {what}: pass the same, in the same order, or name another file."
         )
@@ -142,6 +150,34 @@ class Resumable:
         """What the training had taken."""
         return 0.0 if self.run is None else self.run.seconds
 
+    def check_rows(self, fitted: Fitted, rows: int, validation: Labelled | Source | None) -> None:
+        """Take note of what trains and validates.
+
+        Raises
+        ------
+        ValueError
+            If the training was validated on other rows; if it was one of more rows or fewer.
+        """
+        if validation is None:
+            self._validation = None
+        else:
+            self._validation = digest_of_rows(fitted.task, validation) if isinstance(validation, Labelled) else BATCHES
+        if self.run is None or self.fitted is None:
+            return
+        before = self.run.validation
+        if before is None and self.fitted.trainer.history.validation_loss:  # of files from before batches were told
+            before = BATCHES
+        if before != self._validation:
+            raise ValueError(
+                f"{self.path} holds a training that was validated on other rows, or on none: pass the same as "
+                "validation, or name another file."
+            )
+        if self.run.rows != rows:
+            raise ValueError(
+                f"{self.path} holds a training on {self.run.rows} rows, and these are {rows}: pass the same, in the "
+                "same order, or name another file."
+            )
+
     # ------------------------------------------------------------ to the file
 
     def begin(self, fitted: Fitted, rows: int, validation: Labelled | Source | None, watch: Watch) -> Resumable:
@@ -150,14 +186,9 @@ class Resumable:
         Raises
         ------
         ValueError
-            If it was validated on other rows.
+            As `check_rows`.
         """
-        self._validation = digest_of_rows(fitted.task, validation) if isinstance(validation, Labelled) else None
-        if self.run is not None and self.run.validation != self._validation:
-            raise ValueError(
-                f"{self.path} holds a training that was validated on other rows, or on none: pass the same, or name "
-                "another file."
-            )
+        self.check_rows(fitted, rows, validation)
         self.fitted, self._rows, self._watch = fitted, rows, watch
         return self
 

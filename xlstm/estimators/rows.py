@@ -10,7 +10,7 @@ import numpy as np
 from .. import feed, ondevice, sequences
 from ..buffer import Buffer
 from ..fitted import Fitted
-from ..labels import weights_of_part
+from ..labels import in_dtype, weights_of_part
 from ..sequences import Reading, Series, Texts
 from ..sources import Batches, Given, naming, one, with_answers
 from ..tasks.survey import Survey
@@ -31,8 +31,10 @@ def read(given: Given, reading: Reading) -> Rows:
     return Rows(data, y, weights_of_part(given.sample_weight, len(data.lengths)))
 
 
-def source_of(batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, rows: int, batch_size: int) -> Buffer:
-    """Batches as a model is trained on them.
+def source_of(
+    batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, rows: int, batch_size: int, whole: bool
+) -> Buffer:
+    """Batches as a model is trained on them: their weights of mean 1 where they are the whole data, else as given.
 
     Parameters
     ----------
@@ -48,7 +50,8 @@ def source_of(batches: Batches, fitted: Fitted, survey: Survey, reading: Reading
     """
     if survey.weight == 0:
         raise ValueError("all rows of the batches have weight zero: nothing could be learned.")
-    return _source(batches, fitted, survey, reading, rows, batch_size, survey.weight / survey.terms)
+    mean = survey.weight / survey.terms if whole else 1.0
+    return _source(batches, fitted, survey, reading, rows, batch_size, mean)
 
 
 def validation_of(validation: Any, fitted: Fitted, trained: Survey, reading: Reading) -> Labelled | Source:
@@ -70,38 +73,53 @@ def validation_of(validation: Any, fitted: Fitted, trained: Survey, reading: Rea
         given = one(validation, "validation")
         whole = _encoded(given, fitted, trained, reading, 1.0)
         with naming("validation"):
-            mean, _ = _mean([whole], fitted)
+            mean = _measured([whole], fitted).mean
         part = _encoded(given, fitted, trained, reading, mean)
         return part._replace(data=feed.steps_near(part.data, fitted.model.backend))
     with naming("validation"):
         batches = validation if isinstance(validation, Batches) else Batches(validation)
         parts = (_encoded(given, fitted, trained, reading, 1.0) for given in with_answers(batches))
-        mean, rows = _mean(parts, fitted)
-        if not rows:
+        of_all = _measured(parts, fitted)
+        if not of_all.rows:
             raise ValueError("the batches gave nothing.")
-        return _source(batches, fitted, trained, reading, rows, 1, mean)
+        return _source(batches, fitted, trained, reading, of_all.rows, 1, of_all.mean, of_all.weighted)
 
 
-def _mean(parts: Iterable[Labelled], fitted: Fitted) -> tuple[float, int]:
-    """The mean weight of all terms of a loss, and the number of rows; 1 where none has any: they are measured as 0."""
-    total, terms, rows = 0.0, 0, 0
+class _Measured(NamedTuple):
+    """Of rows to validate with."""
+
+    mean: float  # the weight of all terms of a loss; 1 where none has any: they are measured as 0
+    rows: int
+    weighted: bool  # whether they do not all weigh alike
+
+
+def _measured(parts: Iterable[Labelled], fitted: Fitted) -> _Measured:
+    total, terms, rows, found = 0.0, 0, 0, set[float]()
     for part in parts:
+        found = set(np.unique([*found, *part.weights])[:2].tolist())
         of_rows = fitted.task.terms(part.targets)
         rows += len(part.weights)
         terms += len(part.weights) if of_rows is None else int(of_rows.sum())
         total += float((part.weights if of_rows is None else part.weights * of_rows).sum(dtype=np.float64))
     if rows and not terms:
         raise ValueError("no label of y counts: there is nothing to measure.")
-    return (total / terms if total else 1.0), rows
+    return _Measured(total / terms if total else 1.0, rows, len(found) > 1)
 
 
 def _source(
-    batches: Batches, fitted: Fitted, survey: Survey, reading: Reading, rows: int, size: int, mean: float
+    batches: Batches,
+    fitted: Fitted,
+    survey: Survey,
+    reading: Reading,
+    rows: int,
+    size: int,
+    mean: float,
+    weighted: bool = False,
 ) -> Buffer:
     def encoded(batches: Batches) -> Iterator[Labelled]:
         return (_encoded(given, fitted, survey, reading, mean) for given in with_answers(batches))
 
-    return Buffer(batches, encoded, fitted.task, rows, size, fitted.model.backend)
+    return Buffer(batches, encoded, fitted.task, rows, size, fitted.model.backend, weighted)
 
 
 def _encoded(given: Given, fitted: Fitted, survey: Survey, reading: Reading, mean: float) -> Labelled:
@@ -113,4 +131,4 @@ def _encoded(given: Given, fitted: Fitted, survey: Survey, reading: Reading, mea
         targets = task.read(some.y, len(some.own))
         task.check_lengths(targets, encoded.lengths)
         weights = survey.weights(targets, some.own)
-    return Labelled(encoded, targets, (weights / mean).astype(dtype))
+    return Labelled(encoded, targets, in_dtype(weights / mean, dtype))

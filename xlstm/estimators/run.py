@@ -28,7 +28,7 @@ class Run(NamedTuple):
     rows: int  # that train
     start: str | None  # a digest of the weights that it began with; None where it began anew
     data: dict[str, Any]  # what `digests` gave
-    validation: str | None  # what `digest_of_rows` gave of the rows that validate; None of batches, and of no such rows
+    validation: str | None  # what `digest_of_rows` gave of the rows that validate, or `BATCHES`; None of no such rows
 
     @property
     def keeps_reached(self) -> bool:
@@ -63,7 +63,7 @@ class Run(NamedTuple):
             raise ValueError(f"the best score of its training is {score!r:.80}")
         if type(run.seconds) not in (int, float) or {type(run.start), type(run.validation)} - {str, type(None)}:
             raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
-        same_names(run.data, DIGESTED, "digest of the data")
+        same_names(run.data, (*DIGESTED, *OF_BATCHES), "digest of the data", OF_BATCHES)
         return run
 
 
@@ -72,6 +72,10 @@ def _is_number(found: Any) -> bool:
 
 
 DIGESTED = ("rows", "X", "y", "sample_weight")
+OF_BATCHES: dict[str, Any] = {"buffer": None}
+"""What is kept of batches beside that; None of other data, and in files from before it was."""
+BATCHES = "batches"
+"""Stands for batches that validate: of these nothing more is known."""
 
 
 def digests(

@@ -23,6 +23,8 @@ from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sides import Sides
 from ..tasks import Task
+from . import kept_table
+from .going_on import start_of_state
 from .run import Run
 
 SequenceEstimator = Any
@@ -30,15 +32,14 @@ SequenceEstimator = Any
 
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator", "table",
-         "sides", "answers_there", "precision", "run")  # fmt: skip
+         "sides", "answers_there", "precision", "run", "start")  # fmt: skip
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
 PARTS_BEFORE: dict[str, Any] = {
     "table": None, "sides": None, "answers_there": False, "precision": None, "run": None,
+    "start": None,
 }  # fmt: skip
 """Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
-model is that of the settings. The files of `resume` alone have a run."""
-FORMS = ("text", "long", "wide", "file")
-"""Of a table that a model was trained on."""
+model is that of the settings, and so is no start. The files of `resume` alone have a run."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
 
@@ -93,7 +94,7 @@ def table_of(path: Any) -> Table | None:
     try:
         _, header, _ = checkpoint.read_file(path)
         with understanding():
-            return _table(header.get("table"))
+            return kept_table.of_json(header.get("table"))
     except (ValueError, OSError):
         return None
 
@@ -149,10 +150,11 @@ def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
         "feature_names": None if fitted.feature_names is None else fitted.feature_names.tolist(),
         "solver": trainer.optimizer.solver,
         **moving_parts(trainer),
-        "table": None if fitted.table is None else fitted.table._asdict(),
+        "table": None if fitted.table is None else kept_table.to_json(fitted.table),
         "sides": None if fitted.sides is None else fitted.sides.state(),
         "answers_there": fitted.answers_there,
         "precision": model.precision,
+        "start": fitted.start,
     }
 
 
@@ -324,36 +326,15 @@ def _fitted(
     if names is not None and len(names) != named_parts:
         raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
     named = None if names is None else np.array(names, dtype=object)
-    table, sides = _table(header["table"]), None if header["sides"] is None else Sides.from_state(header["sides"])
+    table, sides = (
+        kept_table.of_json(header["table"]),
+        None if header["sides"] is None else Sides.from_state(header["sides"]),
+    )
     there = header["answers_there"]
     if type(there) is not bool:
         raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there)
-
-
-def _table(found: Any) -> Table | None:
-    if found is None:
-        return None
-    same_names(found, Table._fields, "part of the table", Table._field_defaults)
-    table = Table(**found)
-    for name in ("text", "label", "delimiter", "form"):
-        if type(getattr(table, name)) is not str:
-            raise ValueError(f"its table is {found!r:.200}")
-    for name in ("held_out", "device", "id", "time", "delta", "separator"):
-        if type(getattr(table, name)) not in (str, type(None)):
-            raise ValueError(f"the {name} of its table is {getattr(table, name)!r:.80}")
-    features, scores = table.features, table.scores
-    if len(table.delimiter) != 1 or table.form not in FORMS or type(table.channels_first) is not bool:
-        raise ValueError(f"its table is {found!r:.200}")
-    if not (features is None or (isinstance(features, list) and all(type(name) is str for name in features))):
-        raise ValueError(f"the features of its table are {features!r:.200}")
-    if not (scores is None or _are_scores(scores)) or (table.rows is not None and _count(table.rows) < 0):
-        raise ValueError(f"the scores of its table are {scores!r:.200}")
-    return table
-
-
-def _are_scores(found: Any) -> bool:
-    return isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
+    start = start_of_state(header["start"], estimator, encoder)
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
@@ -371,7 +352,8 @@ def _history(task: Task, found: dict[str, Any]) -> History:
     for name, of in (("scores", "loss"), ("validation_scores", "validation_loss")):
         scores = {score: _numbers(values) for score, values in found[name].items()}
         later = task.score_names[1:] if parts[of] else task.score_names
-        same_names(scores, task.score_names, "score", dict.fromkeys(later))
+        more = [task.weighted_name] if name == "validation_scores" else []
+        same_names(scores, [*task.score_names, *more], "score", dict.fromkeys([*later, *more]))
         if any(len(values) != len(parts[of]) for values in scores.values()):
             raise ValueError(f"its history has {name} of other epochs than its {of}")
         parts[name] = scores

@@ -17,12 +17,14 @@ from ..callbacks import Watch, listed
 from ..fitted import Fitted
 from ..history import History
 from ..host import HostArray
-from ..labels import mean_one, weights_of
+from ..labels import in_dtype, mean_one, weights_of, weights_of_part
 from ..model import Architecture, Model
 from ..progress import print_progress
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
 from ..tasks import Task
+from .beforehand import Beforehand, feature_names
+from .going_on import check_same_model, start_of
 from .manners import Mannered
 from .resume import Resumable
 from .rows import validation_of
@@ -30,11 +32,6 @@ from .run import digests
 from .settings import Configured
 
 Self = TypeVar("Self", bound="Trainable")
-
-OF_THE_DATA = ("input_size", "tokens", "outputs")
-"""The parts of an architecture that follow from the data: no setting asks for them."""
-OF_THE_START = ("init",)
-"""The parts that matter only when the weights are first drawn: a model that goes on may have another."""
 
 
 class Trainable(Mannered, Configured):
@@ -101,7 +98,7 @@ class Trainable(Mannered, Configured):
             continued=not whole,
         )
 
-    def _architecture(self, size: int, tokens: bool, task: Task) -> Architecture:
+    def architecture_for(self, size: int, tokens: bool, task: Task) -> Architecture:
         """What the settings ask for, for such data. A setting with the name of a part of an architecture is it."""
         chosen = {name: self.plain_setting(name) for name in Architecture._fields if hasattr(self, name)}
         if not tokens:
@@ -110,15 +107,7 @@ class Trainable(Mannered, Configured):
 
     def _check_same_model(self, fitted: Fitted) -> None:
         """Raise where the settings ask for another model than the one to go on from."""
-        old = fitted.model.architecture
-        now = self._architecture(old.input_size, old.tokens, fitted.task)._asdict() | {"precision": self.precision}
-        then = old._asdict() | {"precision": fitted.model.precision}
-        if not old.tokens:
-            now["missing"] = self.missing
-            then["missing"] = "mask" if fitted.encoder.width > fitted.encoder.size else "error"
-        for name, before in then.items():
-            if name not in (*OF_THE_DATA, *OF_THE_START) and before != now[name]:
-                raise another_model(name, now[name], repr(before))
+        check_same_model(self, fitted)
 
     def _train_on(
         self: Self,
@@ -132,6 +121,7 @@ class Trainable(Mannered, Configured):
         validation: Any = None,
         callbacks: Any = None,
         resume: Any = None,
+        beforehand: Beforehand = Beforehand(),  # noqa: B008  # never changed
     ) -> Self:
         """The one road of training.
 
@@ -150,6 +140,8 @@ class Trainable(Mannered, Configured):
             See `xlstm.callbacks`.
         resume
             See `resume.py`.
+        beforehand
+            Vocabulary or scaling, where they are told.
         """
         self.check_parameters()
         told = self._told(callbacks)
@@ -173,18 +165,25 @@ class Trainable(Mannered, Configured):
             targets = old.task.read(y, rows)
             data = old.matched(data)
             self._check_same_model(old)
+            beforehand.check_same(self, old)
             fitted = copy.deepcopy(old)
             task = fitted.task
         task.check_lengths(targets, data.lengths)
         task.follow(self)
         task.check_enough(targets, whole)
-        sample_weight = None if sample_weight is None else weights_of(sample_weight, rows)
-        weights = task.weights(targets, sample_weight)
+        if sample_weight is not None:
+            sample_weight = weights_of(sample_weight, rows) if whole else weights_of_part(sample_weight, rows)
+        weights = task.weights(targets, sample_weight, whole)
+        if not whole and not task.total(targets, weights):
+            if fitted is None:
+                raise ValueError(
+                    "all rows have weight zero: the first part needs others, for it settles vocabulary or scaling."
+                )
+            return self  # there is nothing to learn
         if kept_file is not None:
             kept_file.check_data(digests(data, task.marks(targets, rows), weights, self.plain_setting("dtype")))
-            if going_on is not None and kept_file.has_ended:
-                self.take_over(going_on)
-                return self
+            if kept_file.has_ended:
+                fitted = copy.deepcopy(going_on)  # what follows only finds out by what it was validated
         rng = own_generator(self.random_state) if fitted is None else fitted.trainer.rng
         sides = None if fitted is None else fitted.sides
         if sides is None and self.early_stopping and validation is None:
@@ -202,17 +201,20 @@ class Trainable(Mannered, Configured):
             counted = kept if sample_weight is None else kept[sample_weight[kept] > 0]
             counted = counted if len(counted) else kept
             task.measure(task.take(targets, counted))
-            fitted, data = self._build(task, data, counted, len(kept), rng)
+            fitted, data = self._build(task, data, counted, len(kept), rng, beforehand)
             fitted.answers_there = labels_there
         self._follow_settings(fitted)
         if sides is not None:
             fitted.sides = sides.after(known[kept], known[aside])
         encoded, dtype = fitted.encoded_near(data), fitted.model.architecture.dtype
+        if old is not None or beforehand:
+            fitted.warn_of_unknown(*fitted.unknown_of(encoded))
         del data  # on a GPU it makes room
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
             chosen = task.take(targets, part)
-            return train.Labelled(encoded.rows(part), chosen, mean_one(own, task.terms(chosen)).astype(dtype))
+            scaled = mean_one(own, task.terms(chosen)) if whole else own
+            return train.Labelled(encoded.rows(part), chosen, in_dtype(scaled, dtype))
 
         training = labelled(kept, weights[kept])
         measured: train.Labelled | train.Source | None = None
@@ -237,6 +239,10 @@ class Trainable(Mannered, Configured):
         kept_file: Resumable | None = None,
     ) -> Self:
         """Train on so many rows, and take over what was made."""
+        if kept_file is not None and kept_file.fitted is not None and kept_file.has_ended:
+            kept_file.check_rows(fitted, rows, validation)
+            self.take_over(kept_file.fitted)
+            return self
         if whole and (kept_file is None or kept_file.fitted is None):
             fitted.trainer.history = History()
         settings = self._training_settings(rows, whole)
@@ -277,21 +283,31 @@ class Trainable(Mannered, Configured):
         return self.tasks[0].learn(y, rows, declared)
 
     def _build(
-        self, task: Task, data: Any, counted: HostArray, rows: int, rng: np.random.Generator
+        self,
+        task: Task,
+        data: Any,
+        counted: HostArray,
+        rows: int,
+        rng: np.random.Generator,
+        beforehand: Beforehand,
     ) -> tuple[Fitted, Any]:
         """A new model for data of which so many `rows` train it; and the data, on its device if it fits there.
 
-        Of the rows `counted` it learns vocabulary or scaling.
+        Of the rows `counted` it learns vocabulary or scaling, where they were not told beforehand.
         """
 
         def learnt(data: Any) -> encode.Encoder:
+            if beforehand:
+                size = 0 if tokens else data.values.shape[1]
+                kind = data.kind if tokens else encode.Scaler.kind
+                return beforehand.encoder(self, kind, None if tokens else feature_names(data), size)
             some = sequences.take(data, counted)
             return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
         tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
         encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
         width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
-        architecture = self._architecture(width, tokens, task)
+        architecture = self.architecture_for(width, tokens, task)
         backend = self.backend_for(architecture, rows, data.place)
         data = feed.near(data, backend, architecture.dtype, gaps)
         encoder = encoder or learnt(data)
@@ -311,7 +327,8 @@ class Trainable(Mannered, Configured):
         """A new model and what belongs to it."""
         model = Model(architecture, backend, self.kernels, rng, self.precision)
         trainer = train.Trainer(model, task, self.optimizer_for(model, self.solver), rng)
-        return Fitted(trainer, encoder, width, names, type(self).__name__)
+        start = start_of(self, encoder)
+        return Fitted(trainer, encoder, width, names, type(self).__name__, start=start)
 
     def backend_for(self, architecture: Architecture, rows: int, place: backends.Backend | None) -> backends.Backend:
         """Where a new model of this architecture is trained on so many rows, which lie at `place`."""
@@ -349,11 +366,3 @@ class Trainable(Mannered, Configured):
     def attributes_of(self, fitted: Fitted) -> dict[str, Any]:
         """The attributes that say what a training was: those whose names end in an underscore."""
         return fitted.attributes()
-
-
-def another_model(name: str, now: Any, before: str) -> ValueError:
-    """The error where a setting asks for another model than the one to go on from; `before` says what that has."""
-    return ValueError(
-        f"{name} is {now!r}, but the model to go on from has {before}: "
-        "set it back, or train a new one with fit and warm_start=False."
-    )

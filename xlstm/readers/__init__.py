@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..dataset import Dataset
 from . import archives, forms, jsonlines, parquet, ts
-from .columns import Asked
+from .columns import Asked, check_separator
 from .delimited import Delimited
 from .kinds import format_of
 
@@ -28,6 +28,7 @@ def read(
     channels_first: bool = False,
     label_each_step: bool = False,
     sort: bool = True,
+    separator: str | None = None,
 ) -> Dataset:
     """The sequences of a file, with their labels and ids where it has some.
 
@@ -46,8 +47,9 @@ def read(
         The file; `-` is standard input. Text files may be packed by gzip.
     format : str, optional
         `"csv"`, `"tsv"`, `"jsonl"`, `"parquet"`, `"npz"`, `"npy"` or `"ts"`; by default what the file's ending says.
-    id, time, features, label, text, delta, label_each_step, sort
-        As of `from_long`. In `.npz` files `label` names the array of labels.
+    id, time, features, label, text, delta, label_each_step, sort, separator
+        As of `from_long`. In `.npz` files `label` names the array of labels, in which `separator` stands between
+        strings; an array (n, K) of 0 and 1 is taken as it is.
     delimiter : str, optional
         What separates the columns: by default a tab in TSV, a comma in CSV.
     encoding : str
@@ -73,7 +75,7 @@ def read(
     ImportError
         If a Parquet file is read without pyarrow.
     """
-    asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
+    asked = Asked(id, time, features, label, text, delta, label_each_step, sort, separator)
     return read_as(path, asked, format, delimiter, encoding, channels_first)
 
 
@@ -113,14 +115,15 @@ def check_how_it_is_written(encoding: str, delimiter: str | None) -> None:
 
 
 def refuse_what_has_no_meaning(kind: str, asked: Asked, delimiter: str | None, channels_first: bool) -> None:
-    """Raise where an argument of `read` says nothing of a file of this format."""
+    """Raise where an argument of `read` says nothing of a file of this format, or of another argument."""
+    check_separator(asked)
     given = {
         argument: value
         for argument, value in (*asked._asdict().items(), ("delimiter", delimiter), ("channels_first", channels_first))
         if value is not None and value is not False and argument not in ("sort", "labelled")
     }
     meant = {
-        "npz": ("features", "label", "label_each_step", "channels_first"),
+        "npz": ("features", "label", "label_each_step", "separator", "channels_first"),
         "npy": ("channels_first",),
         "ts": (),
     }.get(kind, (*Asked._fields, *(("delimiter",) if kind in ("csv", "tsv") else ())))

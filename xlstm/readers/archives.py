@@ -12,6 +12,7 @@ import numpy as np
 from ..dataset import Dataset, Sequences
 from ..host import HostArray
 from ..sequences import from_channels_first
+from . import fields
 from .columns import Asked, listed
 
 _X, _Y = ("X", "x"), ("y", "label", "labels")
@@ -47,6 +48,8 @@ def read(path: str, asked: Asked, channels_first: bool) -> Dataset:
             f"{path} has {len(X)} sequences, but {label!r} is of the shape {y.shape}: expected ({len(X)},), or with "
             "label_each_step=True a label a step."
         )
+    if asked.separator is not None and y is not None and y.ndim == 1:
+        y = [fields.several(str(one), asked.separator) for one in y.tolist()]
     ids = arrays.get("ids")
     if ids is not None and ids.shape != (len(X),):
         raise ValueError(f"{path} has {len(X)} sequences, but 'ids' is of shape {ids.shape}: expected ({len(X)},).")
@@ -144,14 +147,22 @@ def _chosen(path: str, X: Sequences, features: Sequence[str]) -> Sequences:
 
 
 def _each_step(path: str, label: str | None, y: HostArray | None, X: Any) -> list[HostArray]:
-    """Labels (n, time), or those of all steps one after another, as one array for each sequence."""
+    """Labels (n, time), or those of all steps one after another, as one array for each sequence.
+
+    The steps of a text are its characters, or where so many labels are not there, its words.
+    """
     if y is None:
         raise ValueError(f"label_each_step=True, but {path} has no array 'y' of labels: name it by label=.")
-    lengths = X.lengths if isinstance(X, Sequences) else np.array([len(text) for text in X])
-    if y.ndim == 1 and len(y) == lengths.sum():
-        return np.split(y, np.cumsum(lengths)[:-1])
-    if y.ndim == 2 and len(y) == len(lengths) and y.shape[1] >= lengths.max():
-        return [row[:length] for row, length in zip(y, lengths.tolist(), strict=True)]
+    if isinstance(X, Sequences):
+        counted = [X.lengths]
+    else:
+        counted = [np.array([len(text) for text in X]), np.array([len(text.split()) for text in X])]
+    for lengths in counted:
+        if y.ndim == 1 and len(y) == lengths.sum():
+            return np.split(y, np.cumsum(lengths)[:-1])
+        if y.ndim == 2 and len(y) == len(lengths) and y.shape[1] >= lengths.max():
+            return [row[:length] for row, length in zip(y, lengths.tolist(), strict=True)]
+    lengths = counted[0]
     raise ValueError(
         f"{label!r} of {path} has the shape {y.shape}, for {len(lengths)} sequences of {lengths.sum()} steps in all: "
         f"expected ({lengths.sum()},) or ({len(lengths)}, {lengths.max()} or more)."

@@ -27,6 +27,7 @@ class Asked(NamedTuple):
     delta: str | None = None
     label_each_step: bool = False
     sort: bool = True
+    separator: str | None = None
     labelled: bool = True  # False: labels are neither needed nor looked at, and are no features
 
 
@@ -133,6 +134,27 @@ def roles(source: Source, asked: Asked) -> Roles:
     if not features:
         raise ValueError(f"{source.name} has no column left for features: it has {listed(source.columns)}.")
     return Roles(asked.id, asked.time, features, label, None)
+
+
+def check_separator(asked: Asked) -> None:
+    """Raise where what is to stand between several labels is no such thing, or no sequence can have several.
+
+    Raises
+    ------
+    ValueError
+        What was expected.
+    """
+    if asked.separator is None:
+        return
+    if not isinstance(asked.separator, str) or not asked.separator.strip():
+        raise ValueError(
+            f"separator must be a character or more, and no white space alone, such as ';', got {asked.separator!r}."
+        )
+    if asked.label_each_step:
+        raise ValueError(
+            "separator= is for several labels of a whole sequence, label_each_step=True for one of each step: leave "
+            "one of them out."
+        )
 
 
 def _expect_name(role: str, column: Any) -> None:

@@ -74,6 +74,11 @@ def shortened(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:50]}… ({len(value) if hasattr(value, '__len__') else len(text)} long)"
 
 
+def several(label: str, separator: str) -> list[str]:
+    """The labels that such a text stands for, none or more, each once, without the white space around them."""
+    return list(dict.fromkeys(part.strip() for part in label.split(separator) if part.strip()))
+
+
 def typed(labels: Sequence[str]) -> HostArray:
     """Labels as numbers where each gives its text back: whole ones as int64, others as float64, else strings.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,7 @@ def from_files(
     encoding: str = "utf-8",
     label_each_step: bool = False,
     sort: bool = True,
+    separator: str | None = None,
     channels_first: bool = False,
 ) -> Batches:
     """The sequences of files as batches, for more than memory holds: `clf.fit(xlstm.from_files(paths, label="kind"))`.
@@ -56,14 +57,16 @@ def from_files(
         The rows of a table that are read together.
     buffer, sample, rows
         See `Batches`.
-    format, id, time, features, label, text, delta, delimiter, encoding, label_each_step, sort, channels_first
+    format, id, time, features, label, text, delta, delimiter, encoding, label_each_step, sort, separator,
+    channels_first
         See `xlstm.read`. In long form, with `id`, the rows of an id stand one after another in one file: an id that
         comes back is an error. The labels of all files are numbers, or text, as those of the first block are.
 
     Returns
     -------
     Batches
-        Of (X, y); where no label is found y is None, which is enough to predict.
+        Of (X, y); where no label is found y is None, which is enough to predict. Each has two attributes beside:
+        `file`, from which it comes, and `ids`, what that calls its sequences, None where they have no names.
 
     Raises
     ------
@@ -82,9 +85,26 @@ def from_files(
             )
     if block < 1:
         raise ValueError(f"block must be a number of rows, 1 or more, got {block!r}.")
-    asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
+    asked = Asked(id, time, features, label, text, delta, label_each_step, sort, separator)
     options = {"format": format, "delimiter": delimiter, "encoding": encoding, "channels_first": channels_first}
     return Batches(Files(names, asked, options, block), buffer=buffer, sample=sample, rows=rows)
+
+
+class _Pair(NamedTuple):
+    X: Any
+    y: Any
+
+
+class FileBatch(_Pair):
+    """A batch (X, y) of a file, the name of that, and what it calls its sequences."""
+
+    file: str
+    ids: list[Any] | None
+
+    def __new__(cls, X: Any, y: Any, file: str = "", ids: list[Any] | None = None) -> FileBatch:
+        batch = super().__new__(cls, X, y)
+        batch.file, batch.ids = file, ids
+        return batch
 
 
 class Files:
@@ -97,7 +117,7 @@ class Files:
         more = f" and {len(self._names) - 1} more" if len(self._names) > 1 else ""
         return f"<files {self._names[0]}{more}>"
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[FileBatch]:
         seen: set[int] = set()  # of the ids, a number of 8 bytes each
         first: tuple[str, tuple[str, ...]] | None = None  # a file, and the names of its features
         kind_of = _KindOfLabels()
@@ -108,7 +128,7 @@ class Files:
             for where, dataset in self._datasets(name, kind, kind_of):
                 if kind in ("csv", "tsv", "jsonl") and self._asked.id is not None:
                     _check_new(dataset.ids, seen, name, self._asked.id)
-                yield dataset.X, kind_of.checked(dataset.y, where)
+                yield FileBatch(dataset.X, kind_of.checked(dataset.y, where), name, dataset.ids)
 
     def _datasets(self, name: str, kind: str, kind_of: _KindOfLabels) -> Iterator[tuple[str, Dataset]]:
         """The parts of a file, and how messages call each."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..dataset import Dataset, Sequences
 from ..guesses import AmbiguousDataWarning
 from ..labels import callers_level
-from .columns import Asked, Roles, Source, roles
+from .columns import Asked, Roles, Source, check_separator, roles
 from .fields import NotANumber
 from .grouping import Groups, Where, grouped, labels_of, since_the_step_before
 
@@ -25,14 +25,15 @@ def read(source: Source, asked: Asked) -> Dataset:
         If a column is missing, a row wrong, or the named columns do not go together.
     """
     _together(asked)
+    check_separator(asked)
     found = roles(source, asked)
     if not asked.labelled:
         found = found._replace(label=None)
     if found.id is not None:
         return long(source, asked, found)
     if found.text is not None:
-        return texts(source, found)
-    return wide(source, found)
+        return texts(source, asked, found)
+    return wide(source, asked, found)
 
 
 def _together(asked: Asked) -> None:
@@ -67,7 +68,7 @@ def long(source: Source, asked: Asked, found: Roles) -> Dataset:
     groups = grouped(rows.plain[found.id], found.id, times, asked.sort, where)
     y = None
     if found.label is not None:
-        y = labels_of(rows.plain[found.label], found.label, groups, asked.label_each_step, where, source.labels)
+        y = labels_of(rows.plain[found.label], found.label, groups, asked, where, source.labels)
     if asked.label_each_step and y is None:
         raise ValueError(f"label_each_step=True, but {source.name} has no labels: name their column by label=.")
     _many_of_one_step(source, found, groups)
@@ -105,7 +106,7 @@ def _tokens(column: Sequence[Any], name: str, groups: Groups, where: Where) -> l
     return [ordered[end - length : end] for end, length in zip(ends, groups.lengths.tolist(), strict=True)]
 
 
-def wide(source: Source, found: Roles) -> Dataset:
+def wide(source: Source, asked: Asked, found: Roles) -> Dataset:
     """A row is a series of one feature, its columns the steps. Empty fields at its end are no steps of it."""
     plain = [] if found.label is None else [found.label]
     try:
@@ -117,11 +118,11 @@ def wide(source: Source, found: Roles) -> Dataset:
     if (ends == 0).any():
         raise ValueError(f"{rows.where(int(np.argmin(ends)))} has no values: fill it, or leave it out.")
     steps = np.arange(rows.values.shape[1])[None, :] < ends[:, None]
-    y = None if found.label is None else _one_each(source, rows.plain[found.label], found.label, rows.where)
+    y = None if found.label is None else _one_each(source, asked, rows.plain[found.label], found.label, rows.where)
     return Dataset(Sequences(rows.values[steps], ends), y)
 
 
-def texts(source: Source, found: Roles) -> Dataset:
+def texts(source: Source, asked: Asked, found: Roles) -> Dataset:
     """A row is a text and, where there is a label, its label."""
     assert found.text is not None
     plain = [found.text] if found.label is None else [found.text, found.label]
@@ -130,11 +131,11 @@ def texts(source: Source, found: Roles) -> Dataset:
     for k, text in enumerate(X):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{rows.where(k)} has no text in the column {found.text!r}: fill it, or leave it out.")
-    y = None if found.label is None else _one_each(source, rows.plain[found.label], found.label, rows.where)
+    y = None if found.label is None else _one_each(source, asked, rows.plain[found.label], found.label, rows.where)
     return Dataset(list(X), y)
 
 
-def _one_each(source: Source, labels: Sequence[Any], column: str, where: Where) -> Any:
+def _one_each(source: Source, asked: Asked, labels: Sequence[Any], column: str, where: Where) -> Any:
     n = len(labels)
     alone = Groups(list(range(n)), np.arange(n), np.ones(n, dtype=np.int64), None)
-    return labels_of(labels, column, alone, False, where, source.labels)
+    return labels_of(labels, column, alone, asked, where, source.labels)

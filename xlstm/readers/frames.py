@@ -163,6 +163,7 @@ def from_long(
     delta: str | None = None,
     label_each_step: bool = False,
     sort: bool = True,
+    separator: str | None = None,
 ) -> Dataset:
     """The sequences of a table in long form, where a row is a step and a column says which sequence it belongs to.
 
@@ -189,6 +190,9 @@ def from_long(
         True: each step has its own label, and y is a list of arrays (time_i,).
     sort : bool
         False: times that go back are an error.
+    separator : str, optional
+        What stands between the labels of a sequence where it may have several: y is then a list with the labels of
+        each, strings. An empty field, or a missing value, says that it has none.
 
     Returns
     -------
@@ -203,7 +207,7 @@ def from_long(
     TypeError
         If `frame` is no table.
     """
-    asked = Asked(id, time, features, label, text, delta, label_each_step, sort)
+    asked = Asked(id, time, features, label, text, delta, label_each_step, sort, separator)
     return forms.read(Frame(_table(frame), f"the {type(frame).__name__}"), asked)
 
 

@@ -14,6 +14,7 @@ from ..host import HostArray, is_missing
 from ..labels import callers_level
 from ..tables import counted
 from . import fields
+from .columns import Asked
 
 Where = Callable[[int], str]
 
@@ -111,21 +112,26 @@ def labels_of(
     labels: Sequence[Any],
     column: str,
     groups: Groups,
-    each_step: bool,
+    asked: Asked,
     where: Where,
     as_labels: Callable[[Sequence[Any]], HostArray],
 ) -> Any:
-    """One label for each id, (ids,); with `each_step` a list of arrays (time_i,). None where no row has one.
+    """One label for each id, (ids,); None where no row has one.
 
+    With `label_each_step` a list of arrays (time_i,); with a `separator` a list of the labels of each id, none or more.
     `as_labels` says what a source makes an array of them by.
 
     Raises
     ------
     ValueError
-        If a row has none, or, where there is one for each id, an id has two.
+        If a row has none, and may not, or, where there is one for each id, an id has two.
     """
     codes, unique = numbered(labels, column)
     nothing = np.array([is_missing(label) or (isinstance(label, str) and not label) for label in unique])
+    if asked.separator is not None:
+        marked = zip(unique, nothing.tolist(), strict=True)
+        parts = [[] if none else fields.several(str(label), asked.separator) for label, none in marked]
+        return [list(parts[code]) for code in _of_each_id(codes, unique, column, groups, where).tolist()]
     if nothing.all():
         return None
     missing = nothing[codes]
@@ -136,11 +142,16 @@ def labels_of(
         )
     _doubt_missing_ones(unique, codes, column, where, as_labels)
     names = as_labels(unique)
+    if asked.label_each_step:
+        return np.split(names[codes[groups.order]], np.cumsum(groups.lengths)[:-1])
+    return names[_of_each_id(codes, unique, column, groups, where)]
+
+
+def _of_each_id(codes: HostArray, unique: Sequence[Any], column: str, groups: Groups, where: Where) -> HostArray:
+    """(ids,) The number of the label that all rows of an id have."""
     ordered = codes[groups.order]
     ends = np.cumsum(groups.lengths)
     firsts = ends - groups.lengths
-    if each_step:
-        return np.split(names[ordered], ends[:-1])
     other = ordered != np.repeat(ordered[firsts], groups.lengths)
     if other.any():
         k = int(np.argmax(other))
@@ -151,7 +162,8 @@ def labels_of(
             f"{where(int(groups.order[first]))} and {unique[ordered[k]]!r} in {where(int(groups.order[k]))}: a "
             "sequence has one, unless label_each_step=True says that each step has its own."
         )
-    return names[ordered[firsts]]
+    found: HostArray = ordered[firsts]
+    return found
 
 
 def _doubt_missing_ones(

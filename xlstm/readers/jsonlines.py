@@ -244,6 +244,8 @@ def _labels(items: Sequence[_Item], asked: Asked, steps: Sequence[int]) -> Any:
         return None
     labels = [_got(item, key) for item in items]
     lists = [isinstance(label, list) for label in labels]
+    if asked.separator is not None:
+        return [_several(item, key, label, asked.separator) for item, label in zip(items, labels, strict=True)]
     for item, label, is_list in zip(items, labels, lists, strict=True):
         if label is None or isinstance(label, dict):
             raise ValueError(f"{item.where} has {label!r:.60} in {key!r}, where a label is expected.")
@@ -260,3 +262,12 @@ def _labels(items: Sequence[_Item], asked: Asked, steps: Sequence[int]) -> Any:
                 f"{item.where} has {counted(len(label), 'label')} for {counted(length, 'step')}: there is one a step."
             )
     return steps_of(labels)
+
+
+def _several(item: _Item, key: str, label: Any, separator: str) -> list[Any]:
+    """The labels of one sequence: a list of them, a text that holds them, or null for none."""
+    if isinstance(label, dict):
+        raise ValueError(f"{item.where} has {label!r:.60} in {key!r}, where labels are expected.")
+    if isinstance(label, list):
+        return label
+    return [] if label is None else fields.several(str(label), separator)

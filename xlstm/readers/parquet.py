@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..dataset import Dataset, Sequences
+from ..host import is_missing
 from ..nested import read as read_nested
-from . import forms
+from . import fields, forms
 from .columns import LABEL, Asked, roles
 from .frames import Frame
 from .grouping import named, steps_of
@@ -74,11 +75,17 @@ def _whole(source: Frame, asked: Asked, lists: Sequence[str]) -> Dataset:
         )
     else:
         X = Sequences(np.concatenate([part.values for part in parts], axis=1), first.lengths, found.features)
-    return Dataset(X, None if found.label is None else _labels(source, found.label, X, asked.label_each_step))
+    return Dataset(X, None if found.label is None else _labels(source, found.label, X, asked))
 
 
-def _labels(source: Frame, column: str, X: Sequences, each_step: bool) -> Any:
-    labels = source.load((), [column]).plain[column]
+def _labels(source: Frame, column: str, X: Sequences, asked: Asked) -> Any:
+    labels, each_step = source.load((), [column]).plain[column], asked.label_each_step
+    if asked.separator is not None:
+        mark = asked.separator
+        return [
+            label if isinstance(label, list) else [] if is_missing(label) else fields.several(str(label), mark)
+            for label in labels
+        ]
     for row, label in enumerate(labels):
         if label is None:
             raise ValueError(

@@ -20,6 +20,7 @@ from ..moments import Moments
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..sequences import Series, Texts
+from .pinball import pinball, quantiles
 from .survey import Survey
 from .task import Task
 
@@ -45,6 +46,13 @@ class Form:
     def scores(self, sums: list[float], rows: int, scale: HostArray) -> dict[str, float]:
         """See `Task.scores`; `scale` (C,) is that of the targets."""
         return {"error": sums[0] / rows}
+
+    def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+        return ()
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        """See `Task.weighted_score`: the error is the loss."""
+        return loss
 
     def errors(self, answers: HostArray, y: HostArray, weights: HostArray) -> dict[str, Any]:
         """The named errors of answers (n, K) beside y (n, C), weighted; the first of them is the score."""
@@ -80,7 +88,8 @@ class Point(Form):
         alike, unit = (y == y[0]).all(axis=0), np.abs(y).max(axis=0)
         unit[unit == 0] = 1  # of its largest, each column is measured: so that no square overflows
         r, y = answers / unit - y / unit, y / unit
-        squares = np.average(r * r, axis=0, weights=weights)
+        with np.errstate(over="ignore"):  # of answers that are that much larger: see `r2`
+            squares = np.average(r * r, axis=0, weights=weights)
         variance = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
         return {
             "r2": r2(squares, np.where(alike, 0, variance)),
@@ -97,6 +106,19 @@ class Squared(Point):
 
     def loss(self, outputs: Array, targets: Array, weights: Array | None) -> tuple[Array, Array]:
         return losses.squared_error(outputs, targets, weights)
+
+    def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+        xp = array_namespace(outputs)
+        outputs, targets, weights = (xp.astype(each, xp.float64) for each in (outputs, targets, weights))
+        r, each = outputs - targets, weights[:, None]
+        table = xp.sum(xp.stack([each * r * r, each * targets, each * targets * targets]), axis=1)  # (3, K)
+        return (xp.sum(weights), *(table[i, k] for i in range(3) for k in range(table.shape[1])))
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        squares, total, total_squares = np.array(sums[1:]).reshape(3, -1) / sums[0]
+        variance = total_squares - total**2
+        variance[variance <= 1e-6 * total_squares] = 0  # all alike, but for rounding
+        return r2(squares, variance)
 
 
 class Absolute(Point):
@@ -135,10 +157,10 @@ class Quantiles(Form):
 
     def errors(self, answers: HostArray, y: HostArray, weights: HostArray) -> dict[str, Any]:
         levels = np.broadcast_to(self.levels, answers.shape[1])
-        loss = np.average(_pinball(answers - y, levels), axis=0, weights=weights)
-        constant = np.stack([_quantiles(column, weights, levels) for column in y.T], axis=1)  # (K, C)
+        loss = np.average(pinball(answers - y, levels), axis=0, weights=weights)
+        constant = np.stack([quantiles(column, weights, levels) for column in y.T], axis=1)  # (K, C)
         constant = constant[:, 0] if self.several else constant[0]
-        of_constant = np.average(_pinball(constant - y, levels), axis=0, weights=weights)
+        of_constant = np.average(pinball(constant - y, levels), axis=0, weights=weights)
         below = np.average(answers >= y, axis=0, weights=weights)
         return {
             "d2": r2(loss, of_constant),
@@ -155,20 +177,6 @@ def r2(squares: HostArray, variance: HostArray) -> float:
     alike, far = variance == 0, ~np.isfinite(squares)
     each = 1 - squares / np.where(alike | far, 1, variance)
     return float(np.mean(np.where(far, -np.inf, np.where(alike, squares == 0, each))))
-
-
-def _pinball(r: HostArray, levels: HostArray) -> HostArray:
-    loss: HostArray = np.where(r < 0, -levels * r, (1 - levels) * r)
-    return loss
-
-
-def _quantiles(values: HostArray, weights: HostArray, levels: HostArray) -> HostArray:
-    """Of each level the least value that so large a share of the weights lies at or below."""
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weights[order]) / weights.sum()
-    places = np.searchsorted(share, levels * (1 - 1e-12))
-    found: HostArray = values[order][np.minimum(places, len(values) - 1)]
-    return found
 
 
 def form_of(loss: str, huber_delta: float, quantile: Any) -> Form:
@@ -314,6 +322,12 @@ class Numbers(Task):
 
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         return self.form.sums(outputs, targets)
+
+    def weighted_sums(self, outputs: Array, targets: Array, weights: Array) -> tuple[Array, ...]:
+        return self.form.weighted_sums(outputs, targets, weights)
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        return self.form.weighted_score(sums, loss)
 
     def scores(self, sums: list[float], rows: int) -> dict[str, float]:
         return self.form.scores(sums, rows, self.scale)

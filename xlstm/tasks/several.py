@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import guesses, labelsets
 from ..host import HostArray
-from ..labels import from_state, of_all_labels, to_state, weights_of
+from ..labels import check_known_of_parts, check_named, from_state, listed, of_all_labels, to_state
 from ..losses import logistic_cross_entropy
 from ..namespace import Array, array_namespace, sigmoid
 from ..registry import TASKS
@@ -49,7 +49,7 @@ class SeveralSurvey(Survey):
 
     def settle(self, whole: bool) -> None:
         self.task.check_counts(self._counts[0], self.rows, whole)
-        self.task.balance(self._counts[1], self._own)
+        self.task.balance(self._counts[1], self._own, whole)
 
 
 @TASKS.register("several_labels")
@@ -143,16 +143,17 @@ class SeveralLabels(Task):
         if whole and ((counts == 0) | (counts == rows)).all():
             raise ValueError("every row of y has the same labels: nothing could be learned.")
 
-    def weights(self, targets: HostArray, sample_weight: Any) -> HostArray:
-        weights = weights_of(sample_weight, len(targets))
-        scaled = weights / weights.max()  # sums of large weights could overflow
-        self.balance(scaled @ targets, float(scaled.sum()))
+    def weights(self, targets: HostArray, sample_weight: Any, whole: bool = True) -> HostArray:
+        weights = super().weights(targets, sample_weight, whole)
+        scaled = weights / (weights.max() or 1)  # sums of large weights could overflow
+        self.balance(scaled @ targets, float(scaled.sum()), whole)
         return weights
 
-    def balance(self, there: HostArray, total: float) -> None:
+    def balance(self, there: HostArray, total: float, whole: bool = True) -> None:
         """Take from `class_weight` what the loss of each label is multiplied with, where it is there and where not.
 
-        Over the rows the mean is 1 for each label, so that all labels count alike.
+        Over the rows the mean is 1 for each label, so that all labels count alike. Of a part of them it counts as
+        given: 1 where a label is not there.
 
         Parameters
         ----------
@@ -164,18 +165,22 @@ class SeveralLabels(Task):
         if self.class_weight is None:
             self._factors = None
             return
+        if not whole:
+            check_known_of_parts(self.class_weight)
         absent = total - there
         ratio = np.ones(len(self.classes))
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             both = (there > 0) & (absent > 0)
             ratio[both] = absent[both] / there[both]
         elif isinstance(self.class_weight, dict):
-            ratio = np.array([float(value) for value in self._by_label("class_weight", self.class_weight, ratio)])
+            check_named("class_weight", self.class_weight, self.classes, "label")
+            here = {label: self.class_weight[label] for label in self.classes.tolist() if label in self.class_weight}
+            ratio = np.array([float(value) for value in self._by_label("class_weight", here, ratio)])
             if not (np.isfinite(ratio) & (ratio > 0)).all():
                 raise ValueError(f"class_weight must hold finite weights above 0, got {self.class_weight}.")
         else:
             raise ValueError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}.")
-        without = total / (absent + ratio * there)
+        without = total / (absent + ratio * there) if whole else np.ones(len(self.classes))
         self._factors = [without.tolist(), (ratio * without).tolist()]
 
     def _by_label(self, name: str, values: Mapping[Any, Any], otherwise: HostArray) -> list[float]:
@@ -183,7 +188,7 @@ class SeveralLabels(Task):
         labels = self.classes.tolist()
         for label, value in values.items():
             if label not in labels:
-                raise ValueError(f"{name} names {label!r}, which is no label of y: {labels}.")
+                raise ValueError(f"{name} names {label!r:.80}, which is no label of y: {listed(self.classes)}.")
             if isinstance(value, str) or not np.isreal(value) or np.ndim(value):
                 raise ValueError(f"{name} must hold a number for each label, got {value!r} for {label!r}.")
         return [float(values.get(label, default)) for label, default in zip(labels, otherwise, strict=True)]
@@ -225,6 +230,9 @@ class SeveralLabels(Task):
         return loss * outputs.shape[0], count(found & there), count(found), count(there), count(whole)
 
     # ------------------------------------------------------------ on the host
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        return loss
 
     def scores(self, sums: list[float], rows: int) -> dict[str, float]:
         loss, both, found, there, whole = sums

@@ -15,11 +15,11 @@ from .. import backends, losses, ondevice, steplabels
 from ..backends import Backend, numpy_arrays
 from ..batch import Encoded
 from ..host import HostArray
-from ..labels import row_weights, weights_of
+from ..labels import class_factors, weights_of, weights_of_part
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..steplabels import IGNORED, StepLabels
-from .classes import Binary, Classes, MultiClass
+from .classes import Binary, Classes, Form, MultiClass, predicted, share, weighted_hits
 from .survey import ClassesSurvey
 from .task import Task
 
@@ -65,7 +65,7 @@ class StepClasses(Task):
 
     def __init__(self, classes: HostArray, ignore: Any = None) -> None:
         self.classes, self.ignore = classes, ignore
-        self.form = Binary() if len(classes) == 2 else MultiClass(len(classes))
+        self.form: Form = Binary() if len(classes) == 2 else MultiClass(len(classes))
         self.class_weight: Any = None
         self._factors: HostArray | None = None  # (K,) by the class weights, as `weights` found them
 
@@ -92,6 +92,8 @@ class StepClasses(Task):
 
     def check_classes(self, present: HostArray, whole: bool) -> None:
         """`check_enough`, of targets that hold the classes of these numbers."""
+        if not len(self.classes):
+            raise ValueError("no label of y counts: all are the one that `ignore` names, so nothing could be learned.")
         if not len(present):
             raise ValueError(f"every label of y is {self.ignore!r}, which does not count: nothing could be learned.")
         if whole and len(present) == 1:
@@ -129,19 +131,28 @@ class StepClasses(Task):
         terms: HostArray = np.add.reduceat(targets.steps != IGNORED, targets.starts, dtype=np.int64)
         return terms
 
-    def weights(self, targets: Encoded, sample_weight: Any) -> HostArray:
-        """(n,) The rows' own weights; those of the classes go into the loss, scaled to mean 1 over the labels."""
-        weights = weights_of(sample_weight, len(targets.lengths))
-        counts = targets.steps != IGNORED
-        own, labels = np.repeat(weights, targets.lengths)[counts], targets.steps[counts]
-        self._factors = None
-        if self.class_weight is not None and own.any():
-            weighted = row_weights(own, self.class_weight, self.classes, labels)
-            factors = np.zeros(len(self.classes))
-            known = own > 0
-            factors[labels[known]] = weighted[known] / own[known]
-            self._factors = factors * (own.sum() / weighted.sum())
+    def weights(self, targets: Encoded, sample_weight: Any, whole: bool = True) -> HostArray:
+        """(n,) The rows' own weights; those of the classes go into the loss, scaled to mean 1 over all labels."""
+        n = len(targets.lengths)
+        weights = weights_of(sample_weight, n) if whole else weights_of_part(sample_weight, n)
+        own, labels = self._of_labels(targets, weights)
+        if self.class_weight is None or (whole and not own.any()):
+            self._factors = None
+        else:
+            counts = np.bincount(labels, weights=own, minlength=len(self.classes))
+            factors = class_factors(self.class_weight, self.classes, counts, whole)
+            own_sum, weighted = (float(counts.sum()), float(counts @ factors)) if whole else (1.0, 1.0)
+            self.weigh_classes(factors, own_sum, weighted)
         return weights
+
+    def _of_labels(self, targets: Encoded, weights: HostArray) -> tuple[HostArray, HostArray]:
+        """Of all labels that count: the weights of their rows, and the numbers of their classes."""
+        counts = targets.steps != IGNORED
+        return np.repeat(weights, targets.lengths)[counts], targets.steps[counts]
+
+    def total(self, targets: Encoded, weights: HostArray) -> float:
+        own, labels = self._of_labels(targets, weights)
+        return float((own if self._factors is None else own * self._factors[labels]).sum())
 
     def weigh_classes(self, factors: HostArray, own: float, weighted: float) -> None:
         """Go by these weights of the classes (K,); `own` and `weighted` are sums over all labels, without and with."""
@@ -181,18 +192,38 @@ class StepClasses(Task):
 
     def loss(self, outputs: Array, targets: Block, weights: Array) -> tuple[Array, Array]:
         """See the base. The loss is divided by the number of labels that count: it is their weighted mean."""
-        xp, numbers = array_namespace(outputs), targets.numbers
-        counts = numbers != IGNORED
+        counts = targets.numbers != IGNORED
         if targets.factors is not None:
-            classes = xp.where(counts, numbers, xp.zeros_like(numbers))
-            factors = xp.take(targets.factors, xp.reshape(classes, (-1,)), axis=0)
-            weights = weights[:, None] * xp.reshape(factors, numbers.shape)
+            weights = self._of_steps(targets, weights)
         loss = losses.logistic_cross_entropy if self.form.outputs == 1 else losses.softmax_cross_entropy
-        return loss(outputs, numbers, weights, mask=counts)
+        return loss(outputs, targets.numbers, weights, mask=counts)
+
+    def _of_steps(self, targets: Block, weights: Array) -> Array:
+        """(N, T) The weights of all steps that count, those of their classes included; of others any."""
+        xp, numbers = array_namespace(weights), targets.numbers
+        if targets.factors is None:
+            return xp.broadcast_to(weights[:, None], numbers.shape)
+        classes = xp.where(numbers != IGNORED, numbers, xp.zeros_like(numbers))
+        factors = xp.take(targets.factors, xp.reshape(classes, (-1,)), axis=0)
+        return weights[:, None] * xp.reshape(factors, numbers.shape)
+
+    @property
+    def weighs_terms(self) -> bool:
+        return self._factors is not None
+
+    def weighted_sums(self, outputs: Array, targets: Block, weights: Array) -> tuple[Array, ...]:
+        xp, (N, T, K) = array_namespace(outputs), outputs.shape
+        of_steps = self._of_steps(targets, weights)
+        of_steps = xp.where(targets.numbers != IGNORED, of_steps, xp.zeros_like(of_steps))
+        numbers, of_steps = (xp.reshape(each, (N * T,)) for each in (targets.numbers, of_steps))
+        return weighted_hits(self.form, xp.reshape(outputs, (N * T, K)), numbers, of_steps)
+
+    def weighted_score(self, sums: list[float], loss: float) -> float:
+        return share(sums)
 
     def score_sums(self, outputs: Array, targets: Block) -> tuple[Array, ...]:
         xp, (N, T, K) = array_namespace(outputs), outputs.shape
-        right = self.form.predicted(xp.reshape(outputs, (N * T, K))) == xp.reshape(targets.numbers, (N * T,))
+        right = self.form.likeliest(xp.reshape(outputs, (N * T, K))) == xp.reshape(targets.numbers, (N * T,))
         return (xp.sum(xp.astype(right, outputs.dtype)),)  # IGNORED is never predicted
 
     # ------------------------------------------------------------ on the host
@@ -204,10 +235,10 @@ class StepClasses(Task):
         of_steps = np.repeat(weights, targets.lengths) * (targets.steps != IGNORED)
         if not of_steps.any():
             raise ValueError("no label of y counts: there is nothing to score.")
-        return float(np.average(self.form.predicted(outputs.steps) == targets.steps, weights=of_steps))
+        return float(np.average(predicted(self.form, outputs.steps) == targets.steps, weights=of_steps))
 
     def answers(self, outputs: Encoded) -> list[HostArray]:
-        numbers = self.form.predicted(outputs.steps)
+        numbers = predicted(self.form, outputs.steps)
         home = backends.owner(numbers)
         return _rows(self.classes[numbers if home is None else home.to_host(numbers)], outputs)
 
@@ -255,8 +286,11 @@ class StepsSurvey(ClassesSurvey):
     def settle(self, whole: bool) -> None:
         own = self.weight
         super().settle(whole)
-        self.task.weigh_classes(self.factors, own, self.weight)
-        self.weight = own  # the rows': the weights of the classes are in the loss, of mean 1
+        if whole:
+            self.task.weigh_classes(self.factors, own, self.weight)
+        else:
+            self.task.weigh_classes(self.factors, 1.0, 1.0)
+        self.weight = own if self.weight else 0.0  # the rows': the weights of the classes are in the loss
 
     def weights(self, targets: Encoded, own: HostArray) -> HostArray:
         return own

@@ -109,7 +109,7 @@ class ClassesSurvey(Survey):
         self.task.check_classes(np.flatnonzero(self._counts[0]), whole)
         self.factors = np.ones(len(self.task.classes))
         if self.task.class_weight is not None:
-            self.factors = class_factors(self.task.class_weight, self.task.classes, self._counts[1])
+            self.factors = class_factors(self.task.class_weight, self.task.classes, self._counts[1], whole)
         self.weight = float(self._counts[1] @ self.factors)
 
     def weights(self, targets: Any, own: HostArray) -> HostArray:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from ..backends import Backend
 from ..host import HostArray
-from ..labels import weights_of
+from ..labels import weights_of, weights_of_part
 from ..namespace import Array
 from ..sequences import Series, Texts
 from .survey import Survey
 
 Targets = Any
+T = TypeVar("T")
 
 
 class Task:
@@ -122,9 +123,18 @@ class Task:
         """The targets of several parts as those of one, in their order."""
         return np.concatenate(parts)
 
-    def weights(self, targets: Targets, sample_weight: Any) -> HostArray:
-        """(n,) float64: the weight of each row, as the user gave it or 1; not yet of mean 1."""
-        return weights_of(sample_weight, len(targets))
+    def weights(self, targets: Targets, sample_weight: Any, whole: bool = True) -> HostArray:
+        """(n,) float64: the weight of each row, as the user gave it or 1; not yet of mean 1.
+
+        `whole` says whether these are all rows, of which only the proportions of weights matter. The weights of a part
+        count as they were given, those of classes included, for nobody knows the other parts.
+        """
+        return (weights_of if whole else weights_of_part)(sample_weight, len(targets))
+
+    def total(self, targets: Targets, weights: HostArray) -> float:
+        """The sum of the weights of all terms, of rows with these (n,): where it is 0 there is nothing to learn."""
+        terms = self.terms(targets)
+        return float((weights if terms is None else weights * terms).sum())
 
     def split(self, targets: Targets, fraction: float, rng: np.random.Generator) -> tuple[HostArray, HostArray]:
         """Row numbers, in order, of the training part and of the validation part with `fraction` of the rows."""
@@ -192,7 +202,36 @@ class Task:
         """Sums over the rows of a batch, each (), of which `scores` makes the scores of all batches."""
         raise NotImplementedError
 
+    @property
+    def weighs_terms(self) -> bool:
+        """Whether the loss weighs the terms of a row by what they are to be, beside the weight of the row."""
+        return False
+
+    def weighted_sums(self, outputs: Array, targets: Any, weights: Array) -> tuple[Array, ...]:
+        """Sums over the rows of a batch, each (), weighted as `loss` is, of which `weighted_score` is made.
+
+        None of them, the default, where the loss itself is that score, or where there is none.
+        """
+        return ()
+
     # ------------------------------------------------------------ on the host
+
+    def weighted_score(self, sums: list[float], loss: float) -> float | None:
+        """The first of `score_names`, weighted as the loss is: of a validation part it is what early stopping goes by.
+
+        Parameters
+        ----------
+        sums
+            `weighted_sums` over all rows.
+        loss
+            The mean loss, weighted.
+
+        Returns
+        -------
+        float or None
+            None, the default, where the task has no such score: early stopping goes by the first, all rows alike.
+        """
+        return None
 
     def scores(self, sums: list[float], rows: int) -> dict[str, float]:
         """Each of `score_names`, from the sums over all `rows`; of a task that has `terms`, over so many of them."""
@@ -258,12 +297,21 @@ class Task:
 
     @property
     def first_score(self) -> str:
-        """The name of the score that early stopping goes by."""
+        """The name of the score that early stopping goes by, weighted or not."""
         return self.score_names[0]
 
+    @property
+    def weighted_name(self) -> str:
+        """The name of `weighted_score` in a history, beside `score_names`."""
+        return f"weighted_{self.first_score}"
+
+    def decisive(self, scores: Mapping[str, T]) -> T:
+        """Of scores by name the one that early stopping goes by: the first, weighted where rows have weights."""
+        return scores[self.weighted_name if self.weighted_name in scores else self.first_score]
+
     def goodness(self, scores: Mapping[str, float]) -> float:
-        """How good an epoch with these scores is, by the first of them: the higher the better; NaN is worst."""
-        score = scores[self.first_score]
+        """How good an epoch with these scores is, by the decisive one: the higher the better; NaN is worst."""
+        score = self.decisive(scores)
         if math.isnan(score):
             return -math.inf
         return score if self.higher_is_better else -score

@@ -20,7 +20,9 @@ constexpr long SUM_ROWS = 256;       // the rows of one pass over a panel of wei
 
 template <class Cell> struct BackwardWalk {
   static constexpr int C = Cell::C;
-  static_assert(one_sum_a_gate<Cell>(), "one dz goes into the gradients of both products: see cell.h");
+  using InputSpan = ByX<Cell>;  // the columns of dz that go into the gradients of x and weight_ih
+  using RecurrentSpan = ByH<Cell>;  // and into those of h and weight_hh
+  static constexpr bool CARRIES = Cell::HAS_C || Cell::H_PASSES;
   const Backward &f;
   const Schedule &s;
   const long D, H, N, nt, xt, V;
@@ -29,7 +31,8 @@ template <class Cell> struct BackwardWalk {
   long block_steps, block_rows, dz_stride, state_stride;
   real *recurrent, *input = nullptr;       // packed weight_hh and weight_ih for the products with dz
   real *dz;                                // [unit tile][row of the block][C]
-  real *dh[2], *dc = nullptr;              // [unit tile][row of the batch, by task][16]
+  real *dh[2];                             // [unit tile][row of the batch, by task][16]
+  real *dc = nullptr;                      // likewise; without a c, what of dh passes the products by
   real *dx = nullptr;                      // [tile][row of the batch, by task][16]
   real *d_bias;                            // [task][unit tile][C]
   real *h_sums, *x_sums = nullptr;         // [unit tile][panel][C][width]
@@ -50,16 +53,16 @@ template <class Cell> struct BackwardWalk {
     state_stride = tile_stride(N, TILE);
     projected_stride = tile_stride(V, C);
     table_stride = tile_stride(V, TILE);
-    recurrent = scratch.take(InputPanels<C>::size(nt, nt));
-    if (f.dx || f.d_table) input = scratch.take(InputPanels<C>::size(nt, xt));
+    recurrent = scratch.take(InputPanels<RecurrentSpan>::size(nt, nt));
+    if (f.dx || f.d_table) input = scratch.take(InputPanels<InputSpan>::size(nt, xt));
     dz = scratch.take(nt * dz_stride);
     dh[0] = scratch.take(nt * state_stride);
     dh[1] = scratch.take(nt * state_stride);
-    if (Cell::HAS_C) dc = scratch.take(nt * state_stride);
+    if (CARRIES) dc = scratch.take(nt * state_stride);
     if (f.dx) dx = scratch.take(xt * state_stride);
     d_bias = scratch.take(s.tasks * nt * C);
-    h_sums = scratch.take(nt * nt * TILE * C);
-    if (!one_hot) x_sums = scratch.take(nt * xt * TILE * C);
+    h_sums = scratch.take(nt * nt * TILE * RecurrentSpan::COUNT);
+    if (!one_hot) x_sums = scratch.take(nt * xt * TILE * InputSpan::COUNT);
     if (tokens) d_projected = scratch.take(nt * projected_stride);
     if (tokens && !one_hot) table = scratch.take(xt * table_stride);
     if (f.d_table) d_table = scratch.take(xt * table_stride);
@@ -87,8 +90,8 @@ template <class Cell> struct BackwardWalk {
 
   void prepare(long id, long threads) {
     for (long u = id; u < nt; u += threads) {
-      InputPanels<C>::pack((const real *)f.weight_hh, H, H, u, recurrent);
-      if (input) InputPanels<C>::pack((const real *)f.weight_ih, H, D, u, input);
+      InputPanels<RecurrentSpan>::pack((const real *)f.weight_hh, H, H, u, recurrent);
+      if (input) InputPanels<InputSpan>::pack((const real *)f.weight_ih, H, D, u, input);
       for (long j = 0; j < s.tasks; ++j) std::memset(d_bias + (j * nt + u) * C, 0, C * sizeof(real));
       if (tokens) std::memset(d_projected + u * projected_stride, 0, V * C * sizeof(real));
     }
@@ -104,7 +107,8 @@ template <class Cell> struct BackwardWalk {
     const Share panels = share(panel_count(nt), member, members);
     const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
     const Share x_panels = share(panel_count(xt), member, members);
-    const InputPanels<C> by_recurrent{recurrent, nt, nt}, by_input{input, nt, xt};
+    const InputPanels<RecurrentSpan> by_recurrent{recurrent, nt, nt};
+    const InputPanels<InputSpan> by_input{input, nt, xt};
     for (long t = t1 - 1; t >= t0; --t) {
       const long rows = task.active[t];
       if (rows == 0) continue;
@@ -141,13 +145,13 @@ template <class Cell> struct BackwardWalk {
   void tile_step(const Task &task, long j, long t, long u, real *to) {
     const long rows = task.active[t], running = task.active[t + 1], units = H - u * TILE;
     real *dh_u = dh[t & 1] + u * state_stride + task.first * TILE;
-    real *dc_u = Cell::HAS_C ? dc + u * state_stride + task.first * TILE : nullptr;
+    real *dc_u = CARRIES ? dc + u * state_stride + task.first * TILE : nullptr;
     for (long b = running; b < rows; ++b) {  // rows that end here: the final state's gradient enters
       const long at = task.row[b] * H + u * TILE;
       if (f.dh) read_tile((const real *)f.dh + at, units, dh_u + b * TILE);
       else std::memset(dh_u + b * TILE, 0, TILE * sizeof(real));
-      if constexpr (Cell::HAS_C) {
-        if (f.dc) read_tile((const real *)f.dc + at, units, dc_u + b * TILE);
+      if constexpr (CARRIES) {
+        if (Cell::HAS_C && f.dc) read_tile((const real *)f.dc + at, units, dc_u + b * TILE);
         else std::memset(dc_u + b * TILE, 0, TILE * sizeof(real));
       }
     }
@@ -158,14 +162,15 @@ template <class Cell> struct BackwardWalk {
         for (long k = 0; k < smaller(TILE, units); ++k) dh_u[b * TILE + k] += from[k];
       }
     }
+    const real *h = kept.h + u * kept.h_stride + task.start[t] * TILE;
     const real *c = nullptr, *c_next = nullptr, *c_last = nullptr;
     if constexpr (Cell::HAS_C) {
       c = kept.c + u * kept.h_stride + task.start[t] * TILE;
       c_next = kept.c + u * kept.h_stride + task.start[t + 1] * TILE;
       c_last = kept.c_last + u * kept.last_stride + task.first * TILE;
     }
-    cell.differentiate(rows, running, kept.gates + u * kept.gate_stride + task.start[t] * C, c, c_next, c_last, dh_u,
-                       dc_u, to, d_bias + (j * nt + u) * C);
+    cell.differentiate(rows, running, kept.gates + u * kept.gate_stride + task.start[t] * C, h, c, c_next, c_last,
+                       dh_u, dc_u, to, d_bias + (j * nt + u) * C);
     clear_padding<C>(to, rows, units);
   }
 
@@ -184,11 +189,14 @@ template <class Cell> struct BackwardWalk {
     }
   }
 
-  void write_initial_gradient(const Task &task, Share units, const real *dh_before) {
+  void write_initial_gradient(const Task &task, Share units, real *dh_before) {
     for (long u = units.begin; u < units.end; ++u)
       for (long b = 0; b < task.rows; ++b) {
         const long at = task.row[b] * H + u * TILE;
-        if (f.dh0) write_tile(dh_before + u * state_stride + b * TILE, H - u * TILE, (real *)f.dh0 + at);
+        real *dh_row = dh_before + u * state_stride + b * TILE;
+        if constexpr (Cell::H_PASSES)
+          for (int k = 0; k < TILE; ++k) dh_row[k] += dc[u * state_stride + (task.first + b) * TILE + k];
+        if (f.dh0) write_tile(dh_row, H - u * TILE, (real *)f.dh0 + at);
         if constexpr (Cell::HAS_C) {
           if (f.dc0)
             write_tile(dc + u * state_stride + (task.first + b) * TILE, H - u * TILE, (real *)f.dc0 + at);
@@ -212,11 +220,11 @@ template <class Cell> struct BackwardWalk {
         for (long p = 0; p < panels; ++p) {
           if (p < h_panels) {
             const long skip = k >= without ? 0 : smaller(count, without - k);
-            sum_panel(h_sums + u * nt * TILE * C, nt, p, dz + u * dz_stride, k + skip, count - skip,
-                      kept.h + s.offset[t0] * TILE, kept.h_stride, first && k == 0);
+            sum_panel<RecurrentSpan>(h_sums + u * nt * TILE * RecurrentSpan::COUNT, nt, p, dz + u * dz_stride, k + skip, count - skip,
+                          kept.h + s.offset[t0] * TILE, kept.h_stride, first && k == 0);
           } else {
-            sum_panel(x_sums + u * xt * TILE * C, xt, p - h_panels, dz + u * dz_stride, k, count,
-                      kept.x + s.offset[t0] * TILE, kept.x_stride, first && k == 0);
+            sum_panel<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, p - h_panels, dz + u * dz_stride, k, count,
+                         kept.x + s.offset[t0] * TILE, kept.x_stride, first && k == 0);
           }
         }
       }
@@ -224,7 +232,7 @@ template <class Cell> struct BackwardWalk {
         real *to = d_projected + u * projected_stride;
         const int32_t *ids = kept.ids + s.offset[t0];
         for (long r = 0; r < rows; ++r)
-          for (int k = 0; k < C; k += W) {
+          for (int k = InputSpan::FIRST; k < InputSpan::FIRST + InputSpan::COUNT; k += W) {
             real *sum = to + ids[r] * long(C) + k;
             store(sum, load(sum) + load(dz + u * dz_stride + r * C + k));
           }
@@ -232,31 +240,36 @@ template <class Cell> struct BackwardWalk {
     }
   }
 
+  template <class Span>
   void sum_panel(real *sums, long column_tiles, long p, const real *dz_u, long row, long rows, const real *inputs,
                  long stride, bool first) {
-    const long w = InputPanels<C>::width(column_tiles, p);
-    weight_panel<C>(w, dz_u + row * C, inputs + p * PANEL_TILES * stride + row * TILE, stride, rows,
-                    sums + p * PANEL_TILES * TILE * C, first);
+    const long w = InputPanels<Span>::width(column_tiles, p);
+    weight_panel<Span>(w, dz_u + row * C, inputs + p * PANEL_TILES * stride + row * TILE, stride, rows,
+                       sums + p * PANEL_TILES * TILE * Span::COUNT, first);
   }
 
   // From the sums to the caller's gradients.
   void finish(Barrier everyone) {
     const long id = everyone.member, threads = everyone.members;
     for (long u = id; u < nt; u += threads) {
-      write_gradient(h_sums + u * nt * TILE * C, nt, u, H, (real *)f.d_weight_hh);
+      write_gradient<RecurrentSpan>(h_sums + u * nt * TILE * RecurrentSpan::COUNT, nt, u, H, (real *)f.d_weight_hh);
       const long units = smaller(TILE, H - u * TILE);
-      for (int g = 0; g < Cell::GATES; ++g)
+      for (int b = 0; b < C / TILE; ++b) {
+        const auto [fed, gate] = Cell::COLUMNS[b];
+        real *to = (fed == Fed::BY_H ? (real *)f.d_second_bias : (real *)f.d_bias + gate * H) + u * TILE;
         for (long k = 0; k < units; ++k) {
           real sum = 0;
-          for (long j = 0; j < s.tasks; ++j) sum += d_bias[(j * nt + u) * C + g * TILE + k];
-          write_sums(&sum, 1, (real *)f.d_bias + g * H + u * TILE + k, f.accumulate);
+          for (long j = 0; j < s.tasks; ++j) sum += d_bias[(j * nt + u) * C + b * TILE + k];
+          write_sums(&sum, 1, to + k, f.accumulate);
         }
+      }
       if (one_hot) {
         const real *from = d_projected + u * projected_stride;
-        for (int g = 0; g < Cell::GATES; ++g)
+        for (int b = 0; b < InputSpan::COUNT / TILE; ++b)
           for (long k = 0; k < units; ++k) {
-            real *to = (real *)f.d_weight_ih + (g * H + u * TILE + k) * D;
-            for (long v = 0; v < V; ++v) write_sums(from + v * C + g * TILE + k, 1, to + v, f.accumulate);
+            real *to = (real *)f.d_weight_ih + (InputSpan::gate(b) * H + u * TILE + k) * D;
+            for (long v = 0; v < V; ++v)
+              write_sums(from + v * C + InputSpan::FIRST + b * TILE + k, 1, to + v, f.accumulate);
           }
         continue;
       }
@@ -264,14 +277,14 @@ template <class Cell> struct BackwardWalk {
         const long panels = panel_count(xt);
         for (long k = 0; k < V; k += SUM_ROWS)
           for (long p = 0; p < panels; ++p)
-            sum_panel(x_sums + u * xt * TILE * C, xt, p, d_projected + u * projected_stride, k,
-                      smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
+            sum_panel<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, p, d_projected + u * projected_stride, k,
+                         smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
       }
-      write_gradient(x_sums + u * xt * TILE * C, xt, u, D, (real *)f.d_weight_ih);
+      write_gradient<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, u, D, (real *)f.d_weight_ih);
     }
     if (!f.d_table) return;
     everyone.wait();
-    const InputPanels<C> by_input{input, nt, xt};
+    const InputPanels<InputSpan> by_input{input, nt, xt};
     const Share panels = share(panel_count(xt), id, threads);
     by_input.compute(V, d_projected, projected_stride, 0, nt, panels.begin, panels.end, d_table, table_stride, true,
                      false);
@@ -280,10 +293,11 @@ template <class Cell> struct BackwardWalk {
         write_tile(d_table + k * table_stride + v * TILE, D - k * TILE, (real *)f.d_table + v * D + k * TILE);
   }
 
+  template <class Span>
   void write_gradient(const real *sums, long column_tiles, long u, long columns, real *gradient) {
     for (long p = 0; p * PANEL_TILES < column_tiles; ++p)
-      write_weight_panel<C>(sums + p * PANEL_TILES * TILE * C, InputPanels<C>::width(column_tiles, p), u, H,
-                          p * PANEL_TILES * TILE, columns, gradient, f.accumulate);
+      write_weight_panel<Span>(sums + p * PANEL_TILES * TILE * Span::COUNT, InputPanels<Span>::width(column_tiles, p),
+                               u, H, p * PANEL_TILES * TILE, columns, gradient, f.accumulate);
   }
 };
 

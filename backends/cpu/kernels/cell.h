@@ -3,32 +3,64 @@
 // A cell is a struct in a file of its own. It has
 //   NAME           the name of its file in xlstm/cells
 //   GATES          how many row blocks of H the weights and the bias have, as there
+//   SECOND_BIAS    the name of the parameter (H,) at which blocks start that are fed by h alone; null where there are none
 //   HAS_C          whether the state has a c beside the h
-//   COLUMNS        which products are summed into z: one entry for each block of 16 columns that a unit tile has in z
+//   H_PASSES       whether part of the new h is the old one, past the products
+//   COLUMNS        one entry for each block of 16 columns that a unit tile has in z: which products are summed into it,
+//                  and which gate's rows of the weights and of the bias these are
 //   C              the number of these columns
 //   activate       one step forward: the gates and the new state, from z and the state before
-//   differentiate  one step backward: dz and the gradient of the c before, from the gradients of the new state
-// The last two work on one tile of 16 units for some rows; lstm.h says what each argument is. Neither is given the h of
-// the step before: a cell whose new h is partly the old one, as in a GRU, needs that argument in both walks.
+//   differentiate  one step backward: dz, and the gradient of what of the state before passes the products by, from the
+//                  gradients of the new state
+// The last two work on one tile of 16 units for some rows; lstm.h says what each argument is.
 #pragma once
 
 #include "matrix.h"
 
 namespace {
 
-// Into a block of columns goes the input's product W·x, the recurrent product R·h, or their sum.
+// Into a block of columns goes the input's product W·x, the recurrent product R·h, or their sum. A gate whose two
+// products are not simply added has a block for each.
 enum class Fed { BY_X, BY_H, BY_BOTH };
 
-template <int BLOCKS> constexpr int width(const Fed (&)[BLOCKS]) { return BLOCKS * TILE; }
+struct Block {
+  Fed fed;
+  int gate;
+};
 
-// Both walks and the packing add the two products of a gate in one sum, in one block of columns: they assert this of
-// each cell. The candidate of a GRU keeps its two products apart, for a gate multiplies the second one: such a cell
-// declares a block BY_X and a block BY_H for that gate, and whoever writes it finds by this assertion what has to learn
-// to leave a product out.
-template <class Cell> constexpr bool one_sum_a_gate() {
-  for (Fed fed : Cell::COLUMNS)
-    if (fed != Fed::BY_BOTH) return false;
-  return Cell::C == Cell::GATES * TILE;
-}
+template <int BLOCKS> constexpr int width(const Block (&)[BLOCKS]) { return BLOCKS * TILE; }
+
+// The columns of a unit tile that take part in one of the two products: all but the blocks of the OTHER one alone. They
+// stand side by side, so that a product, forward or backward, runs over them and over nothing else.
+template <class Cell, Fed OTHER> struct Span {
+  static constexpr int C = Cell::C;
+
+ private:
+  static constexpr int blocks_before() {
+    int block = 0;
+    while (Cell::COLUMNS[block].fed == OTHER) ++block;
+    return block;
+  }
+  static constexpr int blocks() {
+    int count = 0;
+    for (const Block &block : Cell::COLUMNS) count += block.fed != OTHER;
+    return count;
+  }
+  static constexpr bool side_by_side() {
+    for (int k = 0; k < blocks(); ++k)
+      if (Cell::COLUMNS[blocks_before() + k].fed == OTHER) return false;
+    return true;
+  }
+  static_assert(side_by_side(), "a block of the other product between those of this one");
+
+ public:
+  static constexpr int FIRST = blocks_before() * TILE, COUNT = blocks() * TILE;
+
+  // The gate of its block `k`.
+  static constexpr int gate(int k) { return Cell::COLUMNS[FIRST / TILE + k].gate; }
+};
+
+template <class Cell> using ByX = Span<Cell, Fed::BY_H>;
+template <class Cell> using ByH = Span<Cell, Fed::BY_X>;
 
 }  // namespace

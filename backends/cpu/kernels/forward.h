@@ -17,11 +17,12 @@ constexpr long FEW_ROWS = 4;
 // Stored is the type of activations and weights in the products: real, or bfloat16 for inference.
 template <class Cell, class Stored> struct ForwardWalk {
   static constexpr int C = Cell::C;
-  static_assert(one_sum_a_gate<Cell>(), "Panels::compute adds x's and h's product of each column: see cell.h");
-  using Panels = GatePanels<C>;
+  // An h that goes on from step to step is not to be rounded at each of them.
+  static constexpr bool EXACT_APART = Cell::H_PASSES && !std::is_same_v<Stored, real>;
+  using Panels = ::Panels<Cell>;
   const Forward &f;
   const Schedule &s;
-  const long D, H, N, nt, V, K_x, K;  // K rows of packed weights, K_x of them of the input
+  const long D, H, N, nt, V, K_x, K_h;  // K_x rows of packed weights of the input, K_h of h
   const bool keep, tokens, one_hot, beforehand;
   Kept<Cell> kept;
   Packed<Stored> packed;
@@ -32,7 +33,7 @@ template <class Cell, class Stored> struct ForwardWalk {
   Stored *table = nullptr;  // [tile][V][16]
   long table_stride;
   Stored *h_now[2] = {};  // without keep: of all rows, before and after a step
-  real *c_now = nullptr;
+  real *c_now = nullptr, *h_exact = nullptr;  // of all rows; h_exact where h passes by and is not stored as real
   long now_stride;
   Cell cell;
   Threads threads;
@@ -40,14 +41,14 @@ template <class Cell, class Stored> struct ForwardWalk {
 
   ForwardWalk(const Forward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.pass.schedule), D(given.pass.D), H(given.pass.H), N(s.rows), nt(tiles(H)),
-        V(given.pass.vocabulary), K_x(whole<Stored>(D)), K(K_x + whole<Stored>(H)), keep(given.pass.keep),
+        V(given.pass.vocabulary), K_x(whole<Stored>(D)), K_h(whole<Stored>(H)), keep(given.pass.keep),
         tokens(V > 0), one_hot(given.pass.one_hot), beforehand(!tokens && N <= FEW_ROWS && s.steps > 1),
         kept(given.pass, Carver{keep ? (char *)given.tape : nullptr}), threads(given.pass, scratch) {
     if (given.packed) {
       Carver there{(char *)given.packed};
-      packed = packed_in<Stored, C>(there, D, H);
+      packed = packed_in<Cell, Stored>(there, D, H);
     } else {
-      packed = packed_in<Stored, C>(scratch, D, H);
+      packed = packed_in<Cell, Stored>(scratch, D, H);
     }
     projected_rows = tokens && !one_hot ? V : beforehand ? s.valid : 0;
     projected_stride = tile_stride(projected_rows, C);
@@ -63,6 +64,7 @@ template <class Cell, class Stored> struct ForwardWalk {
       h_now[0] = scratch.take<Stored>(nt * now_stride);
       h_now[1] = scratch.take<Stored>(nt * now_stride);
       if (Cell::HAS_C) c_now = scratch.take(nt * now_stride);
+      if (EXACT_APART) h_exact = scratch.take(nt * now_stride);
     }
     if (bytes) *bytes = scratch.used;
   }
@@ -84,7 +86,9 @@ template <class Cell, class Stored> struct ForwardWalk {
     const Share units = share(nt, id, threads);
     if (!f.packed)
       for (long u = units.begin; u < units.end; ++u)
-        pack_tile<Cell>((const real *)f.weight_ih, (const real *)f.weight_hh, (const real *)f.bias, D, H, u, packed);
+        pack_tile<Cell>(Parameters{(const real *)f.weight_ih, (const real *)f.weight_hh, (const real *)f.bias,
+                                   (const real *)f.second_bias},
+                        D, H, u, packed);
     if (input_packed) {
       for (long t = id; t < s.steps; t += threads)
         for (long j = 0; j < s.tasks; ++j) pack_step(s.task[j], t);
@@ -108,15 +112,18 @@ template <class Cell, class Stored> struct ForwardWalk {
   }
 
   void project(long u) {
-    const Stored *weights = packed.gates + u * K * C;
+    const Stored *weights = weights_of(u);
     const real *bias = packed.bias + u * C;
     real *to = projected + u * projected_stride;
     const Stored *x = tokens ? table : x_tiles;
     const long stride = tokens ? table_stride : kept.x_stride;
     row_groups(projected_rows, [&](long r, long rows) {
-      Panels::compute(rows, x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0, weights, K, 0, bias, 0, to + r * C);
+      Panels::compute(rows, x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0, weights, K_x, K_h, bias, 0,
+                      to + r * C);
     });
   }
+
+  const Stored *weights_of(long u) const { return packed.gates + u * Panels::size(K_x, K_h); }
 
   void pack_step(const Task &task, long t) {
     pack_input(task, t, s.direction, (const real *)f.x, D, x_tiles + task.start[t] * TILE, kept.x_stride);
@@ -147,6 +154,10 @@ template <class Cell, class Stored> struct ForwardWalk {
     return keep ? kept.c + task.start[t] * TILE : c_now + task.first * TILE;
   }
 
+  real *h_exact_of(const Task &task, long u, long b) const {
+    return h_exact + u * now_stride + (task.first + b) * TILE;
+  }
+
   // The initial state of a unit tile.
   void start(const Task &task, long u) {
     const long stride = h_stride(), units = H - u * TILE;
@@ -155,6 +166,7 @@ template <class Cell, class Stored> struct ForwardWalk {
       Stored *h = h_before(task, 0) + u * stride + b * TILE;
       if (f.h0) read_tile((const real *)f.h0 + at, units, h);
       else std::memset(h, 0, TILE * sizeof(Stored));
+      if constexpr (EXACT_APART) read_tile((const real *)f.h0 + at, f.h0 ? units : 0, h_exact_of(task, u, b));
       if constexpr (Cell::HAS_C) {
         real *c = c_before(task, 0) + u * stride + b * TILE;
         if (f.c0) read_tile((const real *)f.c0 + at, units, c);
@@ -188,16 +200,12 @@ template <class Cell, class Stored> struct ForwardWalk {
   void step(const Task &task, long t, long u, long b, long rows) {
     const long row = task.start[t] + b, units = smaller(TILE, H - u * TILE), stride = h_stride();
     alignas(64) real z[MR * C], spare[MR][TILE];
-    const Stored *weights = packed.gates + u * K * C;
+    const Stored *weights = weights_of(u);
     const real *from = packed.bias + u * C;
     long from_stride = 0;
     if (one_hot) {  // the packed weights of the input hold a row for each token
       for (long r = 0; r < rows; ++r)
-        for (int p = 0; p < Panels::COUNT; ++p)
-          for (int k = 0; k < Panels::WIDTH; k += W) {
-            const real *weight = (const real *)weights + (p * K + kept.ids[row + r]) * Panels::WIDTH + k;
-            store(z + r * C + p * Panels::WIDTH + k, load(weight) + load(from + p * Panels::WIDTH + k));
-          }
+        Panels::choose((const real *)weights, K_x, K_h, kept.ids[row + r], from, z + r * C);
       from = z, from_stride = C;
     } else if (tokens) {
       const real *rows_of_tokens = projected + u * projected_stride;
@@ -209,14 +217,15 @@ template <class Cell, class Stored> struct ForwardWalk {
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
     Panels::compute(rows, (const Stored *)(with_x ? x_tiles + row * TILE : nullptr), kept.x_stride, with_x ? D : 0,
-                    (const Stored *)h_before(task, t) + b * TILE, stride, with_h ? H : 0, weights, K, with_x ? 0 : K_x,
-                    from, from_stride, z);
+                    (const Stored *)h_before(task, t) + b * TILE, stride, with_h ? H : 0, weights, K_x, K_h, from,
+                    from_stride, z);
     clear_padding<C>(z, rows, units);
 
     const long running = task.active[t + 1] - b;  // of these rows, how many go on
     real *h_to[MR] = {}, *c_to[MR] = {};
     for (long r = 0; r < rows; ++r) {
       h_to[r] = spare[r];
+      if constexpr (EXACT_APART) h_to[r] = h_exact_of(task, u, b + r);
       if constexpr (std::is_same_v<Stored, real>)
         if (!keep || r < running) h_to[r] = h_before(task, t + 1) + u * stride + (b + r) * TILE;
       if constexpr (Cell::HAS_C)
@@ -224,8 +233,11 @@ template <class Cell, class Stored> struct ForwardWalk {
                                        : kept.c_last + u * kept.last_stride + (task.first + b + r) * TILE;
     }
     const real *c = Cell::HAS_C ? c_before(task, t) + u * stride + b * TILE : nullptr;
-    if (keep) cell.template activate<true>(rows, z, c, c_to, h_to, kept.gates + u * kept.gate_stride + row * C);
-    else cell.template activate<false>(rows, z, c, c_to, h_to, nullptr);
+    const real *h = nullptr;
+    if constexpr (EXACT_APART) h = h_exact_of(task, u, b);
+    else if constexpr (Cell::H_PASSES) h = h_before(task, t) + u * stride + b * TILE;
+    if (keep) cell.template activate<true>(rows, z, h, c, c_to, h_to, kept.gates + u * kept.gate_stride + row * C);
+    else cell.template activate<false>(rows, z, h, c, c_to, h_to, nullptr);
 
     if constexpr (!std::is_same_v<Stored, real>)
       for (long r = 0; r < rows; ++r) read_tile(h_to[r], TILE, h_before(task, t + 1) + u * stride + (b + r) * TILE);

@@ -30,7 +30,7 @@ bool has_bfloat16() {
 
 template <class Cell, class Stored> size_t packed_bytes(long D, long H) {
   Carver memory{nullptr};
-  packed_in<Stored, Cell::C>(memory, D, H);
+  packed_in<Cell, Stored>(memory, D, H);
   return memory.used;
 }
 
@@ -48,11 +48,13 @@ template <class Cell> constexpr CellKernels kernels_of() {
       Cell::NAME,
       Cell::GATES,
       Cell::HAS_C,
+      Cell::SECOND_BIAS,
       [](long D, long H, bool narrow) {
         return narrow ? packed_bytes<Cell, half>(D, H) : packed_bytes<Cell, real>(D, H);
       },
-      [](const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, bool narrow, void *to) {
-        (narrow ? pack_all<Cell, half> : pack_all<Cell, real>)(weight_ih, weight_hh, bias, D, H, to);
+      [](const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D, long H,
+         bool narrow, void *to) {
+        (narrow ? pack_all<Cell, half> : pack_all<Cell, real>)(weight_ih, weight_hh, bias, second_bias, D, H, to);
       },
       [](const Pass &pass) {
         size_t bytes;

@@ -1,7 +1,8 @@
 // What the kernels are given, and the table by which they are found. Of the C++ files, kernels.cpp is compiled once for
 // each instruction set and dtype, with the other headers of this folder; the module around it is compiled once.
 //
-// Shapes: N batch, T time, D features, H hidden, V tokens, G the number of gates of a cell (4 in an LSTM, 1 in an RNN).
+// Shapes: N batch, T time, D features, H hidden, V tokens, G the number of gates of a cell (4 in an LSTM, 3 in a GRU, 1
+// in an RNN).
 #pragma once
 
 #include <cstddef>
@@ -61,6 +62,7 @@ struct Forward {
   const int64_t *ids;                         // (N, T), all valid ones from 0 to V - 1
   const void *table;                          // (V, D), or null for one-hot tokens
   const void *weight_ih, *weight_hh, *bias;   // (G·H, D), (G·H, H), (G·H,)
+  const void *second_bias;                    // (H,), of a cell that has one
   const void *packed;                         // what `pack` wrote; or null, and they are packed on the way
   const void *h0, *c0;                        // (N, H), or null for zeros
   void *outputs;                              // (N, T, ·), rows `output_stride` apart; or null
@@ -80,7 +82,7 @@ struct Backward {
   void *dx;                                   // (N, T, D), overwritten; or null
   void *d_table;                              // (V, D), overwritten; or null
   void *dh0, *dc0;                            // (N, H), overwritten
-  void *d_weight_ih, *d_weight_hh, *d_bias;
+  void *d_weight_ih, *d_weight_hh, *d_bias, *d_second_bias;
   bool accumulate;                            // whether these are added to, or overwritten
   void *scratch;                              // memory of `backward_bytes`
 };
@@ -102,9 +104,10 @@ struct CellKernels {
   const char *cell;  // the name of its file in xlstm/cells
   long gates;        // G
   bool has_c;        // whether its state has a c beside the h
+  const char *second_bias;  // the name of the parameter that is its second bias (H,); null where it has none
   size_t (*packed_bytes)(long D, long H, bool bfloat16);
-  void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, long D, long H, bool bfloat16,
-               void *packed);
+  void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D, long H,
+               bool bfloat16, void *packed);
   size_t (*tape_bytes)(const Pass &);
   size_t (*forward_bytes)(const Forward &);
   void (*forward)(const Forward &);

@@ -26,14 +26,16 @@ namespace {
 struct LSTM {
   static constexpr char NAME[] = "lstm";
   static constexpr int GATES = 4;
-  static constexpr bool HAS_C = true;
-  static constexpr Fed COLUMNS[GATES] = {Fed::BY_BOTH, Fed::BY_BOTH, Fed::BY_BOTH, Fed::BY_BOTH};
+  static constexpr const char *SECOND_BIAS = nullptr;
+  static constexpr bool HAS_C = true, H_PASSES = false;
+  static constexpr Block COLUMNS[] = {{Fed::BY_BOTH, 0}, {Fed::BY_BOTH, 1}, {Fed::BY_BOTH, 2}, {Fed::BY_BOTH, 3}};
   static constexpr int C = width(COLUMNS);
 
-  // From z (rows, C) and c (rows, 16): the new c and the new h, to where c_to and h_to say for each row. With KEEP also
-  // the gates (rows, C), for the backward walk; without, `gates` is not looked at.
+  // From z (rows, C), h and c (rows, 16): the new c and the new h, to where c_to and h_to say for each row. With KEEP
+  // also the gates (rows, C), for the backward walk; without, `gates` is not looked at.
   template <bool KEEP>
-  NOINLINE void activate(long rows, const real *z, const real *c, real *const *c_to, real *const *h_to, real *gates) {
+  NOINLINE void activate(long rows, const real *z, const real *, const real *c, real *const *c_to, real *const *h_to,
+                         real *gates) {
     for (long r = 0; r < rows; ++r) {
       UNROLL
       for (int k = 0; k < TILE; k += W) {
@@ -60,10 +62,11 @@ struct LSTM {
     }
   }
 
-  // From dh and dc of the results of one step: dz, and dc of the c before it. The first `running` rows go on after the
-  // step and find the new c in c_next, the others in c_last. db (C) collects the sums of dz over the rows.
-  NOINLINE void differentiate(long rows, long running, const real *gates, const real *c, const real *c_next,
-                              const real *c_last, const real *dh, real *dc, real *dz, real *db) {
+  // From dh and dc of the results of one step, with the h and c before it: dz, and dc of the c before it. The first
+  // `running` rows go on after the step and find the new c in c_next, the others in c_last. db (C) collects the sums of
+  // dz over the rows.
+  NOINLINE void differentiate(long rows, long running, const real *gates, const real *, const real *c,
+                              const real *c_next, const real *c_last, const real *dh, real *dc, real *dz, real *db) {
     for (int k = 0; k < TILE; k += W) {
       vec bi = load(db + k), bf = load(db + TILE + k), bg = load(db + 2 * TILE + k), bo = load(db + 3 * TILE + k);
       for (long r = 0; r < rows; ++r) {

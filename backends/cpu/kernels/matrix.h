@@ -6,6 +6,8 @@
 // product of the forward and the backward pass, and nothing is ever transposed or packed again.
 #pragma once
 
+#include <utility>
+
 #include "vector.h"
 
 namespace {
@@ -44,13 +46,15 @@ template <class F> INLINE void row_groups(long rows, F f) {
     case 6: if constexpr (MR >= 6) { constexpr int R = 6; __VA_ARGS__; } break; \
   }
 
-// sums[r][j] += a[r][k] · b[k][j] for k < n; the rows of a are STRIDE apart, those of b stand one after another.
-template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], const real *a, const real *b, long n) {
+// sums[r][FIRST + j] += a[r][k] · b[k][j] for k < n and j < COUNT vectors; the rows of a are STRIDE apart, those of b
+// stand one after another.
+template <int STRIDE, int FIRST, int COUNT, int R, int V>
+INLINE void multiply(vec (&sums)[R][V], const real *a, const real *b, long n) {
   _Pragma("GCC unroll 4")
-  for (long k = 0; k < n; ++k, b += V * W) {
-    vec columns[V];
+  for (long k = 0; k < n; ++k, b += COUNT * W) {
+    vec columns[COUNT];
     UNROLL
-    for (int j = 0; j < V; ++j) {
+    for (int j = 0; j < COUNT; ++j) {
       columns[j] = load(b + j * W);
       if constexpr (R > 1) KEEP_IN_REGISTER(columns[j]);
     }
@@ -58,7 +62,7 @@ template <int STRIDE, int R, int V> INLINE void multiply(vec (&sums)[R][V], cons
     for (int r = 0; r < R; ++r) {
       const real factor = a[r * STRIDE + k];
       UNROLL
-      for (int j = 0; j < V; ++j) sums[r][j] += factor * columns[j];
+      for (int j = 0; j < COUNT; ++j) sums[r][FIRST + j] += factor * columns[j];
     }
   }
 }
@@ -72,12 +76,12 @@ template <class Stored> INLINE long whole(long rows) {
 
 #if defined(__AVX512BF16__)
 constexpr bool BFLOAT16 = SINGLE;  // compiled; whether this CPU has it is asked at run time
-template <int STRIDE, int R, int V>
+template <int STRIDE, int FIRST, int COUNT, int R, int V>
 INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, long n) {
-  for (long k = 0; k < n; k += 2, b += 2 * V * W) {
-    __m512bh columns[V];
+  for (long k = 0; k < n; k += 2, b += 2 * COUNT * W) {
+    __m512bh columns[COUNT];
     UNROLL
-    for (int j = 0; j < V; ++j) {
+    for (int j = 0; j < COUNT; ++j) {
       columns[j] = (__m512bh)_mm512_loadu_si512(b + 2 * j * W);
       KEEP_IN_REGISTER(columns[j]);
     }
@@ -87,7 +91,10 @@ INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, lo
       std::memcpy(&pair, a + r * STRIDE + k, sizeof pair);
       const __m512bh factor = (__m512bh)_mm512_set1_epi32(pair);
       UNROLL
-      for (int j = 0; j < V; ++j) sums[r][j] = (vec)_mm512_dpbf16_ps((__m512)sums[r][j], factor, columns[j]);
+      for (int j = 0; j < COUNT; ++j) {
+        vec &sum = sums[r][FIRST + j];
+        sum = (vec)_mm512_dpbf16_ps((__m512)sum, factor, columns[j]);
+      }
     }
   }
 }
@@ -97,30 +104,35 @@ constexpr bool BFLOAT16 = false;
 
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
-// One panel of V vectors for R rows. `x` and `h` point to the rows in their first tile; `panel` is [D + H][V·W].
-// `start` and `z` are rows of COLUMNS numbers; with start_stride 0 all rows start alike.
+// One panel of V vectors for R rows: the X_COUNT from X_FIRST on are fed by x, the H_COUNT from H_FIRST on by h. `x` and
+// `h` point to the rows in their first tile; `by_x` is [D][X_COUNT·W], `by_h` is [H][H_COUNT·W]. `start` and `z` are rows
+// of COLUMNS numbers; with start_stride 0 all rows start alike.
 //
 // Not inlined, and ending in memory that another function reads: inlined into it, GCC runs out of registers and keeps
 // the sums on the stack.
-template <int COLUMNS, int R, int V, class Stored>
-NOINLINE void gate_panel(const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long H,
-                         const Stored *panel, const real *start, long start_stride, real *z) {
+template <int COLUMNS, int R, int V, int X_FIRST, int X_COUNT, int H_FIRST, int H_COUNT, class Stored>
+NOINLINE void gate_panel([[maybe_unused]] const Stored *x, [[maybe_unused]] long x_stride, [[maybe_unused]] long D,
+                         [[maybe_unused]] const Stored *h, [[maybe_unused]] long h_stride, [[maybe_unused]] long H,
+                         [[maybe_unused]] const Stored *by_x, [[maybe_unused]] const Stored *by_h, const real *start,
+                         long start_stride, real *z) {
   vec sums[R][V];
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
     for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
   }
-  for (long k = 0; k < D; k += TILE, x += x_stride) {
-    const long n = smaller(TILE, D - k);
-    multiply<TILE>(sums, x, panel, n);
-    panel += whole<Stored>(n) * V * W;
-  }
-  for (long k = 0; k < H; k += TILE, h += h_stride) {
-    const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
-    multiply<TILE>(sums, h, panel, n);
-    panel += whole<Stored>(n) * V * W;
-  }
+  if constexpr (X_COUNT > 0)
+    for (long k = 0; k < D; k += TILE, x += x_stride) {
+      const long n = smaller(TILE, D - k);
+      multiply<TILE, X_FIRST, X_COUNT>(sums, x, by_x, n);
+      by_x += whole<Stored>(n) * X_COUNT * W;
+    }
+  if constexpr (H_COUNT > 0)
+    for (long k = 0; k < H; k += TILE, h += h_stride) {
+      const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
+      multiply<TILE, H_FIRST, H_COUNT>(sums, h, by_h, n);
+      by_h += whole<Stored>(n) * H_COUNT * W;
+    }
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
@@ -128,67 +140,116 @@ NOINLINE void gate_panel(const Stored *x, long x_stride, long D, const Stored *h
   }
 }
 
-// The gates of a tile of 16 units: COLUMNS = 16 · gates of them, in panels of numbers stored as real or bfloat16.
-template <int COLUMNS> struct GatePanels {
-  static constexpr int V = NV * W < COLUMNS ? NV : COLUMNS / W;
-  static constexpr int WIDTH = V * W, COUNT = COLUMNS / WIDTH;
+// Calls f with the constants 0 to COUNT - 1.
+template <class F, int... K> INLINE void for_constants(std::integer_sequence<int, K...>, F f) {
+  (f(std::integral_constant<int, K>{}), ...);
+}
+template <int COUNT, class F> INLINE void for_constants(F f) {
+  for_constants(std::make_integer_sequence<int, COUNT>{}, f);
+}
 
-  // z (rows, COLUMNS) = start + x · W + h · R for rows ≤ MR; `weights` are those of the tile, [COUNT][K][WIDTH], of
-  // which the rows from `skip` on are used (skip = D leaves out x).
+// The gates of a tile of 16 units, in panels of numbers stored as real or bfloat16. X and H are the spans of its columns
+// that are fed by x and by h: see cell.h.
+//
+// The weights of a tile stand as [panel]{[K_x][columns that x feeds], [K_h][columns that h feeds]}, K_x and K_h being D
+// and H, made whole.
+template <class X, class H> struct GatePanels {
+  static constexpr int C = X::C, V = NV * W < C ? NV : C / W, WIDTH = V * W, COUNT = C / WIDTH;
+
+  // What a span has of panel p: its first column in the panel, how many there, and how many in the panels before.
+  template <class Span> static constexpr int first(int p) {
+    const int column = Span::FIRST - p * WIDTH;
+    return column < 0 ? 0 : column < WIDTH ? column : WIDTH;
+  }
+  template <class Span> static constexpr int count(int p) {
+    const int end = Span::FIRST + Span::COUNT - p * WIDTH;
+    return (end < 0 ? 0 : end < WIDTH ? end : WIDTH) - first<Span>(p);
+  }
+  template <class Span> static constexpr int before(int p) {
+    return p == 0 ? 0 : before<Span>(p - 1) + count<Span>(p - 1);
+  }
+
+  static long size(long K_x, long K_h) { return K_x * X::COUNT + K_h * H::COUNT; }
+
+  // Of a tile's weights those of panel p that are multiplied with x, and those with h.
+  template <class Stored> static Stored *by_x(Stored *weights, int p, long K_x, long K_h) {
+    return weights + before<X>(p) * K_x + before<H>(p) * K_h;
+  }
+  template <class Stored> static Stored *by_h(Stored *weights, int p, long K_x, long K_h) {
+    return weights + before<X>(p + 1) * K_x + before<H>(p) * K_h;
+  }
+
+  // z (rows, C) = start + x · W + h · R for rows ≤ MR; D = 0 leaves out x, and units = 0 leaves out h.
   template <class Stored>
-  static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long H,
-                      const Stored *weights, long K, long skip, const real *start, long start_stride, real *z) {
-    for (int p = 0; p < COUNT; ++p) {
-      const Stored *panel = weights + (p * K + skip) * WIDTH;
-      WITH_ROWS(rows, gate_panel<COLUMNS, R, V>(x, x_stride, D, h, h_stride, H, panel, start + p * WIDTH, start_stride,
-                                                z + p * WIDTH))
+  static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long units,
+                      const Stored *weights, long K_x, long K_h, const real *start, long start_stride, real *z) {
+    for_constants<COUNT>([&](auto panel) {
+      constexpr int P = decltype(panel)::value, XF = first<X>(P) / W, XN = count<X>(P) / W;
+      constexpr int HF = first<H>(P) / W, HN = count<H>(P) / W;
+      const Stored *with_x = by_x(weights, P, K_x, K_h), *with_h = by_h(weights, P, K_x, K_h);
+      WITH_ROWS(rows, gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
+                          x, x_stride, D, h, h_stride, units, with_x, with_h, start + P * WIDTH, start_stride,
+                          z + P * WIDTH))
+    });
+  }
+
+  // z (C) = start + row `k` of W: the product with an x that is 1 in one place.
+  static void choose(const real *weights, long K_x, long K_h, long k, const real *start, real *z) {
+    for_constants<COUNT>([&](auto panel) {
+      constexpr int P = decltype(panel)::value, F = first<X>(P), N = count<X>(P);
+      const real *row = by_x(weights, P, K_x, K_h) + k * N - F;
+      UNROLL
+      for (int j = 0; j < WIDTH; j += W) {
+        const vec from = load(start + P * WIDTH + j);
+        store(z + P * WIDTH + j, j >= F && j < F + N ? load(row + j) + from : from);
+      }
+    });
+  }
+
+  // Packs the 16 columns of block B that Span has, from 16 rows of `matrix` (K columns), of which `rows` exist. `part` is
+  // what by_x or by_h gives for the panel that B is in.
+  template <class Span, int B, class Stored>
+  static void pack(const real *matrix, long K, long rows, Stored *part) {
+    constexpr int P = B * TILE / WIDTH;
+    pack_rows<count<Span>(P)>(matrix, K, rows, part, B * TILE - P * WIDTH - first<Span>(P));
+  }
+
+ private:
+  // Columns [column, column + 16) of rows of N numbers. Rows that do not exist become 0.
+  template <int N> static void pack_rows(const real *matrix, long K, long rows, real *part, int column) {
+    UNROLL
+    for (int half = 0; half < TILE / W; ++half) {
+      real *to = part + column + half * W;
+      const real *from = matrix + half * W * K;
+      const long here = rows - half * W;
+      long k = 0;
+      if (here >= W) {
+        for (; k + W <= K; k += W) {
+          vec block[W];
+          UNROLL
+          for (int i = 0; i < W; ++i) block[i] = load(from + i * K + k);
+          transpose(block);
+          UNROLL
+          for (int i = 0; i < W; ++i) store(to + (k + i) * N, block[i]);
+        }
+      }
+      for (; k < K; ++k)
+        for (int i = 0; i < W; ++i) to[k * N + i] = i < here ? from[i * K + k] : real(0);
     }
+  }
+  // The same in bfloat16, in pairs of rows.
+  template <int N> static void pack_rows(const real *matrix, long K, long rows, bfloat16 *part, int column) {
+    for (int i = 0; i < TILE; ++i)
+      for (long k = 0; k < whole<bfloat16>(K); ++k)
+        put(part + (k / 2) * 2 * N + (column + i) * 2 + k % 2, i < rows && k < K ? matrix[i * K + k] : real(0));
   }
 };
 
-// Writes columns [first, first + 16) of a tile's panels for k < K: from 16 rows of `matrix` (row stride K), of which
-// `rows` exist. The others become 0.
-template <int COLUMNS>
-INLINE void pack_rows(const real *matrix, long K, long rows, real *weights, long weights_K, int first) {
-  using Panels = GatePanels<COLUMNS>;
-  UNROLL
-  for (int half = 0; half < TILE / W; ++half) {
-    const int column = first + half * W;
-    real *to = weights + (column / Panels::WIDTH) * weights_K * Panels::WIDTH + column % Panels::WIDTH;
-    const real *from = matrix + half * W * K;
-    const long here = rows - half * W;
-    long k = 0;
-    if (here >= W) {
-      for (; k + W <= K; k += W) {
-        vec block[W];
-        UNROLL
-        for (int i = 0; i < W; ++i) block[i] = load(from + i * K + k);
-        transpose(block);
-        UNROLL
-        for (int i = 0; i < W; ++i) store(to + (k + i) * Panels::WIDTH, block[i]);
-      }
-    }
-    for (; k < K; ++k)
-      for (int i = 0; i < W; ++i) to[k * Panels::WIDTH + i] = i < here ? from[i * K + k] : real(0);
-  }
-}
-
-// The same in bfloat16, in pairs of rows.
-template <int COLUMNS>
-INLINE void pack_rows(const real *matrix, long K, long rows, bfloat16 *weights, long weights_K, int first) {
-  using Panels = GatePanels<COLUMNS>;
-  for (int i = 0; i < TILE; ++i) {
-    const int column = first + i;
-    bfloat16 *to = weights + (column / Panels::WIDTH) * weights_K * Panels::WIDTH + column % Panels::WIDTH * 2;
-    for (long k = 0; k < whole<bfloat16>(K); ++k)
-      put(to + (k / 2) * 2 * Panels::WIDTH + k % 2, i < rows && k < K ? matrix[i * K + k] : real(0));
-  }
-}
-
 // ---------------------------------------------------------------- backward: d_input = dz · W
 
-// R rows times one panel, over `count` tiles of STEP gate gradients each. `out` are the rows in the panel's first tile.
-template <int STEP, int R, int V>
+// R rows times one panel, over `count` tiles of STEP gate gradients each, of rows that are STRIDE apart. `out` are the rows
+// in the panel's first tile.
+template <int STRIDE, int STEP, int R, int V>
 NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real *panel, real *out, long out_stride,
                           bool first) {
   constexpr int S = TILE / W;
@@ -203,12 +264,13 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
   }
   for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) {
     if constexpr (PARTS == 1) {
-      multiply<STEP>(sums[0], dz, panel, STEP);
+      multiply<STRIDE, 0, V>(sums[0], dz, panel, STEP);
     } else {
       _Pragma("GCC unroll 1")  // unrolled, it runs out of registers where there are 16
       for (int k = 0; k < EACH; ++k) {
         UNROLL
-        for (int p = 0; p < PARTS; ++p) multiply<STEP>(sums[p], dz + p * EACH + k, panel + (p * EACH + k) * V * W, 1);
+        for (int p = 0; p < PARTS; ++p)
+          multiply<STRIDE, 0, V>(sums[p], dz + p * EACH + k, panel + (p * EACH + k) * V * W, 1);
       }
     }
   }
@@ -224,8 +286,9 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
 }
 
 // A matrix (units · gates, columns) in panels of up to PANEL_TILES tiles of its columns: [panel][unit
-// tile][STEP][width].
-template <int STEP> struct InputPanels {
+// tile][STEP][width]. Span says which columns of dz it is multiplied with, and which gate each block of them is.
+template <class Span> struct InputPanels {
+  static constexpr int STEP = Span::COUNT;
   const real *packed;
   long unit_tiles, column_tiles;
 
@@ -242,10 +305,10 @@ template <int STEP> struct InputPanels {
       const long w = width(column_tiles, p) * TILE, first = p * PANEL_TILES * TILE;
       const long real_w = smaller(w, columns - first);
       real *to = packed + p * unit_tiles * STEP * NR + u * STEP * w;
-      for (int g = 0; g < STEP / TILE; ++g) {
+      for (int b = 0; b < STEP / TILE; ++b) {
         for (long k = u * TILE; k < (u + 1) * TILE; ++k, to += w) {
           const long copied = k < units ? real_w : 0;
-          std::memcpy(to, matrix + (g * units + k) * columns + first, copied * sizeof(real));
+          std::memcpy(to, matrix + (Span::gate(b) * units + k) * columns + first, copied * sizeof(real));
           std::memset(to + copied, 0, (w - copied) * sizeof(real));
         }
       }
@@ -261,7 +324,7 @@ template <int STEP> struct InputPanels {
       const long w = width(column_tiles, p);
       const real *panel = packed + p * unit_tiles * STEP * NR + u * STEP * w * TILE;
       row_groups(rows, [&](long r, long size) {
-        const real *a = dz + u * dz_stride + r * STEP;
+        const real *a = dz + u * dz_stride + r * Span::C + Span::FIRST;
         real *o = out + p * PANEL_TILES * out_stride + r * TILE;
         with_width(w, size, a, dz_stride, count, panel, o, out_stride, first);
       });
@@ -273,15 +336,15 @@ template <int STEP> struct InputPanels {
                          long out_stride, bool first) {
     constexpr int S = TILE / W;
     if (w == PANEL_TILES) {
-      WITH_ROWS(rows, input_panel<STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first))
+      WITH_ROWS(rows, input_panel<Span::C, STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first))
     } else if constexpr (PANEL_TILES > 1) {
       if (w == 1) {
-        WITH_ROWS(rows, input_panel<STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first))
+        WITH_ROWS(rows, input_panel<Span::C, STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first))
       } else if constexpr (PANEL_TILES > 2) {
         if (w == 2) {
-          WITH_ROWS(rows, input_panel<STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first))
+          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first))
         } else {
-          WITH_ROWS(rows, input_panel<STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first))
+          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first))
         }
       }
     }
@@ -290,8 +353,9 @@ template <int STEP> struct InputPanels {
 
 // ---------------------------------------------------------------- weight gradients: dW = dzᵀ · x
 
-// R gate gradients times V vectors of the inputs, summed over `rows` rows. `sums` is [R][V·W].
-template <int STEP, int R, int V>
+// R gate gradients, of rows that are STRIDE apart, times V vectors of the inputs, summed over `rows` rows. `sums` is
+// [R][V·W].
+template <int STRIDE, int R, int V>
 NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long rows, real *sums_memory, bool first) {
   constexpr int S = TILE / W;
   vec sums[R][V];
@@ -301,7 +365,7 @@ NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long ro
     for (int j = 0; j < V; ++j) sums[r][j] = first ? vec{} : load(sums_memory + (r * V + j) * W);
   }
   for (long k = 0; k < rows; ++k) {
-    __builtin_prefetch(dz + (k + 16) * STEP);
+    __builtin_prefetch(dz + (k + 16) * STRIDE);
     vec columns[V];
     UNROLL
     for (int j = 0; j < V; ++j) {
@@ -310,7 +374,7 @@ NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long ro
     }
     UNROLL
     for (int r = 0; r < R; ++r) {
-      const real factor = dz[k * STEP + r];
+      const real factor = dz[k * STRIDE + r];
       UNROLL
       for (int j = 0; j < V; ++j) sums[r][j] += factor * columns[j];
     }
@@ -322,25 +386,27 @@ NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long ro
   }
 }
 
-// All STEP gate gradients of a unit tile times one panel of w tiles: sums is [STEP][w · 16].
-template <int STEP, int V>
+// The gate gradients of a unit tile that Span has, times one panel of w tiles: sums is [Span::COUNT][w · 16].
+template <class Span, int V>
 INLINE void weight_tile(const real *dz, const real *x, long x_stride, long rows, real *sums, bool first) {
+  constexpr int LAST = Span::COUNT % MR;
+  dz += Span::FIRST;
   int r = 0;
-  for (; r + MR <= STEP; r += MR) weight_block<STEP, MR, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
-  if constexpr (STEP % MR != 0)
-    weight_block<STEP, STEP % MR, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
+  for (; r + MR <= Span::COUNT; r += MR)
+    weight_block<Span::C, MR, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
+  if constexpr (LAST != 0) weight_block<Span::C, LAST, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
 }
 
-template <int STEP>
+template <class Span>
 INLINE void weight_panel(long w, const real *dz, const real *x, long x_stride, long rows, real *sums, bool first) {
   constexpr int S = TILE / W;
   if (w == PANEL_TILES) {
-    weight_tile<STEP, NV>(dz, x, x_stride, rows, sums, first);
+    weight_tile<Span, NV>(dz, x, x_stride, rows, sums, first);
   } else if constexpr (PANEL_TILES > 1) {
-    if (w == 1) weight_tile<STEP, S>(dz, x, x_stride, rows, sums, first);
+    if (w == 1) weight_tile<Span, S>(dz, x, x_stride, rows, sums, first);
     else if constexpr (PANEL_TILES > 2) {
-      if (w == 2) weight_tile<STEP, 2 * S>(dz, x, x_stride, rows, sums, first);
-      else weight_tile<STEP, 3 * S>(dz, x, x_stride, rows, sums, first);
+      if (w == 2) weight_tile<Span, 2 * S>(dz, x, x_stride, rows, sums, first);
+      else weight_tile<Span, 3 * S>(dz, x, x_stride, rows, sums, first);
     }
   }
 }
@@ -354,14 +420,14 @@ INLINE void write_sums(const real *sums, long count, real *to, bool accumulate) 
 
 // Writes the sums of one panel to rows of the gradient (gates · units, columns), or adds them: gate g of unit k is row
 // g · units + k.
-template <int STEP>
+template <class Span>
 INLINE void write_weight_panel(const real *sums, long w, long u, long units, long column, long columns, real *gradient,
                                bool accumulate) {
   const long width = w * TILE, copied = smaller(width, columns - column), last = smaller(TILE, units - u * TILE);
-  for (int g = 0; g < STEP / TILE; ++g)
+  for (int b = 0; b < Span::COUNT / TILE; ++b)
     for (long k = 0; k < last; ++k) {
-      real *to = gradient + (g * units + u * TILE + k) * columns + column;
-      const real *from = sums + (g * TILE + k) * width;
+      real *to = gradient + (Span::gate(b) * units + u * TILE + k) * columns + column;
+      const real *from = sums + (b * TILE + k) * width;
       write_sums(from, copied, to, accumulate);
     }
 }

@@ -21,13 +21,15 @@ namespace {
 struct RNN {
   static constexpr char NAME[] = "rnn";
   static constexpr int GATES = 1;
-  static constexpr bool HAS_C = false;
-  static constexpr Fed COLUMNS[GATES] = {Fed::BY_BOTH};
+  static constexpr const char *SECOND_BIAS = nullptr;
+  static constexpr bool HAS_C = false, H_PASSES = false;
+  static constexpr Block COLUMNS[] = {{Fed::BY_BOTH, 0}};
   static constexpr int C = width(COLUMNS);
 
   // The arguments are those of an LSTM; there is no c, and "the gates" are the new h.
   template <bool KEEP>
-  NOINLINE void activate(long rows, const real *z, const real *, real *const *, real *const *h_to, real *gates) {
+  NOINLINE void activate(long rows, const real *z, const real *, const real *, real *const *, real *const *h_to,
+                         real *gates) {
     for (long r = 0; r < rows; ++r) {
       UNROLL
       for (int k = 0; k < TILE; k += W) {
@@ -39,7 +41,7 @@ struct RNN {
   }
 
   NOINLINE void differentiate(long rows, long, const real *gates, const real *, const real *, const real *,
-                              const real *dh, real *, real *dz, real *db) {
+                              const real *, const real *dh, real *, real *dz, real *db) {
     for (int k = 0; k < TILE; k += W) {
       vec sum = load(db + k);
       for (long r = 0; r < rows; ++r) {

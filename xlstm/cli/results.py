@@ -1,0 +1,92 @@
+"""Where the results of `train` go: the files of the model and of the held-out rows, and what may be replaced there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from .. import tables
+from ..files import check_target
+from .common import Failure, is_same_file
+
+NAMES_MODEL = "names.xlstm"
+STANDARD_INPUT_MODEL = "stdin.xlstm"
+HELD_OUT = (".held-out.csv", ".held-out.tsv", ".held-out.jsonl", ".held-out.ndjson", ".held-out-ids.csv")
+"""How the files of held-out rows end that stand beside a model."""
+
+
+def model_of(options: Any) -> Path:
+    """The file of the model: as told, or in this folder, by the name of the data."""
+    if options.data is not None and (os.path.isdir(options.data) or not Path(options.data).name):
+        what = "is a folder" if os.path.isdir(options.data) else "names nothing"
+        raise Failure(f"{options.data!r} {what}: name the file of a table, or - for standard input")
+    if options.out is not None:
+        return Path(options.out)
+    if options.data is None:
+        return Path(NAMES_MODEL)
+    if options.data == tables.STANDARD_INPUT:
+        return Path(STANDARD_INPUT_MODEL)
+    data = Path(options.data)
+    return Path((data.with_suffix("") if data.suffix == ".gz" else data).with_suffix(".xlstm").name)
+
+
+def held_out_of(model: Path, suffix: str, options: Any) -> Path:
+    """The file of the held-out rows: as told, or beside the model."""
+    path = Path(options.held_out) if options.held_out is not None else _beside(model, suffix)
+    check_target(path)
+    keep_the_data(path, options)
+    if path.resolve() == model.resolve():
+        raise Failure(
+            f"{path} cannot hold both the model and the held-out rows: name two files by --out and --held-out"
+        )
+    return path
+
+
+def _beside(model: Path, suffix: str) -> Path:
+    """The name of a file of held-out rows that stands beside its model."""
+    return model.with_name((model.stem if model.suffix == ".xlstm" else model.name) + suffix)
+
+
+def stale(model: Path, older: str | None, held_out: Path | None, digest: str | None) -> Path | None:
+    """The file of held-out rows beside the model that is still as it was written with the older model.
+
+    Rows that are held out from this model too are as good for it, wherever they stand.
+    """
+    if older is None or (held_out is not None and older == digest):
+        return None
+    for path in (_beside(model, suffix) for suffix in HELD_OUT):
+        if path.is_file() and digest_of(path.read_bytes()) == older:
+            return path
+    return None
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def keep_the_data(path: Path, options: Any) -> None:
+    """Raise where a result would be written to a file of the data."""
+    for data in options.files:
+        if is_same_file(path, data):
+            raise Failure(
+                f"the result {path} would overwrite the data {data}: name another file by --out, --held-out or --resume"
+            )
+
+
+def is_ours(held_out: Path, ours: Collection[str | None]) -> bool:
+    return not held_out.exists() or digest_of(held_out.read_bytes()) in ours
+
+
+def keep_what_is_not_ours(held_out: Path, ours: Collection[str | None], model: Path) -> None:
+    """Raise where the file to be replaced has none of these digests.
+
+    They are that of what is to be written, which loses nothing, and that of what was written with the older model.
+    """
+    if not is_ours(held_out, ours):
+        raise Failure(
+            f"{held_out} is there already, and is not as xlstm wrote it with {model}: name another file for the "
+            "held-out rows by --held-out FILE, or have this one replaced by --force"
+        )
