@@ -41,9 +41,9 @@ import xlstm
 from xlstm import SequenceClassifier
 from xlstm.batch import size_for
 
-BEFORE: dict[str, Any] = {"readout": "final", "learning_rate": "constant"}
+BEFORE: dict[str, Any] = {"readout": "final", "learning_rate": "constant", "learning_rate_init": 0.002}
 """The defaults before the trials."""
-CHOSEN: dict[str, Any] = {"readout": "final+max", "learning_rate": "cosine"}
+CHOSEN: dict[str, Any] = {"readout": "final+max", "learning_rate": "cosine", "learning_rate_init": 0.005}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -60,7 +60,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dropout": {**CHOSEN, "dropout": 0.3},
     "decay": {**CHOSEN, "solver": "adamw", "alpha": 0.01},
     "GRU": {**CHOSEN, "cell": "gru"},
-    "rate 0.005": {**CHOSEN, "learning_rate_init": 0.005},
+    "GRU, final+mean+max": {**CHOSEN, "cell": "gru", "readout": "final+mean+max"},
+    "two layers": {**CHOSEN, "num_layers": 2},
+    "128 units": {**CHOSEN, "hidden_size": 128},
+    "rate 0.002": {**CHOSEN, "learning_rate_init": 0.002},
+    "rate 0.003": {**CHOSEN, "learning_rate_init": 0.003},
+    "rate 0.004": {**CHOSEN, "learning_rate_init": 0.004},
     "1000 updates": {**CHOSEN, "updates": 1000},
     "2000 updates": {**CHOSEN, "updates": 2000},
     "batch 16": {**CHOSEN, "batch_size": 16},

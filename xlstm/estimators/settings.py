@@ -94,7 +94,7 @@ class Configured:
     init: str = "orthogonal"
     solver: str = "adam"
     alpha: float = 0.0
-    learning_rate_init: float = 0.002
+    learning_rate_init: float = 0.005
     learning_rate: str = "cosine"
     warmup: int = 0
     momentum: float = 0.9
