@@ -184,12 +184,13 @@ template <class X, class H> struct GatePanels {
   // for groups of at most MR rows, when their z is whole and near.
   //
   // In blocks of BLOCK_K inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
-  // order of the sums is that without blocks.
+  // order of the sums is that without blocks. One panel of all columns (AVX-512) has more work for each number of x and
+  // h, and gains nothing by blocks.
   template <class Stored, class Done>
   static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long units,
                       const Stored *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
                       Done done) {
-    const long K = D + units, blocks = K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
+    const long K = D + units, blocks = COUNT > 1 && K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
     const long block = tiles((K + blocks - 1) / blocks) * TILE;
     long x_done = 0, h_done = 0;
     do {
