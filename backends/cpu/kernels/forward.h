@@ -76,7 +76,7 @@ template <class Cell, class Stored> struct ForwardWalk {
     input_packed = beforehand || (wanted.members > 1 && !tokens);
     threads.run(wanted, [&](Barrier everyone, Crew crew, long number, Barrier team) {
       prepare(everyone);
-      for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], team);
+      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams) task(crew.task[j], team);
       everyone.wait();
     });
   }

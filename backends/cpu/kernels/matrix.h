@@ -272,9 +272,10 @@ template <class X, class H> struct GatePanels {
 // in the panel's first tile.
 template <int STRIDE, int STEP, int R, int V>
 NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real *panel, real *out, long out_stride,
-                          bool first) {
+                          bool first, bool alike) {
   constexpr int S = TILE / W;
-  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
+  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other. Not where
+  // the bits of a row are to be alike among how many rows it ever is.
   constexpr int PARTS = R * V >= 6 ? 1 : R * V >= 3 ? 2 : R * V == 2 ? 4 : 8, EACH = STEP / PARTS;
   vec sums[PARTS][R][V] = {};
   UNROLL
@@ -284,7 +285,7 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
       sums[0][r][j] = first ? vec{} : load(out + (j / S) * out_stride + r * TILE + (j % S) * W);
   }
   for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) {
-    if constexpr (PARTS == 1) {
+    if (PARTS == 1 || alike) {
       multiply<STRIDE, 0, V>(sums[0], dz, panel, STEP);
     } else {
       _Pragma("GCC unroll 1")  // unrolled, it runs out of registers where there are 16
@@ -337,9 +338,9 @@ template <class Span> struct InputPanels {
   }
 
   // out (rows in tiles) = or += dz · matrix for the unit tiles [u, u + count) and the panels [p0, p1), the last of them
-  // first where `turned`.
+  // first where `turned`. With `alike` a row's bits do not depend on `rows`.
   void compute(long rows, const real *dz, long dz_stride, long u, long count, long p0, long p1, real *out,
-               long out_stride, bool first, bool turned) const {
+               long out_stride, bool first, bool turned, bool alike = false) const {
     for (long k = p0; k < p1; ++k) {
       const long p = turned ? p0 + p1 - 1 - k : k;
       const long w = width(column_tiles, p);
@@ -347,25 +348,25 @@ template <class Span> struct InputPanels {
       row_groups(rows, [&](long r, long size) {
         const real *a = dz + u * dz_stride + r * Span::C + Span::FIRST;
         real *o = out + p * PANEL_TILES * out_stride + r * TILE;
-        with_width(w, size, a, dz_stride, count, panel, o, out_stride, first);
+        with_width(w, size, a, dz_stride, count, panel, o, out_stride, first, alike);
       });
     }
   }
 
  private:
   static void with_width(long w, long rows, const real *a, long dz_stride, long count, const real *panel, real *o,
-                         long out_stride, bool first) {
+                         long out_stride, bool first, bool alike) {
     constexpr int S = TILE / W;
     if (w == PANEL_TILES) {
-      WITH_ROWS(rows, input_panel<Span::C, STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first))
+      WITH_ROWS(rows, input_panel<Span::C, STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first, alike))
     } else if constexpr (PANEL_TILES > 1) {
       if (w == 1) {
-        WITH_ROWS(rows, input_panel<Span::C, STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first))
+        WITH_ROWS(rows, input_panel<Span::C, STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first, alike))
       } else if constexpr (PANEL_TILES > 2) {
         if (w == 2) {
-          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first))
+          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first, alike))
         } else {
-          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first))
+          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first, alike))
         }
       }
     }
