@@ -119,8 +119,8 @@ template <class Cell, class Stored> struct ForwardWalk {
     const Stored *x = tokens ? table : x_tiles;
     const long stride = tokens ? table_stride : kept.x_stride;
     for (long r = 0; r < projected_rows; r += CHUNK)
-      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0,
-                      weights, K_x, K_h, bias, 0, to + r * C, [](long, long) {});
+      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, x, 0, 0, weights, K_x, K_h, bias, 0,
+                      to + r * C, [](long, long) {});
   }
 
   const Stored *weights_of(long u) const { return packed.gates + u * Panels::size(K_x, K_h); }
@@ -216,9 +216,10 @@ template <class Cell, class Stored> struct ForwardWalk {
       from = projected + u * projected_stride + row * C, from_stride = C;
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
-    Panels::compute(rows, (const Stored *)(with_x ? x_tiles + row * TILE : nullptr), kept.x_stride, with_x ? D : 0,
-                    (const Stored *)h_before(task, t) + b * TILE, stride, with_h ? H : 0, weights, K_x, K_h, from,
-                    from_stride, z, [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
+    const Stored *h = h_before(task, t) + b * TILE;
+    Panels::compute(rows, with_x ? x_tiles + row * TILE : h, kept.x_stride, with_x ? D : 0, h, stride, with_h ? H : 0,
+                    weights, K_x, K_h, from, from_stride, z,
+                    [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
   }
 
   // From z to the new state of `rows` rows from row b of the task on.

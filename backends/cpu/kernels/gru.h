@@ -48,10 +48,10 @@ struct GRU {
         const vec from_h = load(zr + 3 * TILE);
         if constexpr (KEEP) {
           // Each gate by a division of its own: a saturated one is then exactly 1, and its slope exactly 0.
-          const vec r = real(1) / r_below;
+          const vec r = real(1) / r_below, u = real(1) / u_below;
           real *to = gates + row * C + k;
-          store(zr, load(zr) + r * from_h);
-          store(to + TILE, r), store(to + 2 * TILE, real(1) / u_below), store(to + 3 * TILE, from_h);
+          store(to + TILE, r), store(to + 2 * TILE, u), store(to + 3 * TILE, from_h);
+          store(zr, load(zr) + r * from_h), store(zr + 2 * TILE, u);
         } else {
           store(zr, load(zr) + from_h / r_below), store(zr + 2 * TILE, u_below);
         }
@@ -64,9 +64,8 @@ struct GRU {
         const Tanh n = tanh_parts(load(zr));
         const vec h_before = load(h + row * TILE + k);
         if constexpr (KEEP) {
-          real *to = gates + row * C + k;
-          const vec whole = n.numerator / n.denominator, u = load(to + 2 * TILE);
-          store(to, whole);
+          const vec whole = n.numerator / n.denominator, u = load(zr + 2 * TILE);
+          store(gates + row * C + k, whole);
           store(h_to[row] + k, (1 - u) * whole + u * h_before);
         } else {
           const vec u_below = load(zr + 2 * TILE);  // 1 - u = (u_below - 1) / u_below

@@ -32,7 +32,7 @@ struct LSTM {
   static constexpr int C = width(COLUMNS);
 
   // From z (rows, C), h and c (rows, 16): the new c and the new h, to where c_to and h_to say for each row. With KEEP
-  // also the gates (rows, C), for the backward walk; without, `gates` is not looked at, and z is overwritten.
+  // also the gates (rows, C), for the backward walk; without, `gates` is not looked at. z is overwritten.
   //
   // First every c, then every h: the chain of one c and its h is so long that the processor would wait for it, for few
   // of them are under way at a time.
@@ -47,26 +47,29 @@ struct LSTM {
         const vec o_below = sigmoid_denominator(load(zr + 3 * TILE));
         const Tanh g_parts = tanh_parts(load(zr + 2 * TILE));
         const vec f = real(1) / f_below, c_before = load(c + r * TILE + k);
+        vec c_new;
         if constexpr (KEEP) {
           // Each gate by a division of its own: a saturated one is then exactly 1, and its slope exactly 0.
           const vec i = real(1) / i_below, g = g_parts.numerator / g_parts.denominator, o = real(1) / o_below;
+          c_new = f * c_before + i * g;
           real *to = gates + r * C + k;
           store(to, i), store(to + TILE, f), store(to + 2 * TILE, g), store(to + 3 * TILE, o);
-          store(c_to[r] + k, f * c_before + i * g);
+          store(zr + 3 * TILE, o);
         } else {
+          c_new = f * c_before + g_parts.numerator / (i_below * g_parts.denominator);
           store(zr + 3 * TILE, o_below);
-          store(c_to[r] + k, f * c_before + g_parts.numerator / (i_below * g_parts.denominator));
         }
+        store(c_to[r] + k, c_new), store(zr, c_new);
       }
     }
-    for (long r = 0; r < rows; ++r) {
+    for (long r = 0; r < rows; ++r) {  // from z, which is near: the tape is not
       UNROLL
       for (int k = 0; k < TILE; k += W) {
-        const Tanh c_parts = tanh_parts(load(c_to[r] + k));
-        if constexpr (KEEP)
-          store(h_to[r] + k, load(gates + r * C + 3 * TILE + k) * (c_parts.numerator / c_parts.denominator));
-        else
-          store(h_to[r] + k, c_parts.numerator / (load(z + r * C + 3 * TILE + k) * c_parts.denominator));
+        const real *zr = z + r * C + k;
+        const vec o_part = load(zr + 3 * TILE);
+        const Tanh c_parts = tanh_parts(load(zr));
+        if constexpr (KEEP) store(h_to[r] + k, o_part * (c_parts.numerator / c_parts.denominator));
+        else store(h_to[r] + k, c_parts.numerator / (o_part * c_parts.denominator));
       }
     }
   }

@@ -103,16 +103,6 @@ INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, lo
 constexpr bool BFLOAT16 = false;
 #endif
 
-// The same for `count` columns of a, which stand in tiles `stride` apart. What only fills up the last tile takes no
-// part: 0 · NaN is NaN.
-template <int FIRST, int COUNT, int R, int V, class Stored>
-INLINE void multiply_tiles(vec (&sums)[R][V], const Stored *a, long stride, long count, const Stored *b) {
-  _Pragma("GCC unroll 1")
-  for (; count >= TILE; count -= TILE, a += stride, b += TILE * COUNT * W)
-    multiply<TILE, FIRST, COUNT>(sums, a, b, TILE);
-  if (count > 0) multiply<TILE, FIRST, COUNT>(sums, a, b, count);
-}
-
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
 // One panel of V vectors for R rows: the X_COUNT from X_FIRST on are fed by x, the H_COUNT from H_FIRST on by h. `x` and
@@ -132,8 +122,18 @@ NOINLINE void gate_panel([[maybe_unused]] const Stored *x, [[maybe_unused]] long
     UNROLL
     for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
   }
-  if constexpr (X_COUNT > 0) multiply_tiles<X_FIRST, X_COUNT>(sums, x, x_stride, D, by_x);
-  if constexpr (H_COUNT > 0) multiply_tiles<H_FIRST, H_COUNT>(sums, h, h_stride, H, by_h);
+  if constexpr (X_COUNT > 0)
+    for (long k = 0; k < D; k += TILE, x += x_stride) {
+      const long n = smaller(TILE, D - k);
+      multiply<TILE, X_FIRST, X_COUNT>(sums, x, by_x, n);
+      by_x += whole<Stored>(n) * X_COUNT * W;
+    }
+  if constexpr (H_COUNT > 0)
+    for (long k = 0; k < H; k += TILE, h += h_stride) {
+      const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
+      multiply<TILE, H_FIRST, H_COUNT>(sums, h, by_h, n);
+      by_h += whole<Stored>(n) * H_COUNT * W;
+    }
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
@@ -184,12 +184,13 @@ template <class X, class H> struct GatePanels {
   // for groups of at most MR rows, when their z is whole and near.
   //
   // In blocks of BLOCK_K inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
-  // order of the sums is that without blocks.
+  // order of the sums is that without blocks. One panel of all columns (AVX-512) has more work for each number of x and
+  // h, and gains nothing by blocks.
   template <class Stored, class Done>
   static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long units,
                       const Stored *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
                       Done done) {
-    const long K = D + units, blocks = K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
+    const long K = D + units, blocks = COUNT > 1 && K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
     const long block = tiles((K + blocks - 1) / blocks) * TILE;
     long x_done = 0, h_done = 0;
     do {
