@@ -73,8 +73,8 @@ int main(int count, char **arguments) {
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
   f.h0 = pointer(h0), f.c0 = pointer(c0);
   f.outputs = outputs.data(), f.output_stride = H, f.h = h.data(), f.c = c.data();
-  auto packed = scratch(kernels.packed_bytes(D, H, false));
-  kernels.pack(f.weight_ih, f.weight_hh, f.bias, D, H, false, aligned(packed));
+  auto packed = scratch(kernels.packed_bytes(D, H, Precision::FULL));
+  kernels.pack(f.weight_ih, f.weight_hh, f.bias, nullptr, D, H, Precision::FULL, aligned(packed));
   std::vector<char> tape;
   f.pass.schedule = &owned.schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
   Report report;
