@@ -82,7 +82,7 @@ NOINLINE void multiply_adds(long turns, real *result) {
 
 int measure(long N, long T, long D, long H, long threads, long rounds, double least, const std::string &only) {
   const long nt = tiles(H);
-  OwnedSchedule owned(N, T, nullptr, false, rows_of_a_task(4, D, H));
+  OwnedSchedule owned(N, T, nullptr, false, rows_of_a_task(4, D, H), H, threads);
   const Schedule &s = owned.schedule;
   const float scale = 1 / std::sqrt(float(H));
   Memory x(N * T * D * 4, 1), w_ih(4 * H * D * 4, scale), w_hh(4 * H * H * 4, scale), bias(4 * H * 4, scale);
@@ -90,7 +90,9 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
       d_hh(4 * H * H * 4), d_bias(4 * H * 4);
   Report report{};
   Forward f{};
-  f.pass = {&s, D, H, 0, false, true, false, threads, true, Cores::MEASURED, &report};
+  Pool pool;
+  f.pass.schedule = &s, f.pass.D = D, f.pass.H = H, f.pass.keep = true, f.pass.threads = threads;
+  f.pass.patience = 1000, f.pass.cores = Cores::MEASURED, f.pass.report = &report, f.pass.pool = &pool;
   f.x = x, f.weight_ih = w_ih, f.weight_hh = w_hh, f.bias = bias, f.h = h, f.c = c;
   Forward inference = f;
   inference.pass.keep = false, inference.outputs = outputs, inference.output_stride = H;
@@ -168,8 +170,8 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
            const long blocks = (s.steps + walk.block_steps - 1) / walk.block_steps;
            for (long block = blocks - 1; block >= 0; --block)
              for (long j = id; j < s.tasks; j += team)
-               walk.task(s.task[j], j, block * walk.block_steps, smaller(s.steps, (block + 1) * walk.block_steps),
-                         Barrier{nullptr, 0, 1, nullptr});
+               walk.task(s.task[j], walk.d_bias + j * s.task->sums * nt * LSTM::C, block * walk.block_steps,
+                         smaller(s.steps, (block + 1) * walk.block_steps), Barrier{nullptr, 0, 1, 0, nullptr});
          });
        }},
       {"backward, dW", of_h + of_x - first, [&] {
@@ -177,9 +179,9 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
          const long blocks = (s.steps + walk.block_steps - 1) / walk.block_steps;
          for (long block = blocks - 1; block >= 0; --block) {
            walk.next_item = 0;
-           each([&](long) {
+           each([&](long id) {
              walk.weight_gradients(block * walk.block_steps, smaller(s.steps, (block + 1) * walk.block_steps),
-                                   block == blocks - 1);
+                                   block == blocks - 1, Barrier{nullptr, id, team, 0, nullptr});
            });
          }
        }},
