@@ -26,7 +26,7 @@ ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
 names labelsets numeric nested blocks
-series dataset sequences columns guesses
+series dataset sequences channels columns guesses
 interrupts sides data files foreign
 sources moments
 tables

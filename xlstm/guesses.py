@@ -79,6 +79,24 @@ def padding_as_gaps(data: Series | Texts) -> str | None:
     )
 
 
+FAR_MORE = 5
+"""So many times as many features as steps are taken for steps, in sequences that all have one length."""
+
+
+def channels_as_steps(data: Series | Texts) -> str | None:
+    """Arrays (n, steps, features) of few steps and many features: as those that have their channels first."""
+    if not isinstance(data, Series) or data.columns is not None or data.names is not None or len(data.lengths) < 2:
+        return None
+    steps, features = int(data.lengths[0]), data.features
+    if (data.lengths != steps).any() or features <= FAR_MORE * steps or features < 10:
+        return None
+    many = "" if steps == 1 else "s"
+    return (
+        f"each sequence of X was taken for {steps} step{many} of {features} features, (n, time, features). If it is "
+        f"{steps} channel{many} of {features} steps, (n, channels, time), pass xlstm.from_channels_first(X)."
+    )
+
+
 def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str | None:
     """A table in long form, one time step a row: its labels stand in runs, or each row follows from the one before."""
     if not isinstance(data, Series) or data.columns is None or not data.table:

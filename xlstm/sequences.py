@@ -41,22 +41,6 @@ class Reading(NamedTuple):
     missing: str = "error"
 
 
-def from_channels_first(X: Any) -> Array:
-    """(n, channels, time), as aeon and sktime keep data, to (n, time, channels), as this library does: where it lies.
-
-    Raises
-    ------
-    ValueError
-        If X is not three-dimensional.
-    """
-    place, array = ondevice.taken("X", X) if is_on_gpu(X) else (None, np.asarray(X))
-    if array.ndim != 3:
-        raise ValueError(f"expected (n, channels, time), got an array of shape {array.shape}.")
-    if place is not None:
-        return array.transpose(0, 2, 1)
-    return np.ascontiguousarray(np.swapaxes(array, 1, 2))
-
-
 def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str = "error") -> Series | Texts:
     """X in the one form.
 

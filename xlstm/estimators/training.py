@@ -159,6 +159,7 @@ class Trainable(Mannered, Configured):
             guesses.warn(
                 guesses.numbers_as_text(data),
                 guesses.padding_as_gaps(data),
+                guesses.channels_as_steps(data),
                 *task.doubts(data, targets, bool(self.fold_case)),
             )
         else:
