@@ -87,7 +87,7 @@ def channels_as_steps(data: Series | Texts) -> str | None:
     """Arrays (n, steps, features) of few steps and many features: as those that have their channels first."""
     if not isinstance(data, Series) or data.columns is not None or data.names is not None or len(data.lengths) < 2:
         return None
-    steps, features = int(data.lengths[0]), int(data.values.shape[1])
+    steps, features = int(data.lengths[0]), data.features
     if (data.lengths != steps).any() or features <= FAR_MORE * steps or features < 10:
         return None
     many = "" if steps == 1 else "s"
