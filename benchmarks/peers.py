@@ -6,7 +6,7 @@ Usage::
     python benchmarks/peers.py --only train --shapes tiny,row
     python benchmarks/peers.py --cell gru --only train,inference    another cell: beside PyTorch and onnxruntime
     python benchmarks/peers.py --quick                       whether it works at all; its figures mean nothing
-    python benchmarks/peers.py --out                         also writes benchmarks/results/peers-….json, or peers_gru-….json
+    python benchmarks/peers.py --out                         also writes benchmarks/results/peers-….json
 
 Memory, import times and sizes of the same libraries: footprint.py.
 
