@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from . import cpu
-from .cuda.levels import CELLS as ON_A_GPU
 from .fast import LEVELS, Fast
 
 
@@ -74,8 +73,7 @@ class NumPyBackend:
             return Fast(implementation, str(cpu.target), cpu.about())
         if cell in cpu.CELLS:
             return Fast(None, "", cpu.why_not(cell, dtype), mendable=cpu.mendable())
-        there = " (for a CUDA GPU they do)" if cell in ON_A_GPU else ""
-        return Fast(None, "", f"{cpu.why_not(cell, dtype)}{there}")
+        return Fast(None, "", cpu.why_not(cell, dtype))
 
     def fast_step(self, dtype: str) -> Fast:
         implementation = cpu.find_step(dtype)

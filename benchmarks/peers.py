@@ -1,9 +1,10 @@
-"""One LSTM layer beside every other library that is installed: training, inference, streaming, ragged batches.
+"""One layer beside every other library that is installed: training, inference, streaming, ragged batches.
 
 Usage::
 
     python benchmarks/peers.py                               everything; some ten minutes on a quiet machine
     python benchmarks/peers.py --only train --shapes tiny,row
+    python benchmarks/peers.py --cell gru --only train,inference    another cell: beside PyTorch and onnxruntime
     python benchmarks/peers.py --quick                       whether it works at all; its figures mean nothing
     python benchmarks/peers.py --out                         also writes benchmarks/results/peers-….json
 
@@ -37,6 +38,8 @@ from lib.peak import Peak
 from lib.report import TITLES, bars, text
 from lib.shapes import INFERENCE, RAGGED, SHAPES, STREAMS, Size, inference_flops, training_flops
 
+from xlstm.layers import LAYERS
+
 PREPARED = ("tiny", "one")
 """Where a call's overhead counts most, and inference is judged through `prepare()`."""
 
@@ -49,6 +52,7 @@ def main() -> int:
     absent = sides.begin(options)
     peak = Peak(options.threads)
     results: Row = {
+        "cell": options.cell,
         "threads": options.threads,
         "dtype": "float32",
         "kernels": machine.kernels(),
@@ -60,13 +64,15 @@ def main() -> int:
     for part in TITLES:
         if part in options.only:
             results[part] = measures[part](options, peak)
-    finish(options, "peers", results, text(results, bars(results), options.quick))
+    name = "peers" if options.cell == "lstm" else f"peers_{options.cell}"
+    finish(options, name, results, text(results, bars(results), options.quick))
     return int(any(row["ours_wrong"] for part in TITLES for row in results.get(part, [])))
 
 
 def arguments() -> argparse.Namespace:
     shapes = list({**INFERENCE, **STREAMS, **RAGGED})
     made = parser("peers", __doc__)
+    made.add_argument("--cell", choices=list(LAYERS), default="lstm", help="default: lstm")
     made.add_argument("--only", type=choices(list(TITLES)), default=list(TITLES), help=f"some of {','.join(TITLES)}")
     made.add_argument("--shapes", type=choices(shapes), help=f"some of {','.join(shapes)} (default: all of a part)")
     made.add_argument("--rounds", type=int, help="blocks of each side (default: 7)")
@@ -74,6 +80,8 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--quick", action="store_true", help="a short round of the small shapes: a test, no measurement")
     sides.add_options(made)
     options = made.parse_args()
+    if options.cell != "lstm":
+        options.peers = [peer for peer in options.peers if peer in sides.OF_EVERY_CELL]
     options.rounds = options.rounds or (1 if options.quick else 7)
     options.seconds = options.seconds or (0.002 if options.quick else 0.1)
     if options.quick and options.shapes is None:
@@ -99,7 +107,7 @@ def training(options: argparse.Namespace, peak: Peak) -> list[Row]:
             "shape": name,
             "size": list(size),
             "ours": "xlstm",
-            "flops": training_flops(size, input_gradient=False),
+            "flops": training_flops(size, input_gradient=False, cell=options.cell),
         }
         rows.append(of_layer(head, "train", options, peak))
     return rows
@@ -109,14 +117,14 @@ def inference(options: argparse.Namespace, peak: Peak) -> list[Row]:
     rows = []
     for name, size in chosen(options, "inference", INFERENCE):
         ours = "xlstm prepared" if name in PREPARED else "xlstm"
-        head: Row = {"shape": name, "size": list(size), "ours": ours, "flops": inference_flops(size)}
+        head: Row = {"shape": name, "size": list(size), "ours": ours, "flops": inference_flops(size, options.cell)}
         rows.append(of_layer(head, "infer", options, peak))
     return rows
 
 
 def of_layer(head: Row, kind: str, options: argparse.Namespace, peak: Peak) -> Row:
     """Training or inference of whole sequences: "train", "infer"."""
-    case = case_of(tuple(head["size"]))
+    case = case_of(tuple(head["size"]), options.cell)
     true = sides.truth(case, kind)
     calls: Calls = {}
     found: Errors = {}
@@ -132,14 +140,15 @@ def of_layer(head: Row, kind: str, options: argparse.Namespace, peak: Peak) -> R
 def streaming(options: argparse.Namespace, peak: Peak) -> list[Row]:
     rows = []
     for name, size in chosen(options, "one streamed step", STREAMS):
-        case, one = case_of(size), (1, 1, *size[2:])
+        case, one = case_of(size, options.cell), (1, 1, *size[2:])
         true = sides.truth(case, "infer")
         steps = [np.ascontiguousarray(case.x[:, t : t + 1]) for t in range(size[1])]
         calls, found = sides.streams(case, steps, options.peers, options.threads), {}
         for side, step in calls.items():
             h = [np.asarray(step(t)).copy().reshape(1, -1) for t in range(len(steps))]
             found[side] = errors.errors_of({"outputs": np.stack(h, axis=1)}, true)
-        head: Row = {"shape": name, "size": list(one), "ours": "xlstm", "flops": inference_flops(one)}
+        head: Row = {"shape": name, "size": list(one), "ours": "xlstm"}
+        head["flops"] = inference_flops(one, options.cell)
         rows.append(measured(head, calls, found, dict.fromkeys(calls, head["flops"]), peak, options))
     return rows
 
@@ -149,7 +158,7 @@ def ragged(options: argparse.Namespace, peak: Peak) -> list[Row]:
     rows = []
     for name, size in chosen(options, "ragged training step", RAGGED):
         N, T, D, H = size
-        full = case_of(size)
+        full = case_of(size, options.cell)
         lengths = np.random.default_rng(1).integers(T // 10, T + 1, size=N).tolist()
         valid = sum(lengths)
         calls, found, flops = {}, {}, {}
@@ -160,7 +169,7 @@ def ragged(options: argparse.Namespace, peak: Peak) -> list[Row]:
                 made = sides.SIDES[side](case, options.threads)
                 found[side + label] = errors.errors_of(sides.outcome(made, "train"), true)
                 calls[side + label] = made.train
-                flops[side + label] = training_flops((1, steps, D, H), input_gradient=False)
+                flops[side + label] = training_flops((1, steps, D, H), input_gradient=False, cell=options.cell)
         head: Row = {"shape": name, "size": list(size), "ours": "xlstm", "flops": flops["xlstm"],
                 "valid_steps": valid, "all_steps": N * T}  # fmt: skip
         row = measured(head, calls, found, flops, peak, options)

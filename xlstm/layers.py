@@ -112,8 +112,7 @@ class GRU(RecurrentLayer):
     """Gated recurrent units: `xlstm.cells.gru`, stacked, in one or both directions.
 
     Everything is as in `LSTM`, but for the state, which is h (L·S, N, H) alone, and the weights, which have 3H rows:
-    the gates r, u (PyTorch's z) and n. On a CPU it runs as array code; on a CUDA GPU there are the levels
-    of `LSTM`, except with `reset_after=False`.
+    the gates r, u (PyTorch's z) and n. With `reset_after=False` it runs as array code everywhere.
 
     Parameters
     ----------

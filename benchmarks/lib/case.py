@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import xlstm
+from xlstm.layers import LAYERS
 
 from .shapes import Size
 
@@ -20,16 +20,17 @@ class Case(NamedTuple):
     """The same for all sides."""
 
     size: Size
-    weights: Results  # weight_ih (4H, D), weight_hh (4H, H), bias (4H,), gates in the order i, f, g, o
+    weights: Results  # those of one layer of xlstm, by its names without "_l0": weight_ih (4H, D), … of an LSTM
     x: Host  # (N, T, D)
     dh: Host  # (N, H), the gradient of the final h
     lengths: list[int] | None = None
+    cell: str = "lstm"
 
 
-def case_of(size: Size) -> Case:
+def case_of(size: Size, cell: str = "lstm") -> Case:
     N, T, D, H = size
-    layer = xlstm.LSTM(D, H, device="cpu", kernels="reference", seed=0, init="pytorch")
-    weights = {name: np.array(layer.parameters[f"{name}_l0"]) for name in ("weight_ih", "weight_hh", "bias")}
+    layer = LAYERS[cell](D, H, device="cpu", kernels="reference", seed=0, init="pytorch")
+    weights = {name.removesuffix("_l0"): np.array(values) for name, values in layer.parameters.items()}
     rng = np.random.default_rng(0)
     x, dh = rng.standard_normal((N, T, D), dtype=np.float32), rng.standard_normal((N, H), dtype=np.float32)
-    return Case(size, weights, x, dh)
+    return Case(size, weights, x, dh, cell=cell)

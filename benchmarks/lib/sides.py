@@ -1,8 +1,9 @@
 """The sides of peers.py and footprint.py: what they are given, how each makes its calls, and what is right.
 
 A side has `train` and `infer`, which are timed, and `trained` and `inferred`, which make of what these return arrays as
-ours are: h, d_weight_ih, d_weight_hh, d_bias; and outputs, h, c. `stream(steps)` returns a function that takes the
-number of a step (the first if there is none) and returns h; its state begins at zero, and is kept from call to call.
+ours are: h and, with a d_ in front, the gradient of each parameter; and outputs, h, and c of an LSTM. `stream(steps)`
+returns a function that takes the number of a step (the first if there is none) and returns h; its state begins at zero,
+and is kept from call to call.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-import xlstm
+from xlstm.layers import LAYERS
 
 from . import errors, machine
 from .case import Case, Host, Results, Step
@@ -26,9 +27,16 @@ from .onnx_side import OnnxRuntime, onnx_streams
 
 NEEDS = {"torch": ["torch"], "onnxruntime": ["onnxruntime", "onnx"], "jax": ["jax"], "thinc": ["thinc"]}
 """The peers, and the distributions that each needs."""
+OF_EVERY_CELL = ("torch", "onnxruntime")
+"""The peers that are given other cells than an LSTM."""
 SLOW = {"thinc": 1e9}
 """Sides that are left out above so many operations: they would take minutes, and say nothing more."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # the last is JAX's
+
+
+def by_name(state: Any) -> dict[str, Any]:
+    """The state of a layer, which is h alone, or the pair of an LSTM."""
+    return dict(zip("hc", state if isinstance(state, tuple) else (state,), strict=False))
 
 
 class Xlstm:
@@ -38,26 +46,27 @@ class Xlstm:
 
     def __init__(self, case: Case, threads: int) -> None:
         _, _, D, H = case.size
-        self.layer = xlstm.LSTM(D, H, dtype=str(case.x.dtype), device="cpu", kernels=self.kernels)
+        self.layer = LAYERS[case.cell](D, H, dtype=str(case.x.dtype), device="cpu", kernels=self.kernels)
         for name, value in case.weights.items():
             self.layer.parameters[f"{name}_l0"] = value
-        self.x, self.dh, self.lengths = case.x, case.dh[None], case.lengths
+        self.x, self.lengths = case.x, case.lengths
+        self.d_state = (case.dh[None], None) if case.cell == "lstm" else case.dh[None]
 
     def train(self) -> Any:
         _, state, tape = self.layer.forward(self.x, lengths=self.lengths)
-        self.layer.backward(tape, d_state=(self.dh, None), input_gradient=False)
+        self.layer.backward(tape, d_state=self.d_state, input_gradient=False)
         return state
 
     def trained(self, state: Any) -> Results:
-        gradients = {f"d_{name}": self.layer.gradients[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias")}
-        return {"h": state[0][0], **gradients}
+        gradients = {f"d_{name.removesuffix('_l0')}": values for name, values in self.layer.gradients.items()}
+        return {"h": by_name(state)["h"][0], **gradients}
 
     def infer(self) -> Any:
         return self.layer(self.x)
 
     def inferred(self, value: Any) -> Results:
-        outputs, (h, c) = value
-        return {"outputs": outputs, "h": h[0], "c": c[0]}
+        outputs, state = value
+        return {"outputs": outputs, **{name: values[0] for name, values in by_name(state).items()}}
 
     def stream(self, steps: list[Host]) -> Step:
         call, state = self.layer.prepare(), None
@@ -88,17 +97,18 @@ class Reference(Xlstm):
 
 
 def torch_state(weights: Mapping[str, Host]) -> dict[str, Any]:
-    """Our weights for torch.nn.LSTM, which has two biases: the second is zero."""
+    """Our weights for PyTorch's layer, which has two biases: the second is zero, but for the candidate of a GRU."""
     import torch
 
-    bias = weights["bias"]
+    bias, second = weights["bias"], weights.get("bias_hn", np.zeros(0, weights["bias"].dtype))
+    zeros = np.zeros(len(bias) - len(second), bias.dtype)
     ours = {"weight_ih": weights["weight_ih"], "weight_hh": weights["weight_hh"], "bias_ih": bias,
-            "bias_hh": np.zeros_like(bias)}  # fmt: skip
+            "bias_hh": np.concatenate([zeros, second])}  # fmt: skip
     return {f"{name}_l0": torch.from_numpy(value) for name, value in ours.items()}
 
 
 class Torch:
-    """torch.nn.LSTM. A batch with lengths is packed in each step, which is what its users do."""
+    """torch.nn.LSTM, GRU or RNN. A batch with lengths is packed in each step, which is what its users do."""
 
     def __init__(self, case: Case, threads: int) -> None:
         import torch
@@ -108,9 +118,12 @@ class Torch:
         _, _, D, H = case.size
         self.x, self.dh = torch.from_numpy(case.x), torch.from_numpy(case.dh)[None]
         self.lengths = None if case.lengths is None else torch.tensor(case.lengths)
-        self.lstm = torch.nn.LSTM(D, H, batch_first=True, dtype=self.x.dtype)
-        self.lstm.load_state_dict(torch_state(case.weights))
-        self.parameters = list(self.lstm.parameters())
+        self.layer = getattr(torch.nn, case.cell.upper())(D, H, batch_first=True, dtype=self.x.dtype)
+        self.layer.load_state_dict(torch_state(case.weights))
+        self.parameters = list(self.layer.parameters())
+        self.second = len(
+            case.weights.get("bias_hn", ())
+        )  # how many numbers of its second bias are ours, its last ones
 
     def train(self) -> Any:
         for parameter in self.parameters:
@@ -119,21 +132,22 @@ class Torch:
         if self.lengths is not None:
             pack = self.torch.nn.utils.rnn.pack_padded_sequence
             x = pack(x, self.lengths, batch_first=True, enforce_sorted=False)
-        _, (h, _) = self.lstm(x)
+        h = by_name(self.layer(x)[1])["h"]
         h.backward(self.dh)
         return h
 
     def trained(self, h: Any) -> Results:
-        d_ih, d_hh, d_bias, _ = (parameter.grad.numpy() for parameter in self.parameters)
-        return {"h": h.detach().numpy()[0], "d_weight_ih": d_ih, "d_weight_hh": d_hh, "d_bias": d_bias}
+        d_ih, d_hh, d_bias, d_second = (parameter.grad.numpy() for parameter in self.parameters)
+        own = {"d_bias_hn": d_second[-self.second :]} if self.second else {}
+        return {"h": h.detach().numpy()[0], "d_weight_ih": d_ih, "d_weight_hh": d_hh, "d_bias": d_bias, **own}
 
     def infer(self) -> Any:
         with self.torch.inference_mode():
-            return self.lstm(self.x)
+            return self.layer(self.x)
 
     def inferred(self, value: Any) -> Results:
-        outputs, (h, c) = value
-        return {"outputs": outputs.numpy(), "h": h.numpy()[0], "c": c.numpy()[0]}
+        outputs, state = value
+        return {"outputs": outputs.numpy(), **{name: of.numpy()[0] for name, of in by_name(state).items()}}
 
     def stream(self, steps: list[Host]) -> Step:
         tensors, state = [self.torch.from_numpy(x) for x in steps], None
@@ -141,7 +155,7 @@ class Torch:
         def step(t: int = 0) -> Any:
             nonlocal state
             with self.torch.inference_mode():
-                outputs, state = self.lstm(tensors[t], state)
+                outputs, state = self.layer(tensors[t], state)
             return outputs
 
         return step

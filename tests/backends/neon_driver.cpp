@@ -5,10 +5,11 @@
 // a cell.
 //
 // In: 11 int64 (N, T, D, H, V, one_hot, reverse, has_lengths, has_state, has_d_outputs, input_gradient), then what they
-// say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih,
-// weight_hh, bias, h0, c0, d_outputs, dh, dc. An RNN has no c0 and dc, one-hot tokens have no table.
+// say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih, weight_hh, bias, the
+// second bias, h0, c0, d_outputs, dh, dc. Only an LSTM has c0 and dc, only a GRU a second bias; one-hot tokens have no
+// table.
 // Out: outputs, h, c of a call that keeps its tape; the same of one that does not, with packed weights; then dh0, dc0,
-// d_weight_ih, d_weight_hh, d_bias, and dx or d_table where asked for.
+// d_weight_ih, d_weight_hh, d_bias, that of the second bias, and dx or d_table where asked for.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -61,6 +62,7 @@ int main(int count, char **arguments) {
   const auto ids = read<int64_t>(V ? N * T : 0);
   const auto x = read<real>(V ? 0 : N * T * D), table = read<real>(embedded ? V * D : 0);
   const auto weight_ih = read<real>(GH * D), weight_hh = read<real>(GH * H), bias = read<real>(GH);
+  const auto second_bias = read<real>(kernels.second_bias ? H : 0);
   const auto h0 = read<real>(has_state ? N * H : 0), c0 = read<real>(has_state && has_c ? N * H : 0);
   const auto d_outputs = read<real>(has_d_outputs ? N * T * H : 0);
   const auto dh = read<real>(N * H), dc = read<real>(has_c ? N * H : 0);
@@ -70,11 +72,12 @@ int main(int count, char **arguments) {
   auto outputs = unwritten(N * T * H), h = unwritten(N * H), c = unwritten(has_c ? N * H : 0);
   Forward f = {};
   f.x = pointer(x), f.ids = V ? ids.data() : nullptr, f.table = pointer(table);
-  f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data(), f.bias = bias.data();
+  f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data();
+  f.bias = bias.data(), f.second_bias = pointer(second_bias);
   f.h0 = pointer(h0), f.c0 = pointer(c0);
   f.outputs = outputs.data(), f.output_stride = H, f.h = h.data(), f.c = c.data();
   auto packed = scratch(kernels.packed_bytes(D, H, Precision::FULL));
-  kernels.pack(f.weight_ih, f.weight_hh, f.bias, nullptr, D, H, Precision::FULL, aligned(packed));
+  kernels.pack(f.weight_ih, f.weight_hh, f.bias, f.second_bias, D, H, Precision::FULL, aligned(packed));
   std::vector<char> tape;
   f.pass.schedule = &owned.schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
   Report report;
@@ -97,7 +100,7 @@ int main(int count, char **arguments) {
   }
 
   auto dh0 = unwritten(N * H), dc0 = unwritten(has_c ? N * H : 0);
-  std::vector<real> d_weight_ih(GH * D), d_weight_hh(GH * H), d_bias(GH), d_table(embedded ? V * D : 0);
+  std::vector<real> d_weight_ih(GH * D), d_weight_hh(GH * H), d_bias(GH), d_second_bias(second_bias.size()), d_table(embedded ? V * D : 0);
   auto dx = unwritten(V ? 0 : N * T * D);
   Backward b = {};
   b.pass = f.pass, b.pass.keep = true;
@@ -108,10 +111,11 @@ int main(int count, char **arguments) {
   if (input_gradient && embedded) b.d_table = d_table.data();
   b.dh0 = dh0.data(), b.dc0 = has_c ? dc0.data() : nullptr;
   b.d_weight_ih = d_weight_ih.data(), b.d_weight_hh = d_weight_hh.data(), b.d_bias = d_bias.data();
+  b.d_second_bias = d_second_bias.data();
   auto memory = scratch(kernels.backward_bytes(b));
   b.scratch = aligned(memory);
   kernels.backward(b);
-  write(dh0), write(dc0), write(d_weight_ih), write(d_weight_hh), write(d_bias);
+  write(dh0), write(dc0), write(d_weight_ih), write(d_weight_hh), write(d_bias), write(d_second_bias);
   if (b.dx) write(dx);
   if (b.d_table) write(d_table);
   return 0;

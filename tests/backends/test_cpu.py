@@ -7,6 +7,7 @@ section, which the tests run there.
 
 import functools
 import gc
+import itertools
 import os
 import re
 import subprocess
@@ -30,7 +31,7 @@ from xlstm import backends, cells, check_gradients
 from xlstm.layers import LAYERS
 
 from .. import oracle
-from ..conftest import TARGETS, usable_target
+from ..conftest import COMPILED_CELLS, TARGETS, usable_target
 from ..measure import FORWARD, GRADIENTS, check, check_forward, gradient_errors, relative_error
 from ..measure import check_gradients as check_all_gradients
 
@@ -48,7 +49,7 @@ def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return name
 
 
-@pytest.fixture(params=["lstm", "rnn"])
+@pytest.fixture(params=COMPILED_CELLS)
 def cell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -300,17 +301,19 @@ def spoiled(cell: str, dtype: str, place: str, value: float, ragged: bool) -> Ca
         "d_outputs": case.d_outputs,
         **case.state,
         **case.d_state,
-        **{name: case.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias")},
+        **{name.removesuffix("_l0"): values for name, values in case.parameters.items() if name.endswith("_l0")},
     }[place]
     array[{"x": (4, 2, 17), "d_outputs": (4, 2, 3)}.get(place, (0, 4, 17)[-array.ndim :])] = value
     return case
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("place", ["x", "h", "c", "weight_ih", "weight_hh", "bias", "d_outputs", "dh", "dc"])
+@pytest.mark.parametrize("place", ["x", "h", "c", "weight_ih", "weight_hh", "bias", "bias_hn", "d_outputs", "dh", "dc"])
 def test_nan_comes_out_where_the_reference_has_it(target, cell, dtype, place, ragged):
-    if cell == "rnn" and place in ("c", "dc"):
-        pytest.skip("an RNN has no c")
+    if place in ("c", "dc") and "c" not in oracle.STATES[cell]:
+        pytest.skip("the cell has no c")
+    if place == "bias_hn" and cell != "gru":
+        pytest.skip("the cell has one bias")
     case = spoiled(cell, dtype, place, np.nan, ragged)
     results, gradients = run(case, dtype, "compiled")
     expected, expected_gradients = run(case, "float64", "reference")
@@ -329,8 +332,8 @@ def test_nan_comes_out_where_the_reference_has_it(target, cell, dtype, place, ra
 @pytest.mark.parametrize("place", ["x", "c", "bias"])
 def test_infinity_comes_out_as_the_reference_has_it(target, cell, dtype, place, value, ragged):
     """Gates that are shut or wide open for good, a cell that stays infinite."""
-    if cell == "rnn" and place == "c":
-        pytest.skip("an RNN has no c")
+    if place == "c" and "c" not in oracle.STATES[cell]:
+        pytest.skip("the cell has no c")
     case = spoiled(cell, dtype, place, value, ragged)
     results, gradients = run(case, dtype, "compiled")
     expected, expected_gradients = run(case, "float64", "reference")
@@ -369,6 +372,20 @@ def test_saturated_gates(target, dtype, gate, bias):
     rng = np.random.default_rng([gate, int(bias) + 100])
     case = random_case(rng, "lstm", dtype, (5, 7, 6, H), lengths=[7, 3, 7, 5, 1], absent=["dc"])
     case.parameters["bias_l0"][gate * H : (gate + 1) * H] += bias
+    assert_as_near_as_the_reference(case, dtype)
+
+
+@pytest.mark.parametrize("bias", SATURATING)
+@pytest.mark.parametrize("gate", range(4))
+def test_a_saturated_gru(target, dtype, gate, bias):
+    """Its three gates, and the part of the candidate that the reset gate multiplies."""
+    H = 18
+    rng = np.random.default_rng([gate, int(bias) + 100])
+    case = random_case(rng, "gru", dtype, (5, 7, 6, H), lengths=[7, 3, 7, 5, 1])
+    if gate < 3:
+        case.parameters["bias_l0"][gate * H : (gate + 1) * H] += bias
+    else:
+        case.parameters["bias_hn_l0"] += bias
     assert_as_near_as_the_reference(case, dtype)
 
 
@@ -974,7 +991,12 @@ def compare_near_and_apart(target: str) -> None:
         print("no threads")
         return
     alike = 0
-    for cell, dtype, shape in (("lstm", "float32", (1, 9, 150, 260)), ("rnn", "float64", (2, 12, 20, 330))):
+    cases = (
+        ("lstm", "float32", (1, 9, 150, 260)),
+        ("rnn", "float64", (2, 12, 20, 330)),
+        ("gru", "float32", (2, 7, 60, 340)),
+    )
+    for cell, dtype, shape in cases:
         case = random_case(np.random.default_rng(14), cell, dtype, shape)
         params, compiled = oracle.of_cell(case.parameters, "l0"), cpu.find_cell(cell, dtype)
         cpu.set_threads(1)
@@ -1005,7 +1027,7 @@ def compare_near_and_apart(target: str) -> None:
 def threaded_cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Sizes that are worth several threads: many tasks, few tasks of many members, the few rows of one task."""
     shapes = [(140, 9, 33, 70), (40, 5, 20, 170), (2, 12, 20, 330), (1, 9, 150, 260)]
-    for cell, dtype in (("lstm", "float32"), ("lstm", "float64"), ("rnn", "float32"), ("rnn", "float64")):
+    for cell, dtype in itertools.product(COMPILED_CELLS, ("float32", "float64")):
         for shape in shapes:
             yield cell, dtype, {"shape": shape}
         yield cell, dtype, {"shape": (70, 6, 130, 130), "vocabulary": 130, "one_hot": True}

@@ -15,6 +15,7 @@ from xlstm.backends import numpy_arrays
 from xlstm import cells
 
 from .. import oracle
+from ..conftest import COMPILED_CELLS
 from ..measure import check_forward, check_gradients
 
 HERE = Path(__file__).parent
@@ -66,7 +67,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("shape", "vocabulary", "one_hot"), SHAPES)
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize("cell", COMPILED_CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_neon(drivers, cell, dtype, shape, vocabulary, one_hot):
     rng = np.random.default_rng([*shape, 3])
@@ -96,7 +97,7 @@ def test_neon(drivers, cell, dtype, shape, vocabulary, one_hot):
     assert done.returncode == 0, done.stderr
 
     def single(values: list[Any]) -> Any:
-        return None if not values else values[0] if cell == "rnn" else tuple(values)
+        return None if not values else tuple(values) if len(names) > 1 else values[0]
 
     def exact(values: Any) -> Any:
         return None if values is None else np.asarray(values, np.float64)
@@ -110,9 +111,9 @@ def test_neon(drivers, cell, dtype, shape, vocabulary, one_hot):
         exact_params, tape, exact(d_outputs), single([exact(values) for values in d_state]), input_gradient,
         add_rows=numpy_arrays.BACKEND.add_rows,
     )  # fmt: skip
-    results = {"outputs": outputs, **dict(zip(names, final if cell == "lstm" else [final], strict=True))}
+    results = {"outputs": outputs, **dict(zip(names, final if len(names) > 1 else [final], strict=True))}
     results |= {f"{name} without a tape": values for name, values in results.items()}
-    d_initial = dict(zip((f"d{name}" for name in names), d_initial if cell == "lstm" else [d_initial], strict=True))
+    d_initial = dict(zip((f"d{name}" for name in names), d_initial if len(names) > 1 else [d_initial], strict=True))
     gradients = {**d_initial, **{name: d_params[name] for name in params}, **({} if dx is None else {"dx": dx})}
 
     assert len(done.stdout) == np.dtype(dtype).itemsize * sum(a.size for a in [*results.values(), *gradients.values()])

@@ -225,8 +225,6 @@ def torch() -> Iterator[Any]:
 @pytest.mark.parametrize("kinds", ["lstm and rnn", "gru"])
 def test_random_layers_are_those_of_pytorch(torch, dtype, kernels, kinds):
     """Shapes, layers, directions, lengths, states, absent gradients: all drawn; float32 too against float64."""
-    if kinds == "gru" and kernels == "compiled":
-        pytest.skip("there are no compiled kernels of the gru cell")
     worst = {"forward": 0.0, "gradients": 0.0}
     for seed in range(RANDOM_LAYERS):
         example = random_example(dtype, seed, kernels, "gru" if kinds == "gru" else "")
