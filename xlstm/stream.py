@@ -9,6 +9,7 @@ from . import encode, feed, ondevice, sequences
 from .backends import is_on_gpu
 from .fitted import Fitted
 from .host import HostArray, away_from_host
+from .series import Series
 
 
 class Stream:
@@ -49,7 +50,7 @@ class Stream:
         if advice is not None:
             raise TypeError(advice)
         data = sequences.read([part], *self._reading)
-        if isinstance(data, sequences.Series) and data.columns is not None:
+        if isinstance(data, Series) and data.columns is not None:
             D = fitted.encoder.size
             if D > 1 and isinstance(fitted.encoder, encode.Scaler):
                 step = "step.to_frame().T" if hasattr(part, "to_frame") else "step[None]"

@@ -104,6 +104,14 @@ PyObject *force_cores(PyObject *, PyObject *argument) {
 // cores() -> (calls that found their cores near, calls that found them apart), since the last call of the two above
 PyObject *cores(PyObject *, PyObject *) { return Py_BuildValue("(ll)", policy.near_calls, policy.apart_calls); }
 
+// crew() -> (threads that had work, threads that were woken, tasks, teams, members of each, parts of the walk and of the
+// weight gradients that the busiest thread did) of the last call of a walk or of an optimiser's step
+PyObject *crew(PyObject *, PyObject *) {
+  const Report &last = policy.last;
+  return Py_BuildValue("(llllldd)", last.threads, last.woken, last.tasks, last.teams, last.members, last.walk,
+                       last.gradients);
+}
+
 // ---------------------------------------------------------------- lengths
 
 // Reads the lengths that a call is given for a batch of `rows` and `time`. `order` becomes the order in a capsule, or
@@ -226,7 +234,8 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       (ids.held && table.held == one_hot))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
-  std::unique_ptr<OwnedSchedule> schedule(new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H)));
+  std::unique_ptr<OwnedSchedule> schedule(
+      new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H), H, policy.usable_threads()));
   if (ids.held) {
     for (long row = 0; row < N; ++row)
       for (long t = 0; t < (order ? order->lengths[row] : T); ++t) {
@@ -338,10 +347,12 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
     return PyErr_Format(PyExc_ValueError, "an array is missing");
   u.parameters = parameters.data(), u.gradients = gradients.data(), u.decayed = decayed.data();
   u.moments[0] = first.data(), u.moments[1] = second.data();
-  u.threads = policy.usable_threads();
+  Report report;
+  u.threads = policy.usable_threads(), u.report = &report, u.pool = &pool;
   Py_BEGIN_ALLOW_THREADS;
   selected->kernels->update(u);
   Py_END_ALLOW_THREADS;
+  policy.last = report;
   Py_RETURN_NONE;
 }
 
@@ -354,6 +365,7 @@ PyMethodDef METHODS[] = {
     {"set_threads", set_threads, METH_VARARGS, nullptr},
     {"force_cores", force_cores, METH_O, nullptr},
     {"cores", cores, METH_NOARGS, nullptr},
+    {"crew", crew, METH_NOARGS, nullptr},
     {"order", (PyCFunction)(void (*)())guarded<order>, METH_FASTCALL, nullptr},
     {"lengths", lengths, METH_O, nullptr},
     {"pack", (PyCFunction)(void (*)())guarded<pack>, METH_FASTCALL, nullptr},

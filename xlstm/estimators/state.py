@@ -291,6 +291,28 @@ def _fitted(
         raise ValueError("the encoder does not fit the model")
     if architecture.outputs != task.outputs:
         raise ValueError(f"the model has {architecture.outputs} outputs, its task needs {task.outputs}")
+    trainer = _trainer(header, arrays, estimator, architecture, task, backend)
+    columns, named = _columns(header, encoder)
+    table, sides = (
+        kept_table.of_json(header["table"]),
+        None if header["sides"] is None else Sides.from_state(header["sides"]),
+    )
+    there = header["answers_there"]
+    if type(there) is not bool:
+        raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
+    start = start_of_state(header["start"], estimator, encoder)
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
+
+
+def _trainer(
+    header: dict[str, Any],
+    arrays: list[HostArray],
+    estimator: SequenceEstimator,
+    architecture: Architecture,
+    task: Task,
+    backend: backends.Backend,
+) -> train.Trainer:
+    """The model with its optimiser, its generator and its history."""
     history = _history(task, header["history"])
     # The size that the architecture asks for is compared before a model of that size is built.
     wanted = architecture.parameter_count()
@@ -316,6 +338,12 @@ def _fitted(
     optimizer.resume(_count(header["updates"]), arrays[1 : 1 + moments])
     trainer = train.Trainer(model, task, optimizer, rng)
     trainer.history = history
+    return trainer
+
+
+def _columns(header: dict[str, Any], encoder: encode.Encoder) -> tuple[int | None, HostArray | None]:
+    """The columns of a two-dimensional X, and the names of these or of the features."""
+    tokens = isinstance(encoder, encode.TokenEncoder)
     names = header["feature_names"]
     if names is not None and not (isinstance(names, list) and all(type(name) is str for name in names)):
         raise ValueError("the names of the features are no strings")
@@ -325,16 +353,7 @@ def _fitted(
     named_parts = encoder.size if columns is None and not tokens else columns
     if names is not None and len(names) != named_parts:
         raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
-    named = None if names is None else np.array(names, dtype=object)
-    table, sides = (
-        kept_table.of_json(header["table"]),
-        None if header["sides"] is None else Sides.from_state(header["sides"]),
-    )
-    there = header["answers_there"]
-    if type(there) is not bool:
-        raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
-    start = start_of_state(header["start"], estimator, encoder)
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
+    return columns, None if names is None else np.array(names, dtype=object)
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:

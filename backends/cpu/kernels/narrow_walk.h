@@ -75,7 +75,7 @@ template <class Cell, class Format> struct NarrowWalk {
         V(given.pass.vocabulary), tokens(V > 0), one_hot(given.pass.one_hot),
         beforehand(!tokens && N <= FEW_ROWS && s.steps > 1), packed{(char *)given.packed}, weights(packed, D, H),
         threads(given.pass, scratch) {
-    const long most = smaller(given.pass.threads, MAX_THREADS);
+    const long most = given.pass.threads;
     for (long j = 0; j < s.tasks; ++j) most_rows = s.task[j].rows > most_rows ? s.task[j].rows : most_rows;
     projected_rows = tokens && !one_hot ? V : beforehand ? s.valid : 0;
     projected_stride = tile_stride(projected_rows, C);
@@ -103,7 +103,7 @@ template <class Cell, class Format> struct NarrowWalk {
     const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D)) * sizeof(typename Format::Weight) / sizeof(real);
     threads.run(crew_for(f.pass, flops, nt), [&](Barrier everyone, Crew crew, long number, Barrier team) {
       if (projected) project(everyone);
-      for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], everyone.member, team);
+      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams) task(crew.task[j], everyone.member, team);
       everyone.wait();
     });
   }
