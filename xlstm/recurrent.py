@@ -305,22 +305,16 @@ class RecurrentLayer(SavedLayer):
         Parameters
         ----------
         precision
-            What the weights are stored in: None for the layer's own dtype. Where few sequences at a time use each
-            weight once in a step, their bytes are what a step waits for. States, gates and all that is returned stay
-            float32, and so do biases. In the Frobenius norm, outputs are off by about
-
-            - `"float16"`: 3e-4. Weights have 10 bits of a mantissa, products and sums are those of float32.
-            - `"bfloat16"`: 2e-3. Weights have 7 bits of a mantissa, products and sums are those of float32. On a CPU
-              with AVX512-BF16 inputs and states are rounded like the weights, 3e-3, and large batches gain speed too.
-            - `"int8"`: 1e-2. Weights have 8 bits and a scale for each unit of each gate. Inputs and states are rounded
-              to 8 bits at each step, with a scale for each sequence; their products are summed exactly.
+            What the weights are stored in: None for the layer's dtype, `"float16"`, `"bfloat16"` or `"int8"`, for speed
+            where few sequences at a time use each weight once in a step: docs/devices.md says what is rounded where.
+            Outputs stay float32, and are off by about 3e-4, 2e-3 and 1e-2 in the Frobenius norm.
 
         Raises
         ------
         ValueError
             If it is none of these, or not for this dtype; in float16 if a weight is above 65504.
         RuntimeError
-            Where there are no compiled kernels for it: on a GPU, in array code, on a CPU without AVX2 (float16, int8).
+            Without compiled kernels for it: on a GPU, in array code, on a CPU without AVX2 (float16, int8).
         """
         return PreparedLayer(self.to(self.device), precision)
 

@@ -15,26 +15,23 @@ namespace {
 constexpr long FEW_ROWS = 4;
 constexpr long CHUNK = 64;  // the most rows that go through a step of a unit tile together: their z stays near
 
-// Stored is the type of activations and weights in the products: real, or bfloat16 for inference.
-template <class Cell, class Stored> struct ForwardWalk {
+template <class Cell> struct ForwardWalk {
   static constexpr int C = Cell::C;
-  // An h that goes on from step to step is not to be rounded at each of them.
-  static constexpr bool EXACT_APART = Cell::H_PASSES && !std::is_same_v<Stored, real>;
   using Panels = ::Panels<Cell>;
   const Forward &f;
   const Schedule &s;
-  const long D, H, N, nt, V, K_x, K_h;  // K_x rows of packed weights of the input, K_h of h
+  const long D, H, N, nt, V;
   const bool keep, tokens, one_hot, beforehand;
   Kept<Cell> kept;
-  Packed<Stored> packed;
-  Stored *x_tiles = nullptr;  // [tile][valid step][16]
+  Packed packed;
+  real *x_tiles = nullptr;  // [tile][valid step][16]
   // The input's share of z where it is not part of the sum of a step: a row a token, or a row a valid step.
   real *projected = nullptr;
   long projected_rows, projected_stride;
-  Stored *table = nullptr;  // [tile][V][16]
+  real *table = nullptr;  // [tile][V][16]
   long table_stride;
-  Stored *h_now[2] = {};  // without keep: of all rows, before and after a step
-  real *c_now = nullptr, *h_exact = nullptr;  // of all rows; h_exact where h passes by and is not stored as real
+  real *h_now[2] = {};  // without keep: of all rows, before and after a step
+  real *c_now = nullptr;
   long now_stride;
   Cell cell;
   Threads threads;
@@ -42,14 +39,14 @@ template <class Cell, class Stored> struct ForwardWalk {
 
   ForwardWalk(const Forward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.pass.schedule), D(given.pass.D), H(given.pass.H), N(s.rows), nt(tiles(H)),
-        V(given.pass.vocabulary), K_x(whole<Stored>(D)), K_h(whole<Stored>(H)), keep(given.pass.keep),
+        V(given.pass.vocabulary), keep(given.pass.keep),
         tokens(V > 0), one_hot(given.pass.one_hot), beforehand(!tokens && N <= FEW_ROWS && s.steps > 1),
         kept(given.pass, Carver{keep ? (char *)given.tape : nullptr}), threads(given.pass, scratch) {
     if (given.packed) {
       Carver there{(char *)given.packed};
-      packed = packed_in<Cell, Stored>(there, D, H);
+      packed = packed_in<Cell>(there, D, H);
     } else {
-      packed = packed_in<Cell, Stored>(scratch, D, H);
+      packed = packed_in<Cell>(scratch, D, H);
     }
     projected_rows = tokens && !one_hot ? V : beforehand ? s.valid : 0;
     projected_stride = tile_stride(projected_rows, C);
@@ -57,15 +54,14 @@ template <class Cell, class Stored> struct ForwardWalk {
     now_stride = tile_stride(N, TILE);
     if (beforehand && keep) projected = kept.gates, projected_stride = kept.gate_stride;
     else if (projected_rows) projected = scratch.take(nt * projected_stride);
-    if (tokens && !one_hot) table = scratch.take<Stored>(tiles(D) * table_stride);
-    if constexpr (std::is_same_v<Stored, real>) x_tiles = kept.x;
+    if (tokens && !one_hot) table = scratch.take(tiles(D) * table_stride);
+    x_tiles = kept.x;
     if (!keep) {
       if (tokens) kept.ids = scratch.take<int32_t>(s.valid);
-      else x_tiles = scratch.take<Stored>(tiles(D) * kept.x_stride);
-      h_now[0] = scratch.take<Stored>(nt * now_stride);
-      h_now[1] = scratch.take<Stored>(nt * now_stride);
+      else x_tiles = scratch.take(tiles(D) * kept.x_stride);
+      h_now[0] = scratch.take(nt * now_stride);
+      h_now[1] = scratch.take(nt * now_stride);
       if (Cell::HAS_C) c_now = scratch.take(nt * now_stride);
-      if (EXACT_APART) h_exact = scratch.take(nt * now_stride);
     }
     if (bytes) *bytes = scratch.used;
   }
@@ -113,17 +109,17 @@ template <class Cell, class Stored> struct ForwardWalk {
   }
 
   void project(long u) {
-    const Stored *weights = weights_of(u);
+    const real *weights = weights_of(u);
     const real *bias = packed.bias + u * C;
     real *to = projected + u * projected_stride;
-    const Stored *x = tokens ? table : x_tiles;
+    const real *x = tokens ? table : x_tiles;
     const long stride = tokens ? table_stride : kept.x_stride;
     for (long r = 0; r < projected_rows; r += CHUNK)
-      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, x, 0, 0, weights, K_x, K_h, bias, 0,
+      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, x, 0, 0, weights, D, H, bias, 0,
                       to + r * C, [](long, long) {});
   }
 
-  const Stored *weights_of(long u) const { return packed.gates + u * Panels::size(K_x, K_h); }
+  const real *weights_of(long u) const { return packed.gates + u * Panels::size(D, H); }
 
   void pack_step(const Task &task, long t) {
     pack_input(task, t, s.direction, (const real *)f.x, D, x_tiles + task.start[t] * TILE, kept.x_stride);
@@ -146,16 +142,12 @@ template <class Cell, class Stored> struct ForwardWalk {
     }
   }
 
-  Stored *h_before(const Task &task, long t) const {
-    return keep ? (Stored *)kept.h + task.start[t] * TILE : h_now[t & 1] + task.first * TILE;
+  real *h_before(const Task &task, long t) const {
+    return keep ? kept.h + task.start[t] * TILE : h_now[t & 1] + task.first * TILE;
   }
   long h_stride() const { return keep ? kept.h_stride : now_stride; }
   real *c_before(const Task &task, long t) const {
     return keep ? kept.c + task.start[t] * TILE : c_now + task.first * TILE;
-  }
-
-  real *h_exact_of(const Task &task, long u, long b) const {
-    return h_exact + u * now_stride + (task.first + b) * TILE;
   }
 
   // The initial state of a unit tile.
@@ -163,10 +155,9 @@ template <class Cell, class Stored> struct ForwardWalk {
     const long stride = h_stride(), units = H - u * TILE;
     for (long b = 0; b < task.rows; ++b) {
       const long at = task.row[b] * H + u * TILE;
-      Stored *h = h_before(task, 0) + u * stride + b * TILE;
+      real *h = h_before(task, 0) + u * stride + b * TILE;
       if (f.h0) read_tile((const real *)f.h0 + at, units, h);
-      else std::memset(h, 0, TILE * sizeof(Stored));
-      if constexpr (EXACT_APART) read_tile((const real *)f.h0 + at, f.h0 ? units : 0, h_exact_of(task, u, b));
+      else std::memset(h, 0, TILE * sizeof(real));
       if constexpr (Cell::HAS_C) {
         real *c = c_before(task, 0) + u * stride + b * TILE;
         if (f.c0) read_tile((const real *)f.c0 + at, units, c);
@@ -200,12 +191,12 @@ template <class Cell, class Stored> struct ForwardWalk {
   void step(const Task &task, long t, long u, long b, long rows) {
     const long row = task.start[t] + b, stride = h_stride();
     alignas(64) real z[CHUNK * C];
-    const Stored *weights = weights_of(u);
+    const real *weights = weights_of(u);
     const real *from = packed.bias + u * C;
     long from_stride = 0;
     if (one_hot) {  // the packed weights of the input hold a row for each token
       for (long r = 0; r < rows; ++r)
-        Panels::choose((const real *)weights, K_x, K_h, kept.ids[row + r], from, z + r * C);
+        Panels::choose(weights, D, H, kept.ids[row + r], from, z + r * C);
       from = z, from_stride = C;
     } else if (tokens) {
       const real *rows_of_tokens = projected + u * projected_stride;
@@ -216,9 +207,9 @@ template <class Cell, class Stored> struct ForwardWalk {
       from = projected + u * projected_stride + row * C, from_stride = C;
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
-    const Stored *h = h_before(task, t) + b * TILE;
+    const real *h = h_before(task, t) + b * TILE;
     Panels::compute(rows, with_x ? x_tiles + row * TILE : h, kept.x_stride, with_x ? D : 0, h, stride, with_h ? H : 0,
-                    weights, K_x, K_h, from, from_stride, z,
+                    weights, D, H, from, from_stride, z,
                     [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
   }
 
@@ -231,22 +222,17 @@ template <class Cell, class Stored> struct ForwardWalk {
     real *h_to[MR] = {}, *c_to[MR] = {};
     for (long r = 0; r < rows; ++r) {
       h_to[r] = spare[r];
-      if constexpr (EXACT_APART) h_to[r] = h_exact_of(task, u, b + r);
-      if constexpr (std::is_same_v<Stored, real>)
-        if (!keep || r < running) h_to[r] = h_before(task, t + 1) + u * stride + (b + r) * TILE;
+      if (!keep || r < running) h_to[r] = h_before(task, t + 1) + u * stride + (b + r) * TILE;
       if constexpr (Cell::HAS_C)
         c_to[r] = !keep || r < running ? c_before(task, t + 1) + u * stride + (b + r) * TILE
                                        : kept.c_last + u * kept.last_stride + (task.first + b + r) * TILE;
     }
     const real *c = Cell::HAS_C ? c_before(task, t) + u * stride + b * TILE : nullptr;
     const real *h = nullptr;
-    if constexpr (EXACT_APART) h = h_exact_of(task, u, b);
-    else if constexpr (Cell::H_PASSES) h = h_before(task, t) + u * stride + b * TILE;
+    if constexpr (Cell::H_PASSES) h = h_before(task, t) + u * stride + b * TILE;
     if (keep) cell.template activate<true>(rows, z, h, c, c_to, h_to, kept.gates + u * kept.gate_stride + row * C);
     else cell.template activate<false>(rows, z, h, c, c_to, h_to, nullptr);
 
-    if constexpr (!std::is_same_v<Stored, real>)
-      for (long r = 0; r < rows; ++r) read_tile(h_to[r], TILE, h_before(task, t + 1) + u * stride + (b + r) * TILE);
     if (f.outputs) {
       for (long r = 0; r < rows; ++r)
         write_tile(h_to[r], units,

@@ -58,15 +58,15 @@ bool has(Precision precision) {
 
 // Two sides of one choice: what packs weights, and what reads them.
 template <class Cell> struct Full {
-  using Walk = ForwardWalk<Cell, real>;
+  using Walk = ForwardWalk<Cell>;
   static size_t packed_bytes(long D, long H) {
     Carver memory{nullptr};
-    packed_in<Cell, real>(memory, D, H);
+    packed_in<Cell>(memory, D, H);
     return memory.used;
   }
   static void pack(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D,
                    long H, void *to) {
-    pack_all<Cell, real>(weight_ih, weight_hh, bias, second_bias, D, H, to);
+    pack_all<Cell>(weight_ih, weight_hh, bias, second_bias, D, H, to);
   }
 };
 

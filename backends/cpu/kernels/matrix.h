@@ -68,40 +68,15 @@ INLINE void multiply(vec (&sums)[R][V], const real *a, const real *b, long n) {
   }
 }
 
-// In bfloat16 the products go by pairs: columns of b hold b[k][j], b[k + 1][j] side by side, and an odd n is rounded up
-// to rows of zeros.
-template <class Stored> constexpr long WHOLE = std::is_same_v<Stored, bfloat16> ? 2 : 1;  // rows that go together
-template <class Stored> INLINE long whole(long rows) {
-  return (rows + WHOLE<Stored> - 1) / WHOLE<Stored> * WHOLE<Stored>;
+// The same for `count` columns of a, which stand in tiles `stride` apart. What only fills up the last tile takes no
+// part: 0 · NaN is NaN.
+template <int FIRST, int COUNT, int R, int V>
+INLINE void multiply_tiles(vec (&sums)[R][V], const real *a, long stride, long count, const real *b) {
+  _Pragma("GCC unroll 1")
+  for (; count >= TILE; count -= TILE, a += stride, b += TILE * COUNT * W)
+    multiply<TILE, FIRST, COUNT>(sums, a, b, TILE);
+  if (count > 0) multiply<TILE, FIRST, COUNT>(sums, a, b, count);
 }
-
-#if defined(__AVX512BF16__)
-constexpr bool BFLOAT16 = SINGLE;  // compiled; whether this CPU has it is asked at run time
-template <int STRIDE, int FIRST, int COUNT, int R, int V>
-INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, long n) {
-  for (long k = 0; k < n; k += 2, b += 2 * COUNT * W) {
-    __m512bh columns[COUNT];
-    UNROLL
-    for (int j = 0; j < COUNT; ++j) {
-      columns[j] = (__m512bh)_mm512_loadu_si512(b + 2 * j * W);
-      KEEP_IN_REGISTER(columns[j]);
-    }
-    UNROLL
-    for (int r = 0; r < R; ++r) {
-      int pair;
-      std::memcpy(&pair, a + r * STRIDE + k, sizeof pair);
-      const __m512bh factor = (__m512bh)_mm512_set1_epi32(pair);
-      UNROLL
-      for (int j = 0; j < COUNT; ++j) {
-        vec &sum = sums[r][FIRST + j];
-        sum = (vec)_mm512_dpbf16_ps((__m512)sum, factor, columns[j]);
-      }
-    }
-  }
-}
-#else
-constexpr bool BFLOAT16 = false;
-#endif
 
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
@@ -111,10 +86,10 @@ constexpr bool BFLOAT16 = false;
 //
 // Not inlined, and ending in memory that another function reads: inlined into it, GCC runs out of registers and keeps
 // the sums on the stack.
-template <int COLUMNS, int R, int V, int X_FIRST, int X_COUNT, int H_FIRST, int H_COUNT, class Stored>
-NOINLINE void gate_panel([[maybe_unused]] const Stored *x, [[maybe_unused]] long x_stride, [[maybe_unused]] long D,
-                         [[maybe_unused]] const Stored *h, [[maybe_unused]] long h_stride, [[maybe_unused]] long H,
-                         [[maybe_unused]] const Stored *by_x, [[maybe_unused]] const Stored *by_h, const real *start,
+template <int COLUMNS, int R, int V, int X_FIRST, int X_COUNT, int H_FIRST, int H_COUNT>
+NOINLINE void gate_panel([[maybe_unused]] const real *x, [[maybe_unused]] long x_stride, [[maybe_unused]] long D,
+                         [[maybe_unused]] const real *h, [[maybe_unused]] long h_stride, [[maybe_unused]] long H,
+                         [[maybe_unused]] const real *by_x, [[maybe_unused]] const real *by_h, const real *start,
                          long start_stride, real *z) {
   vec sums[R][V];
   UNROLL
@@ -122,18 +97,8 @@ NOINLINE void gate_panel([[maybe_unused]] const Stored *x, [[maybe_unused]] long
     UNROLL
     for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
   }
-  if constexpr (X_COUNT > 0)
-    for (long k = 0; k < D; k += TILE, x += x_stride) {
-      const long n = smaller(TILE, D - k);
-      multiply<TILE, X_FIRST, X_COUNT>(sums, x, by_x, n);
-      by_x += whole<Stored>(n) * X_COUNT * W;
-    }
-  if constexpr (H_COUNT > 0)
-    for (long k = 0; k < H; k += TILE, h += h_stride) {
-      const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
-      multiply<TILE, H_FIRST, H_COUNT>(sums, h, by_h, n);
-      by_h += whole<Stored>(n) * H_COUNT * W;
-    }
+  if constexpr (X_COUNT > 0) multiply_tiles<X_FIRST, X_COUNT>(sums, x, x_stride, D, by_x);
+  if constexpr (H_COUNT > 0) multiply_tiles<H_FIRST, H_COUNT>(sums, h, h_stride, H, by_h);
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
@@ -149,11 +114,11 @@ template <int COUNT, class F> INLINE void for_constants(F f) {
   for_constants(std::make_integer_sequence<int, COUNT>{}, f);
 }
 
-// The gates of a tile of 16 units, in panels of numbers stored as real or bfloat16. X and H are the spans of its columns
-// that are fed by x and by h: see cell.h.
+// The gates of a tile of 16 units, in panels. X and H are the spans of its columns that are fed by x and by h: see
+// cell.h.
 //
 // The weights of a tile stand as [panel]{[K_x][columns that x feeds], [K_h][columns that h feeds]}, K_x and K_h being D
-// and H, made whole.
+// and H.
 template <class X, class H> struct GatePanels {
   static constexpr int C = X::C, V = NV * W < C ? NV : C / W, WIDTH = V * W, COUNT = C / WIDTH;
 
@@ -173,10 +138,10 @@ template <class X, class H> struct GatePanels {
   static long size(long K_x, long K_h) { return K_x * X::COUNT + K_h * H::COUNT; }
 
   // Of a tile's weights those of panel p that are multiplied with x, and those with h.
-  template <class Stored> static Stored *by_x(Stored *weights, int p, long K_x, long K_h) {
+  template <class Number> static Number *by_x(Number *weights, int p, long K_x, long K_h) {
     return weights + before<X>(p) * K_x + before<H>(p) * K_h;
   }
-  template <class Stored> static Stored *by_h(Stored *weights, int p, long K_x, long K_h) {
+  template <class Number> static Number *by_h(Number *weights, int p, long K_x, long K_h) {
     return weights + before<X>(p + 1) * K_x + before<H>(p) * K_h;
   }
 
@@ -186,9 +151,9 @@ template <class X, class H> struct GatePanels {
   // In blocks of BLOCK_K inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
   // order of the sums is that without blocks. One panel of all columns (AVX-512) has more work for each number of x and
   // h, and gains nothing by blocks.
-  template <class Stored, class Done>
-  static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long units,
-                      const Stored *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
+  template <class Done>
+  static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long units,
+                      const real *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
                       Done done) {
     const long K = D + units, blocks = COUNT > 1 && K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
     const long block = tiles((K + blocks - 1) / blocks) * TILE;
@@ -199,8 +164,8 @@ template <class X, class H> struct GatePanels {
       for_constants<COUNT>([&](auto panel) {
         constexpr int P = decltype(panel)::value, XF = first<X>(P) / W, XN = count<X>(P) / W;
         constexpr int HF = first<H>(P) / W, HN = count<H>(P) / W;
-        const Stored *with_x = by_x(weights, P, K_x, K_h) + x_done * XN * W;
-        const Stored *with_h = by_h(weights, P, K_x, K_h) + h_done * HN * W;
+        const real *with_x = by_x(weights, P, K_x, K_h) + x_done * XN * W;
+        const real *with_h = by_h(weights, P, K_x, K_h) + h_done * HN * W;
         row_groups(rows, [&](long r, long size) {
           WITH_ROWS(size, gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
                               x + r * TILE, x_stride, x_here, h + r * TILE, h_stride, h_here, with_x, with_h,
@@ -229,8 +194,8 @@ template <class X, class H> struct GatePanels {
 
   // Packs the 16 columns of block B that Span has, from 16 rows of `matrix` (K columns), of which `rows` exist. `part` is
   // what by_x or by_h gives for the panel that B is in.
-  template <class Span, int B, class Stored>
-  static void pack(const real *matrix, long K, long rows, Stored *part) {
+  template <class Span, int B>
+  static void pack(const real *matrix, long K, long rows, real *part) {
     constexpr int P = B * TILE / WIDTH;
     pack_rows<count<Span>(P)>(matrix, K, rows, part, B * TILE - P * WIDTH - first<Span>(P));
   }
@@ -257,12 +222,6 @@ template <class X, class H> struct GatePanels {
       for (; k < K; ++k)
         for (int i = 0; i < W; ++i) to[k * N + i] = i < here ? from[i * K + k] : real(0);
     }
-  }
-  // The same in bfloat16, in pairs of rows.
-  template <int N> static void pack_rows(const real *matrix, long K, long rows, bfloat16 *part, int column) {
-    for (int i = 0; i < TILE; ++i)
-      for (long k = 0; k < whole<bfloat16>(K); ++k)
-        put(part + (k / 2) * 2 * N + (column + i) * 2 + k % 2, i < rows && k < K ? matrix[i * K + k] : real(0));
   }
 };
 

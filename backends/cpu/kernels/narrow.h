@@ -53,11 +53,18 @@ struct Widened {
 
 // ---------------------------------------------------------------- bfloat16: the upper half of a float32
 
+// Rounded to the nearest, ties to even; NaN stays NaN.
+INLINE uint16_t upper_half(real a) {
+  const uint32_t whole = uint32_t(word(&a));
+  if ((whole & 0x7fffffff) > 0x7f800000) return uint16_t(whole >> 16 | 0x40);
+  return uint16_t((whole + 0x7fff + (whole >> 16 & 1)) >> 16);
+}
+
 // Two rows in a word: the first in its lower half. Shifted up, or without the other half, it is a float32.
 struct BFloat16 : Widened {
   using Weight = uint16_t;
   static constexpr int GROUP = 2;
-  static Weight stored(real a, real) { return narrowed(a).bits; }
+  static Weight stored(real a, real) { return upper_half(a); }
   INLINE vec even(const void *pairs) { return (vec)(load_words(pairs) << 16); }
   INLINE vec odd(const void *pairs) { return (vec)(load_words(pairs) & all_words(int32_t(0xffff0000))); }
   INLINE vec value(const Weight *group, int row) { return row ? odd(group) : even(group); }
@@ -93,10 +100,10 @@ struct BFloat16Pairs {
   using Sum = vec;
   static constexpr int GROUP = 2;
   static constexpr bool SCALED = false;
-  static Weight stored(real a, real) { return narrowed(a).bits; }
+  static Weight stored(real a, real) { return upper_half(a); }
   INLINE vec value(const Weight *group, int row) { return BFloat16::value(group, row); }
   static void convert(const real *from, long count, long padded, Activation *to, real *) {
-    for (long k = 0; k < count; ++k) to[k] = narrowed(from[k]).bits;
+    for (long k = 0; k < count; ++k) to[k] = upper_half(from[k]);
     for (long k = count; k < padded; ++k) to[k] = 0;
   }
 

@@ -9,11 +9,11 @@ namespace {
 using namespace xlstm;
 
 // One tile of a row: `count` numbers (16, but in the last tile) and zeros.
-template <class Stored> INLINE void read_tile(const real *from, long count, Stored *to) {
-  if (std::is_same_v<Stored, real> && count >= TILE) {
+INLINE void read_tile(const real *from, long count, real *to) {
+  if (count >= TILE) {
     std::memcpy(to, from, TILE * sizeof(real));
   } else {
-    for (long k = 0; k < TILE; ++k) put(to + k, k < count ? from[k] : real(0));
+    for (long k = 0; k < TILE; ++k) to[k] = k < count ? from[k] : real(0);
   }
 }
 INLINE void write_tile(const real *from, long count, real *to) {
@@ -23,8 +23,7 @@ INLINE void write_tile(const real *from, long count, real *to) {
 }
 
 // Rows [begin, end) of a matrix of `columns` columns, into tiles that begin `stride` apart.
-template <class Stored>
-INLINE void read_rows(const real *matrix, long columns, long begin, long end, Stored *to, long stride) {
+INLINE void read_rows(const real *matrix, long columns, long begin, long end, real *to, long stride) {
   for (long r = begin; r < end; ++r)
     for (long k = 0; k < columns; k += TILE)
       read_tile(matrix + r * columns + k, columns - k, to + (k / TILE) * stride + r * TILE);
@@ -39,8 +38,7 @@ template <int C> INLINE void clear_padding(real *rows_of_gates, long rows, long 
 }
 
 // The features of a task's rows at step t, into the tiles at `to` (its row of that step).
-template <class Stored>
-INLINE void pack_input(const Task &task, long t, long direction, const real *x, long D, Stored *to, long stride) {
+INLINE void pack_input(const Task &task, long t, long direction, const real *x, long D, real *to, long stride) {
   for (long b = 0; b < task.active[t]; ++b) {
     const real *from = x + (task.origin[b] + direction * t) * D;
     for (long k = 0; k < D; k += TILE) read_tile(from + k, D - k, to + (k / TILE) * stride + b * TILE);

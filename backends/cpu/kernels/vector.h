@@ -56,27 +56,6 @@ INLINE vec all(real a) { return a - vec{}; }
 INLINE vec at_most(vec a, real limit) { return all(limit) < a ? all(limit) : a; }
 INLINE vec at_least(vec a, real limit) { return all(limit) > a ? all(limit) : a; }
 
-// ---------------------------------------------------------------- bfloat16
-//
-// The upper half of a float32. Products of two of them, summed in float32, run at about twice the speed where the CPU
-// has an instruction for them; only inference uses them, and only where they are asked for.
-
-struct bfloat16 {
-  uint16_t bits;
-};
-
-// Rounded to the nearest, ties to even; NaN stays NaN.
-INLINE bfloat16 narrowed(float a) {
-  uint32_t whole;
-  std::memcpy(&whole, &a, sizeof whole);
-  if ((whole & 0x7fffffff) > 0x7f800000) return {uint16_t(whole >> 16 | 0x40)};
-  return {uint16_t((whole + 0x7fff + (whole >> 16 & 1)) >> 16)};
-}
-
-// A number as it is stored in tiles and packed weights.
-INLINE void put(real *to, real a) { *to = a; }
-INLINE void put(bfloat16 *to, real a) { *to = narrowed(float(a)); }
-
 // ---------------------------------------------------------------- exponentials
 //
 // float32: exp(x) = 2^y with y = x / ln 2, a whole number n and a fraction f from -1/2 to 1/2 (from 0 to 1 by AVX-512's
