@@ -21,9 +21,19 @@ FOLDER = "backends/cpu"
 # The instruction sets of each architecture and the compiler's flags for them: the same names as in targets.h.
 TARGETS = {
     "x86_64": {
-        # The compiler uses avx512bf16 only where the source names it, and there the CPU is asked first.
-        "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx512bf16", "-mavx2", "-mfma"],
-        "avx2": ["-mavx2", "-mfma"],
+        # The compiler uses the last ones of a line only where the source names them, and there the CPU is asked first.
+        "avx512": [
+            "-mavx512f",
+            "-mavx512vl",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx2",
+            "-mfma",
+            "-mf16c",
+            "-mavx512bf16",
+            "-mavx512vnni",
+        ],
+        "avx2": ["-mavx2", "-mfma", "-mf16c", "-mavxvnni"],
         "sse2": ["-msse2"],
     },
     "aarch64": {"neon": []},
@@ -67,8 +77,9 @@ class BuildKernels(build_ext):
         extension.extra_link_args += extra
         machine = ARCHITECTURES.get(platform.machine(), platform.machine())
 
-        # Older compilers lack this one; the sources see that, and do without.
-        missing = [] if machine != "x86_64" or self.compiles(["-mavx512bf16"]) else ["-mavx512bf16"]
+        # Older compilers lack some of these; the sources see that, and do without.
+        newer = ("-mavx512bf16", "-mavx512vnni", "-mavxvnni") if machine == "x86_64" else ()
+        missing = [flag for flag in newer if not self.compiles([flag])]
 
         def compile_for(target, real, target_flags):
             return self.compiler.compile(

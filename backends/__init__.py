@@ -159,7 +159,7 @@ class Choice(NamedTuple):
 
     implementation: Any
     """None for the reference. Else an object with the methods `order`, `forward` and `backward` of the reference's
-    `Cell`, and with `pack`, `frozen`, `has_bfloat16` and `needs_context`, as `cpu.cell.CompiledCell` has them."""
+    `Cell`, and with `pack`, `frozen`, `format_of` and `needs_context`, as `cpu.cell.CompiledCell` has them."""
     kernels: str
     """What to call it: `"reference"`, or the name of the compiled target."""
     reason: str

@@ -1,9 +1,9 @@
-"""Draw how fast the sides of peers.py are, from its newest file in results/: docs/peers.svg.
+"""Draw how fast the sides of peers.py are, from its newest file of each kind of CPU in results/: docs/peers.svg.
 
 Usage::
 
     python benchmarks/chart.py
-    python benchmarks/chart.py --results FILE --out FILE
+    python benchmarks/chart.py --results FILE [FILE ...] --out FILE
 
 Each bar is a speed as a multiple of the fastest peer's, whose results are right: a bar of ours that ends left of the
 line at 1 has lost. The colours can be read on a light and on a dark page.
@@ -19,7 +19,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from lib.checkout import ROOT
-from lib.command import newest
+from lib.command import of_each_kind
 
 OUT = ROOT / "docs" / "peers.svg"
 NAMES = {
@@ -47,22 +47,24 @@ PANEL, MARGIN, BAR, STEP, LABEL = 400, 20, 8, 10, 18  # pixels
 
 def main() -> int:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--results", type=Path, help="default: the newest benchmarks/results/peers-….json")
+    made.add_argument("--results", type=Path, nargs="+", metavar="FILE", help="default: the newest of each kind of CPU")
     made.add_argument("--out", type=Path, default=OUT, help="default: docs/peers.svg")
     options = made.parse_args()
-    whole = newest("peers") if options.results is None else json.loads(options.results.read_text(encoding="utf-8"))
+    given = [json.loads(path.read_text(encoding="utf-8")) for path in options.results or []]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(drawing(whole), encoding="utf-8")
+    options.out.write_text(drawing(given or of_each_kind("peers")), encoding="utf-8")
     print(f"written: {options.out}", file=sys.stderr)
     return 0
 
 
-def drawing(result: dict[str, Any]) -> str:
-    groups = {part: [speeds(row) for row in result.get(part, []) if drawn(row)] for part in PANELS}
-    sides = [side for side in NAMES if any(side in bars for part in groups.values() for _, bars in part)]
-    top = 92
-    heights = [sum(LABEL + STEP * len(bars) + 8 for _, bars in part) for part in groups.values()]
-    width, height = MARGIN * 3 + PANEL * 2, top + 24 + max(heights, default=0) + 36
+def drawing(results: list[dict[str, Any]]) -> str:
+    """A picture with a block for each result, one under the other."""
+    blocks, top, sides = [], 68, set()
+    for result in results:
+        made, top, seen = block(result, top)
+        blocks += made
+        sides |= seen
+    width, height = MARGIN * 3 + PANEL * 2, top
     title = "Speed, as a multiple of the fastest peer's"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -70,20 +72,28 @@ def drawing(result: dict[str, Any]) -> str:
         f'fill="{TEXT}">',
         f"<title>{escape(title)}</title>",
         text(MARGIN, 24, title, size=16, weight=600),
-        text(MARGIN, 44, caption(result)),
     ]
     x = MARGIN
-    for side in sides:
-        parts += [rectangle(x, 58, 12, 12, COLOURS[side]), text(x + 17, 68, NAMES[side])]
+    for side in (side for side in NAMES if side in sides):
+        parts += [rectangle(x, 38, 12, 12, COLOURS[side]), text(x + 17, 48, NAMES[side])]
         x += 35 + 7 * len(NAMES[side])
+    return "\n".join([*parts, *blocks, "</svg>\n"])
+
+
+def block(result: dict[str, Any], top: float) -> tuple[list[str], float, set[str]]:
+    """One result from `top` downwards: its lines, where it ends, and whose bars it has."""
+    groups = {part: [speeds(row) for row in result.get(part, []) if drawn(row)] for part in PANELS}
+    heights = [sum(LABEL + STEP * len(bars) + 8 for _, bars in part) for part in groups.values()]
+    parts = [text(MARGIN, top, caption(result))]
     for number, (part, rows) in enumerate(groups.items()):
         if rows:
-            parts += panel(MARGIN + number * (PANEL + MARGIN), top, PANELS[part], rows)
+            parts += panel(MARGIN + number * (PANEL + MARGIN), top + 24, PANELS[part], rows)
+    end = top + 48 + max(heights, default=0) + 36
     wrong = sorted({f"{side} ({PANELS[part].lower()})" for part in PANELS for row in result.get(part, [])
                     for side in row["wrong"]})  # fmt: skip
     if wrong:
-        parts.append(text(MARGIN, height - 14, f"Not shown, for the results are wrong: {', '.join(wrong)}."))
-    return "\n".join([*parts, "</svg>\n"])
+        parts.append(text(MARGIN, end - 14, f"Not shown, for the results are wrong: {', '.join(wrong)}."))
+    return parts, end, {side for part in groups.values() for _, bars in part for side in bars}
 
 
 def drawn(row: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import argparse
 import statistics
 from collections.abc import Iterator
 
-from lib.command import Row, digits, newest
+from lib.command import Row, digits, newest, of_each_kind
 
 SHAPE = "batch, time, features, hidden"
 TITLES = {
@@ -55,8 +55,13 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 
 def peers() -> Iterator[str]:
-    """The compiled kernels beside other libraries."""
-    result = newest("peers")
+    """The compiled kernels beside other libraries, on each kind of CPU that there is a result of."""
+    for number, result in enumerate(of_each_kind("peers")):
+        yield from ("",) * (number > 0)
+        yield from beside_others(result)
+
+
+def beside_others(result: Row) -> Iterator[str]:
     machine, known = result["machine"], ", ".join(f"{name} {number}" for name, number in result["peers"].items())
     yield (
         f"float32, {machine['processor']}, {result['threads']} threads on all sides, kernels: {result['kernels']}, "

@@ -25,8 +25,8 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
-names labelsets numeric nested
-dataset sequences columns guesses
+names labelsets numeric nested blocks
+series dataset sequences channels columns guesses
 interrupts sides data files foreign
 sources moments
 tables
@@ -35,6 +35,7 @@ cells
 params encode lossrows
 residuals
 losses head optim readout embedding sampling
+orthogonal
 stack trials
 trusted
 prepared convert checkpoint

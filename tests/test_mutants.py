@@ -209,7 +209,7 @@ MUTANTS = [
     Mutant("rows that validated may train in a warm start", "xlstm/estimators/training.py", "sides = None if fitted is None else fitted.sides", "sides = None", "tests/library/test_train.py"),
     Mutant("rows that are alike are one", "xlstm/sides.py", "seen[row] += 1", "pass", "tests/library/test_sides.py"),
     Mutant("a second Ctrl-C that is the first again", "xlstm/interrupts.py", "first = run is not _kept_in", "first = True", "tests/library/test_train.py"),
-    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "some = sequences.take(data, counted)", "some = data", "tests/library/test_estimator.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "some = series.take(data, counted)", "some = data", "tests/library/test_estimator.py"),
     # Tasks, and the training that asks them.
     Mutant("class weights not asked for", CLASSES, "row_weights(sample_weight, self.class_weight,", "row_weights(sample_weight, None,", TASKS_TEST),
     Mutant("sample weights lost in the task", CLASSES, "row_weights(sample_weight, self", "row_weights(None, self", TASKS_TEST),

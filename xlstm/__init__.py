@@ -31,6 +31,7 @@ if _typing.TYPE_CHECKING:
     from . import losses as losses
     from . import optim as optim
     from . import sampling as sampling
+    from .channels import from_channels_first
     from .dataset import Dataset, Sequences
     from .estimators.classifier import SequenceClassifier
     from .estimators.features import SequenceFeatures
@@ -43,7 +44,6 @@ if _typing.TYPE_CHECKING:
     from .readers import read
     from .readers.files import from_files
     from .readers.frames import from_long
-    from .sequences import from_channels_first
     from .sources import Batches
 
 __version__ = "0.1.0"
@@ -92,7 +92,7 @@ _LATER = {
     "SequenceLabeler": "estimators.labeler",
     "Sequences": "dataset",
     "check_gradients": "gradcheck",
-    "from_channels_first": "sequences",
+    "from_channels_first": "channels",
     "from_files": "readers.files",
     "from_long": "readers.frames",
     "load": "estimators.state",

@@ -9,7 +9,7 @@ import numpy as np
 from .host import HostArray
 from .labels import callers_level
 from .names import Names, given, matched
-from .sequences import Series, Texts
+from .series import Series, Texts
 
 
 def check(
@@ -55,7 +55,7 @@ def check(
         return data
     if columns is None:
         order = matched(names, expected, "X", f"those of the training, {', '.join(map(repr, expected[:20]))}")
-        return data if order is None else data._replace(values=data.values[:, order], names=expected)
+        return data if order is None else data.reordered(order, expected)
     if names != expected:
         raise ValueError(
             "The feature names should match those that were passed during fit.\n" + _difference(names, expected)

@@ -13,8 +13,9 @@ import numpy as np
 
 from .backends import Backend, numpy_arrays
 from .host import HostArray
+from .moments import Moments
 from .namespace import Array
-from .sequences import Series, Texts
+from .series import Series, Texts
 
 UNKNOWN = 0
 """The number of a token that was not seen in training. Its input to the first layer is zero, and stays so: it says
@@ -160,17 +161,15 @@ class Scaler(_Learned):
         With `gaps` NaN is a missing number, which counts for nothing. A feature of which all are missing has mean 0.
         """
         if not (gaps or standardize):
-            return cls.unscaled(series.values.shape[1])
-        if gaps or series.place is not None:
-            place = series.place or numpy_arrays.BACKEND
-            with place.current():
-                largest, mean, deviation = place.to_host(_moments(place, series.values, gaps))
+            return cls.unscaled(series.features)
+        if series.place is not None:
+            with series.place.current():
+                largest, mean, deviation = series.place.to_host(_moments(series.place, series.values, gaps))
             return cls.of(largest, mean, deviation, standardize, gaps)
-        # Of the values divided by their largest: so that neither sums nor squares of float64 overflow.
-        largest = np.abs(series.values).max(axis=0).astype(np.float64)
-        largest[largest == 0] = 1
-        values = series.values / largest
-        return cls.of(largest, values.mean(axis=0), values.std(axis=0))
+        moments = Moments(series.features)
+        for values in series.blocks():
+            moments.add(values)
+        return cls.of(moments.largest, moments.mean, moments.deviation, standardize, gaps)
 
     @classmethod
     def of(
@@ -211,28 +210,28 @@ class Scaler(_Learned):
         ValueError
             If the number of features is another than in training.
         """
-        if series.values.shape[1] != self.size:
+        if series.features != self.size:
             raise ValueError(
-                f"X has {series.values.shape[1]} features a step, but this model was trained on {self.size}."
+                f"X has {series.features} features a step, but this model was trained on {self.size}."
                 + ("" if series.columns is None else " Where X is one sequence (time, features), pass [X].")
             )
-        # Each divided first: the difference of two numbers near the end of the range could overflow.
-        if series.place is None and self.filling is None:
-            scaled: HostArray = series.values / self.scale - self.mean / self.scale
-            return scaled.astype(dtype, copy=False)
-        place, values, D = series.place or numpy_arrays.BACKEND, series.values, self.size
+        place, D, begin = series.place or numpy_arrays.BACKEND, self.size, 0
         xp, filling = place.namespace, np.zeros(D) if self.filling is None else self.filling
         with place.current():
             numbers = self._on(place, np.stack([self.scale, self.mean / self.scale, filling]))  # (3, D)
-            shape = (values.shape[0], self.width)
-            steps = xp.empty(shape, dtype=getattr(xp, dtype), device=values.device)
-            for part in _chunks(values):
-                scaled = values[part, :] / numbers[0, :] - numbers[1, :]
+            shape = (series.steps.shape[0], self.width)
+            steps = xp.empty(shape, dtype=getattr(xp, dtype), device=numbers.device)
+            for values in series.blocks() if series.place is None else _chunked(series.steps):
+                part = slice(begin, begin + values.shape[0])
+                # Each divided first: the difference of two numbers near the end of the range could overflow.
+                scaled = values / numbers[0, :]
+                scaled -= numbers[1, :]
                 if self.filling is not None:
-                    missing = xp.isnan(values[part, :])
+                    missing = xp.isnan(values)
                     scaled = xp.where(missing, numbers[2, :], scaled)
                     steps[part, D:] = xp.astype(~missing, steps.dtype)
                 steps[part, :D] = xp.astype(scaled, steps.dtype)
+                begin = part.stop
         return steps
 
     def state(self) -> dict[str, Any]:
@@ -242,10 +241,14 @@ class Scaler(_Learned):
 
 
 def _chunks(values: Array) -> Iterator[slice]:
-    """All steps of (S, D), some at once."""
+    """All steps of (S, D) on a device, some at once."""
     S, D = values.shape
     some = max(1, CHUNK // D)
     return (slice(start, start + some) for start in range(0, S, some))
+
+
+def _chunked(values: Array) -> Iterator[Array]:
+    return (values[part, :] for part in _chunks(values))
 
 
 def _moments(place: Backend, values: Array, gaps: bool = False) -> Array:

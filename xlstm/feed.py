@@ -20,7 +20,7 @@ from .encode import UNKNOWN
 from .host import HostArray
 from .model import Batch, Model
 from .namespace import Array
-from .sequences import Series, Texts
+from .series import Series, Texts
 
 SHARE_OF_FREE_MEMORY = 0.5
 """Host data is uploaded whole where it and its encoded steps take at most this share of a device's free memory: the
@@ -154,10 +154,10 @@ def near(data: Series | Texts, backend: Backend, dtype: str, gaps: bool = False)
     """
     if backend.on_host or data.place is not None or isinstance(data, Texts):
         return data
-    values: HostArray = data.values
-    if not _fits(values.nbytes + values.size * np.dtype(dtype).itemsize * (1 + gaps), backend):
+    size = data.steps.shape[0] * data.features
+    if not _fits(size * (data.dtype.itemsize + np.dtype(dtype).itemsize * (1 + gaps)), backend):
         return data
-    return data._replace(values=backend.upload(values), place=backend)
+    return data._replace(steps=backend.upload(data.values), place=backend)
 
 
 def steps_near(data: Encoded, backend: Backend) -> Encoded:

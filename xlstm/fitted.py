@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, batch, columns, encode, feed, guesses, ondevice, sequences, train
+from . import backends, batch, blocks, columns, encode, feed, guesses, ondevice, sequences, series, train
 from .backends import Backend, numpy_arrays
 from .batch import Encoded
 from .host import HostArray
@@ -15,8 +15,13 @@ from .labels import weights_of
 from .model import Batch, Model
 from .names import are_numbers
 from .namespace import Array
+from .series import Series, Texts
 from .sides import Sides
 from .tasks import Task
+
+PART = 2**22
+"""How many numbers or tokens of host data are encoded at once to be answered on the CPU: a part of the memory of all,
+and so many batches that it matters little where a part ends."""
 
 
 class Table(NamedTuple):
@@ -112,9 +117,7 @@ class Fitted:
         part = self.model.architecture
         return f"{self.owner}(cell={part.cell!r}, hidden_size={part.hidden_size}, num_layers={part.num_layers})"
 
-    def matched(
-        self, data: sequences.Series | sequences.Texts, quiet: bool = False
-    ) -> sequences.Series | sequences.Texts:
+    def matched(self, data: Series | Texts, quiet: bool = False) -> Series | Texts:
         """`data` with its features in the order of the training; raises where it is not like what was trained on.
 
         `quiet` does not warn where one of the two has names of features and the other has none.
@@ -125,15 +128,15 @@ class Fitted:
             guesses.warn(guesses.one_sequence_as_many(data, self.columns))
         return columns.check(data, self.columns, self.feature_names, self.owner, quiet)
 
-    def encoded(self, data: sequences.Series | sequences.Texts) -> Encoded:
-        """`data` as the model reads it, where it lies."""
+    def encoded(self, data: Series | Texts, first: int = 0) -> Encoded:
+        """`data` as the model reads it, where it lies; its first row is called `first` where one is wrong."""
         dtype, place = self.model.architecture.dtype, data.place
         with np.errstate(over="ignore"):  # said below, with the row
             steps = encode.encode(self.encoder, data, dtype)
         if not self.model.architecture.tokens and not self._all_finite(steps, place):
             host = steps if place is None else place.to_host(steps)
             step = int(np.argmin(np.isfinite(host).all(axis=1)))
-            row = int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
+            row = first + int(np.searchsorted(np.cumsum(data.lengths), step, side="right"))
             if np.isnan(host[step]).any():  # read with a setting that was changed since the training
                 raise ValueError(
                     f"row {row} of X holds NaN, but this model was trained with missing='error': remove or replace it, "
@@ -144,7 +147,7 @@ class Fitted:
             )
         return Encoded.of(steps, data.lengths)
 
-    def encoded_near(self, data: sequences.Series | sequences.Texts) -> Encoded:
+    def encoded_near(self, data: Series | Texts) -> Encoded:
         """`encoded`, on the model's device where that has room for it."""
         backend = self.model.backend
         gaps = self.encoder.width > self.encoder.size
@@ -168,7 +171,7 @@ class Fitted:
 
     def _all_finite(self, steps: Array, place: Backend | None) -> bool:
         if place is None:
-            return bool(np.isfinite(steps).all())
+            return blocks.all_finite(steps)
         with place.current():
             return ondevice.true_of_all(place, place.namespace.isfinite(steps))
 
@@ -184,18 +187,24 @@ class Fitted:
         """What the model makes of each sequence, so many numbers, or of each of their steps."""
         model, backend = self.model, self.model.backend
         data = self.matched(sequences.read(X, *reading))
-        encoded, xp = self.encoded_near(data), backend.namespace
+        xp, each_step = backend.namespace, model.readout.each_step
+        n, steps = len(data.lengths), int(data.lengths.sum())
+        # A device has room for all, or brings them there itself.
+        parts = series.parts(data, PART) if backend.on_host else [(slice(0, n), data)]
         # Numbers near the end of the range saturate the gates.
         with backend.current(), np.errstate(over="ignore", invalid="ignore"):
-            each_step = model.readout.each_step
-            rows_of_all = len(encoded.steps) if each_step else len(data.lengths)
-            outputs = xp.empty((rows_of_all, width), dtype=getattr(xp, model.architecture.dtype))
-            batches = feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths)))
-            for rows, places, inputs in batches:
-                made = make(inputs)
-                if each_step:
-                    places, made = self._steps_of(made, rows, encoded)
-                outputs[rows if places is None else places] = made
+            outputs = xp.empty((steps if each_step else n, width), dtype=getattr(xp, model.architecture.dtype))
+            begin = 0  # the first of these outputs that is the part's
+            for of_part, part in parts:
+                encoded = self.encoded(part, of_part.start) if backend.on_host else self.encoded_near(part)
+                end = begin + (len(encoded.steps) if each_step else len(encoded.lengths))
+                here = outputs[begin:end, :]
+                for rows, places, inputs in feed.Feed(model, encoded).batches(list(batch.by_length(encoded.lengths))):
+                    made = make(inputs)
+                    if each_step:
+                        places, made = self._steps_of(made, rows, encoded)
+                    here[rows if places is None else places] = made
+                begin = end
         if data.place is None:
             outputs = backend.to_host(outputs)
         return Encoded.of(outputs, data.lengths) if each_step else outputs

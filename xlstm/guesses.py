@@ -12,7 +12,7 @@ import numpy as np
 
 from .host import HostArray
 from .labels import callers_level
-from .sequences import Series, Texts
+from .series import Series, Texts, take
 
 LOOKED_AT = 1000
 """The number of tokens or texts that are looked at: they are alike, or the warning would be wrong."""
@@ -64,18 +64,36 @@ def padding_as_gaps(data: Series | Texts) -> str | None:
     """Sequences of one length in which numbers are missing at the ends alone, all features at once."""
     if not isinstance(data, Series) or data.place is not None or (data.lengths != data.lengths[0]).any():
         return None
-    missing = np.isnan(data.values)
-    if not missing.any():
+    if not any(np.isnan(values).any() for values in data.blocks()):
         return None
     n, time = len(data.lengths), int(data.lengths[0])
-    steps = missing.all(axis=1).reshape(n, time)
+    of_steps = [(some.all(axis=1), some.any(axis=1)) for some in map(np.isnan, data.blocks())]
+    steps, touched = (np.concatenate(parts).reshape(n, time) for parts in zip(*of_steps, strict=True))
     ends = np.logical_and.accumulate(steps[:, ::-1], axis=1)[:, ::-1]  # (n, time): true from the last number on
-    if not np.array_equal(missing.any(axis=1).reshape(n, time), ends):
+    if not np.array_equal(touched, ends):
         return None
     return (
         f"NaN stands at the ends of {int(ends.any(axis=1).sum())} of the {n} sequences of X, and nowhere else: it was "
         "taken for steps of which nothing is known. Where it pads short sequences, pass a list of arrays of their own "
         "lengths."
+    )
+
+
+FAR_MORE = 5
+"""So many times as many features as steps are taken for steps, in sequences that all have one length."""
+
+
+def channels_as_steps(data: Series | Texts) -> str | None:
+    """Arrays (n, steps, features) of few steps and many features: as those that have their channels first."""
+    if not isinstance(data, Series) or data.columns is not None or data.names is not None or len(data.lengths) < 2:
+        return None
+    steps, features = int(data.lengths[0]), int(data.values.shape[1])
+    if (data.lengths != steps).any() or features <= FAR_MORE * steps or features < 10:
+        return None
+    many = "" if steps == 1 else "s"
+    return (
+        f"each sequence of X was taken for {steps} step{many} of {features} features, (n, time, features). If it is "
+        f"{steps} channel{many} of {features} steps, (n, channels, time), pass xlstm.from_channels_first(X)."
     )
 
 
@@ -92,7 +110,7 @@ def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str
     of_things = data.names is not None and not any(character.isdigit() for name in data.names for character in name)
     in_runs = classes < runs <= by_chance / 3 - 2  # less 2: in small tables chance makes few runs, too
     # Of a table on a GPU the labels alone are looked at: its values stay where they are.
-    smooth = data.place is None and _is_smooth(data.values[: ROWS_LOOKED_AT * columns].reshape(-1, columns), targets)
+    smooth = data.place is None and _is_smooth(_first_rows(data, columns), targets)
     if not (of_things or in_runs or smooth):
         return None
     names = "" if data.names is None else f" ({', '.join(data.names[:5])}{', …' if columns > 5 else ''})"
@@ -102,6 +120,13 @@ def steps_as_rows(data: Series | Texts, targets: HostArray, classes: int) -> str
         "X, y, ids = xlstm.from_long(table, id=..., time=..., label=...) makes sequences of it, each in the order of "
         "its times, with one label for each."
     )
+
+
+def _first_rows(data: Series, columns: int) -> HostArray:
+    """Of a table, those that are looked at."""
+    some = take(data, np.arange(min(len(data.lengths), ROWS_LOOKED_AT)))
+    values: HostArray = some.values  # type: ignore[union-attr]  # of a Series
+    return values.reshape(-1, columns)
 
 
 def _is_smooth(table: HostArray, targets: HostArray) -> bool:

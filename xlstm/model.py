@@ -18,6 +18,7 @@ from .backends import Backend
 from .checks import checked
 from .encode import UNKNOWN
 from .namespace import Array
+from .prepared import check_precision
 from .readout import READOUTS, Seen
 from .stack import Sizes, Stack
 
@@ -196,9 +197,13 @@ class Model:
         with self.backend.current():
             self.parameters.flat[...] = self.backend.from_host(host_values)
 
-    def pack(self) -> None:
-        """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""
-        self.stack.pack()
+    def pack(self, precision: str | None = None) -> None:
+        """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more.
+
+        `precision` is what the cells' weights are stored in, `prepared.PRECISIONS`; the rest stays as it is.
+        """
+        check_precision(precision, self.stack, self.kernels)
+        self.stack.pack(precision)
 
     def decayed(self) -> Array:
         """1 for each weight, 0 for each bias, like the buffer: what a penalty on large weights applies to."""

@@ -33,18 +33,24 @@ class Moments:
         self._peak = np.zeros(D)  # the largest so far, 0 where there is none
 
     def add(self, values: HostArray) -> None:
-        """More of them, (S, D)."""
-        here = ~np.isnan(values)
-        count = here.sum(axis=0).astype(np.float64)
-        known = values if here.all() else np.where(here, values, 0)
-        peak = np.maximum(self._peak, np.abs(known).max(axis=0, initial=0).astype(np.float64))
+        """More of them, (S, D): a block, of which a few copies are made."""
+        features = np.array(values.T, dtype=np.float64, order="C")  # (D, S): the sums run along memory
+        gone, count = None, np.full(len(features), float(features.shape[1]))
+        if np.isnan(features.max(axis=1, initial=0)).any():
+            gone = np.isnan(features)
+            features[gone], count = 0, (~gone).sum(axis=1).astype(np.float64)
+        top = np.maximum(features.max(axis=1, initial=0), -features.min(axis=1, initial=0))
+        peak = np.maximum(self._peak, top)
         largest = np.where(peak == 0, 1.0, peak)
         shrink = self._peak / largest
         self.mean, self._squares = self.mean * shrink, self._squares * shrink**2
         self._peak, self.largest = peak, largest
-        scaled = known / largest
-        mean = scaled.sum(axis=0) / np.maximum(count, 1)
-        squares = (np.square(scaled - mean) * here).sum(axis=0)
+        features /= largest[:, None]
+        mean = features.sum(axis=1) / np.maximum(count, 1)
+        features -= mean[:, None]
+        if gone is not None:
+            features[gone] = 0
+        squares = np.square(features, out=features).sum(axis=1)
         total = np.maximum(self._count + count, 1)
         distance = mean - self.mean
         self.mean = self.mean + distance * (count / total)

@@ -1,4 +1,4 @@
-"""The numbers of sequences, on the host or a device: real ones as float32 or float64, tokens as int64; NaN."""
+"""The numbers of sequences, on the host or a device: which are real ones, tokens as int64; NaN and infinity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from . import ondevice
 from .backends import Backend
-from .host import is_missing
+from .host import HostArray, is_missing
 from .names import Names
 from .namespace import Array
 
@@ -26,6 +26,11 @@ def int64(array: Array, where: str, place: Backend | None) -> Array:
 def joined(arrays: Sequence[Array], place: Backend | None) -> Array:
     """One after another, in a new array."""
     return np.concatenate(arrays) if place is None else place.namespace.concat(arrays, axis=0)
+
+
+def real(array: HostArray, row: int | None = None, names: Names | None = None) -> HostArray:
+    """Real numbers on the host: of a real type as they are, which `blocks` reads; objects as `numbers`."""
+    return array if array.dtype.kind in "fiub" else numbers(array, row, names)
 
 
 def numbers(array: Array, row: int | None = None, names: Names | None = None) -> Array:
@@ -72,21 +77,28 @@ def check_finite(series: Any, missing: str, padded: bool) -> None:
         right = xp.isfinite(series.values) if missing == "error" else ~xp.isinf(series.values)
         if ondevice.true_of_all(series.place, right):
             return
-        series = series._replace(values=series.place.to_host(series.values))  # which one it is, the host finds out
-    finite = np.isfinite(series.values) if missing == "error" else ~np.isinf(series.values)
-    if finite.all():
-        return
-    place = int(np.argmin(finite.all(axis=1)))
+        series = series._replace(steps=series.place.to_host(series.steps), place=None)  # the host finds out which one
+    begin = 0
+    for values in series.blocks():
+        finite = np.isfinite(values) if missing == "error" else ~np.isinf(values)
+        if not finite.all():
+            step = int(np.argmin(finite.all(axis=1)))
+            feature = int(np.argmin(finite[step]))
+            raise _not_finite(series, begin + step, feature, values[step, feature], padded)
+        begin += len(values)
+
+
+def _not_finite(series: Any, place: int, feature: int, value: Any, padded: bool) -> ValueError:
+    """What is said of this value, which stands at this place among all steps."""
     ends = np.cumsum(series.lengths)
     row = int(np.searchsorted(ends, place, side="right"))
-    step, feature = place - int(ends[row] - series.lengths[row]), int(np.argmin(finite[place]))
-    value = series.values[place, feature]
+    step = place - int(ends[row] - series.lengths[row])
     what = "NaN" if np.isnan(value) else "infinity (inf)" if value > 0 else "minus infinity (-inf)"
     where = f"step {step}"
     if series.columns is not None:
         where += "" if series.names is None else f" ({series.names[step]!r})"
-    elif series.names is not None or series.values.shape[1] > 1:
+    elif series.names is not None or series.features > 1:
         where += f", feature {feature if series.names is None else repr(series.names[feature])}"
     gaps = ", or read gaps with missing='mask'" if np.isnan(value) else ""
     pads = "; where it pads short sequences, pass a list of arrays of their own lengths instead" if padded else ""
-    raise ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{gaps}{pads}.")
+    return ValueError(f"row {row} of X holds {what} in {where}: remove or replace it{gaps}{pads}.")

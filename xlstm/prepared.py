@@ -4,7 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .namespace import Array
+
+PRECISIONS = ("bfloat16", "float16", "int8")
+"""What `prepare` may store weights in, beside the model's dtype."""
+
+LARGEST_FLOAT16 = 65504
+MOST_OF_INT8 = 2**17
+"""Products of 127 · 127, of which 32 bits hold the sum."""
+
+
+def check_precision(precision: str | None, stack: Any, kernels: str) -> None:
+    """Refuse a precision in which the weights of a stack cannot be stored here, before anything is packed.
+
+    Raises
+    ------
+    ValueError
+        If it is none of `PRECISIONS`, or not for this dtype or these weights.
+    RuntimeError
+        If the CPU or the device cannot multiply in it.
+    """
+    if precision is None:
+        return
+    if precision not in PRECISIONS:
+        names = ", ".join(map(repr, PRECISIONS))
+        raise ValueError(f"precision must be None (the dtype, {stack.dtype}) or one of {names}; got {precision!r}.")
+    if stack.dtype != "float32":
+        raise ValueError(f"precision={precision!r} is for float32, this is {stack.dtype}: use dtype='float32'.")
+    format_of = getattr(stack.cell, "format_of", None) if stack.compiled else None
+    if format_of is None or format_of(precision) is None:
+        runs = "array code" if kernels == "reference" else f"{kernels} kernels"
+        where = f"{runs} on the CPU" if stack.backend.on_host else f"{runs} on {stack.backend.device}"
+        needs = "" if precision == "bfloat16" else " with AVX2" if precision == "int8" else " with AVX2 and F16C"
+        raise RuntimeError(
+            f"precision={precision!r} needs compiled kernels on a CPU{needs}; here run {where}. Leave precision out; "
+            "on a GPU give it to the layer or the estimator, when it is made."
+        )
+    weights = [of_cell[name] for of_cell in stack.of_cells for name in ("weight_ih", "weight_hh")]
+    if precision == "float16" and any(np.any(np.isfinite(w) & (abs(w) > LARGEST_FLOAT16)) for w in weights):
+        raise ValueError(f"a weight is above {LARGEST_FLOAT16}, the largest of float16: use precision='bfloat16'.")
+    if precision == "int8" and max(w.shape[1] for w in weights) > MOST_OF_INT8:
+        raise ValueError(f"precision='int8' sums at most {MOST_OF_INT8} features: use precision='float16'.")
 
 
 class PreparedLayer:
@@ -13,23 +55,8 @@ class PreparedLayer:
     __slots__ = ("_layer", "_one_cell", "_precision")
 
     def __init__(self, layer: Any, precision: str | None) -> None:
-        if precision not in (None, "bfloat16"):
-            raise ValueError(
-                f"precision must be None (the layer's dtype, {layer.dtype}) or 'bfloat16', got {precision!r}."
-            )
-        narrow = precision == "bfloat16"
-        if narrow and layer.dtype != "float32":
-            raise ValueError(
-                f"precision='bfloat16' is for float32 layers, this one is {layer.dtype}: use dtype='float32'."
-            )
-        if narrow and not (layer.stack.compiled and layer.stack.cell.has_bfloat16):
-            runs = "array code" if layer.kernels == "reference" else f"{layer.kernels} kernels"
-            where = f"runs {runs} on the CPU" if layer.backend.on_host else f"is on {layer.device}"
-            raise RuntimeError(
-                "precision='bfloat16' needs compiled kernels on a CPU with AVX512-BF16; "
-                f"this layer {where}. Leave precision out; on a GPU give it to the layer, when it is made."
-            )
-        layer.stack.pack(narrow)
+        check_precision(precision, layer.stack, layer.kernels)
+        layer.stack.pack(precision)
         self._layer, self._precision = layer, precision  # nobody else has this layer
         packed = layer.stack.packed
         quick = layer.stack.compiled and len(packed) == 1

@@ -11,11 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import ondevice
+from . import blocks, ondevice
 from .backends import Backend, is_on_gpu
 from .dataset import Dataset, Sequences
 from .host import HostArray, is_missing, on_host
@@ -24,7 +25,8 @@ from .names import Names, are_numbers, features_of, given, matched, names_of, pl
 from .namespace import Array
 from .nested import holds_strings, is_nested
 from .nested import rows as nested_rows
-from .numeric import check_finite, int64, joined, numbers
+from .numeric import check_finite, int64, joined, numbers, real
+from .series import Series, Texts
 
 ENCODINGS = ("auto", "tokens")
 SPLITS = ("characters", "words")
@@ -37,42 +39,6 @@ class Reading(NamedTuple):
     encoding: str = "auto"
     split: str = "characters"
     missing: str = "error"
-
-
-class Series(NamedTuple):
-    """Numeric sequences."""
-
-    values: Array  # (sum of the lengths, D), float32 or float64
-    lengths: HostArray  # (n,), int64
-    columns: int | None  # the number of columns, where X was a two-dimensional (n, time): else None
-    names: Names | None = None  # of those columns, or else of the features
-    table: bool = False  # whether X was one array or data frame, (n, time)
-    place: Backend | None = None  # on whose device the values lie; None for the host
-
-
-class Texts(NamedTuple):
-    """Sequences of tokens, not yet numbered."""
-
-    tokens: str | list[str] | Array  # all characters in one string; all words in a list; or all integers
-    lengths: HostArray  # (n,), int64
-    kind: str  # "characters", "words" or "integers"
-    place: Backend | None = None  # on whose device integers lie; None for the host
-
-
-def from_channels_first(X: Any) -> Array:
-    """(n, channels, time), as aeon and sktime keep data, to (n, time, channels), as this library does: where it lies.
-
-    Raises
-    ------
-    ValueError
-        If X is not three-dimensional.
-    """
-    place, array = ondevice.taken("X", X) if is_on_gpu(X) else (None, np.asarray(X))
-    if array.ndim != 3:
-        raise ValueError(f"expected (n, channels, time), got an array of shape {array.shape}.")
-    if place is not None:
-        return array.transpose(0, 2, 1)
-    return np.ascontiguousarray(np.swapaxes(array, 1, 2))
 
 
 def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str = "error") -> Series | Texts:
@@ -140,6 +106,11 @@ def read(X: Any, encoding: str = "auto", split: str = "characters", missing: str
         X = list(array)  # strings, rows of words, or an array of objects: rows of different lengths
     if len(X) == 0:
         raise ValueError("X is empty: Found array with 0 sample(s), while a minimum of 1 is required.")
+    if set(map(type, X)) == {np.ndarray} and encoding != "tokens":
+        series = _from_arrays(X)
+        if series is not None:
+            check_finite(series, missing, padded=series.columns is not None)
+            return series
     if all(isinstance(row, str) for row in X):
         return _from_strings(X) if split == "characters" else _from_words([text.split() for text in X])
     if any(isinstance(row, (str, bytes)) for row in X):
@@ -301,11 +272,16 @@ def _from_array(
             "the cells of X are sequences themselves (a nested table): make one array (time, features) of each row, "
             "[np.column_stack(list(row)) for row in np.asarray(X)]."
         )
-    values = numbers(array)
+    values = real(array) if place is None else numbers(array)
     features = 1 if array.ndim == 2 else array.shape[2]
     columns = time if array.ndim == 2 else None
     lengths = np.full(n, time, np.int64)
-    series = Series(values.reshape(n * time, features), lengths, columns, names, columns is not None, place)
+    steps: Any
+    if place is None and not values.flags.c_contiguous:
+        steps = blocks.Separate(list(values), lengths)  # as one array it would be a copy
+    else:
+        steps = values.reshape(n * time, features)
+    series = Series(steps, lengths, columns, names, columns is not None, place)
     check_finite(series, missing, padded=True)
     return series
 
@@ -322,6 +298,24 @@ def _from_sequences(X: Sequences, encoding: str, missing: str) -> Series | Texts
     series = Series(X.values, X.lengths, None, X.names)
     check_finite(series, missing, padded=False)
     return series
+
+
+def _from_arrays(X: Sequence[HostArray]) -> Series | None:
+    """A list of host arrays of numbers without names, all of them alike: None where any is not, which others say."""
+    kinds, dimensions = {dtype.kind for dtype in set(map(attrgetter("dtype"), X))}, set(map(attrgetter("ndim"), X))
+    if not kinds <= set("fiub") or not (dimensions == {1} or dimensions == {2}):
+        return None
+    lengths = np.fromiter(map(len, X), np.int64, len(X))
+    features = {shape[1:] for shape in map(attrgetter("shape"), X)}
+    if len(features) > 1 or (0,) in features or not lengths.all():
+        return None
+    return _one_after_another(X, lengths)
+
+
+def _one_after_another(rows: Sequence[HostArray], lengths: HostArray, names: Names | None = None) -> Series:
+    """Arrays (time_i, D) or (time_i,) of real numbers."""
+    of_one_length = rows[0].ndim == 1 and bool((lengths == lengths[0]).all())
+    return Series(blocks.Separate(rows, lengths), lengths, int(lengths[0]) if of_one_length else None, names)
 
 
 def _from_list(X: Sequence[Any], missing: str, names: Sequence[Names | None], place: Backend | None = None) -> Series:
@@ -351,7 +345,7 @@ def _from_list(X: Sequence[Any], missing: str, names: Sequence[Names | None], pl
             raise ValueError(f"row {k} of X has shape {array.shape}: each must be (time, features) or (time,).")
         if 0 in array.shape:
             raise ValueError(f"row {k} of X is an empty sequence (shape {array.shape}): each needs at least one step.")
-        rows.append(numbers(array, k, own))
+        rows.append(real(array, k, own) if place is None else numbers(array, k, own))
     D = 1 if rows[0].ndim == 1 else rows[0].shape[1]
     for k, array in enumerate(rows):
         if array.ndim != rows[0].ndim or (array.ndim == 2 and array.shape[1] != D):
@@ -359,39 +353,9 @@ def _from_list(X: Sequence[Any], missing: str, names: Sequence[Names | None], pl
                 f"row {k} of X has shape {array.shape}, but row 0 has {rows[0].shape}: all must have the same features."
             )
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    equal = rows[0].ndim == 1 and bool((lengths == lengths[0]).all())
-    values = joined([array.reshape(len(array), D) for array in rows], place)
-    series = Series(values, lengths, int(lengths[0]) if equal else None, expected, place=place)
-    check_finite(series, missing, padded=equal)
+    series = _one_after_another(rows, lengths, expected)
+    if place is not None:
+        whole = joined([array.reshape(len(array), D) for array in rows], place)
+        series = series._replace(steps=whole, place=place)
+    check_finite(series, missing, padded=series.columns is not None)
     return series
-
-
-def to_host(data: Series | Texts) -> Series | Texts:
-    """The same on the host: what lies on a device comes in one transfer."""
-    if data.place is None:
-        return data
-    return data._replace(**{data._fields[0]: data.place.to_host(data[0])}, place=None)
-
-
-def take(data: Series | Texts, rows: HostArray) -> Series | Texts:
-    """These rows of the whole, where it lies."""
-    if np.array_equal(rows, np.arange(len(data.lengths))):
-        return data
-    starts = np.cumsum(data.lengths) - data.lengths
-    if data.place is not None:
-        with data.place.current():
-            index = ondevice.steps_of(data.place, starts[rows], data.lengths[rows])
-            chosen = data.place.namespace.take(data[0], index, axis=0)  # values or tokens
-        return data._replace(**{data._fields[0]: chosen}, lengths=data.lengths[rows])
-    if isinstance(data, Series):
-        index = np.concatenate([np.arange(starts[k], starts[k] + data.lengths[k]) for k in rows])
-        return data._replace(values=data.values[index], lengths=data.lengths[rows])
-    parts: list[Any] = [data.tokens[starts[k] : starts[k] + data.lengths[k]] for k in rows]
-    tokens: Any
-    if data.kind == "characters":
-        tokens = "".join(parts)
-    elif data.kind == "words":
-        tokens = [token for part in parts for token in part]
-    else:
-        tokens = np.concatenate(parts)
-    return data._replace(tokens=tokens, lengths=data.lengths[rows])

@@ -10,15 +10,16 @@ import base64
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from . import blocks
 from .host import HostArray
 from .labels import callers_level
-from .sequences import Series, Texts
+from .series import Series, Texts
 
 Parts = tuple[HostArray, HostArray]
 """Row numbers, in order, of the training part and of the validation part."""
@@ -30,33 +31,44 @@ def fingerprints(data: Series | Texts, targets: list[bytes], fold_case: bool, dt
     Rows that a model cannot tell apart are alike: numbers that are the same in its `dtype`, and where `fold_case` is
     set upper and lower case.
     """
-    ends = np.cumsum(data.lengths)
-    starts = ends - data.lengths
     seen: Counter[bytes] = Counter()
     prints = []
-    for start, end, target in zip(starts.tolist(), ends.tolist(), targets, strict=True):
-        steps = data.values[start:end] if isinstance(data, Series) else data.tokens[start:end]
-        row = _digest(_digest(_content(steps, fold_case, dtype)) + target)
+    for content, target in zip(_contents(data, fold_case, dtype), targets, strict=True):
+        row = _digest(_digest(content) + target)
         prints.append(row if not seen[row] else _digest(row + seen[row].to_bytes(8, "little")))
         seen[row] += 1
     return np.frombuffer(b"".join(prints), dtype="<u8").astype(np.uint64)
 
 
-def _content(steps: Any, fold_case: bool, dtype: str) -> bytes:
-    """The same for the same steps, whatever the machine, and whether numbers came as float32 or float64."""
+def _contents(data: Series | Texts, fold_case: bool, dtype: str) -> Iterator[Any]:
+    """Of each row bytes: the same for the same steps, whatever the machine, and whether numbers came as float32 or
+    float64."""
+    ends = np.cumsum(data.lengths)
+    starts = ends - data.lengths
+    if isinstance(data, Texts):
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            yield _of_tokens(data.tokens[start:end], fold_case)
+        return
+    for rows, values in blocks.groups(data.steps, data.lengths):
+        with np.errstate(over="ignore"):
+            numbers = values.astype({"float32": "<f4", "float64": "<f8"}[dtype]) + 0  # + 0: there are two zeros
+        numbers[np.isnan(numbers)] = np.nan  # of which there are many
+        content = memoryview(numbers.tobytes())
+        step = numbers.itemsize * numbers.shape[1]
+        begin = int(starts[rows.start])
+        for start, end in zip(starts[rows].tolist(), ends[rows].tolist(), strict=True):
+            yield content[(start - begin) * step : (end - begin) * step]
+
+
+def _of_tokens(steps: Any, fold_case: bool) -> bytes:
     if isinstance(steps, str):
         return (steps.casefold() if fold_case else steps).encode("utf-8", "surrogatepass")
     if isinstance(steps, list):
         return ascii([step.casefold() for step in steps] if fold_case else steps).encode()
-    if steps.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            numbers = steps.astype({"float32": "<f4", "float64": "<f8"}[dtype]) + 0  # + 0: there are two zeros
-        numbers[np.isnan(numbers)] = np.nan  # of which there are many
-        return np.ascontiguousarray(numbers).tobytes()
     return np.ascontiguousarray(steps, dtype="<i8").tobytes()
 
 
-def _digest(content: bytes) -> bytes:
+def _digest(content: Any) -> bytes:
     return hashlib.blake2b(content, digest_size=8).digest()
 
 

@@ -152,11 +152,14 @@ class Stack:
             return _NOTHING
         return self.backend.quiet()
 
-    def pack(self, bfloat16: bool = False) -> None:
-        """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more."""
+    def pack(self, precision: str | None = None) -> None:
+        """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more.
+
+        `precision` is that of `xlstm.prepared`, which has checked that there is one.
+        """
         if self.compiled:
             with self.context():
-                self.packed = [{"packed": self.cell.pack(of_cell, bfloat16)} for of_cell in self.of_cells]
+                self.packed = [{"packed": self.cell.pack(of_cell, precision)} for of_cell in self.of_cells]
 
     # ------------------------------------------------------------ forward
 

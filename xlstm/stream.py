@@ -9,6 +9,7 @@ from . import encode, feed, ondevice, sequences
 from .backends import is_on_gpu
 from .fitted import Fitted
 from .host import HostArray, away_from_host
+from .series import Series
 
 
 class Stream:
@@ -49,7 +50,7 @@ class Stream:
         if advice is not None:
             raise TypeError(advice)
         data = sequences.read([part], *self._reading)
-        if isinstance(data, sequences.Series) and data.columns is not None:
+        if isinstance(data, Series) and data.columns is not None:
             D = fitted.encoder.size
             if D > 1 and isinstance(fitted.encoder, encode.Scaler):
                 step = "step.to_frame().T" if hasattr(part, "to_frame") else "step[None]"
@@ -96,15 +97,16 @@ class Prepared:
     """A frozen copy of a fitted estimator, for inference: later fits and writes do not change it.
 
     Its parameters are packed once, in the order in which the kernels read them: each call, and each part of a stream,
-    then costs little more than its arithmetic. Without compiled kernels it is a plain copy.
+    then costs little more than its arithmetic. Without compiled kernels it is a plain copy, and a precision of the
+    weights an error.
 
     It answers as the estimator does. What only a classifier has – `predict_proba`, `predict_log_proba`,
     `decision_function`, `classes_` – is an AttributeError where the answers are no classes.
     """
 
-    def __init__(self, fitted: Fitted, reading: sequences.Reading) -> None:
-        self._fitted, self._reading = fitted.to(fitted.model.backend), reading
-        self._fitted.model.pack()
+    def __init__(self, fitted: Fitted, reading: sequences.Reading, precision: str | None = None) -> None:
+        self._fitted, self._reading, self._precision = fitted.to(fitted.model.backend), reading, precision
+        self._fitted.model.pack(precision)
 
     def __call__(self, X: Any) -> Any:
         """The probability of each class, (n, K), as `predict_proba` gives it; of other tasks, their `details`."""
@@ -159,4 +161,5 @@ class Prepared:
         return Stream(self._fitted, self._reading)
 
     def __repr__(self) -> str:
-        return f"<Prepared {self._fitted.summary} on {self._fitted.model.backend.device}>"
+        precision = "" if self._precision is None else f", weights in {self._precision}"
+        return f"<Prepared {self._fitted.summary} on {self._fitted.model.backend.device}{precision}>"

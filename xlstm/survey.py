@@ -11,7 +11,7 @@ from .encode import Scaler, TokenEncoder
 from .host import HostArray
 from .moments import Moments
 from .names import Names
-from .sequences import Series, Texts, take, to_host
+from .series import Series, Texts, take, to_host
 
 
 class Survey:
@@ -59,7 +59,7 @@ class Survey:
         if self._kind == "":
             self._kind, self.tokens = _kind(data), isinstance(data, Texts)
             if isinstance(data, Series):
-                self.columns, self.names, self._features = data.columns, data.names, data.values.shape[1]
+                self.columns, self.names, self._features = data.columns, data.names, data.features
                 self._moments = Moments(self._features)
         elif _kind(data) != self._kind:
             raise ValueError(f"X holds {_kind(data)}, the batches before it held {self._kind}.")
@@ -68,7 +68,7 @@ class Survey:
             if len(counted):
                 self._tokens.update(TokenEncoder.fit(take(data, counted), self._fold_case).vocabulary)  # type: ignore[arg-type]
             return
-        features, expected = data.values.shape[1], self._features
+        features, expected = data.features, self._features
         if features != expected:
             raise ValueError(f"X has {features} features a step, the batches before it had {expected}.")
         if data.columns != self.columns:
@@ -78,7 +78,8 @@ class Survey:
             )
         data = columns.check(data, self.columns, columns.kept(self.names), self._owner)
         if len(counted) and (self._standardize or self._gaps):
-            self._moments.add(take(data, counted).values)  # type: ignore[union-attr]  # values of a Series
+            for values in take(data, counted).blocks():  # type: ignore[union-attr]  # of a Series
+                self._moments.add(values)
 
     def add_all(self, data: Series | Texts) -> None:
         """`add`, of which every row has a weight."""

@@ -348,6 +348,7 @@ class Trainer:
                 for inputs, targets, weights in part.batches(chosen, settings.token_dropout, self.rng):
                     outputs, tape = model.forward(inputs, self.rng)
                     model.backward(tape, tally.add(outputs, targets, weights))
+                    del outputs, tape  # the next forward pass takes their memory
                     done, top = optimizer.updates - first_update, settings.learning_rate
                     rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
                     optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)

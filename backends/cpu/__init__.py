@@ -10,7 +10,7 @@ import importlib
 import math
 import os
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from .cell import CompiledCell
 from .update import CompiledStep
@@ -128,7 +128,7 @@ def set_threads(number: int | None) -> None:
     """Use at most `number` threads from now on; None goes back to as many as the process may use.
 
     That is OMP_NUM_THREADS if it is set, else the processors that it is allowed to run on or the share that its control
-    group has of them; and what threadpoolctl set. A layer uses 64 at most. Small work runs on fewer, down to one. Where
+    group has of them; and what threadpoolctl set. Small work runs on fewer, down to one (`crew` tells). Where
     the threads of a call mostly waited, because other programs had the processors, or its cores were far apart, the
     next calls use fewer for a while, unless a number is given here. A child process made by fork runs on one, whatever
     is set.
@@ -158,6 +158,30 @@ def _share_of_control_group() -> int | None:
         except OSError:
             return None
     return math.ceil(int(quota) / int(period)) if quota.isdigit() and period.isdigit() else None
+
+
+class Crew(NamedTuple):
+    """On what one call of the kernels ran."""
+
+    threads: int
+    """That had work: as many as the operations of the call are worth, and no more than may be used."""
+    woken: int
+    """That OpenMP woke for it: more than these only in the second after a call that was worth more."""
+    tasks: int
+    """Into which the rows of the batch went, each through all steps."""
+    teams: int
+    """That shared the tasks."""
+    members: int
+    """Of each team, which shared the hidden units of a step."""
+    walk: float
+    """What part of the operations of all steps the busiest thread had, if all tasks are equal."""
+    gradients: float
+    """What part of those of the weight gradients, behind a backward walk."""
+
+
+def crew() -> Crew:
+    """That of the last call of a layer or an optimiser, on whatever thread of Python; one of one thread before any."""
+    return Crew(1, 1, 1, 1, 1, 1.0, 1.0) if _kernels is None else Crew(*_kernels.crew())
 
 
 def force_cores(answer: str) -> None:

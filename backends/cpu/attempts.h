@@ -43,8 +43,10 @@ struct ThreadPolicy {
   Attempts several_threads;
   // Likewise for threads that share the steps of small batches, after a call that found its cores far apart.
   Attempts shared_steps;
+  double apart_flops = 0;                  // of its steps; those of larger ones are not concerned
   Cores cores = Cores::MEASURED;           // or what force_cores was given
   long near_calls = 0, apart_calls = 0;    // how often near_cores.h gave each answer
+  Report last;                             // of the last call
 
   long usable_threads() const {
     if (forked) return 1;
@@ -56,13 +58,24 @@ struct ThreadPolicy {
 #endif
   }
 
+  static long processors() {
+#ifdef _OPENMP
+    static const long found = omp_get_num_procs();  // that this process may use
+    return found;
+#else
+    return 1;
+#endif
+  }
+
   void begin_anew() {
     several_threads = shared_steps = Attempts();
-    near_calls = apart_calls = 0;
+    near_calls = apart_calls = 0, apart_flops = 0;
   }
 };
 
 inline ThreadPolicy policy;
+
+inline thread_local Pool pool;  // OpenMP has one for each thread that calls
 
 // What one pass may use, and what is learnt from it.
 class Attempt {
@@ -71,19 +84,24 @@ class Attempt {
     // A number of threads that somebody chose is kept whatever it costs.
     pass->cores = policy.steady && policy.cores == Cores::MEASURED ? Cores::NEAR : policy.cores;
     pass->threads = policy.steady || policy.several_threads.next() ? policy.usable_threads() : 1;
-    pass->share = pass->cores == Cores::NEAR || policy.shared_steps.next();
-    pass->report = &report_;
+    pass->share_above = pass->cores == Cores::NEAR || policy.shared_steps.next() ? 0 : policy.apart_flops;
+    // Where there are more threads than processors, whom a thread waits for may have none.
+    constexpr long PATIENT = 4000, IMPATIENT = 20;
+    pass->patience = pass->threads > policy.processors() ? IMPATIENT : PATIENT;
+    pass->report = &report_, pass->pool = &pool;
   }
   void ended() const {
+    policy.last = report_;
     if (report_.waited >= 0) policy.several_threads.ended(report_.waited <= 0.5);
     if (report_.answer == Report::NO_TEAMS) return;
     const bool near = report_.answer == Report::NEAR;
-    policy.shared_steps.ended(near);
+    if (!near) policy.apart_flops = report_.flops;
+    if (report_.flops <= policy.apart_flops) policy.shared_steps.ended(near);
     ++(near ? policy.near_calls : policy.apart_calls);
   }
 
  private:
-  Report report_ = {-1, Report::NO_TEAMS};
+  Report report_;
 };
 
 }  // namespace xlstm

@@ -22,6 +22,14 @@ the table of embedded ones, with those in use alone; V; and which are in use, wh
 A plain tuple: a named one takes ten times as long to make, and small training steps notice."""
 
 
+FORMATS = {
+    "bfloat16": ("bfloat16-pairs", "bfloat16"),
+    "float16": ("float16",),
+    "int8": ("int8-vnni", "int8"),
+}
+"""The precisions of packed weights with fewer bits than float32, and the formats of kernels/narrow.h, best first."""
+
+
 class CompiledCell:
     """The kernels of one cell, dtype and instruction set.
 
@@ -35,11 +43,11 @@ class CompiledCell:
         `"float32"` or `"float64"`, as in those names.
     """
 
-    def __init__(self, kernels: Any, found: tuple[Any, bool, str | None, bool], dtype: str) -> None:
+    def __init__(self, kernels: Any, found: tuple[Any, bool, str | None, list[str]], dtype: str) -> None:
         self._forward, self._backward = kernels.forward, kernels.backward
         self._pack, self._frozen = kernels.pack, kernels.frozen
         self._order, self._lengths = kernels.order, kernels.lengths
-        self._kernels, self.has_c, self._second_bias, self.has_bfloat16 = found
+        self._kernels, self.has_c, self._second_bias, self.formats = found
         self.dtype = np.dtype(dtype)
 
     needs_context = False
@@ -49,15 +57,20 @@ class CompiledCell:
         """What `forward` takes for its `lengths`, checked and sorted once for all calls that share a batch."""
         return None if lengths is None else self._order(lengths, rows, time)
 
-    def pack(self, params: Mapping[str, Host], bfloat16: bool = False) -> Any:
+    def format_of(self, precision: str) -> str | None:
+        """How weights are stored in this precision: the best format that this CPU has, or None where it has none."""
+        return next((name for name in FORMATS[precision] if name in self.formats), None)
+
+    def pack(self, params: Mapping[str, Host], precision: str | None = None) -> Any:
         """The parameters in the order in which the kernels read them, a copy: for `forward`'s `packed`.
 
-        In bfloat16 they serve inference with features alone, where `has_bfloat16` is true.
+        Of fewer bits, in a precision of `FORMATS` for which `format_of` has an answer, they serve inference alone.
         """
         weight_ih, weight_hh = params["weight_ih"], params["weight_hh"]
         D, H = weight_ih.shape[1], weight_hh.shape[1]
         second_bias = self._second_bias and params[self._second_bias]
-        return self._pack(self._kernels, D, H, weight_ih, weight_hh, params["bias"], second_bias, bfloat16)
+        stored = "full" if precision is None else self.format_of(precision)
+        return self._pack(self._kernels, D, H, weight_ih, weight_hh, params["bias"], second_bias, stored)
 
     def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
         """A function of x and state for calls so short that unpacking their arguments counts: one step of a stream.

@@ -27,7 +27,7 @@ struct PackedWeights {
   static constexpr char NAME[] = "xlstm packed weights";
   const CellKernels *cell;
   long D, H;
-  bool bfloat16;
+  Precision precision;
   Borrowed block;
 };
 

@@ -40,8 +40,9 @@ PyObject *table(PyObject *, PyObject *) {
   return all;
 }
 
-// find(target, dtype, cell) -> (kernels, whether the state has a c, the name of its second bias or None, whether they
-// can multiply in bfloat16 here); None where no kernels have these names, or this CPU does not run them
+// find(target, dtype, cell) -> (kernels, whether the state has a c, the name of its second bias or None, the names of the
+// precisions in which `pack` can store weights for this CPU); None where no kernels have these names, or this CPU does
+// not run them
 PyObject *find(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const char *names[3];
   if (!read_names(a, count, names, 3)) return nullptr;
@@ -50,8 +51,15 @@ PyObject *find(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (!cell) Py_RETURN_NONE;
   Owned capsule(capsule_of(std::unique_ptr<Selected>(new Selected{kernels, cell})));
   if (!capsule.object) return nullptr;
-  return Py_BuildValue("(ONzN)", capsule.object, PyBool_FromLong(cell->has_c), cell->second_bias,
-                       PyBool_FromLong(kernels->has_bfloat16()));
+  Owned precisions(PyList_New(0));
+  for (int k = 0; precisions.object && k < int(std::size(PRECISION_NAMES)); ++k) {
+    if (!kernels->has(Precision(k))) continue;
+    Owned name(PyUnicode_FromString(PRECISION_NAMES[k]));
+    if (!name.object || PyList_Append(precisions.object, name.object)) return nullptr;
+  }
+  if (!precisions.object) return nullptr;
+  return Py_BuildValue("(OOzO)", capsule.object, cell->has_c ? Py_True : Py_False, cell->second_bias,
+                       precisions.object);
 }
 
 // find_update(target, dtype) -> the optimiser's kernels, or None as above
@@ -95,6 +103,14 @@ PyObject *force_cores(PyObject *, PyObject *argument) {
 
 // cores() -> (calls that found their cores near, calls that found them apart), since the last call of the two above
 PyObject *cores(PyObject *, PyObject *) { return Py_BuildValue("(ll)", policy.near_calls, policy.apart_calls); }
+
+// crew() -> (threads that had work, threads that were woken, tasks, teams, members of each, parts of the walk and of the
+// weight gradients that the busiest thread did) of the last call of a walk or of an optimiser's step
+PyObject *crew(PyObject *, PyObject *) {
+  const Report &last = policy.last;
+  return Py_BuildValue("(llllldd)", last.threads, last.woken, last.tasks, last.teams, last.members, last.walk,
+                       last.gradients);
+}
 
 // ---------------------------------------------------------------- lengths
 
@@ -147,7 +163,7 @@ PyObject *lengths(PyObject *, PyObject *capsule) {
 
 // ---------------------------------------------------------------- a cell
 
-// pack(kernels, D, H, weight_ih, weight_hh, bias, second_bias, bfloat16) -> packed weights. `second_bias` is None for a
+// pack(kernels, D, H, weight_ih, weight_hh, bias, second_bias, precision) -> packed weights. `second_bias` is None for a
 // cell that has none, here and below
 PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (count != 8) return PyErr_Format(PyExc_TypeError, "pack takes 8 arguments, got %zd", count);
@@ -155,9 +171,13 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (!selected) return nullptr;
   const CellKernels &cell = *selected->cell;
   const long D = PyLong_AsLong(a[1]), H = PyLong_AsLong(a[2]), GH = cell.gates * H;
-  const int bfloat16 = PyObject_IsTrue(a[7]);
+  const char *name = PyUnicode_AsUTF8(a[7]);
   if (PyErr_Occurred()) return nullptr;
-  if (bfloat16 && !selected->kernels->has_bfloat16()) return PyErr_Format(PyExc_ValueError, "no bfloat16 here");
+  int chosen = 0;
+  while (chosen < int(std::size(PRECISION_NAMES)) && std::strcmp(PRECISION_NAMES[chosen], name)) ++chosen;
+  if (chosen == int(std::size(PRECISION_NAMES)) || !selected->kernels->has(Precision(chosen)))
+    return PyErr_Format(PyExc_ValueError, "no precision %s here", name);
+  const Precision precision = Precision(chosen);
   Array weight_ih, weight_hh, bias, second_bias;
   if (!weight_ih.take(a[3], "weight_ih", GH * D, selected->item())) return nullptr;
   if (!weight_hh.take(a[4], "weight_hh", GH * H, selected->item())) return nullptr;
@@ -166,9 +186,9 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (D < 1 || H < 1 || !weight_ih.held || !weight_hh.held || !bias.held || second_bias.held != !!cell.second_bias)
     return PyErr_Format(PyExc_ValueError, "an array is missing, or a size is below 1");
   std::unique_ptr<PackedWeights> packed(
-      new PackedWeights{&cell, D, H, bfloat16 != 0, Borrowed(cell.packed_bytes(D, H, bfloat16))});
+      new PackedWeights{&cell, D, H, precision, Borrowed(cell.packed_bytes(D, H, precision))});
   if (!packed->block.memory()) return PyErr_NoMemory();
-  cell.pack(weight_ih.data(), weight_hh.data(), bias.data(), second_bias.data(), D, H, bfloat16,
+  cell.pack(weight_ih.data(), weight_hh.data(), bias.data(), second_bias.data(), D, H, precision,
             packed->block.memory());
   return capsule_of(std::move(packed));
 }
@@ -205,7 +225,8 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
     if (!packed) return nullptr;
     if (packed->cell != &cell || packed->D != D || packed->H != H)
       return PyErr_Format(PyExc_ValueError, "packed for other kernels or sizes");
-    if (packed->bfloat16 && (keep || V > 0)) return PyErr_Format(PyExc_ValueError, "bfloat16 is for dense inference");
+    if (packed->precision != Precision::FULL && keep)
+      return PyErr_Format(PyExc_ValueError, "weights of fewer bits are for inference");
   } else if (!weight_ih.held || !weight_hh.held || !bias.held || second_bias.held != !!cell.second_bias) {
     return PyErr_Format(PyExc_ValueError, "no weights");
   }
@@ -213,7 +234,8 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
       (ids.held && table.held == one_hot))
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
-  std::unique_ptr<OwnedSchedule> schedule(new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H)));
+  std::unique_ptr<OwnedSchedule> schedule(
+      new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H), H, policy.usable_threads()));
   if (ids.held) {
     for (long row = 0; row < N; ++row)
       for (long t = 0; t < (order ? order->lengths[row] : T); ++t) {
@@ -224,7 +246,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   }
   Forward f = {};
   f.pass.schedule = &schedule->schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
-  f.pass.keep = keep, f.pass.bfloat16 = packed && packed->bfloat16;
+  f.pass.keep = keep, f.pass.precision = packed ? packed->precision : Precision::FULL;
   f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data();
   f.bias = bias.data(), f.second_bias = second_bias.data();
@@ -325,10 +347,12 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
     return PyErr_Format(PyExc_ValueError, "an array is missing");
   u.parameters = parameters.data(), u.gradients = gradients.data(), u.decayed = decayed.data();
   u.moments[0] = first.data(), u.moments[1] = second.data();
-  u.threads = policy.usable_threads();
+  Report report;
+  u.threads = policy.usable_threads(), u.report = &report, u.pool = &pool;
   Py_BEGIN_ALLOW_THREADS;
   selected->kernels->update(u);
   Py_END_ALLOW_THREADS;
+  policy.last = report;
   Py_RETURN_NONE;
 }
 
@@ -341,6 +365,7 @@ PyMethodDef METHODS[] = {
     {"set_threads", set_threads, METH_VARARGS, nullptr},
     {"force_cores", force_cores, METH_O, nullptr},
     {"cores", cores, METH_NOARGS, nullptr},
+    {"crew", crew, METH_NOARGS, nullptr},
     {"order", (PyCFunction)(void (*)())guarded<order>, METH_FASTCALL, nullptr},
     {"lengths", lengths, METH_O, nullptr},
     {"pack", (PyCFunction)(void (*)())guarded<pack>, METH_FASTCALL, nullptr},

@@ -30,13 +30,15 @@ class OwnedSchedule {
  public:
   Schedule schedule;
 
-  // `order` is that of the batch, or null where all rows are full. The tasks depend on nothing but the number of rows
-  // and `rows_of_a_task`, so that sums over them give the same bits on any number of threads.
-  OwnedSchedule(long rows, long time, const Order *order, bool reverse, long rows_of_a_task) {
-    const long tasks = count_tasks(rows, rows_of_a_task);
+  // `order` is that of the batch, or null where all rows are full. The tasks, and the groups of their rows that have
+  // sums of their own, depend on nothing but the number of rows and `rows_of_a_task`: so the sums are the same bits on
+  // any number of threads. Into how many parts the tasks can be divided depends on the threads, and on the units H.
+  OwnedSchedule(long rows, long time, const Order *order, bool reverse, long rows_of_a_task, long H, long threads) {
+    const long tasks = count_tasks(rows, rows_of_a_task), sums = count_sums(rows / tasks);
+    const long parts = count_parts(tasks, sums, H, threads);
     const long steps = order ? order->lengths[order->rows[0]] : time;
-    numbers_.resize(2 * rows + (2 * tasks + 1) * (steps + 1));
-    tasks_.resize(tasks);
+    numbers_.resize(2 * rows + (2 * tasks + 1 + (parts > 1 ? 2 * tasks * parts : 0)) * (steps + 1));
+    tasks_.resize(tasks * (parts > 1 ? 1 + parts : 1));
     long *row = numbers_.data(), *origin = row + rows, *rest = origin + rows;
     long *offset = rest;
     rest += steps + 1;
@@ -46,7 +48,7 @@ class OwnedSchedule {
       long *active = rest, *start = rest + steps + 1;
       rest += 2 * (steps + 1);
       task.rows = rows * (j + 1) / tasks - rows * j / tasks;
-      task.first = first;
+      task.first = first, task.sums = sums;
       task.row = row + first, task.origin = origin + first, task.active = active, task.start = start;
       std::fill(active, active + steps + 1, 0);
       for (long b = 0; b < task.rows; ++b) {
@@ -68,7 +70,11 @@ class OwnedSchedule {
         valid += tasks_[j].active[t];
       }
     }
-    schedule = {rows, time, steps, valid, reverse ? -1L : 1L, tasks, tasks_.data(), offset};
+    schedule = {rows, time, steps, valid, reverse ? -1L : 1L, tasks, tasks_.data(), parts, tasks_.data(), offset};
+    if (parts == 1) return;
+    schedule.part = tasks_.data() + tasks;
+    for (long j = 0; j < tasks * parts; ++j, rest += 2 * (steps + 1))
+      tasks_[tasks + j] = part_of(tasks_[j / parts], j % parts, parts, steps, rest);
   }
 
   OwnedSchedule(const OwnedSchedule &) = delete;
@@ -82,6 +88,28 @@ class OwnedSchedule {
     long tasks = 2;  // a power of two divides evenly among the usual numbers of threads
     while (tasks * rows_of_a_task < rows) tasks *= 2;
     return tasks;
+  }
+
+  // So many groups of a task's rows have sums of their own: groups of 8 rows or more.
+  static long count_sums(long rows) { return rows >= 32 ? 4 : rows >= 16 ? 2 : 1; }
+
+  // As few as give all threads something to do, of whole groups. A thread is taken to have WIDEST_SHARE units.
+  static long count_parts(long tasks, long sums, long H, long threads) {
+    constexpr long WIDEST_SHARE = 64;
+    long parts = 1;
+    while (parts < sums && tasks * parts * ((H + WIDEST_SHARE - 1) / WIDEST_SHARE) < threads) parts *= 2;
+    return parts;
+  }
+
+  // Some rows of a task, at their places; `numbers` are room for its `active` and `start`.
+  static Task part_of(const Task &task, long part, long parts, long steps, long *numbers) {
+    const long begin = task.rows * part / parts, end = task.rows * (part + 1) / parts;
+    long *active = numbers, *start = numbers + steps + 1;
+    for (long t = 0; t <= steps; ++t) {
+      active[t] = std::clamp(task.active[t] - begin, 0L, end - begin);
+      start[t] = task.start[t] + begin;
+    }
+    return {end - begin, task.first + begin, task.row + begin, task.origin + begin, active, start, task.sums / parts};
   }
 
   // The place in the sorted order of row b of task j. The tasks' sizes differ by one at most, and the larger ones need

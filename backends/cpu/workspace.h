@@ -36,7 +36,7 @@ class Workspaces {
     bytes = bytes < PAGE ? PAGE : bytes;
     size_t best = kept_.size();
     for (size_t k = 0; k < kept_.size(); ++k)
-      if (kept_[k].bytes >= bytes && kept_[k].bytes / 2 <= bytes &&
+      if (kept_[k].bytes >= bytes && kept_[k].bytes / TOO_LARGE <= bytes &&
           (best == kept_.size() || kept_[k].bytes <= kept_[best].bytes))
         best = k;
     Block block;
@@ -44,6 +44,7 @@ class Workspaces {
       block = kept_[best];
       forget(best);
     } else {
+      replace(bytes);
       const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
       block.bytes = (bytes + unit - 1) / unit * unit;
       if (posix_memalign(&block.memory, unit, block.bytes)) {
@@ -73,7 +74,20 @@ class Workspaces {
   }
 
  private:
+  // A block is coming that does what the next smaller one is kept for: where calls grow, each would leave one behind.
+  void replace(size_t bytes) {
+    size_t outgrown = kept_.size();
+    for (size_t k = 0; k < kept_.size(); ++k)
+      if (kept_[k].bytes < bytes && kept_[k].bytes >= bytes / TOO_LARGE &&
+          (outgrown == kept_.size() || kept_[k].bytes > kept_[outgrown].bytes))
+        outgrown = k;
+    if (outgrown == kept_.size()) return;
+    release(kept_[outgrown]);
+    forget(outgrown);
+  }
+
   static constexpr size_t PAGE = 4096, HUGE_PAGE = size_t(2) << 20;
+  static constexpr size_t TOO_LARGE = 4;  // times what is asked for: kept for larger calls
   static constexpr size_t KEPT_BYTES = size_t(512) << 20, KEPT_BLOCKS = 32;
   std::vector<Block> kept_;  // the longest unused first
   size_t total_ = 0;

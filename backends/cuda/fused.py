@@ -88,7 +88,7 @@ class FusedCell:
         """What `forward` takes for its `lengths`, sorted once for all calls that share a batch."""
         return None if lengths is None else Order(self._cupy, lengths, time)
 
-    def pack(self, params: Mapping[str, Array], bfloat16: bool = False) -> None:
+    def pack(self, params: Mapping[str, Array], precision: str | None = None) -> None:
         """Nothing: the products read the parameters as they are."""
 
     # ------------------------------------------------------------ forward

@@ -209,8 +209,6 @@ class LevelledCell:
     """
 
     needs_context = True
-    has_bfloat16 = False
-    """Whether there are packed weights in bfloat16: `precision` says it here."""
 
     def __init__(self, cupy: Any, cell: str, levels: Sequence[Level], demanded: str | None) -> None:
         self._cupy, self._cell = cupy, cell
@@ -220,9 +218,9 @@ class LevelledCell:
         """What `forward` takes for its `lengths`: the same for every level."""
         return None if lengths is None or min(lengths) == time else Order(self._cupy, lengths, time)
 
-    def pack(self, params: Mapping[str, Any], bfloat16: bool = False) -> dict[str, Any]:
+    def pack(self, params: Mapping[str, Any], precision: str | None = None) -> dict[str, Any]:
         """What each level makes of the parameters, by its name: for `forward`'s `packed`."""
-        return {name: level.cell.pack(params, bfloat16) for name, level in self._levels.items()}
+        return {name: level.cell.pack(params) for name, level in self._levels.items()}
 
     def frozen(self, packed: Any) -> Callable[[Any, Any], Any]:
         """There is no shorter call than `forward` on a GPU: None asks for it."""

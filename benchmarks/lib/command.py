@@ -6,6 +6,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from . import machine
 from .checkout import RESULTS
 
 Row = dict[str, Any]
+KINDS = ("avx512", "avx2", "sse2", "neon", "generic", "reference")
+"""Of CPUs: the instruction sets of the kernels, as in setup.py; the last where there are no kernels."""
 
 
 def use_threads(threads: int) -> None:
@@ -39,7 +42,7 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="FILE",
-        help=f"also write the results as JSON, by default to benchmarks/results/{name}-<processor>.json",
+        help=f"also write the results as JSON, by default to benchmarks/results/{name}-<processor>-<kind>.json",
     )
     return made
 
@@ -95,11 +98,31 @@ def as_text(value: Any, indent: int = 0) -> str:
 
 
 def newest(name: str) -> Row:
-    """The last result of one command in results/, by its date."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob(f"{name}-*.json")]
+    """The last result of one command in results/, by its date; none of a CPU whose instruction set was forced."""
+    paths = (path for path in RESULTS.glob(f"{name}-*.json") if "-as-" not in kind_of(path))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if not found:
         sys.exit(f"there is no result of {name} in {RESULTS}: run benchmarks/{name}.py --out")
     return max(found, key=lambda result: str(result["date"]))
+
+
+def of_each_kind(name: str) -> list[Row]:
+    """The last result of one command on each kind of CPU, the widest vectors first; none of a kind that was forced."""
+    found: dict[str, Row] = {}
+    for path in sorted(RESULTS.glob(f"{name}-*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        kind = kind_of(path)
+        if kind in KINDS and (kind not in found or str(found[kind]["date"]) < str(result["date"])):
+            found[kind] = result
+    if not found:
+        sys.exit(f"there is no result of {name} in {RESULTS}: run benchmarks/{name}.py --out")
+    return [found[kind] for kind in KINDS if kind in found]
+
+
+def kind_of(path: Path) -> str:
+    """The kind of CPU in the name of a file of results: see `machine.kind`."""
+    found = re.search(f"-({'|'.join(KINDS)})(-as-[a-z0-9]+)?$", path.stem)
+    return "" if found is None else found[1] + (found[2] or "")
 
 
 def each(names: Iterable[str], sizes: Mapping[str, Any], measure: Callable[[str], Row]) -> tuple[list[Row], int]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from xlstm.backends import cpu
+
 import xlstm
 from xlstm import backends
 
@@ -28,6 +30,7 @@ def describe() -> dict[str, Any]:
     """This machine and process. Call it after the measurement: then every library that took part is loaded."""
     return {
         "processor": processor(),
+        "kind": kind(),
         "cores": os.cpu_count(),
         "cores_for_this_process": cores(),
         "system": platform.platform(),
@@ -54,9 +57,16 @@ def kernels() -> str:
     return str(xlstm.LSTM(1, 1, device="cpu").kernels)
 
 
+def kind() -> str:
+    """The best instruction set that the CPU has kernels for; and after it the one that XLSTM_CPU_TARGET forced."""
+    best = next((name for name, runs in cpu.targets().items() if runs), "reference")
+    forced = f"-as-{cpu.target}" if cpu.target not in (None, best) else ""
+    return best + forced
+
+
 def slug(name: str = "") -> str:
-    """A name, by default the CPU's, for a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", (name or processor()).lower()).strip("-") or "unknown"
+    """A name for a file's name: by default the CPU's with its kind, for CPUs of one name may be of several."""
+    return re.sub(r"[^a-z0-9]+", "-", (name or f"{processor()} {kind()}").lower()).strip("-") or "unknown"
 
 
 def versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Planted:
 
         return Order(cupy, lengths, time)
 
-    def pack(self, params: Any, bfloat16: bool = False) -> Any:
+    def pack(self, params: Any, precision: str | None = None) -> Any:
         return self  # so that `forward` sees that it got its own
 
     def _params(self, params: Any) -> Any:

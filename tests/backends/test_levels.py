@@ -597,7 +597,7 @@ def asked(precision):
 @pytest.mark.parametrize("fault", ["packed", "embedded", "added", "odd offset"])
 def test_the_check_sees_what_only_some_calls_do(fault):
     class Faulty(Planted):
-        def pack(self, params, bfloat16=False):
+        def pack(self, params, precision=None):
             return {name: array * 1.001 for name, array in params.items()} if fault == "packed" else None
 
         def forward(self, params, x, *rest, packed=None, tokens=None, **options):

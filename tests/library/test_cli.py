@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,50 +30,16 @@ from xlstm.cells import rnn
 from .. import classifier as truth
 from ..backends.planted import Planted, off_by, planted, right
 from ..standin import machine
+from .command import Done, run, write_rows
+
+__all__ = ["run"]  # a fixture
 
 COMMANDS = ("train", "predict", "evaluate", "show", "bench", "devices", "check")
 QUICK = ("--hidden-size", "8", "--epochs", "3", "--device", "cpu")
 
 
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one object on the one line of stdout."""
-        assert self.code == 0, self.err
-        assert self.out.count("\n") == 1, self.out
-        assert self.out.endswith("\n")
-        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """A command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
-
-    def command(*arguments: Any, stdin: str | bytes = "") -> Done:
-        content = stdin if isinstance(stdin, bytes) else stdin.encode()
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding="utf-8"))
-        capsys.readouterr()
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse ends a wrong call itself
-            code = stop.code
-        return Done(int(code or 0), *capsys.readouterr())
-
-    return command
-
-
 def write(name: str, rows: Any, header: tuple[str, ...] = ("text", "label"), delimiter: str = ",") -> str:
-    with open(name, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
-    return name
+    return write_rows(name, header, rows, delimiter)
 
 
 def rows_of(name: str) -> list[list[str]]:

@@ -9,7 +9,8 @@ import pytest
 
 import xlstm
 
-from .test_cli_data import LONG, QUICK, recordings, run, up, write_long, write_rows
+from .command import run, write_rows
+from .test_cli_data import LONG, QUICK, recordings, up, write_long
 
 __all__ = ["run"]  # a fixture
 

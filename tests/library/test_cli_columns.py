@@ -10,7 +10,8 @@ import pytest
 import xlstm
 
 from ..peers import peer
-from .test_cli_data import LONG, QUICK, recordings, run, up, write_long, write_rows, write_wide
+from .command import run, write_rows
+from .test_cli_data import LONG, QUICK, recordings, up, write_long, write_wide
 
 __all__ = ["run"]  # a fixture
 

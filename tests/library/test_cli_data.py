@@ -4,7 +4,6 @@
 import csv
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +13,12 @@ import pytest
 import xlstm
 from xlstm import batch, cli
 
+from .command import call, run, write_rows
+
+__all__ = ["run"]  # a fixture
+
 QUICK = ("--hidden-size", "4", "--epochs", "2", "--device", "cpu")
 LONG = ("--id", "run", "--time", "at")
-
-
-class Done:
-    """What a command left behind."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        """The one object on stdout."""
-        assert self.code == 0, self.err
-        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-
-
-def call(monkeypatch: Any, capsys: Any) -> Any:
-    def command(*arguments: Any, stdin: str = "") -> Done:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin.encode()))))
-        capsys.readouterr()
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse ends a wrong call itself
-            code = stop.code
-        return Done(int(code or 0), *capsys.readouterr())
-
-    return command
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """A command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
-    return call(monkeypatch, capsys)
 
 
 # ---------------------------------------------------------------- data
@@ -76,18 +45,12 @@ def phases(x: np.ndarray) -> list[str]:
 LABELS = {"classes": up, "number": amount, "steps": phases}
 
 
-def write_rows(name: str, header: Any, rows: Any, delimiter: str = ",") -> str:
-    with open(name, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
-    return name
-
-
 def write_long(name: str, task: str = "classes", data: Any = None, shuffled: bool = False) -> str:
     rows = []
-    for run, x in recordings() if data is None else data:
+    for ran, x in recordings() if data is None else data:
         label = LABELS[task](x)
         for t, (speed, load) in enumerate(x.tolist()):
-            rows.append((run, t / 2, speed, load, label[t] if isinstance(label, list) else label))
+            rows.append((ran, t / 2, speed, load, label[t] if isinstance(label, list) else label))
     if shuffled:
         rows = [rows[k] for k in np.random.default_rng(1).permutation(len(rows))]
     return write_rows(name, ("run", "at", "speed", "load", "label"), rows)

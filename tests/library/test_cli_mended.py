@@ -15,7 +15,8 @@ import pytest
 import xlstm
 from xlstm import cli
 
-from .test_cli_data import LONG, QUICK, call, recordings, write_long, write_rows, write_wide
+from .command import call, write_rows
+from .test_cli_data import LONG, QUICK, recordings, write_long, write_wide
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 import xlstm
 
-from .test_cli_data import LONG, QUICK, amount, phases, recordings, run, up, write_long, write_rows
+from .command import run, write_rows
+from .test_cli_data import LONG, QUICK, amount, phases, recordings, up, write_long
 
 __all__ = ["run"]  # a fixture
 
@@ -116,6 +117,13 @@ def test_nothing_is_held_out_where_nothing_shall_be(run):
     assert (values["n_test"], values["held_out"], values["accuracy"]) == (0, None, None)
 
 
+def test_what_is_doubted_is_told_once(run):
+    write_rows("a.csv", ("text", "label"), texts(20))
+    write_rows("b.csv", ("text", "label"), [*texts(20, 1), ("ab", "NA"), ("ba", "NA")])
+    told = run("train", "a.csv", "b.csv", "--test-fraction", "0", *QUICK).err
+    assert told.count("xlstm: warning: line 22 of b.csv has the label 'NA' in the column 'label'") == 1
+
+
 def test_it_goes_on_after_a_kill(run):
     write_rows("a.csv", ("text", "label"), texts(30))
     write_rows("b.csv", ("text", "label"), texts(30, 1))
@@ -134,6 +142,7 @@ WRONG: dict[str, tuple[tuple[str, ...], int, str]] = {
         1,
         "a.csv and a.npz are files of different kinds: train on those of one",
     ),
+    "a file twice": (("a.csv", "b.csv", "./a.csv"), 1, "./a.csv is named twice: what is held out of it would train"),
     "early stopping": (("a.csv", "b.csv", "--early-stopping"), 2, "--early-stopping goes with one file"),
     "skipped rows": (("a.csv", "b.csv", "--skip-empty"), 2, "--skip-empty goes with one file"),
     "standard input": (("-", "a.csv"), 1, "standard input can be read once"),

@@ -10,7 +10,8 @@ import pytest
 
 import xlstm
 
-from .test_cli_data import QUICK, run, write_rows
+from .command import run, write_rows
+from .test_cli_data import QUICK
 
 __all__ = ["run"]  # a fixture
 

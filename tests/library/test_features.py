@@ -1,6 +1,5 @@
 """Features: what the head sees, beside plain loops and the head itself; what is trained, what is taken over, files."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import xlstm
 from xlstm.estimators.features import are_numbers
 
 from .. import classifier as truth
-from ..peers import peer
+from ..peers import REPEATED, checked_by_sklearn, peer
 from ..standin import machine
 
 QUICK = {"hidden_size": 4, "max_iter": 2, "random_state": 0, "device": "cpu"}
@@ -202,16 +201,7 @@ def test_on_a_gpu():
 def test_check_estimator(task):
     """Every check of scikit-learn for transformers; all that fail are listed."""
     checks = peer("sklearn.utils.estimator_checks")
-    expected_to_fail = {
-        "check_sample_weight_equivalence_on_dense_data": "repeated rows make other batches, in another order"
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the base class is not scikit-learn's; what sklearn itself deprecates
-        results = checks.check_estimator(
-            make(task=task), expected_failed_checks=expected_to_fail, on_fail=None, on_skip=None
-        )
-    failed = [f"{result['check_name']}: {result['exception']!r}" for result in results if result["status"] == "failed"]
-    assert not failed, "\n".join(failed)
+    results = checked_by_sklearn(make(task=task), REPEATED)
     ran = {result["check_name"] for result in results if result["status"] == "passed"}
     assert {"check_transformer_general", "check_transformer_n_iter"} <= ran
     checks.check_transformer_get_feature_names_out("SequenceFeatures", make(task=task))

@@ -809,35 +809,21 @@ def test_a_sequence_streams_in_steps_and_chunks(cell, dtype, kernels, chunks):
 
 @pytest.mark.parametrize("lengths", [None, RAGGED])
 @pytest.mark.parametrize("size", [(3, 2), (17, 33), (31, 64)])
-def test_bfloat16_is_near(cell, kernels, size, lengths):
-    """Inputs, states and weights of 8 bits: within 1e-2, and not equal to float32, or it were never used."""
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8"])
+def test_weights_of_fewer_bits_are_near(cell, kernels, size, lengths, precision):
+    """And not equal to float32, or they were never used; what each step is, tests/backends/test_narrow.py knows."""
     example = Example(cell, "float32", shape=(4, 6, *size), lengths=lengths, kernels=kernels)
     arguments = (example.x, as_state(cell, example.state), lengths)
-    if not getattr(example.layer.stack.cell, "has_bfloat16", False):
-        with pytest.raises(RuntimeError, match="AVX512-BF16"):
-            example.layer.prepare(precision="bfloat16")
+    format_of = getattr(example.layer.stack.cell, "format_of", None)
+    if format_of is None or format_of(precision) is None:
+        with pytest.raises(RuntimeError, match=f"precision='{precision}' needs compiled kernels"):
+            example.layer.prepare(precision=precision)
         return
-    got = example.results(*example.layer.prepare(precision="bfloat16")(*arguments))
+    got = example.results(*example.layer.prepare(precision=precision)(*arguments))
     errors = forward_errors(got, example.truth()[0])
-    assert all(1e-4 < error < 1e-2 for error in errors.values()), errors
+    least, most = {"bfloat16": (1e-4, 1e-2), "float16": (1e-5, 2e-3), "int8": (1e-4, 4e-2)}[precision]
+    assert all(least < error < most for error in errors.values()), errors
     assert not got["outputs"][~example.valid].any()
-
-
-def test_bfloat16_keeps_what_is_not_finite(cell, kernels):
-    example = Example(cell, "float32", 1, False, (4, 6, 3, 5), None, kernels=kernels)
-    if not getattr(example.layer.stack.cell, "has_bfloat16", False):
-        pytest.skip("no bfloat16 here")
-    example.x[1, 2, 0], example.x[2, 3, 1] = np.nan, np.inf
-    outputs, _ = example.layer.prepare(precision="bfloat16")(example.x, as_state(cell, example.state))
-    expected, _ = example.layer(example.x, as_state(cell, example.state))
-    np.testing.assert_array_equal(np.isnan(outputs), np.isnan(expected))
-    assert np.isnan(outputs[1, 2:]).all()
-
-
-def test_bfloat16_is_of_float32_layers(cell, kernels):
-    layer = LAYERS[cell](3, 4, dtype="float64", device="cpu", kernels=kernels)
-    with pytest.raises(ValueError, match="float64: use dtype='float32'"):
-        layer.prepare(precision="bfloat16")
 
 
 # ---------------------------------------------------------------- parameters and their start

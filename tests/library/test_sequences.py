@@ -501,3 +501,49 @@ def test_from_channels_first():
 def test_from_channels_first_guesses_no_axis(shape):
     with pytest.raises(ValueError, match=r"expected \(n, channels, time\), got an array of shape"):
         xlstm.from_channels_first(np.ones(shape))
+
+
+def test_ragged_channels_first():
+    rows = [np.arange(6.0).reshape(2, 3), np.arange(10.0).reshape(2, 5)]
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = rows
+    for X in (rows, ragged, tuple(rows), [row.tolist() for row in rows]):
+        turned = xlstm.from_channels_first(X)
+        assert [row.shape for row in turned] == [(3, 2), (5, 2)]
+        for row, before in zip(turned, rows, strict=True):
+            np.testing.assert_array_equal(row, before.T)
+    np.testing.assert_array_equal(xlstm.from_channels_first([rows[0], rows[0] + 1]), [rows[0].T, rows[0].T + 1])
+    with pytest.raises(ValueError, match="row 1 of X has 3 channels, row 0 has 2"):
+        xlstm.from_channels_first([np.ones((2, 4)), np.ones((3, 5))])
+    with pytest.raises(ValueError, match=r"row 1 is of shape \(4,\)"):
+        xlstm.from_channels_first([np.ones((2, 4)), np.ones(4)])
+    with pytest.raises(ValueError, match="X is empty"):
+        xlstm.from_channels_first([])
+
+
+def test_nested_frames_are_channels_first():
+    pandas = peer("pandas")
+    x, y = [np.arange(3.0), np.arange(5.0)], [np.arange(3.0) * 2, np.arange(5.0) + 7]
+    turned = xlstm.from_channels_first(pandas.DataFrame({"x": [pandas.Series(each) for each in x], "y": y}))
+    assert [list(frame.columns) for frame in turned] == [["x", "y"]] * 2
+    for k, frame in enumerate(turned):
+        np.testing.assert_array_equal(frame.to_numpy(), np.stack([x[k], y[k]], axis=1))
+    with pytest.raises(ValueError, match=r"row 1 of X has cells of the shapes \(3,\), \(5,\)"):
+        xlstm.from_channels_first(pandas.DataFrame({"x": [x[0], x[0]], "y": [y[0], y[1]]}))
+    with pytest.raises(ValueError, match=r"row 0 of X has cells of the shapes \(\): expected a nested frame"):
+        xlstm.from_channels_first(pandas.DataFrame({"x": [1.0], "y": [2.0]}))
+
+
+def test_many_features_of_few_steps_are_told():
+    rng, y = np.random.default_rng(0), [0, 1] * 5
+    settings = {"hidden_size": 2, "max_iter": 1, "device": "cpu"}
+    for shape, told in (
+        ((10, 3, 20), "3 steps of 20 features.*3 channels of 20"),
+        ((10, 1, 20), "1 step of 20 features"),
+    ):
+        X = rng.standard_normal(shape)
+        with pytest.warns(xlstm.AmbiguousDataWarning, match=rf"{told}.*from_channels_first\(X\)"):
+            xlstm.SequenceClassifier(**settings).fit(X, y)
+        xlstm.SequenceClassifier(**settings).fit(xlstm.from_channels_first(X), y)  # warnings are errors in these tests
+    xlstm.SequenceClassifier(**settings).fit(rng.standard_normal((10, 3, 15)), y)
+    xlstm.SequenceClassifier(**settings).fit([rng.standard_normal((3 + k % 2, 20)) for k in range(10)], y)

@@ -65,14 +65,17 @@ class OfNumbers(Answers):
 
     def __init__(self, model: Any, X: Any, separator: str) -> None:
         found = model.predict(X) if len(X) else None
-        rows: Any = [] if found is None else found.reshape(len(found), -1)
-        self._found: list[list[float]] = [row.tolist() for row in rows]
-        # The fewest digits that stand for the same number in the model's own precision.
-        self._written = [tuple([str(value) for value in row]) for row in rows]
+        self._take(() if found is None else found.reshape(len(found), -1))
         self._several = found is not None and found.ndim == 2
         outputs = model.fitted_state().task.outputs
         if outputs > 1:
             self.columns = tuple(f"value_{k}" for k in range(1, outputs + 1))
+
+    def _take(self, rows: Any) -> None:
+        """(n, K) numbers, or none."""
+        self._found: list[list[float]] = [row.tolist() for row in rows]
+        # The fewest digits that stand for the same number in the model's own precision.
+        self._written = [tuple([str(value) for value in row]) for row in rows]
 
     def texts(self) -> list[str]:
         return ["  ".join(row) for row in self._written]
@@ -143,20 +146,12 @@ class OfLabels(Answers):
         return [[(self._separator.join(labels),)] for labels, _ in self._found]
 
 
-class OfFeatures(Answers):
+class OfFeatures(OfNumbers):
     """What the head of a model sees of each sequence: numbers, with the names that scikit-learn has for them."""
 
     def __init__(self, model: Any, X: Any, separator: str) -> None:
         self.columns = tuple(model.get_feature_names_out().tolist())
-        rows = model.transform(X) if len(X) else []
-        self._found: list[list[float]] = [row.tolist() for row in rows]
-        self._written = [tuple([str(value) for value in row]) for row in rows]
-
-    def texts(self) -> list[str]:
-        return ["  ".join(row) for row in self._written]
+        self._take(model.transform(X) if len(X) else ())
 
     def members(self) -> list[str]:
         return [f'"features": [{", ".join(map(repr, row))}]' for row in self._found]
-
-    def rows(self) -> list[list[tuple[str, ...]]]:
-        return [[row] for row in self._written]

@@ -18,7 +18,7 @@ from ..readers.files import from_files
 from ..readers.kinds import ENDINGS
 from ..sources import Batches
 from . import given, reading
-from .common import Failure
+from .common import Failure, is_same_file
 from .cut import Cut, check_finite, check_fits, example_among
 from .kinds import Kind, Where, by_default
 
@@ -32,7 +32,9 @@ def of_several(options: Any, kind: Kind | None, split: str) -> Cut:
         What is wrong; where the files are in different forms.
     """
     form = reading.form_of(options, options.data)
-    for name in options.files[1:]:
+    for k, name in enumerate(options.files[1:], start=1):
+        if any(is_same_file(name, other) for other in options.files[:k]):
+            raise Failure(f"{name} is named twice: what is held out of it would train")
         alike = reading.form_of(options, name) == form
         if not alike or (form == "file" and _format(name) != _format(options.data)):
             raise Failure(f"{options.data} and {name} are files of different kinds: train on those of one kind")

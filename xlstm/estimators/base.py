@@ -236,9 +236,20 @@ class SequenceEstimator(BatchTrainable):
         """
         return Stream(self.fitted_state(), self.reading())
 
-    def prepare(self) -> Prepared:
-        """A frozen copy for inference, its parameters packed once: `probabilities = call(X)`; see `Prepared`."""
-        return Prepared(self.fitted_state(), self.reading())
+    def prepare(self, precision: str | None = None) -> Prepared:
+        """A frozen copy for inference, its parameters packed once: `probabilities = call(X)`; see `Prepared`.
+
+        Parameters
+        ----------
+        precision
+            What the weights of the cells are stored in: None for the model's dtype, or as in a layer's `prepare`.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As there.
+        """
+        return Prepared(self.fitted_state(), self.reading(), precision)
 
     def save(self, path: Any) -> None:
         """Write the estimator to one file, whole or not at all: `xlstm.load` reads it.

@@ -10,6 +10,8 @@ import contextlib
 import copy
 from typing import Any, TypeVar
 
+import numpy as np
+
 from .. import columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
@@ -111,7 +113,7 @@ class BatchTrainable(Trainable):
         gaps, reading = self.missing == "mask", self.reading()
         data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
-        labels_there, unknown = False, [0, 0]
+        labels_there, unknown = False, np.zeros(2, dtype=np.int64)
         for given in first_pass(batches):
             with naming(given.name):
                 some = rows.read(given, reading)
@@ -123,16 +125,15 @@ class BatchTrainable(Trainable):
                     data.add(some.data, some.own)
                 else:
                     some = some._replace(data=fitted.matched(some.data))
-                    unknown = [
-                        a + b for a, b in zip(unknown, fitted.unknown_of(fitted.encoded(some.data)), strict=True)
-                    ]
+                    if fitted.model.architecture.tokens:
+                        unknown += fitted.unknown_of(fitted.encoded(some.data))
                 survey.add(some.y, some.data.lengths, some.own)
                 if digest is not None:
                     digest.add(some.data, some.y, some.own)
         if survey is None:
             raise ValueError("the batches gave nothing: expected (X, y) or (X, y, sample_weight), one or more.")
         if fitted is not None:
-            fitted.warn_of_unknown(*unknown)
+            fitted.warn_of_unknown(*unknown.tolist())
         return data, survey, labels_there
 
     def _first_task(self, some: rows.Rows, batches: Batches, declared: Any) -> Task:
@@ -145,6 +146,7 @@ class BatchTrainable(Trainable):
         guesses.warn(
             guesses.numbers_as_text(some.data),
             guesses.padding_as_gaps(some.data),
+            guesses.channels_as_steps(some.data),
             *(task.doubts(some.data, targets, bool(self.fold_case)) if stands_for_all else ()),
         )
         return task

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from .. import columns, encode, sequences, sources
 from ..fitted import Fitted
 from ..host import HostArray
-from ..sequences import Series, Texts
+from ..series import Series, Texts
 from ..sources import naming
 from ..survey import Survey
 
@@ -38,9 +38,10 @@ class Beforehand(NamedTuple):
         names = None if fitted.columns is not None else fitted.feature_names
         if self.encoder(estimator, before.kind, names, before.size).state() != before.state():
             what = "vocabulary" if isinstance(before, encode.TokenEncoder) else "scaling"
+            told = "scale_from" if self.vocabulary is None else "vocabulary"
             raise ValueError(
-                f"{'vocabulary' if self.vocabulary is not None else 'scale_from'} gives another {what} than the model to "
-                "go on from has: the first call settled it. Leave it out, or begin a new model."
+                f"{told} gives another {what} than the model to go on from has: the first call settled it. "
+                "Leave it out, or begin a new model."
             )
 
     def encoder(self, estimator: Trainable, kind: str, names: HostArray | None, size: int) -> encode.Encoder:
@@ -74,8 +75,8 @@ class Beforehand(NamedTuple):
         tokens = list(self.vocabulary)
         wanted = int if kind == "integers" else str
         for token in tokens:
-            plain = token.item() if hasattr(token, "item") else token
-            if type(plain) is not wanted or (kind == "characters" and len(plain) != 1):
+            plain: Any = token.item() if hasattr(token, "item") else token
+            if type(plain) is not wanted or (kind == "characters" and len(str(plain)) != 1):
                 what = {"characters": "single characters", "words": "words", "integers": "integers"}[kind]
                 raise ValueError(f"expected {what}, the tokens of X; got {plain!r:.80}.")
         if not tokens:

@@ -82,10 +82,12 @@ class SequenceClassifier(LabelEstimator):
         The norm of all gradients together is clipped to it; None never clips.
     early_stopping : bool
         Set `validation_fraction` of the rows aside, in the proportion of their classes; stop when accuracy there has
-        not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights. The rows are remembered, over
-        `partial_fit`, files and copies too, by fingerprints of 8 bytes.
+        not risen by `tol` for `n_iter_no_change` epochs, and return to the best weights. Loss and accuracy there are
+        weighted as the training is, by `sample_weight` and `class_weight`. The rows are remembered, over `partial_fit`,
+        files and copies too, by fingerprints of 8 bytes.
     warm_start : bool
-        Whether `fit` goes on from the weights of the last one. Only settings of the training may change in between.
+        Whether `fit` goes on from the weights of the last one. Only settings of the training may change in between:
+        those that made the model (`kernels`, `fold_case` and `standardize` among them) are an error.
         With early stopping both parts stay apart: rows that were set aside are set aside again, rows that were trained
         on train again, in whatever order they come, and new rows are split (too few to split, they train). A new part
         is drawn of all rows where none was set aside before, or where nothing would be left to validate or to train on.
@@ -97,7 +99,9 @@ class SequenceClassifier(LabelEstimator):
     kernels : {"auto", "reference", "compiled", "fused", "cudnn"}
         Which implementation of the layers: see `LSTM`. "compiled", "fused" and "cudnn" are errors where there is none.
     random_state : int, generator or None
-        Where the weights, the order of the rows and the dropout masks are drawn from.
+        Where the weights, the order of the rows and the dropout masks are drawn from. None is another start each time:
+        unlike in scikit-learn `numpy.random.seed` is of no effect, for its generator is not used. A model that goes on
+        draws from where it was.
     verbose : bool
         Whether to write a line an epoch to stderr.
     readout : {"final", "mean", "max", "attention", "final+max", "final+mean+max"}
@@ -117,7 +121,8 @@ class SequenceClassifier(LabelEstimator):
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency. Of several labels, how many times as
         much a sequence counts in the loss of a label that it has, as one that does not have it; "balanced" gives both
-        sides of each label the same sum. The mean weight of each label stays 1.
+        sides of each label the same sum. The mean weight of each label stays 1. A dict may name classes that y does not
+        hold, if it names all that y holds. In `partial_fit` a dict counts as given, and "balanced" is an error.
 
     Attributes
     ----------
@@ -135,9 +140,11 @@ class SequenceClassifier(LabelEstimator):
         the weights of rows), `f1_micro_curve_` and `subset_accuracy_curve_` in place of the accuracy.
     history_ : dict of str to list of float
         All that each epoch gave by name, as a table: "loss", "accuracy", and with a validation part "validation_loss"
-        and "validation_accuracy", NaN for epochs of `partial_fit`, which has none.
+        and "validation_accuracy", NaN for epochs of `partial_fit`, which has none. Scores are not weighted, but for
+        "validation_weighted_accuracy", which is there where rows or classes have weights.
     validation_loss_curve_, validation_scores_ : list of float
-        With early stopping or `fit(validation=...)`: loss and accuracy of each epoch on the validation part.
+        With early stopping or `fit(validation=...)`: loss and accuracy of each epoch on the validation part, weighted
+        as in training.
     best_validation_score_ : float
         The highest accuracy there. Of several labels, whose rows are set aside at random, the
         scores are log losses, and the best is the lowest.

@@ -54,8 +54,9 @@ class LabelEstimator(SequenceEstimator):
         Raises
         ------
         ValueError
-            As `fit`; if `vocabulary` or `scale_from` do not go with X, or differ from what the first call settled; if a label is not one of the classes: the row is named, of labels of steps the step too; and if
-            y is numbers, which have no classes.
+            As `fit`; if `vocabulary` or `scale_from` do not go with X, or differ from what the first call settled; if a
+            label is not one of the classes: the row is named, of labels of steps the step too; and if y is numbers,
+            which have no classes.
         """
         old, classes = self._fitted if self.__sklearn_is_fitted__() else None, brought("classes", classes)
         if old is not None and classes is not None:

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import feed, ondevice, sequences
+from .. import feed, ondevice, sequences, series
 from ..buffer import Buffer
 from ..fitted import Fitted
 from ..labels import in_dtype, weights_of_part
-from ..sequences import Reading, Series, Texts
+from ..sequences import Reading
+from ..series import Series, Texts
 from ..sources import Batches, Given, naming, one, with_answers
 from ..tasks.survey import Survey
 from ..train import Labelled, Source
@@ -127,7 +128,7 @@ def _encoded(given: Given, fitted: Fitted, survey: Survey, reading: Reading, mea
     task, dtype = fitted.task, fitted.model.architecture.dtype
     with naming(given.name):
         some = read(given, reading)
-        encoded = fitted.encoded(sequences.to_host(fitted.matched(some.data)))
+        encoded = fitted.encoded(series.to_host(fitted.matched(some.data)))
         targets = task.read(some.y, len(some.own))
         task.check_lengths(targets, encoded.lengths)
         weights = survey.weights(targets, some.own)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import backends, sequences
+from .. import backends, series
 from ..checkpoint import number_of_json, same_names
 from ..host import HostArray, on_host
 from ..tasks import Task
@@ -79,7 +79,7 @@ BATCHES = "batches"
 
 
 def digests(
-    data: sequences.Series | sequences.Texts, marks: Iterable[bytes], weights: HostArray, dtype: str
+    data: series.Series | series.Texts, marks: Iterable[bytes], weights: HostArray, dtype: str
 ) -> dict[str, Any]:
     """What tells these rows, in this order, from any others: their number, and a digest of each thing given.
 
@@ -113,7 +113,7 @@ class Digest:
     def __init__(self, dtype: str) -> None:
         self._dtype, self._rows, self._hashes = dtype, 0, (_hash(), _hash(), _hash())
 
-    def add(self, data: sequences.Series | sequences.Texts, y: Any, weights: HostArray) -> None:
+    def add(self, data: series.Series | series.Texts, y: Any, weights: HostArray) -> None:
         """A further batch: X as read, y on the host, and the weights as they were given (n,)."""
         of_X, of_y, of_weights = self._hashes
         self._rows += len(weights)
@@ -157,13 +157,14 @@ def _found(rows: int, X: Any, y: Any, weights: Any) -> dict[str, Any]:
     return {"rows": rows, "X": X.hexdigest(), "y": y.hexdigest(), "sample_weight": weights.hexdigest()}
 
 
-def _add(X: Any, data: sequences.Series | sequences.Texts, dtype: str) -> None:
+def _add(X: Any, data: series.Series | series.Texts, dtype: str) -> None:
     """Sequences to a hash."""
-    data = sequences.to_host(data)
+    data = series.to_host(data)
     X.update(data.lengths.astype("<i8").tobytes())
-    if isinstance(data, sequences.Series):
-        with np.errstate(over="ignore"):
-            X.update(np.ascontiguousarray(data.values.astype({"float32": "<f4", "float64": "<f8"}[dtype])).tobytes())
+    if isinstance(data, series.Series):
+        for values in data.blocks():
+            with np.errstate(over="ignore"):
+                X.update(values.astype({"float32": "<f4", "float64": "<f8"}[dtype]).tobytes())
     elif isinstance(data.tokens, str):
         X.update(data.tokens.encode("utf-8", "surrogatepass"))
     elif isinstance(data.tokens, list):

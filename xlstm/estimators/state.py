@@ -23,6 +23,7 @@ from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sides import Sides
 from ..tasks import Task
+from . import kept_table
 from .going_on import start_of_state
 from .run import Run
 
@@ -39,8 +40,6 @@ PARTS_BEFORE: dict[str, Any] = {
 }  # fmt: skip
 """Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
 model is that of the settings, and so is no start. The files of `resume` alone have a run."""
-FORMS = ("text", "long", "wide", "file")
-"""Of a table that a model was trained on."""
 OF_THE_MACHINE = ("device",)
 """Settings that stay behind."""
 
@@ -95,7 +94,7 @@ def table_of(path: Any) -> Table | None:
     try:
         _, header, _ = checkpoint.read_file(path)
         with understanding():
-            return _table(header.get("table"))
+            return kept_table.of_json(header.get("table"))
     except (ValueError, OSError):
         return None
 
@@ -151,19 +150,12 @@ def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
         "feature_names": None if fitted.feature_names is None else fitted.feature_names.tolist(),
         "solver": trainer.optimizer.solver,
         **moving_parts(trainer),
-        "table": None if fitted.table is None else _table_to_json(fitted.table),
+        "table": None if fitted.table is None else kept_table.to_json(fitted.table),
         "sides": None if fitted.sides is None else fitted.sides.state(),
         "answers_there": fitted.answers_there,
         "precision": model.precision,
         "start": fitted.start,
     }
-
-
-def _table_to_json(table: Table) -> dict[str, Any]:
-    if table.scores is None:
-        return table._asdict()
-    scores = {name: score if type(score) is int else number_to_json(score) for name, score in table.scores.items()}
-    return {**table._asdict(), "scores": scores}
 
 
 def _registered(registry: Registry, thing: SequenceEstimator) -> Any:
@@ -299,6 +291,28 @@ def _fitted(
         raise ValueError("the encoder does not fit the model")
     if architecture.outputs != task.outputs:
         raise ValueError(f"the model has {architecture.outputs} outputs, its task needs {task.outputs}")
+    trainer = _trainer(header, arrays, estimator, architecture, task, backend)
+    columns, named = _columns(header, encoder)
+    table, sides = (
+        kept_table.of_json(header["table"]),
+        None if header["sides"] is None else Sides.from_state(header["sides"]),
+    )
+    there = header["answers_there"]
+    if type(there) is not bool:
+        raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
+    start = start_of_state(header["start"], estimator, encoder)
+    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
+
+
+def _trainer(
+    header: dict[str, Any],
+    arrays: list[HostArray],
+    estimator: SequenceEstimator,
+    architecture: Architecture,
+    task: Task,
+    backend: backends.Backend,
+) -> train.Trainer:
+    """The model with its optimiser, its generator and its history."""
     history = _history(task, header["history"])
     # The size that the architecture asks for is compared before a model of that size is built.
     wanted = architecture.parameter_count()
@@ -324,6 +338,12 @@ def _fitted(
     optimizer.resume(_count(header["updates"]), arrays[1 : 1 + moments])
     trainer = train.Trainer(model, task, optimizer, rng)
     trainer.history = history
+    return trainer
+
+
+def _columns(header: dict[str, Any], encoder: encode.Encoder) -> tuple[int | None, HostArray | None]:
+    """The columns of a two-dimensional X, and the names of these or of the features."""
+    tokens = isinstance(encoder, encode.TokenEncoder)
     names = header["feature_names"]
     if names is not None and not (isinstance(names, list) and all(type(name) is str for name in names)):
         raise ValueError("the names of the features are no strings")
@@ -333,43 +353,7 @@ def _fitted(
     named_parts = encoder.size if columns is None and not tokens else columns
     if names is not None and len(names) != named_parts:
         raise ValueError(f"it has {len(names)} names for {named_parts} columns or features")
-    named = None if names is None else np.array(names, dtype=object)
-    table, sides = _table(header["table"]), None if header["sides"] is None else Sides.from_state(header["sides"])
-    there = header["answers_there"]
-    if type(there) is not bool:
-        raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
-    start = start_of_state(header["start"], estimator, encoder)
-    return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
-
-
-def _table(found: Any) -> Table | None:
-    if found is None:
-        return None
-    same_names(found, Table._fields, "part of the table", Table._field_defaults)
-    table = Table(**found)
-    if table.scores is not None:
-        table = table._replace(scores=_scores(table.scores))
-    for name in ("text", "label", "delimiter", "form"):
-        if type(getattr(table, name)) is not str:
-            raise ValueError(f"its table is {found!r:.200}")
-    for name in ("held_out", "device", "id", "time", "delta", "separator"):
-        if type(getattr(table, name)) not in (str, type(None)):
-            raise ValueError(f"the {name} of its table is {getattr(table, name)!r:.80}")
-    if len(table.delimiter) != 1 or table.form not in FORMS or type(table.channels_first) is not bool:
-        raise ValueError(f"its table is {found!r:.200}")
-    for name in ("features", "steps"):
-        names = getattr(table, name)
-        if not (names is None or (isinstance(names, list) and all(type(each) is str for each in names))):
-            raise ValueError(f"the {name} of its table are {names!r:.200}")
-    if table.rows is not None:
-        _count(table.rows)
-    return table
-
-
-def _scores(found: Any) -> dict[str, float]:
-    if not isinstance(found, dict):
-        raise ValueError(f"the scores of its table are {found!r:.200}")
-    return {name: score if type(score) is int else number_of_json(score) for name, score in found.items()}
+    return columns, None if names is None else np.array(names, dtype=object)
 
 
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, train
+from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, series, train
 from ..batch import size_for
 from ..callbacks import Watch, listed
 from ..fitted import Fitted
@@ -159,6 +159,7 @@ class Trainable(Mannered, Configured):
             guesses.warn(
                 guesses.numbers_as_text(data),
                 guesses.padding_as_gaps(data),
+                guesses.channels_as_steps(data),
                 *task.doubts(data, targets, bool(self.fold_case)),
             )
         else:
@@ -212,9 +213,10 @@ class Trainable(Mannered, Configured):
         del data  # on a GPU it makes room
 
         def labelled(part: HostArray, own: HostArray) -> train.Labelled:
-            chosen = task.take(targets, part)
+            every = len(part) == rows
+            data, chosen = (encoded, targets) if every else (encoded.rows(part), task.take(targets, part))
             scaled = mean_one(own, task.terms(chosen)) if whole else own
-            return train.Labelled(encoded.rows(part), chosen, in_dtype(scaled, dtype))
+            return train.Labelled(data, chosen, in_dtype(scaled, dtype))
 
         training = labelled(kept, weights[kept])
         measured: train.Labelled | train.Source | None = None
@@ -274,8 +276,8 @@ class Trainable(Mannered, Configured):
         other.take_over(copy.deepcopy(fitted))
         return other
 
-    def _fingerprints(self, data: sequences.Series | sequences.Texts, marks: list[bytes]) -> HostArray:
-        data = sequences.to_host(data)  # a hash of a row is made on the host
+    def _fingerprints(self, data: series.Series | series.Texts, marks: list[bytes]) -> HostArray:
+        data = series.to_host(data)  # a hash of a row is made on the host
         return fingerprints(data, marks, bool(self.fold_case), self.plain_setting("dtype"))
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
@@ -298,15 +300,15 @@ class Trainable(Mannered, Configured):
 
         def learnt(data: Any) -> encode.Encoder:
             if beforehand:
-                size = 0 if tokens else data.values.shape[1]
+                size = 0 if tokens else data.features
                 kind = data.kind if tokens else encode.Scaler.kind
                 return beforehand.encoder(self, kind, None if tokens else feature_names(data), size)
-            some = sequences.take(data, counted)
+            some = series.take(data, counted)
             return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
 
-        tokens = isinstance(data, sequences.Texts)  # of which the vocabulary is needed first, of a series the device
+        tokens = isinstance(data, series.Texts)  # of which the vocabulary is needed first, of a series the device
         encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"
-        width = data.values.shape[1] * (1 + gaps) if encoder is None else encoder.width
+        width = data.features * (1 + gaps) if encoder is None else encoder.width
         architecture = self.architecture_for(width, tokens, task)
         backend = self.backend_for(architecture, rows, data.place)
         data = feed.near(data, backend, architecture.dtype, gaps)

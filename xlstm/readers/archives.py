@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..channels import from_channels_first
 from ..dataset import Dataset, Sequences
 from ..host import HostArray
-from ..sequences import from_channels_first
 from . import fields
 from .columns import Asked, listed
 

@@ -13,7 +13,7 @@ from ..host import HostArray
 from ..labels import classes_of, from_state, known, row_weights, to_state
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
-from ..sequences import Series, Texts
+from ..series import Series, Texts
 from .survey import ClassesSurvey
 from .task import Task
 

@@ -19,7 +19,7 @@ from ..host import HostArray
 from ..moments import Moments
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
-from ..sequences import Series, Texts
+from ..series import Series, Texts
 from .pinball import pinball, quantiles
 from .survey import Survey
 from .task import Task

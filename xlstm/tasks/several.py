@@ -18,7 +18,7 @@ from ..labels import check_known_of_parts, check_named, from_state, listed, of_a
 from ..losses import logistic_cross_entropy
 from ..namespace import Array, array_namespace, sigmoid
 from ..registry import TASKS
-from ..sequences import Series, Texts
+from ..series import Series, Texts
 from .survey import Survey
 from .task import Task
 
@@ -213,10 +213,10 @@ class SeveralLabels(Task):
         return xp.where(targets != 0, having[None, :], without[None, :])
 
     def predicted(self, outputs: Array) -> Array:
-        """Whether each row has each label, (N, K) booleans."""
+        """Whether each row has each label, (N, K) booleans: by the probabilities as they are given."""
         xp = array_namespace(outputs)
-        cuts = np.log(self.thresholds / (1 - self.thresholds)).tolist()
-        return outputs > xp.asarray(cuts, dtype=outputs.dtype, device=outputs.device)[None, :]
+        thresholds = xp.asarray(self.thresholds.tolist(), dtype=xp.float64, device=outputs.device)
+        return xp.astype(self.details(outputs), xp.float64) > thresholds[None, :]
 
     def score_sums(self, outputs: Array, targets: Array) -> tuple[Array, ...]:
         xp = array_namespace(outputs)
@@ -299,7 +299,7 @@ class SeveralLabels(Task):
         A threshold stands in the middle between two probabilities; of several as good it is the highest. A label that
         no row has keeps its own.
         """
-        probabilities = self.details(outputs.astype(np.float64))
+        probabilities = self.details(outputs).astype(np.float64)
         thresholds = self.thresholds.copy()
         for k in range(self.outputs):
             p, there = probabilities[:, k], targets[:, k] != 0

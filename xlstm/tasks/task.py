@@ -19,7 +19,7 @@ from ..backends import Backend
 from ..host import HostArray
 from ..labels import weights_of, weights_of_part
 from ..namespace import Array
-from ..sequences import Series, Texts
+from ..series import Series, Texts
 from .survey import Survey
 
 Targets = Any

@@ -28,13 +28,13 @@ template <class Cell> struct BackwardWalk {
   const long D, H, N, nt, xt, V;
   const bool tokens, one_hot;
   Kept<Cell> kept;
-  long block_steps, block_rows, dz_stride, state_stride;
+  long block_steps, block_rows, dz_stride, state_stride, bias_sums;
   real *recurrent, *input = nullptr;       // packed weight_hh and weight_ih for the products with dz
   real *dz;                                // [unit tile][row of the block][C]
   real *dh[2];                             // [unit tile][row of the batch, by task][16]
   real *dc = nullptr;                      // likewise; without a c, what of dh passes the products by
   real *dx = nullptr;                      // [tile][row of the batch, by task][16]
-  real *d_bias;                            // [task][unit tile][C]
+  real *d_bias;                            // [task][group of rows][unit tile][C]
   real *h_sums, *x_sums = nullptr;         // [unit tile][panel][C][width]
   real *d_projected = nullptr;             // tokens: [unit tile][V][C]
   real *table = nullptr, *d_table = nullptr;  // embedded tokens: [tile][V][16]
@@ -60,7 +60,8 @@ template <class Cell> struct BackwardWalk {
     dh[1] = scratch.take(nt * state_stride);
     if (CARRIES) dc = scratch.take(nt * state_stride);
     if (f.dx) dx = scratch.take(xt * state_stride);
-    d_bias = scratch.take(s.tasks * nt * C);
+    bias_sums = s.tasks * s.task->sums;
+    d_bias = scratch.take(bias_sums * nt * C);
     h_sums = scratch.take(nt * nt * TILE * RecurrentSpan::COUNT);
     if (!one_hot) x_sums = scratch.take(nt * xt * TILE * InputSpan::COUNT);
     if (tokens) d_projected = scratch.take(nt * projected_stride);
@@ -78,9 +79,10 @@ template <class Cell> struct BackwardWalk {
       everyone.wait();
       for (long block = blocks - 1; block >= 0; --block) {
         const long t0 = block * block_steps, t1 = smaller(s.steps, t0 + block_steps);
-        for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], j, t0, t1, team);
+        for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams)
+          task(crew.task[j], d_bias + j * crew.task->sums * nt * C, t0, t1, team);
         everyone.wait();
-        weight_gradients(t0, t1, block == blocks - 1);
+        weight_gradients(t0, t1, block == blocks - 1, everyone);
         everyone.wait();
         if (everyone.member == 0) next_item = 0;
       }
@@ -92,7 +94,7 @@ template <class Cell> struct BackwardWalk {
     for (long u = id; u < nt; u += threads) {
       InputPanels<RecurrentSpan>::pack((const real *)f.weight_hh, H, H, u, recurrent);
       if (input) InputPanels<InputSpan>::pack((const real *)f.weight_ih, H, D, u, input);
-      for (long j = 0; j < s.tasks; ++j) std::memset(d_bias + (j * nt + u) * C, 0, C * sizeof(real));
+      for (long j = 0; j < bias_sums; ++j) std::memset(d_bias + (j * nt + u) * C, 0, C * sizeof(real));
       if (tokens) std::memset(d_projected + u * projected_stride, 0, V * C * sizeof(real));
     }
     if (table) {
@@ -101,14 +103,15 @@ template <class Cell> struct BackwardWalk {
     }
   }
 
-  // A task's rows back through the steps [t0, t1).
-  void task(const Task &task, long j, long t0, long t1, Barrier team) {
+  // A task's rows back through the steps [t0, t1); `db` are its sums of d_bias.
+  void task(const Task &task, real *db, long t0, long t1, Barrier team) {
     const long member = team.member, members = team.members;
     const Share panels = share(panel_count(nt), member, members);
     const Share units = {panels.begin * PANEL_TILES, smaller(nt, panels.end * PANEL_TILES)};
     const Share x_panels = share(panel_count(xt), member, members);
     const InputPanels<RecurrentSpan> by_recurrent{recurrent, nt, nt};
     const InputPanels<InputSpan> by_input{input, nt, xt};
+    const bool divisible = s.task->sums > 1;
     for (long t = t1 - 1; t >= t0; --t) {
       const long rows = task.active[t];
       if (rows == 0) continue;
@@ -120,19 +123,19 @@ template <class Cell> struct BackwardWalk {
       const auto products = [&](long u0, long count) {
         if (with_h)
           by_recurrent.compute(rows, dz_step, dz_stride, u0, count, panels.begin, panels.end, dh_before, state_stride,
-                               u0 == 0, t % 2);
+                               u0 == 0, t % 2, divisible);
         if (f.dx)
           by_input.compute(rows, dz_step, dz_stride, u0, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
-                           state_stride, u0 == 0, t % 2);
+                           state_stride, u0 == 0, t % 2, divisible);
       };
       if (members > 1) {
-        for (long u = units.begin; u < units.end; ++u) tile_step(task, j, t, u, dz_step + u * dz_stride);
+        for (long u = units.begin; u < units.end; ++u) tile_step(task, db, t, u, dz_step + u * dz_stride);
         team.wait();
       }
       for (long u0 = 0; u0 < nt; u0 += GRADIENT_TILES) {
         const long u1 = smaller(nt, u0 + GRADIENT_TILES);
         if (members == 1)
-          for (long u = u0; u < u1; ++u) tile_step(task, j, t, u, dz_step + u * dz_stride);
+          for (long u = u0; u < u1; ++u) tile_step(task, db, t, u, dz_step + u * dz_stride);
         products(u0, u1 - u0);
       }
       if (f.dx) write_input_gradient(task, t, x_panels);
@@ -142,7 +145,7 @@ template <class Cell> struct BackwardWalk {
   }
 
   // The gate gradients of one unit tile at step t.
-  void tile_step(const Task &task, long j, long t, long u, real *to) {
+  void tile_step(const Task &task, real *db, long t, long u, real *to) {
     const long rows = task.active[t], running = task.active[t + 1], units = H - u * TILE;
     real *dh_u = dh[t & 1] + u * state_stride + task.first * TILE;
     real *dc_u = CARRIES ? dc + u * state_stride + task.first * TILE : nullptr;
@@ -169,8 +172,16 @@ template <class Cell> struct BackwardWalk {
       c_next = kept.c + u * kept.h_stride + task.start[t + 1] * TILE;
       c_last = kept.c_last + u * kept.last_stride + task.first * TILE;
     }
-    cell.differentiate(rows, running, kept.gates + u * kept.gate_stride + task.start[t] * C, h, c, c_next, c_last,
-                       dh_u, dc_u, to, d_bias + (j * nt + u) * C);
+    const real *gates = kept.gates + u * kept.gate_stride + task.start[t] * C;
+    // In groups, which are the same whether a task is done in whole or in parts, and so are the sums of d_bias.
+    for (long k = 0; k < task.sums; ++k) {
+      const Share group = share(task.rows, k, task.sums);
+      const long b = group.begin, count = smaller(rows, group.end) - b;
+      if (count <= 0) break;
+      const auto at = [&](auto *states) { return states ? states + b * TILE : nullptr; };
+      cell.differentiate(count, running - b, gates + b * C, at(h), at(c), at(c_next), at(c_last), dh_u + b * TILE,
+                         at(dc_u), to + b * C, db + (k * nt + u) * C);
+    }
     clear_padding<C>(to, rows, units);
   }
 
@@ -204,20 +215,23 @@ template <class Cell> struct BackwardWalk {
       }
   }
 
-  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is one unit tile; which thread does it does
-  // not matter.
-  void weight_gradients(long t0, long t1, bool first) {
+  // Adds the steps [t0, t1) to the sums of the weight gradients. An item is a unit tile with all panels, or with some
+  // where there are too few tiles for the threads; which thread does it does not matter.
+  void weight_gradients(long t0, long t1, bool first, Barrier everyone) {
     const long rows = s.offset[t1] - s.offset[t0];
     // Before the first step h is zero unless it was given.
     const long without = t0 == 0 && !f.initial_state ? s.offset[1] : 0;
     const long h_panels = panel_count(nt);
     const long x_panels = tokens ? 0 : panel_count(xt), panels = h_panels + x_panels;
+    const long threads = everyone.members, portions = threads == 1 ? 1 : smaller(panels, rounds(2 * threads, nt));
+    if (everyone.member == 0) f.pass.report->gradients = double(rounds(nt * portions, threads)) / (nt * portions);
     for (;;) {
-      const long u = __atomic_fetch_add(&next_item, 1, __ATOMIC_RELAXED);
+      const long item = __atomic_fetch_add(&next_item, 1, __ATOMIC_RELAXED), u = item / portions;
       if (u >= nt) break;
+      const Share portion = share(panels, item % portions, portions);
       for (long k = 0; k < rows; k += SUM_ROWS) {
         const long count = smaller(SUM_ROWS, rows - k);
-        for (long p = 0; p < panels; ++p) {
+        for (long p = portion.begin; p < portion.end; ++p) {
           if (p < h_panels) {
             const long skip = k >= without ? 0 : smaller(count, without - k);
             sum_panel<RecurrentSpan>(h_sums + u * nt * TILE * RecurrentSpan::COUNT, nt, p, dz + u * dz_stride, k + skip, count - skip,
@@ -228,7 +242,7 @@ template <class Cell> struct BackwardWalk {
           }
         }
       }
-      if (tokens) {
+      if (tokens && portion.begin == 0) {
         real *to = d_projected + u * projected_stride;
         const int32_t *ids = kept.ids + s.offset[t0];
         for (long r = 0; r < rows; ++r)
@@ -259,7 +273,7 @@ template <class Cell> struct BackwardWalk {
         real *to = (fed == Fed::BY_H ? (real *)f.d_second_bias : (real *)f.d_bias + gate * H) + u * TILE;
         for (long k = 0; k < units; ++k) {
           real sum = 0;
-          for (long j = 0; j < s.tasks; ++j) sum += d_bias[(j * nt + u) * C + b * TILE + k];
+          for (long j = 0; j < bias_sums; ++j) sum += d_bias[(j * nt + u) * C + b * TILE + k];
           write_sums(&sum, 1, to + k, f.accumulate);
         }
       }

@@ -12,7 +12,8 @@
 //   activate       one step forward: the gates and the new state, from z and the state before
 //   differentiate  one step backward: dz, and the gradient of what of the state before passes the products by, from the
 //                  gradients of the new state
-// The last two work on one tile of 16 units for some rows; lstm.h says what each argument is.
+// The last two work on one tile of 16 units for some rows, at most MR of them forward; lstm.h says what each argument is.
+// `activate` may overwrite z.
 #pragma once
 
 #include "matrix.h"

@@ -13,6 +13,7 @@ namespace {
 // The largest batch for which the input's product is done before the steps, over all steps of a sequence at once. With
 // so few rows a step reads all weights for little work; over all steps, the product has many rows to use them for.
 constexpr long FEW_ROWS = 4;
+constexpr long CHUNK = 64;  // the most rows that go through a step of a unit tile together: their z stays near
 
 // Stored is the type of activations and weights in the products: real, or bfloat16 for inference.
 template <class Cell, class Stored> struct ForwardWalk {
@@ -75,7 +76,7 @@ template <class Cell, class Stored> struct ForwardWalk {
     input_packed = beforehand || (wanted.members > 1 && !tokens);
     threads.run(wanted, [&](Barrier everyone, Crew crew, long number, Barrier team) {
       prepare(everyone);
-      for (long j = number; j < s.tasks && number < crew.teams; j += crew.teams) task(s.task[j], team);
+      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams) task(crew.task[j], team);
       everyone.wait();
     });
   }
@@ -117,10 +118,9 @@ template <class Cell, class Stored> struct ForwardWalk {
     real *to = projected + u * projected_stride;
     const Stored *x = tokens ? table : x_tiles;
     const long stride = tokens ? table_stride : kept.x_stride;
-    row_groups(projected_rows, [&](long r, long rows) {
-      Panels::compute(rows, x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0, weights, K_x, K_h, bias, 0,
-                      to + r * C);
-    });
+    for (long r = 0; r < projected_rows; r += CHUNK)
+      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, (const Stored *)nullptr, 0, 0,
+                      weights, K_x, K_h, bias, 0, to + r * C, [](long, long) {});
   }
 
   const Stored *weights_of(long u) const { return packed.gates + u * Panels::size(K_x, K_h); }
@@ -140,7 +140,7 @@ template <class Cell, class Stored> struct ForwardWalk {
       // To and fro: every other step begins with the weights that the step before used last, which are still near.
       for (long k = units.begin; k < units.end; ++k) {
         const long u = t % 2 ? units.begin + units.end - 1 - k : k;
-        row_groups(task.active[t], [&](long b, long rows) { step(task, t, u, b, rows); });
+        for (long b = 0; b < task.active[t]; b += CHUNK) step(task, t, u, b, smaller(CHUNK, task.active[t] - b));
       }
       team.wait();
     }
@@ -198,8 +198,8 @@ template <class Cell, class Stored> struct ForwardWalk {
 
   // One step of `rows` rows from row b of the task on, for unit tile u.
   void step(const Task &task, long t, long u, long b, long rows) {
-    const long row = task.start[t] + b, units = smaller(TILE, H - u * TILE), stride = h_stride();
-    alignas(64) real z[MR * C], spare[MR][TILE];
+    const long row = task.start[t] + b, stride = h_stride();
+    alignas(64) real z[CHUNK * C];
     const Stored *weights = weights_of(u);
     const real *from = packed.bias + u * C;
     long from_stride = 0;
@@ -218,9 +218,14 @@ template <class Cell, class Stored> struct ForwardWalk {
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
     Panels::compute(rows, (const Stored *)(with_x ? x_tiles + row * TILE : nullptr), kept.x_stride, with_x ? D : 0,
                     (const Stored *)h_before(task, t) + b * TILE, stride, with_h ? H : 0, weights, K_x, K_h, from,
-                    from_stride, z);
-    clear_padding<C>(z, rows, units);
+                    from_stride, z, [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
+  }
 
+  // From z to the new state of `rows` rows from row b of the task on.
+  void gates(const Task &task, long t, long u, long b, long rows, real *z) {
+    const long row = task.start[t] + b, units = smaller(TILE, H - u * TILE), stride = h_stride();
+    alignas(64) real spare[MR][TILE];
+    clear_padding<C>(z, rows, units);
     const long running = task.active[t + 1] - b;  // of these rows, how many go on
     real *h_to[MR] = {}, *c_to[MR] = {};
     for (long r = 0; r < rows; ++r) {

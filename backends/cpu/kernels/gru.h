@@ -35,24 +35,41 @@ struct GRU {
   static constexpr Block COLUMNS[] = {{Fed::BY_X, 2}, {Fed::BY_BOTH, 0}, {Fed::BY_BOTH, 1}, {Fed::BY_H, 2}};
   static constexpr int C = width(COLUMNS);
 
-  // The arguments are those of an LSTM; there is no c. "The gates" are n, r, u and z_nh.
+  // The arguments are those of an LSTM; there is no c. "The gates" are n, r, u and z_nh. First what of a row goes into
+  // tanh, then the tanh: for the reason told there.
   template <bool KEEP>
-  NOINLINE void activate(long rows, const real *z, const real *h, const real *, real *const *, real *const *h_to,
+  NOINLINE void activate(long rows, real *z, const real *h, const real *, real *const *, real *const *h_to,
                          real *gates) {
     for (long row = 0; row < rows; ++row) {
       UNROLL
       for (int k = 0; k < TILE; k += W) {
-        const real *zr = z + row * C + k;
+        real *zr = z + row * C + k;
         const vec r_below = sigmoid_denominator(load(zr + TILE)), u_below = sigmoid_denominator(load(zr + 2 * TILE));
-        const vec from_h = load(zr + 3 * TILE), h_before = load(h + row * TILE + k);
+        const vec from_h = load(zr + 3 * TILE);
         if constexpr (KEEP) {
           // Each gate by a division of its own: a saturated one is then exactly 1, and its slope exactly 0.
-          const vec r = real(1) / r_below, u = real(1) / u_below, n = tanh(load(zr) + r * from_h);
-          store(h_to[row] + k, (1 - u) * n + u * h_before);
+          const vec r = real(1) / r_below;
           real *to = gates + row * C + k;
-          store(to, n), store(to + TILE, r), store(to + 2 * TILE, u), store(to + 3 * TILE, from_h);
+          store(zr, load(zr) + r * from_h);
+          store(to + TILE, r), store(to + 2 * TILE, real(1) / u_below), store(to + 3 * TILE, from_h);
         } else {
-          const Tanh n = tanh_parts(load(zr) + from_h / r_below);  // 1 - u = (u_below - 1) / u_below
+          store(zr, load(zr) + from_h / r_below), store(zr + 2 * TILE, u_below);
+        }
+      }
+    }
+    for (long row = 0; row < rows; ++row) {
+      UNROLL
+      for (int k = 0; k < TILE; k += W) {
+        const real *zr = z + row * C + k;
+        const Tanh n = tanh_parts(load(zr));
+        const vec h_before = load(h + row * TILE + k);
+        if constexpr (KEEP) {
+          real *to = gates + row * C + k;
+          const vec whole = n.numerator / n.denominator, u = load(to + 2 * TILE);
+          store(to, whole);
+          store(h_to[row] + k, (1 - u) * whole + u * h_before);
+        } else {
+          const vec u_below = load(zr + 2 * TILE);  // 1 - u = (u_below - 1) / u_below
           store(h_to[row] + k,
                 (n.numerator * (u_below - 1) + n.denominator * h_before) / (n.denominator * u_below));
         }

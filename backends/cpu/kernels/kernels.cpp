@@ -18,30 +18,95 @@ using real = XLSTM_REAL;
 #include "forward.h"
 #include "optimiser.h"
 
+#define IS_SINGLE_float 1
+#define IS_SINGLE_double 0
+#define IS_SINGLE_(real) IS_SINGLE_##real
+#define IS_SINGLE(real) IS_SINGLE_(real)
+#if IS_SINGLE(XLSTM_REAL)
+#include "narrow_walk.h"
+#endif
+#if defined(__F16C__)
+#include <cpuid.h>
+#endif
+
 namespace {
 
-bool has_bfloat16() {
+bool has(Precision precision) {
+  switch (SINGLE ? precision : Precision::FULL) {
+    case Precision::FULL: return precision == Precision::FULL;
+    case Precision::BFLOAT16: return true;
 #if defined(__AVX512BF16__)
-  return BFLOAT16 && __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
+    case Precision::BFLOAT16_PAIRS: return __builtin_cpu_supports("avx512bf16");
 #endif
+#if defined(__F16C__)
+    case Precision::FLOAT16: {
+      unsigned a, b, c, d;
+      return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+    }
+#endif
+#if defined(__AVX2__)
+    case Precision::INT8: return true;
+#endif
+#if defined(__AVX512VNNI__)
+    case Precision::INT8_VNNI: return __builtin_cpu_supports("avx512vnni");
+#elif defined(__AVXVNNI__)
+    case Precision::INT8_VNNI: return __builtin_cpu_supports("avxvnni");
+#endif
+    default: return false;
+  }
 }
 
-template <class Cell, class Stored> size_t packed_bytes(long D, long H) {
-  Carver memory{nullptr};
-  packed_in<Cell, Stored>(memory, D, H);
-  return memory.used;
-}
+// Two sides of one choice: what packs weights, and what reads them.
+template <class Cell> struct Full {
+  using Walk = ForwardWalk<Cell, real>;
+  static size_t packed_bytes(long D, long H) {
+    Carver memory{nullptr};
+    packed_in<Cell, real>(memory, D, H);
+    return memory.used;
+  }
+  static void pack(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D,
+                   long H, void *to) {
+    pack_all<Cell, real>(weight_ih, weight_hh, bias, second_bias, D, H, to);
+  }
+};
 
-template <class Cell, class Stored> size_t forward_bytes(const Forward &f) {
-  size_t bytes;
-  ForwardWalk<Cell, Stored>(f, Carver{nullptr}, &bytes);
-  return bytes;
-}
+#if IS_SINGLE(XLSTM_REAL)
+template <class Cell, class Format> struct Narrow {
+  using Walk = NarrowWalk<Cell, Format>;
+  static size_t packed_bytes(long D, long H) {
+    Carver memory{nullptr};
+    NarrowWeights<Cell, Format>(memory, D, H);
+    return memory.used;
+  }
+  static void pack(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D,
+                   long H, void *to) {
+    Carver memory{(char *)to};
+    NarrowWeights<Cell, Format>(memory, D, H)
+        .pack({(const real *)weight_ih, (const real *)weight_hh, (const real *)bias, (const real *)second_bias});
+  }
+};
+#endif
 
-// What stands for bfloat16 where it is not compiled: its code is then never reached, nor made twice.
-using half = std::conditional_t<BFLOAT16, bfloat16, real>;
+// Calls f with the side of a precision that `has`.
+template <class Cell, class F> auto with_precision([[maybe_unused]] Precision precision, F f) {
+#if IS_SINGLE(XLSTM_REAL)
+  switch (precision) {
+    case Precision::BFLOAT16: return f(Narrow<Cell, BFloat16>());
+#if defined(__AVX512BF16__)
+    case Precision::BFLOAT16_PAIRS: return f(Narrow<Cell, BFloat16Pairs>());
+#endif
+#if defined(__F16C__)
+    case Precision::FLOAT16: return f(Narrow<Cell, Float16>());
+#endif
+#if defined(__AVX2__)
+    case Precision::INT8: return f(Narrow<Cell, Int8<false>>());
+    case Precision::INT8_VNNI: return f(Narrow<Cell, Int8<HAS_VNNI>>());
+#endif
+    default: break;
+  }
+#endif
+  return f(Full<Cell>());
+}
 
 template <class Cell> constexpr CellKernels kernels_of() {
   return {
@@ -49,22 +114,29 @@ template <class Cell> constexpr CellKernels kernels_of() {
       Cell::GATES,
       Cell::HAS_C,
       Cell::SECOND_BIAS,
-      [](long D, long H, bool narrow) {
-        return narrow ? packed_bytes<Cell, half>(D, H) : packed_bytes<Cell, real>(D, H);
+      [](long D, long H, Precision precision) {
+        return with_precision<Cell>(precision, [&](auto side) { return side.packed_bytes(D, H); });
       },
       [](const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D, long H,
-         bool narrow, void *to) {
-        (narrow ? pack_all<Cell, half> : pack_all<Cell, real>)(weight_ih, weight_hh, bias, second_bias, D, H, to);
+         Precision precision, void *to) {
+        with_precision<Cell>(precision,
+                             [&](auto side) { side.pack(weight_ih, weight_hh, bias, second_bias, D, H, to); });
       },
       [](const Pass &pass) {
         size_t bytes;
         Kept<Cell>(pass, Carver{nullptr}, &bytes);
         return bytes;
       },
-      [](const Forward &f) { return f.pass.bfloat16 ? forward_bytes<Cell, half>(f) : forward_bytes<Cell, real>(f); },
       [](const Forward &f) {
-        if (f.pass.bfloat16) ForwardWalk<Cell, half>(f, Carver{(char *)f.scratch}).run();
-        else ForwardWalk<Cell, real>(f, Carver{(char *)f.scratch}).run();
+        return with_precision<Cell>(f.pass.precision, [&](auto side) {
+          size_t bytes;
+          typename decltype(side)::Walk(f, Carver{nullptr}, &bytes);
+          return bytes;
+        });
+      },
+      [](const Forward &f) {
+        with_precision<Cell>(f.pass.precision,
+                             [&](auto side) { typename decltype(side)::Walk(f, Carver{(char *)f.scratch}).run(); });
       },
       [](const Backward &f) {
         size_t bytes;
@@ -88,5 +160,5 @@ constexpr auto ROWS = rows_of(Cells{});
 
 extern const xlstm::Kernels TABLE;
 const xlstm::Kernels TABLE = {
-    SINGLE ? "float32" : "float64", sizeof(real), has_bfloat16, update, ROWS.data(), ROWS.size(),
+    SINGLE ? "float32" : "float64", sizeof(real), has, update, ROWS.data(), ROWS.size(),
 };

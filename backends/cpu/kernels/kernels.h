@@ -17,6 +17,7 @@ struct Task {
   const long *origin;    // of each row, where its first step stands in an (N, T) array: n·T, or its last valid step
   const long *active;    // at each step, how many rows still run; 0 after the last
   const long *start;     // at each step, where they stand among all valid steps of the batch, in order of time
+  long sums;             // so many groups of its rows, of nearly equal size, have sums of their own
 };
 
 // The order of the valid steps of one batch, in one direction.
@@ -25,6 +26,8 @@ struct Schedule {
   long direction;                 // +1, or -1 where a row begins with its last valid step
   long tasks;
   const Task *task;
+  long parts;        // of each task: more threads than tasks can share in whole take these
+  const Task *part;  // [task][part]: the same rows in the same places, with the same sums
   const long *offset;  // of each step: the valid steps before it; [steps] is `valid`
 };
 
@@ -35,11 +38,27 @@ enum class Cores {
   APART,     // never: as if they were found to be slow
 };
 
-// How a pass on several threads went. A field that does not apply to the pass is left as it was.
+// How a pass went. A field that does not apply to it is left as it was.
 struct Report {
-  double waited;                          // the part of its time that the calling thread waited for others: 0 to 1
-  enum { NO_TEAMS, NEAR, APART } answer;  // what near_cores.h found; NO_TEAMS where no team was to share steps
+  double waited = -1;  // of several threads, the part of its time that the calling one waited for others: 0 to 1
+  enum { NO_TEAMS, NEAR, APART } answer = NO_TEAMS;  // what near_cores.h found, where a team was to share steps
+  double flops = 0;                                  // of such a team in one step
+  long threads = 1, woken = 1;          // how many took part, and how many were woken for it
+  long tasks = 1, teams = 1, members = 1;
+  double walk = 1, gradients = 1;       // what part of the walk, and of the weight gradients, the busiest thread did
 };
+
+// The threads that OpenMP holds ready for one thread that calls. With each call all of them wake, however few it is
+// for; and a call of fewer than the last one's ends those beyond, to be started anew for the next that wants them. So
+// there are as many as calls of the last second wanted.
+struct Pool {
+  long size = 1;
+  double used = 0;  // when a call last wanted more than half of them: see threads.h
+};
+
+// How packed weights are stored: as the kernels' dtype, or for inference in float32 in one of the formats of narrow.h.
+enum class Precision { FULL, BFLOAT16, BFLOAT16_PAIRS, FLOAT16, INT8, INT8_VNNI };
+constexpr const char *PRECISION_NAMES[] = {"full", "bfloat16", "bfloat16-pairs", "float16", "int8", "int8-vnni"};
 
 // One walk over a batch, forward or backward: its sizes, and what it may use.
 struct Pass {
@@ -48,11 +67,13 @@ struct Pass {
   long vocabulary;  // V, or 0 where the input is no tokens
   bool one_hot;
   bool keep;        // for a backward pass
-  bool bfloat16;    // products in bfloat16: with packed weights of that kind, a dense input, and not to be kept
+  Precision precision;  // of `packed`; if it is not FULL, nothing is kept
   long threads;     // the most threads that may be used
-  bool share;       // whether several threads may share the hidden units of one step
-  Cores cores;      // the condition under which they share them, where `share` is set
+  long patience;    // how often a thread that waits looks before it lets others have its processor
+  double share_above;  // several threads may share the hidden units of one step of more operations than these,
+  Cores cores;         // under this condition
   Report *report;
+  Pool *pool;
 };
 
 // All arrays are C-contiguous and of the kernels' dtype.
@@ -97,6 +118,8 @@ struct Update {
   const void *decayed;                        // 1 where the penalty applies
   double rate, alpha, momentum, beta_1, beta_2, epsilon, max_norm;
   long threads;
+  Report *report;
+  Pool *pool;
 };
 
 // The kernels of one cell.
@@ -105,9 +128,9 @@ struct CellKernels {
   long gates;        // G
   bool has_c;        // whether its state has a c beside the h
   const char *second_bias;  // the name of the parameter that is its second bias (H,); null where it has none
-  size_t (*packed_bytes)(long D, long H, bool bfloat16);
+  size_t (*packed_bytes)(long D, long H, Precision);
   void (*pack)(const void *weight_ih, const void *weight_hh, const void *bias, const void *second_bias, long D, long H,
-               bool bfloat16, void *packed);
+               Precision, void *packed);
   size_t (*tape_bytes)(const Pass &);
   size_t (*forward_bytes)(const Forward &);
   void (*forward)(const Forward &);
@@ -119,7 +142,7 @@ struct CellKernels {
 struct Kernels {
   const char *dtype;  // NumPy's name
   long item;          // bytes of a number
-  bool (*has_bfloat16)();
+  bool (*has)(Precision);  // whether they were compiled with it, and this CPU has the instructions
   void (*update)(const Update &);
   const CellKernels *cells;
   size_t cell_count;

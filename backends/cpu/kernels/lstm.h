@@ -32,32 +32,41 @@ struct LSTM {
   static constexpr int C = width(COLUMNS);
 
   // From z (rows, C), h and c (rows, 16): the new c and the new h, to where c_to and h_to say for each row. With KEEP
-  // also the gates (rows, C), for the backward walk; without, `gates` is not looked at.
+  // also the gates (rows, C), for the backward walk; without, `gates` is not looked at, and z is overwritten.
+  //
+  // First every c, then every h: the chain of one c and its h is so long that the processor would wait for it, for few
+  // of them are under way at a time.
   template <bool KEEP>
-  NOINLINE void activate(long rows, const real *z, const real *, const real *c, real *const *c_to, real *const *h_to,
+  NOINLINE void activate(long rows, real *z, const real *, const real *c, real *const *c_to, real *const *h_to,
                          real *gates) {
     for (long r = 0; r < rows; ++r) {
       UNROLL
       for (int k = 0; k < TILE; k += W) {
-        const real *zr = z + r * C + k;
+        real *zr = z + r * C + k;
         const vec i_below = sigmoid_denominator(load(zr)), f_below = sigmoid_denominator(load(zr + TILE));
         const vec o_below = sigmoid_denominator(load(zr + 3 * TILE));
         const Tanh g_parts = tanh_parts(load(zr + 2 * TILE));
         const vec f = real(1) / f_below, c_before = load(c + r * TILE + k);
-        vec c_new;
         if constexpr (KEEP) {
           // Each gate by a division of its own: a saturated one is then exactly 1, and its slope exactly 0.
           const vec i = real(1) / i_below, g = g_parts.numerator / g_parts.denominator, o = real(1) / o_below;
-          c_new = f * c_before + i * g;
-          store(h_to[r] + k, o * tanh(c_new));
           real *to = gates + r * C + k;
           store(to, i), store(to + TILE, f), store(to + 2 * TILE, g), store(to + 3 * TILE, o);
+          store(c_to[r] + k, f * c_before + i * g);
         } else {
-          c_new = f * c_before + g_parts.numerator / (i_below * g_parts.denominator);
-          const Tanh c_parts = tanh_parts(c_new);
-          store(h_to[r] + k, c_parts.numerator / (o_below * c_parts.denominator));
+          store(zr + 3 * TILE, o_below);
+          store(c_to[r] + k, f * c_before + g_parts.numerator / (i_below * g_parts.denominator));
         }
-        store(c_to[r] + k, c_new);
+      }
+    }
+    for (long r = 0; r < rows; ++r) {
+      UNROLL
+      for (int k = 0; k < TILE; k += W) {
+        const Tanh c_parts = tanh_parts(load(c_to[r] + k));
+        if constexpr (KEEP)
+          store(h_to[r] + k, load(gates + r * C + 3 * TILE + k) * (c_parts.numerator / c_parts.denominator));
+        else
+          store(h_to[r] + k, c_parts.numerator / (load(z + r * C + 3 * TILE + k) * c_parts.denominator));
       }
     }
   }

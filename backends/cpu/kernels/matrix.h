@@ -18,6 +18,7 @@ constexpr int NR = NV * W;                                                      
 constexpr int PANEL_TILES = NR / TILE;                                                       // its tiles
 // Rows of a block: MR·NV sums, NV columns, a factor and a product fit the registers.
 constexpr int MR = REGISTERS >= 2 * NV + 2 ? (REGISTERS - NV - 2) / NV : 1;
+constexpr long BLOCK_K = 256;  // inputs that a panel is multiplied with at a time: 16 KB of weights by AVX2's panels
 static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "WITH_ROWS knows up to 6");
 
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
@@ -102,6 +103,16 @@ INLINE void multiply(vec (&sums)[R][V], const bfloat16 *a, const bfloat16 *b, lo
 constexpr bool BFLOAT16 = false;
 #endif
 
+// The same for `count` columns of a, which stand in tiles `stride` apart. What only fills up the last tile takes no
+// part: 0 · NaN is NaN.
+template <int FIRST, int COUNT, int R, int V, class Stored>
+INLINE void multiply_tiles(vec (&sums)[R][V], const Stored *a, long stride, long count, const Stored *b) {
+  _Pragma("GCC unroll 1")
+  for (; count >= TILE; count -= TILE, a += stride, b += TILE * COUNT * W)
+    multiply<TILE, FIRST, COUNT>(sums, a, b, TILE);
+  if (count > 0) multiply<TILE, FIRST, COUNT>(sums, a, b, count);
+}
+
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
 // One panel of V vectors for R rows: the X_COUNT from X_FIRST on are fed by x, the H_COUNT from H_FIRST on by h. `x` and
@@ -121,18 +132,8 @@ NOINLINE void gate_panel([[maybe_unused]] const Stored *x, [[maybe_unused]] long
     UNROLL
     for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
   }
-  if constexpr (X_COUNT > 0)
-    for (long k = 0; k < D; k += TILE, x += x_stride) {
-      const long n = smaller(TILE, D - k);
-      multiply<TILE, X_FIRST, X_COUNT>(sums, x, by_x, n);
-      by_x += whole<Stored>(n) * X_COUNT * W;
-    }
-  if constexpr (H_COUNT > 0)
-    for (long k = 0; k < H; k += TILE, h += h_stride) {
-      const long n = smaller(TILE, H - k);  // units that only fill up the last tile take no part: 0 · NaN is NaN
-      multiply<TILE, H_FIRST, H_COUNT>(sums, h, by_h, n);
-      by_h += whole<Stored>(n) * H_COUNT * W;
-    }
+  if constexpr (X_COUNT > 0) multiply_tiles<X_FIRST, X_COUNT>(sums, x, x_stride, D, by_x);
+  if constexpr (H_COUNT > 0) multiply_tiles<H_FIRST, H_COUNT>(sums, h, h_stride, H, by_h);
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
@@ -179,18 +180,37 @@ template <class X, class H> struct GatePanels {
     return weights + before<X>(p + 1) * K_x + before<H>(p) * K_h;
   }
 
-  // z (rows, C) = start + x · W + h · R for rows ≤ MR; D = 0 leaves out x, and units = 0 leaves out h.
-  template <class Stored>
+  // z (rows, C) = start + x · W + h · R; D = 0 leaves out x, and units = 0 leaves out h. `done(first, rows)` is called
+  // for groups of at most MR rows, when their z is whole and near.
+  //
+  // In blocks of BLOCK_K inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
+  // order of the sums is that without blocks.
+  template <class Stored, class Done>
   static void compute(long rows, const Stored *x, long x_stride, long D, const Stored *h, long h_stride, long units,
-                      const Stored *weights, long K_x, long K_h, const real *start, long start_stride, real *z) {
-    for_constants<COUNT>([&](auto panel) {
-      constexpr int P = decltype(panel)::value, XF = first<X>(P) / W, XN = count<X>(P) / W;
-      constexpr int HF = first<H>(P) / W, HN = count<H>(P) / W;
-      const Stored *with_x = by_x(weights, P, K_x, K_h), *with_h = by_h(weights, P, K_x, K_h);
-      WITH_ROWS(rows, gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
-                          x, x_stride, D, h, h_stride, units, with_x, with_h, start + P * WIDTH, start_stride,
-                          z + P * WIDTH))
-    });
+                      const Stored *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
+                      Done done) {
+    const long K = D + units, blocks = K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
+    const long block = tiles((K + blocks - 1) / blocks) * TILE;
+    long x_done = 0, h_done = 0;
+    do {
+      const long x_here = smaller(D - x_done, block), h_here = smaller(units - h_done, block - tiles(x_here) * TILE);
+      const bool last = x_done + x_here == D && h_done + h_here == units;
+      for_constants<COUNT>([&](auto panel) {
+        constexpr int P = decltype(panel)::value, XF = first<X>(P) / W, XN = count<X>(P) / W;
+        constexpr int HF = first<H>(P) / W, HN = count<H>(P) / W;
+        const Stored *with_x = by_x(weights, P, K_x, K_h) + x_done * XN * W;
+        const Stored *with_h = by_h(weights, P, K_x, K_h) + h_done * HN * W;
+        row_groups(rows, [&](long r, long size) {
+          WITH_ROWS(size, gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
+                              x + r * TILE, x_stride, x_here, h + r * TILE, h_stride, h_here, with_x, with_h,
+                              start + r * start_stride + P * WIDTH, start_stride, z + r * C + P * WIDTH))
+          if (last && P == COUNT - 1) done(r, size);
+        });
+      });
+      x_done += x_here, h_done += h_here;
+      x += x_here / TILE * x_stride, h += h_here / TILE * h_stride;
+      start = z, start_stride = C;
+    } while (x_done < D || h_done < units);
   }
 
   // z (C) = start + row `k` of W: the product with an x that is 1 in one place.
@@ -251,9 +271,10 @@ template <class X, class H> struct GatePanels {
 // in the panel's first tile.
 template <int STRIDE, int STEP, int R, int V>
 NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real *panel, real *out, long out_stride,
-                          bool first) {
+                          bool first, bool alike) {
   constexpr int S = TILE / W;
-  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other.
+  // A sum waits for the one before it: few sums are taken in several parts, which do not wait for each other. Not where
+  // the bits of a row are to be alike among how many rows it ever is.
   constexpr int PARTS = R * V >= 6 ? 1 : R * V >= 3 ? 2 : R * V == 2 ? 4 : 8, EACH = STEP / PARTS;
   vec sums[PARTS][R][V] = {};
   UNROLL
@@ -263,7 +284,7 @@ NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real
       sums[0][r][j] = first ? vec{} : load(out + (j / S) * out_stride + r * TILE + (j % S) * W);
   }
   for (long u = 0; u < count; ++u, dz += dz_stride, panel += STEP * V * W) {
-    if constexpr (PARTS == 1) {
+    if (PARTS == 1 || alike) {
       multiply<STRIDE, 0, V>(sums[0], dz, panel, STEP);
     } else {
       _Pragma("GCC unroll 1")  // unrolled, it runs out of registers where there are 16
@@ -316,9 +337,9 @@ template <class Span> struct InputPanels {
   }
 
   // out (rows in tiles) = or += dz · matrix for the unit tiles [u, u + count) and the panels [p0, p1), the last of them
-  // first where `turned`.
+  // first where `turned`. With `alike` a row's bits do not depend on `rows`.
   void compute(long rows, const real *dz, long dz_stride, long u, long count, long p0, long p1, real *out,
-               long out_stride, bool first, bool turned) const {
+               long out_stride, bool first, bool turned, bool alike = false) const {
     for (long k = p0; k < p1; ++k) {
       const long p = turned ? p0 + p1 - 1 - k : k;
       const long w = width(column_tiles, p);
@@ -326,25 +347,25 @@ template <class Span> struct InputPanels {
       row_groups(rows, [&](long r, long size) {
         const real *a = dz + u * dz_stride + r * Span::C + Span::FIRST;
         real *o = out + p * PANEL_TILES * out_stride + r * TILE;
-        with_width(w, size, a, dz_stride, count, panel, o, out_stride, first);
+        with_width(w, size, a, dz_stride, count, panel, o, out_stride, first, alike);
       });
     }
   }
 
  private:
   static void with_width(long w, long rows, const real *a, long dz_stride, long count, const real *panel, real *o,
-                         long out_stride, bool first) {
+                         long out_stride, bool first, bool alike) {
     constexpr int S = TILE / W;
     if (w == PANEL_TILES) {
-      WITH_ROWS(rows, input_panel<Span::C, STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first))
+      WITH_ROWS(rows, input_panel<Span::C, STEP, R, NV>(a, dz_stride, count, panel, o, out_stride, first, alike))
     } else if constexpr (PANEL_TILES > 1) {
       if (w == 1) {
-        WITH_ROWS(rows, input_panel<Span::C, STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first))
+        WITH_ROWS(rows, input_panel<Span::C, STEP, R, S>(a, dz_stride, count, panel, o, out_stride, first, alike))
       } else if constexpr (PANEL_TILES > 2) {
         if (w == 2) {
-          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first))
+          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 2 * S>(a, dz_stride, count, panel, o, out_stride, first, alike))
         } else {
-          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first))
+          WITH_ROWS(rows, input_panel<Span::C, STEP, R, 3 * S>(a, dz_stride, count, panel, o, out_stride, first, alike))
         }
       }
     }

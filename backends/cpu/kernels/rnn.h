@@ -28,7 +28,7 @@ struct RNN {
 
   // The arguments are those of an LSTM; there is no c, and "the gates" are the new h.
   template <bool KEEP>
-  NOINLINE void activate(long rows, const real *z, const real *, const real *, real *const *, real *const *h_to,
+  NOINLINE void activate(long rows, real *z, const real *, const real *, real *const *, real *const *h_to,
                          real *gates) {
     for (long r = 0; r < rows; ++r) {
       UNROLL

@@ -1,6 +1,8 @@
 // How the threads of a walk divide its work: how many there are, in which teams, and which part each one does.
 #pragma once
 
+#include <cmath>
+
 #include "kernels.h"
 #include "memory.h"
 #include "near_cores.h"
@@ -13,40 +15,67 @@ namespace {
 
 using namespace xlstm;
 
-constexpr long MAX_THREADS = 64;
-
 struct Share {
   long begin, end;
 };
 INLINE Share share(long total, long part, long parts) { return {total * part / parts, total * (part + 1) / parts}; }
+INLINE long rounds(long items, long at_once) { return (items + at_once - 1) / at_once; }
 
-// Teams of threads share the tasks; the members of a team share the hidden units of each step.
+// Teams of threads share the tasks, or the parts of the tasks; the members of a team share the hidden units of a step.
 struct Crew {
   long threads, teams, members;
-  double flops;  // of a team in one step
+  double flops;      // of a team in one step
+  const Task *task;  // what the teams share
+  long tasks;
+  double busiest;    // what part of the walk's operations the busiest thread does, where all tasks are equal
 };
 
-// `flops` are those of one step of the whole batch.
-INLINE Crew crew_for(const Pass &pass, double flops, long most_members) {
-  // Below these sizes waiting for one another takes longer than the work: measured.
-  constexpr double WORTH_A_TEAM = 5e5, WORTH_TWO_MEMBERS = 2.5e4, WORTH_ANOTHER = 1e5;
-  const Schedule &schedule = *pass.schedule;
-  const long threads = smaller(pass.threads, MAX_THREADS);
-  const double each = flops / schedule.tasks;
-  if (threads == 1 || flops * schedule.steps < WORTH_A_TEAM) return {1, 1, 1, each};
-  const long teams = smaller(threads, schedule.tasks);
-  long members = !pass.share || each < WORTH_TWO_MEMBERS ? 1 : 2 + long(each / WORTH_ANOTHER);
-  members = smaller(members, smaller(threads / teams, most_members));
-  return {teams * members, teams, members, each};
+// How many threads a walk is for follows from its work; how they divide it, from the way that is done first. `flops`
+// are those of one step of the whole batch; its hidden units come in `shares`, which are not divided.
+INLINE Crew crew_for(const Pass &pass, double flops, long shares) {
+  // Below these sizes waiting for one another takes longer than the work. Two of anything are measured; more, reckoned:
+  // each thread is to have some 10 microseconds of work in a walk, each member of a team one in a step.
+  constexpr double WORTH_TWO_THREADS = 5e5, WORTH_ANOTHER_THREAD = 1e6;
+  constexpr double WORTH_TWO_MEMBERS = 2.5e4, WORTH_ANOTHER_MEMBER = 1e5;
+  // What it costs that members wait for each other, and that a reading of the weights serves a part of a task alone.
+  constexpr double DEARER = 1.1;
+  const Schedule &s = *pass.schedule;
+  Crew best = {1, 1, 1, flops / s.tasks, s.task, s.tasks, 1};
+  const double walk = flops / s.rows * s.valid;
+  if (pass.threads == 1 || walk < WORTH_TWO_THREADS) return best;
+  const long threads = smaller(pass.threads, 2 + long(walk / WORTH_ANOTHER_THREAD));
+  double shortest = HUGE_VAL;
+  const auto consider = [&](const Task *task, long tasks, double dearer) {
+    const double each = flops / tasks;
+    const bool may_share = each >= WORTH_TWO_MEMBERS && each > pass.share_above;
+    const long most = may_share ? smaller(shares, 2 + long(each / WORTH_ANOTHER_MEMBER)) : 1;
+    for (long teams = smaller(threads, tasks); teams > 0; --teams) {
+      const long longest = rounds(shares, smaller(threads / teams, most)), members = rounds(shares, longest);
+      const double busiest = double(rounds(tasks, teams) * longest) / (tasks * shares);
+      const double way = busiest * (members > 1 ? DEARER : 1) * dearer;
+      if (way < shortest) shortest = way, best = {teams * members, teams, members, each, task, tasks, busiest};
+    }
+  };
+  consider(s.task, s.tasks, 1);
+  if (s.parts > 1) consider(s.part, s.tasks * s.parts, DEARER);
+  return best;
+}
+
+// How many threads of the pool are to wake, where `wanted` of them have work.
+INLINE long woken_for(long wanted, Pool &pool, double now) {
+  constexpr double KEPT = 1;  // seconds
+  if (wanted > pool.size || (2 * wanted <= pool.size && now - pool.used > KEPT)) pool.size = wanted;
+  if (2 * wanted > pool.size) pool.used = now;
+  return pool.size;
 }
 
 // Runs f(id, threads) on `wanted` threads; on fewer where the system gives no more: f must be right for any number.
-// `most` should always be the same number: GNU's OpenMP ends threads when the next call has fewer, and then starts new
-// ones.
-template <class F> INLINE void parallel([[maybe_unused]] long wanted, [[maybe_unused]] long most, F f) {
+template <class F> INLINE void parallel([[maybe_unused]] long wanted, [[maybe_unused]] Pool &pool, Report &report, F f) {
+  report.threads = wanted;
 #ifdef _OPENMP
   if (wanted > 1) {
-#pragma omp parallel num_threads(int(most))
+    report.woken = woken_for(wanted, pool, seconds());
+#pragma omp parallel num_threads(int(report.woken))
     {
       const long id = omp_get_thread_num(), threads = smaller(wanted, omp_get_num_threads());
       if (id < threads) f(id, threads);
@@ -60,40 +89,45 @@ template <class F> INLINE void parallel([[maybe_unused]] long wanted, [[maybe_un
 // The threads of a walk.
 class Threads {
  public:
-  Threads(const Pass &pass, Carver &scratch) : pass_(pass), most_(smaller(pass.threads, MAX_THREADS)) {
-    if (most_ > 1) lines_ = scratch.take<Line>(2 * most_);
+  Threads(const Pass &pass, Carver &scratch) : pass_(pass) {
+    if (pass.threads > 1) lines_ = scratch.take<Line>(2 * pass.threads);
   }
 
   // Runs f(everyone, crew, number, team) on each thread of the crew wanted, or of a smaller one: with its part of the
   // barrier of all, and the number and barrier of its team. Threads without a team have the number crew.teams.
   template <class F> void run(Crew wanted, F f) {
-    if (wanted.threads == 1) return f(Barrier{nullptr, 0, 1, nullptr}, wanted, 0, Barrier{nullptr, 0, 1, nullptr});
+    Report &report = *pass_.report;
+    report.tasks = wanted.tasks, report.teams = wanted.teams, report.members = wanted.members;
+    report.walk = wanted.busiest;
+    const long patience = pass_.patience;
+    if (wanted.threads == 1) {
+      const Barrier alone{nullptr, 0, 1, patience, nullptr};
+      return f(alone, wanted, 0, alone);
+    }
     const double begin = seconds();
     double waited = 0;
-    Report &report = *pass_.report;
-    std::memset(lines_, 0, 2 * wanted.threads * sizeof(Line));
-    parallel(wanted.threads, most_, [&](long id, long threads) {
+    std::memset((void *)lines_, 0, 2 * wanted.threads * sizeof(Line));
+    parallel(wanted.threads, *pass_.pool, report, [&](long id, long threads) {
       Crew crew = wanted;
       if (threads < wanted.threads) crew.teams = smaller(threads, wanted.teams), crew.members = 1;
       double *mine = id == 0 ? &waited : nullptr;
       long number = smaller(id / crew.members, crew.teams);
-      Barrier team{lines_ + wanted.threads + number * crew.members, id % crew.members, crew.members, mine};
+      Barrier team{lines_ + wanted.threads + number * crew.members, id % crew.members, crew.members, patience, mine};
       if (crew.members > 1) {
         const bool near = near_enough(pass_.cores, team, crew.flops);
-        if (id == 0) report.answer = near ? Report::NEAR : Report::APART;
+        if (id == 0) report.answer = near ? Report::NEAR : Report::APART, report.flops = crew.flops;
         if (!near) {  // the first does the team's work
           if (team.member > 0) number = crew.teams;
           team.members = 1;
         }
       }
-      f(Barrier{lines_, id, threads, mine}, crew, number, team);
+      f(Barrier{lines_, id, threads, patience, mine}, crew, number, team);
     });
     report.waited = waited / (seconds() - begin);
   }
 
  private:
   const Pass &pass_;
-  const long most_;
   Line *lines_ = nullptr;
 };
 

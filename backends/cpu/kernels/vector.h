@@ -79,61 +79,51 @@ INLINE void put(bfloat16 *to, real a) { *to = narrowed(float(a)); }
 
 // ---------------------------------------------------------------- exponentials
 //
-// x = n·ln 2 + r with n whole and |r| ≤ ln 2 / 2; then exp(x) = 2^n·exp(r). ln 2 is subtracted in two parts, the first
-// of which has so few digits that n times it is exact.
+// float32: exp(x) = 2^y with y = x / ln 2, a whole number n and a fraction f from -1/2 to 1/2 (from 0 to 1 by AVX-512's
+// instructions): 2^n times a polynomial of f. That is off by what rounding y costs, which is no more than rounding x did.
 
+struct Power {
+  vec fraction;  // f
+  vec scale;     // 2^n
+};
+
+// Of 2^(x · factor), where that is within 2^±126.
+INLINE Power power_of(vec x, real factor) {
+  // Adding this rounds to a whole number, and leaves that number + the exponent's bias in the low bits.
+  constexpr real ROUND = 12582912 + 127;
+  const vec rounded = x * factor + ROUND;
+  return {x * factor - (rounded - ROUND), (vec)((mask)rounded << 23)};
+}
+
+// float64: x = n·ln 2 + r with n whole and |r| ≤ ln 2 / 2; then exp(x) = 2^n·exp(r). ln 2 is subtracted in two parts,
+// the first of which has so few digits that n times it is exact.
 struct Reduced {
   vec scale;  // 2^n
   vec expm1;  // exp(r) - 1
 };
 
-// x within ±87 (float32) or ±700 (float64). Error of expm1: 1.4e-8 of its value before rounding, 1e-17 in float64.
+// x within ±700. Error of expm1: 1e-17 of its value before rounding.
 INLINE Reduced reduce(vec x) {
-  constexpr int EXPONENT = SINGLE ? 23 : 52;
-  // Adding this rounds to a whole number n, and leaves n + the exponent's bias in the low bits.
-  constexpr real ROUND = SINGLE ? real(12582912 + 127) : real(6755399441055744.0 + 1023);
-  vec rounded = x * real(1.44269504088896340736) + ROUND;
-  vec n = rounded - ROUND;
-#if defined(__FMA__) || defined(__aarch64__)
-  constexpr bool EXACT_PRODUCT = SINGLE;  // n·ln 2 is not rounded before the subtraction: one part is enough
-#else
-  constexpr bool EXACT_PRODUCT = false;
-#endif
-  vec r;
-  if constexpr (EXACT_PRODUCT) {
-    r = x - n * real(0.69314718055994530942);
-  } else {
-    r = x - n * (SINGLE ? real(0.693359375) : real(0.69314718036912381649));
-    r = r - n * (SINGLE ? real(-2.12194440054690583e-4) : real(1.90821492927058770002e-10));
-  }
-  vec p;
-  if constexpr (SINGLE) {  // minimax in the relative error of expm1, by iterated weighted least squares
-    p = all(real(0.00138825139059));
-    p = p * r + real(0.00836654727056);
-    p = p * r + real(0.041667200749);
-    p = p * r + real(0.166665434228);
-    p = p * r + real(0.499999981495);
-  } else {  // the Taylor series: 1 / k! from k = 13 down to 2
-    p = all(real(1.0 / 6227020800));
-    p = p * r + real(1.0 / 479001600);
-    p = p * r + real(1.0 / 39916800);
-    p = p * r + real(1.0 / 3628800);
-    p = p * r + real(1.0 / 362880);
-    p = p * r + real(1.0 / 40320);
-    p = p * r + real(1.0 / 5040);
-    p = p * r + real(1.0 / 720);
-    p = p * r + real(1.0 / 120);
-    p = p * r + real(1.0 / 24);
-    p = p * r + real(1.0 / 6);
-    p = p * r + real(0.5);
-  }
-  return {(vec)((mask)rounded << EXPONENT), p * (r * r) + r};
+  constexpr real ROUND = real(6755399441055744.0 + 1023);
+  const vec rounded = x * real(1.44269504088896340736) + ROUND, n = rounded - ROUND;
+  const vec r = x - n * real(0.69314718036912381649) - n * real(1.90821492927058770002e-10);
+  vec p = all(real(1.0 / 6227020800));  // the Taylor series: 1 / k! from k = 13 down to 2
+  p = p * r + real(1.0 / 479001600);
+  p = p * r + real(1.0 / 39916800);
+  p = p * r + real(1.0 / 3628800);
+  p = p * r + real(1.0 / 362880);
+  p = p * r + real(1.0 / 40320);
+  p = p * r + real(1.0 / 5040);
+  p = p * r + real(1.0 / 720);
+  p = p * r + real(1.0 / 120);
+  p = p * r + real(1.0 / 24);
+  p = p * r + real(1.0 / 6);
+  p = p * r + real(0.5);
+  return {(vec)((mask)rounded << (SINGLE ? 0 : 52)), p * (r * r) + r};
 }
 
 // AVX-512 has instructions that split a number at its binary point and that multiply by a power of 2, right for NaN,
-// infinity and whatever leaves the range: 2^y is then a polynomial of the fraction of y, times a power of 2. As exp(x)
-// it is off by what rounding y = x / ln 2 costs, which is no more than rounding x did. In float64 they would gain
-// nothing.
+// infinity and whatever leaves the range. In float64 they would gain nothing.
 #if defined(__AVX512DQ__)
 // y - floor(y), y - the nearest whole number, and a · 2^floor(y)
 // (all of them under a mask of ones, for GCC 12 takes the plain forms for reading something uninitialised)
@@ -145,10 +135,10 @@ INLINE __m512 scaled(__m512 a, __m512 y) { return _mm512_maskz_scalef_ps(0xffff,
 // Divisions take longest here: the functions are numerators and denominators, so that a product of two is one division.
 
 // The denominator of sigmoid(x) = 1 / (1 + exp(-x)). Its relative error is small down to exp(-87), where a gate is all
-// but shut: 3e-7, and 4e-6 by AVX-512's instructions.
+// but shut: 4e-6, and 1e-12 in float64.
 INLINE vec sigmoid_denominator(vec x) {
-#if defined(__AVX512DQ__)
   if constexpr (SINGLE) {
+#if defined(__AVX512DQ__)
     // At most 2^126: not infinity, whose inverse is 0, which times an infinite c is NaN.
     const vec y = at_most(x * real(-1.44269504088896340736), 126), f = (vec)above_floor((__m512)y);
     vec p = all(real(0.000217022556842));  // 2^f, minimax in the relative error: 1.9e-9
@@ -159,11 +149,22 @@ INLINE vec sigmoid_denominator(vec x) {
     p = p * f + real(0.69314698384);
     p = p * f + real(1.00000000186);
     return (vec)scaled((__m512)p, (__m512)y) + real(1);
-  }
+#else
+    const Power power = power_of(at_least(at_most(x, 87), -87), real(-1.44269504088896340736));
+    const vec f = power.fraction;
+    vec p = all(real(0.000153458120451));  // 2^f, minimax in the relative error: 1.9e-9
+    p = p * f + real(0.00133999313627);
+    p = p * f + real(0.00961848895821);
+    p = p * f + real(0.0555032877661);
+    p = p * f + real(0.240226468906);
+    p = p * f + real(0.693147205737);
+    p = p * f + real(1);
+    return p * power.scale + real(1);
 #endif
-  constexpr real LOWEST = SINGLE ? -87 : -700, HIGHEST = SINGLE ? 88 : 709;  // twice the result is still finite
-  Reduced e = reduce(at_least(at_most(-x, HIGHEST), LOWEST));
-  return (e.expm1 * e.scale + e.scale) + real(1);
+  } else {
+    const Reduced e = reduce(at_least(at_most(-x, 709), -700));  // twice the result is still finite
+    return (e.expm1 * e.scale + e.scale) + real(1);
+  }
 }
 
 // tanh(x) = -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: exact to the last digits near 0, ±1 far from it.
@@ -174,22 +175,23 @@ struct Tanh {
 INLINE Tanh tanh_parts(vec x) {
   const mask sign = (mask)all(real(-0.0));
   vec expm1;  // ≤ 0
-#if defined(__AVX512DQ__)
   if constexpr (SINGLE) {
+#if defined(__AVX512DQ__)
     const vec y = (vec)((mask)x | sign) * real(2.88539008177792681472), f = (vec)from_nearest((__m512)y);
+    const vec scale = (vec)scaled((__m512)all(1), (__m512)(y - f));
+#else
+    const Power power = power_of(at_least((vec)((mask)x | sign), -20), real(2.88539008177792681472));
+    const vec f = power.fraction, scale = power.scale;
+#endif
     vec p = all(real(0.000154035123676));  // (2^f - 1) / f, minimax in the relative error: 1.1e-8
     p = p * f + real(0.00133907354776);
     p = p * f + real(0.00961823749491);
     p = p * f + real(0.0555035743364);
     p = p * f + real(0.24022649795);
     p = p * f + real(0.693147187927);
-    const vec scale = (vec)scaled((__m512)all(1), (__m512)(y - f));
     expm1 = (p * f) * scale + (scale - real(1));
-  } else
-#endif
-  {
-    const vec positive = (vec)((mask)x & ~sign);
-    Reduced e = reduce(at_least(positive * real(-2), SINGLE ? -40 : -80));
+  } else {
+    const Reduced e = reduce(at_least((vec)((mask)x | sign) * real(2), -80));
     expm1 = e.expm1 * e.scale + (e.scale - real(1));
   }
   return {(vec)(((mask)expm1 & ~sign) | ((mask)x & sign)), expm1 + real(2)};

@@ -117,7 +117,7 @@ class CudnnCell:
         """What `forward` takes for its `lengths`: sorted once for all calls that share a batch."""
         return None if lengths is None else Order(self._cupy, lengths, time)
 
-    def pack(self, params: Mapping[str, Any], bfloat16: bool = False) -> Packed:
+    def pack(self, params: Mapping[str, Any], precision: str | None = None) -> Packed:
         """The parameters as cuDNN reads them, a copy: for `forward`'s `packed`."""
         D, H = params["weight_ih"].shape[1], params["weight_hh"].shape[1]
         size = self._attempt(lambda: self._plan(Sizes(1, 1, D, H, None), plan.STANDARD, False).weights)
