@@ -1102,7 +1102,7 @@ def need_what_is_kept(cell: str) -> None:
 
     N, D, H = 64, 8, 64
     layer = LAYERS[cell](D, H, seed=0, device="cpu", kernels="compiled")
-    numbers = N * (D + H * (6 if cell == "lstm" else 2))  # about as many as a tape keeps of a step
+    numbers = N * (D + H * {"lstm": 6, "gru": 5, "rnn": 2}[cell])  # about as many as a tape keeps of a step
 
     def inputs(megabytes: int) -> Any:
         return np.zeros((N, megabytes * 2**20 // (4 * numbers), D), np.float32)
