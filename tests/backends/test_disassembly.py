@@ -14,7 +14,10 @@ import pytest
 from xlstm.backends import cpu
 
 PRODUCTS = re.compile(r"(gate_panel|input_panel|weight_block)<")
-SPILL = re.compile(r"v?mov[au]p[sd]\s+%[xyz]mm\d+,.*\(%r[sb]p")  # a vector register written to the stack
+SPILL = re.compile(r"v?mov[au]p[sd]\s+%[xyz]mm\d+,.*\(%(r[sb]p)")  # a vector register written to the stack
+FRAME = re.compile(
+    r"(mov\s+%rsp|lea\s+\S*\(%rsp\)),%rbp"
+)  # else %rbp is a register like any other, say for the results
 
 
 def objdump(*arguments: str) -> str:
@@ -48,7 +51,10 @@ def functions() -> list[tuple[str, list[str]]]:
 
 
 def test_no_sum_is_kept_on_the_stack(functions):
-    spilled = Counter({name: sum(map(bool, map(SPILL.match, code))) for name, code in functions})
+    spilled: Counter[str] = Counter()
+    for name, code in functions:
+        stack = ("rsp", "rbp") if any(map(FRAME.match, code)) else ("rsp",)
+        spilled[name] += sum(found[1] in stack for found in map(SPILL.match, code) if found)
     assert not +spilled
 
 
