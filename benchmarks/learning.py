@@ -166,7 +166,7 @@ def classifier_for(variant: str, data: PublicSet, seed: int) -> SequenceClassifi
 
 
 def gathered(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
-    """Of each set and variant the accuracies of all seeds, and the means."""
+    """Of each set and variant the mean accuracy of all seeds, the least and the most, and the means over sets."""
     accuracies: dict[str, dict[str, list[float]]] = {name: {} for name in options.sets}
     for row in rows:
         if row["accuracy"] is not None:
@@ -175,7 +175,15 @@ def gathered(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
         where: {variant: mean_over(accuracies, variant, sets) for variant in options.variants}
         for where, sets in (("first half", list(SETS)[::2]), ("second half", list(SETS)[1::2]), ("twelve", TWELVE))
     }
-    return {"sets": [{"set": name, "accuracies": of} for name, of in accuracies.items()], "means": means}
+    sets = [
+        {"set": name, "accuracies": {v: summary(each) for v, each in of.items()}} for name, of in accuracies.items()
+    ]
+    return {"sets": sets, "means": means}
+
+
+def summary(accuracies: list[float]) -> dict[str, float]:
+    least, most = min(accuracies), max(accuracies)
+    return {"mean": statistics.mean(accuracies), "least": least, "most": most, "seeds": len(accuracies)}
 
 
 def mean_over(accuracies: dict[str, dict[str, list[float]]], variant: str, sets: Any) -> float | None:
@@ -188,7 +196,7 @@ def text(results: dict[str, Any], variants: list[str]) -> str:
     rows = []
     for entry in results["sets"]:
         of = entry["accuracies"]
-        rows.append([entry["set"], *(told(statistics.mean(of[v]) if v in of else None) for v in variants)])
+        rows.append([entry["set"], *(told(of[v]["mean"] if v in of else None) for v in variants)])
     for where, means in results["means"].items():
         rows.append([f"mean, {where}", *(told(means[variant]) for variant in variants)])
     return "test accuracy, the mean of the seeds\n\n" + table(["set", *variants], rows)

@@ -8,7 +8,6 @@ Nothing is measured. The tests compare what it prints with the page.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Iterator
 
 from lib.command import Row, newest
@@ -28,7 +27,7 @@ def lines(result: Row) -> Iterator[str]:
     yield f"| set | {' | '.join(NAMES.get(variant, variant) for variant in variants)} |"
     yield f"|---|{'---:|' * len(variants)}"
     for entry in result["sets"]:
-        means = {variant: statistics.mean(found) for variant, found in entry["accuracies"].items()}
+        means = {variant: found["mean"] for variant, found in entry["accuracies"].items()}
         yield line(entry["set"], variants, means)
     for where, means in result["means"].items():
         known = {variant: mean for variant, mean in means.items() if mean is not None}

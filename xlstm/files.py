@@ -24,17 +24,21 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     path = os.path.realpath(os.fsdecode(path))  # what a link points to is replaced, not the link
     check_target(path)
     temporary = os.path.join(os.path.dirname(path), f".xlstm-{os.urandom(6).hex()}.part")
+    file = None  # closed below: a Ctrl-C that comes as a `with` ends would leave it open
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
+        file = open(temporary, "xb")  # noqa: SIM115
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         if os.path.exists(path):
             os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(temporary, path)
     except BaseException:
+        with contextlib.suppress(OSError):
+            if file is not None:
+                file.close()
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise

@@ -160,7 +160,7 @@ class Fitted:
         home = backends.owner(encoded.steps) or numpy_arrays.BACKEND
         with home.current():
             count = home.namespace.count_nonzero(encoded.steps == encode.UNKNOWN)
-            return int(count), int(encoded.steps.shape[0])
+            return int(home.to_host(count)), int(encoded.steps.shape[0])
 
     def warn_of_unknown(self, unknown: int, tokens: int) -> None:
         """Say once of a model that goes on if most tokens of what it is given are unknown to it."""

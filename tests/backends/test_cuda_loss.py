@@ -198,7 +198,8 @@ def test_a_task_with_a_loss_of_its_own_keeps_it(device: Gpu):
     class Nameless:  # with all that a form has, but for the name that backends know a loss by
         outputs = 1
         loss = Binary.loss
-        predicted = Binary.predicted
+        likeliest = Binary.likeliest
+        probabilities = Binary.probabilities
 
     class OfAForm(Classes):
         form_of: Any = Halved

@@ -255,7 +255,9 @@ def test_auto_knows_the_size_of_a_classifier(gpu: Machine, caplog):
     small = [message for _, _, message in said(caplog) if "kernels" not in message]  # which may be missing, too
     assert len(small) == 1
     wide = np.random.default_rng(0).standard_normal((8, 2, 20_000))  # 8 rows · 2·4H·(D + H) = 10.2 million
-    assert xlstm.SequenceClassifier(hidden_size=8, max_iter=1, random_state=0).fit(wide, y).device_ == "cuda:0"
+    with pytest.warns(xlstm.AmbiguousDataWarning, match="from_channels_first"):
+        clf = xlstm.SequenceClassifier(hidden_size=8, max_iter=1, random_state=0).fit(wide, y)
+    assert clf.device_ == "cuda:0"
 
 
 # ---------------------------------------------------------------- names, and the environment
