@@ -241,7 +241,10 @@ def test_bfloat16_where_there_is_none_says_what_to_do():
     )
     with pytest.raises(RuntimeError, match=told):
         xlstm.LSTM(D, H, device="cpu", kernels="reference").prepare(precision="bfloat16")
-    with planted(fused=right), pytest.raises(RuntimeError, match=r"this layer is on cuda:0\. Leave precision out"):
+    with (
+        planted(fused=right),
+        pytest.raises(RuntimeError, match=r"here run fused kernels on cuda:0\. Leave precision out"),
+    ):
         xlstm.LSTM(D, H, device="cuda").prepare(precision="bfloat16")
 
 
