@@ -40,9 +40,9 @@ PyObject *table(PyObject *, PyObject *) {
   return all;
 }
 
-// find(target, dtype, cell) -> (kernels, whether the state has a c, the name of its second bias or None, the names of the
-// precisions in which `pack` can store weights for this CPU); None where no kernels have these names, or this CPU does
-// not run them
+// find(target, dtype, cell) -> (kernels, whether the state has a c, the name of its second bias or None, the names of
+// the precisions in which `pack` can store weights for this CPU); None where no kernels have these names, or this CPU
+// does not run them
 PyObject *find(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const char *names[3];
   if (!read_names(a, count, names, 3)) return nullptr;
@@ -104,8 +104,8 @@ PyObject *force_cores(PyObject *, PyObject *argument) {
 // cores() -> (calls that found their cores near, calls that found them apart), since the last call of the two above
 PyObject *cores(PyObject *, PyObject *) { return Py_BuildValue("(ll)", policy.near_calls, policy.apart_calls); }
 
-// crew() -> (threads that had work, threads that were woken, tasks, teams, members of each, parts of the walk and of the
-// weight gradients that the busiest thread did) of the last call of a walk or of an optimiser's step
+// crew() -> (threads that had work, threads that were woken, tasks, teams, members of each, parts of the walk and of
+// the weight gradients that the busiest thread did) of the last call of a walk or of an optimiser's step
 PyObject *crew(PyObject *, PyObject *) {
   const Report &last = policy.last;
   return Py_BuildValue("(llllldd)", last.threads, last.woken, last.tasks, last.teams, last.members, last.walk,
@@ -163,8 +163,8 @@ PyObject *lengths(PyObject *, PyObject *capsule) {
 
 // ---------------------------------------------------------------- a cell
 
-// pack(kernels, D, H, weight_ih, weight_hh, bias, second_bias, precision) -> packed weights. `second_bias` is None for a
-// cell that has none, here and below
+// pack(kernels, D, H, weight_ih, weight_hh, bias, second_bias, precision) -> packed weights. `second_bias` is None for
+// a cell that has none, here and below
 PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (count != 8) return PyErr_Format(PyExc_TypeError, "pack takes 8 arguments, got %zd", count);
   const Selected *selected = held_by<Selected>(a[0]);
@@ -194,8 +194,8 @@ PyObject *pack(PyObject *, PyObject *const *a, Py_ssize_t count) {
 }
 
 // forward(kernels, (N, T, D, H, V, one_hot, reverse, keep, output_width, output_column), lengths, x, ids, table,
-//         weight_ih, weight_hh, bias, second_bias, packed, h0, c0, outputs, h, c) -> tape or None. `lengths`: None, list
-//         or order
+//         weight_ih, weight_hh, bias, second_bias, packed, h0, c0, outputs, h, c) -> tape or None. `lengths`: None,
+//         list or order
 PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (count != 16) return PyErr_Format(PyExc_TypeError, "forward takes 16 arguments, got %zd", count);
   const Selected *selected = held_by<Selected>(a[0]);

@@ -5,9 +5,9 @@
 // a cell.
 //
 // In: 11 int64 (N, T, D, H, V, one_hot, reverse, has_lengths, has_state, has_d_outputs, input_gradient), then what they
-// say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih, weight_hh, bias, the
-// second bias, h0, c0, d_outputs, dh, dc. Only an LSTM has c0 and dc, only a GRU a second bias; one-hot tokens have no
-// table.
+// say is there: int64 lengths (N), ids (N, T); then numbers: x (N, T, D) or table (V, D), weight_ih, weight_hh, bias,
+// the second bias, h0, c0, d_outputs, dh, dc. Only an LSTM has c0 and dc, only a GRU a second bias; one-hot tokens have
+// no table.
 // Out: outputs, h, c of a call that keeps its tape; the same of one that does not, with packed weights; then dh0, dc0,
 // d_weight_ih, d_weight_hh, d_bias, that of the second bias, and dx or d_table where asked for.
 #include <cmath>
@@ -100,7 +100,8 @@ int main(int count, char **arguments) {
   }
 
   auto dh0 = unwritten(N * H), dc0 = unwritten(has_c ? N * H : 0);
-  std::vector<real> d_weight_ih(GH * D), d_weight_hh(GH * H), d_bias(GH), d_second_bias(second_bias.size()), d_table(embedded ? V * D : 0);
+  std::vector<real> d_weight_ih(GH * D), d_weight_hh(GH * H), d_bias(GH);
+  std::vector<real> d_second_bias(second_bias.size()), d_table(embedded ? V * D : 0);
   auto dx = unwritten(V ? 0 : N * T * D);
   Backward b = {};
   b.pass = f.pass, b.pass.keep = true;

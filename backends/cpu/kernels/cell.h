@@ -3,7 +3,8 @@
 // A cell is a struct in a file of its own. It has
 //   NAME           the name of its file in xlstm/cells
 //   GATES          how many row blocks of H the weights and the bias have, as there
-//   SECOND_BIAS    the name of the parameter (H,) at which blocks start that are fed by h alone; null where there are none
+//   SECOND_BIAS    the name of the parameter (H,) at which blocks start that are fed by h alone; null where there are
+//                  none
 //   HAS_C          whether the state has a c beside the h
 //   H_PASSES       whether part of the new h is the old one, past the products
 //   COLUMNS        one entry for each block of 16 columns that a unit tile has in z: which products are summed into it,
@@ -12,8 +13,8 @@
 //   activate       one step forward: the gates and the new state, from z and the state before
 //   differentiate  one step backward: dz, and the gradient of what of the state before passes the products by, from the
 //                  gradients of the new state
-// The last two work on one tile of 16 units for some rows, at most MR of them forward; lstm.h says what each argument is.
-// `activate` may overwrite z.
+// The last two work on one tile of 16 units for some rows, at most MR of them forward; lstm.h says what each argument
+// is. `activate` may overwrite z.
 #pragma once
 
 #include "matrix.h"

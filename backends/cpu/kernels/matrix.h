@@ -80,9 +80,9 @@ INLINE void multiply_tiles(vec (&sums)[R][V], const real *a, long stride, long c
 
 // ---------------------------------------------------------------- forward: z = start + x · W + h · R
 
-// One panel of V vectors for R rows: the X_COUNT from X_FIRST on are fed by x, the H_COUNT from H_FIRST on by h. `x` and
-// `h` point to the rows in their first tile; `by_x` is [D][X_COUNT·W], `by_h` is [H][H_COUNT·W]. `start` and `z` are rows
-// of COLUMNS numbers; with start_stride 0 all rows start alike.
+// One panel of V vectors for R rows: the X_COUNT from X_FIRST on are fed by x, the H_COUNT from H_FIRST on by h. `x`
+// and `h` point to the rows in their first tile; `by_x` is [D][X_COUNT·W], `by_h` is [H][H_COUNT·W]. `start` and `z`
+// are rows of COLUMNS numbers; with start_stride 0 all rows start alike.
 //
 // Not inlined, and ending in memory that another function reads: inlined into it, GCC runs out of registers and keeps
 // the sums on the stack.
@@ -187,8 +187,8 @@ template <class X, class H> struct GatePanels {
     });
   }
 
-  // Packs the 16 columns of block B that Span has, from 16 rows of `matrix` (K columns), of which `rows` exist. `part` is
-  // what by_x or by_h gives for the panel that B is in.
+  // Packs the 16 columns of block B that Span has, from 16 rows of `matrix` (K columns), of which `rows` exist. `part`
+  // is what by_x or by_h gives for the panel that B is in.
   template <class Span, int B>
   static void pack(const real *matrix, long K, long rows, real *part) {
     constexpr int P = B * TILE / WIDTH;
@@ -222,8 +222,8 @@ template <class X, class H> struct GatePanels {
 
 // ---------------------------------------------------------------- backward: d_input = dz · W
 
-// R rows times one panel, over `count` tiles of STEP gate gradients each, of rows that are STRIDE apart. `out` are the rows
-// in the panel's first tile.
+// R rows times one panel, over `count` tiles of STEP gate gradients each, of rows that are STRIDE apart. `out` are the
+// rows in the panel's first tile.
 template <int STRIDE, int STEP, int R, int V>
 NOINLINE void input_panel(const real *dz, long dz_stride, long count, const real *panel, real *out, long out_stride,
                           bool first, bool alike) {

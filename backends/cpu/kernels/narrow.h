@@ -157,8 +157,8 @@ struct Float16 : Widened {
 
 // ---------------------------------------------------------------- int8: whole numbers from -127 to 127, times a scale
 
-// The scale of so many numbers, whose largest magnitude becomes 127: NaN where one of them is not finite, and so is then
-// every product with them; 0 where all of them are as good as 0.
+// The scale of so many numbers, whose largest magnitude becomes 127: NaN where one of them is not finite, and so is
+// then every product with them; 0 where all of them are as good as 0.
 INLINE real scale_of(const real *numbers, long count) {
   int32_t most = 0;  // as whole numbers, NaN comes after infinity, which comes after all others
   for (long k = 0; k < count; ++k) {
@@ -205,8 +205,8 @@ template <bool VNNI> INLINE mask plus_products(mask sums, mask a, mask weights) 
 }
 
 // With VNNI 128 is added to the activations, and taken off the sums again by those of the weights. Without it, the
-// activations' signs go to the weights: products of two bytes, of which the first has no sign, are added by pairs into 16
-// bits, and 2 · 127 · 127 fits.
+// activations' signs go to the weights: products of two bytes, of which the first has no sign, are added by pairs into
+// 16 bits, and 2 · 127 · 127 fits.
 template <bool VNNI> struct Int8 {
   using Weight = int8_t;
   using Activation = uint8_t;
@@ -269,8 +269,8 @@ template <class Format> struct NarrowRows {
 // wait for each other; as many as in other products for more.
 constexpr int vectors_of(int S, int R) { return R == 1 && S <= 8 ? S : S < NV ? S : NV; }
 
-// R rows times V vectors of columns, of the SPAN columns of a tile. `z` are rows of COLUMNS numbers; with start_stride 0
-// all rows start alike. Not inlined, as gate_panel.
+// R rows times V vectors of columns, of the SPAN columns of a tile. `z` are rows of COLUMNS numbers; with start_stride
+// 0 all rows start alike. Not inlined, as gate_panel.
 template <class Format, int COLUMNS, int SPAN, int R, int V>
 NOINLINE void narrow_panel(NarrowRows<Format> a, long groups, NarrowMatrix<Format> m, const real *start,
                            long start_stride, real *z) {

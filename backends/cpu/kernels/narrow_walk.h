@@ -1,5 +1,5 @@
-// The forward walk with weights of fewer bits: for inference in float32, with what `pack` wrote in one of the formats of
-// narrow.h. States, gates and the sums' ends are float32.
+// The forward walk with weights of fewer bits: for inference in float32, with what `pack` wrote in one of the formats
+// of narrow.h. States, gates and the sums' ends are float32.
 //
 // The order of work is that of forward.h. Before the products of a step, each thread turns the rows of its task into
 // what its format multiplies: for few rows that is nothing beside the products, and waiting for others would not be.
@@ -100,10 +100,12 @@ template <class Cell, class Format> struct NarrowWalk {
 
   void run() {
     // The time of a step goes with the bytes of its weights: where threads wait for one another, that counts.
-    const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D)) * sizeof(typename Format::Weight) / sizeof(real);
+    const double bytes = double(sizeof(typename Format::Weight)) / sizeof(real);
+    const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D)) * bytes;
     threads.run(crew_for(f.pass, flops, nt), [&](Barrier everyone, Crew crew, long number, Barrier team) {
       if (projected) project(everyone);
-      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams) task(crew.task[j], everyone.member, team);
+      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams)
+        task(crew.task[j], everyone.member, team);
       everyone.wait();
     });
   }

@@ -59,7 +59,8 @@ INLINE vec at_least(vec a, real limit) { return all(limit) > a ? all(limit) : a;
 // ---------------------------------------------------------------- exponentials
 //
 // float32: exp(x) = 2^y with y = x / ln 2, a whole number n and a fraction f from -1/2 to 1/2 (from 0 to 1 by AVX-512's
-// instructions): 2^n times a polynomial of f. That is off by what rounding y costs, which is no more than rounding x did.
+// instructions): 2^n times a polynomial of f. That is off by what rounding y costs, which is no more than rounding x
+// did.
 
 struct Power {
   vec fraction;  // f
