@@ -292,8 +292,8 @@ template <class Cell> struct BackwardWalk {
         const long panels = panel_count(xt);
         for (long k = 0; k < V; k += SUM_ROWS)
           for (long p = 0; p < panels; ++p)
-            sum_panel<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, p, d_projected + u * projected_stride, k,
-                         smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
+            sum_panel<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, p, d_projected + u * projected_stride,
+                         k, smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
       }
       write_gradient<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, u, D, (real *)f.d_weight_ih);
     }
