@@ -26,7 +26,8 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     temporary = os.path.join(os.path.dirname(path), f".xlstm-{os.urandom(6).hex()}.part")
     file = None  # closed below: a Ctrl-C that comes as a `with` ends would leave it open
     try:
-        file = open(temporary, "xb")  # noqa: SIM115
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        file = os.fdopen(os.open(temporary, flags, 0o666), "wb")
         for part in parts:
             file.write(part)
         file.flush()

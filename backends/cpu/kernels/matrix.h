@@ -91,13 +91,18 @@ NOINLINE void gate_panel([[maybe_unused]] const real *x, [[maybe_unused]] long x
                          [[maybe_unused]] const real *h, [[maybe_unused]] long h_stride, [[maybe_unused]] long H,
                          [[maybe_unused]] const real *by_x, [[maybe_unused]] const real *by_h, const real *start,
                          long start_stride, real *z) {
-  vec sums[R][V] = {};  // what they start from comes last: a large bias would take their digits from all products
+  vec sums[R][V];
+  UNROLL
+  for (int r = 0; r < R; ++r) {
+    UNROLL
+    for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
+  }
   if constexpr (X_COUNT > 0) multiply_tiles<X_FIRST, X_COUNT>(sums, x, x_stride, D, by_x);
   if constexpr (H_COUNT > 0) multiply_tiles<H_FIRST, H_COUNT>(sums, h, h_stride, H, by_h);
   UNROLL
   for (int r = 0; r < R; ++r) {
     UNROLL
-    for (int j = 0; j < V; ++j) store(z + r * COLUMNS + j * W, load(start + r * start_stride + j * W) + sums[r][j]);
+    for (int j = 0; j < V; ++j) store(z + r * COLUMNS + j * W, sums[r][j]);
   }
 }
 

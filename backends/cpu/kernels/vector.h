@@ -130,8 +130,10 @@ INLINE vec sigmoid_denominator(vec x) {
     p = p * f + real(1.00000000186);
     return (vec)scaled((__m512)p, (__m512)y) + real(1);
 #else
-    const Power power = power_of(at_least(at_most(x, 87), -87), real(-1.44269504088896340736));
-    const vec f = power.fraction;
+    constexpr double FACTOR = -1.44269504088896340736;  // what float32 lacks of it counts where x is large
+    const vec bounded = at_least(at_most(x, 87), -87);
+    const Power power = power_of(bounded, real(FACTOR));
+    const vec f = power.fraction + bounded * real(FACTOR - real(FACTOR));
     vec p = all(real(0.000153458120451));  // 2^f, minimax in the relative error: 1.9e-9
     p = p * f + real(0.00133999313627);
     p = p * f + real(0.00961848895821);
