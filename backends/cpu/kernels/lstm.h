@@ -30,12 +30,13 @@ struct LSTM {
   static constexpr bool HAS_C = true, H_PASSES = false;
   static constexpr Block COLUMNS[] = {{Fed::BY_BOTH, 0}, {Fed::BY_BOTH, 1}, {Fed::BY_BOTH, 2}, {Fed::BY_BOTH, 3}};
   static constexpr int C = width(COLUMNS);
+  static constexpr bool IN_TWO_PASSES = W < TILE;
 
   // From z (rows, C), h and c (rows, 16): the new c and the new h, to where c_to and h_to say for each row. With KEEP
   // also the gates (rows, C), for the backward walk; without, `gates` is not looked at. z is overwritten.
   //
-  // First every c, then every h: the chain of one c and its h is so long that the processor would wait for it, for few
-  // of them are under way at a time.
+  // With narrow vectors first every c, then every h: the chain of one c and its h is so long that the processor would
+  // wait for it, for few of them are under way at a time. One vector a tile has fewer instructions, and gains nothing.
   template <bool KEEP>
   NOINLINE void activate(long rows, real *z, const real *, const real *c, real *const *c_to, real *const *h_to,
                          real *gates) {
@@ -54,14 +55,22 @@ struct LSTM {
           c_new = f * c_before + i * g;
           real *to = gates + r * C + k;
           store(to, i), store(to + TILE, f), store(to + 2 * TILE, g), store(to + 3 * TILE, o);
-          store(zr + 3 * TILE, o);
+          if constexpr (IN_TWO_PASSES) store(zr + 3 * TILE, o);
+          else store(h_to[r] + k, o * tanh(c_new));
         } else {
           c_new = f * c_before + g_parts.numerator / (i_below * g_parts.denominator);
-          store(zr + 3 * TILE, o_below);
+          if constexpr (IN_TWO_PASSES) {
+            store(zr + 3 * TILE, o_below);
+          } else {
+            const Tanh c_parts = tanh_parts(c_new);
+            store(h_to[r] + k, c_parts.numerator / (o_below * c_parts.denominator));
+          }
         }
-        store(c_to[r] + k, c_new), store(zr, c_new);
+        store(c_to[r] + k, c_new);
+        if constexpr (IN_TWO_PASSES) store(zr, c_new);
       }
     }
+    if constexpr (!IN_TWO_PASSES) return;
     for (long r = 0; r < rows; ++r) {  // from z, which is near: the tape is not
       UNROLL
       for (int k = 0; k < TILE; k += W) {

@@ -155,8 +155,19 @@ template <class X, class H> struct GatePanels {
   static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long units,
                       const real *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
                       Done done) {
-    const long K = D + units, blocks = COUNT > 1 && K > 0 ? (K + BLOCK_K - 1) / BLOCK_K : 1;
-    const long block = tiles((K + blocks - 1) / blocks) * TILE;
+    if constexpr (COUNT == 1) {
+      constexpr int XF = X::FIRST / W, XN = X::COUNT / W, HF = H::FIRST / W, HN = H::COUNT / W;
+      const real *with_h = by_h(weights, 0, K_x, K_h);
+      row_groups(rows, [&](long r, long size) {
+        WITH_ROWS(size, gate_panel<C, R, V, XF, XN, HF, HN>(x + r * TILE, x_stride, D, h + r * TILE, h_stride, units,
+                                                            weights, with_h, start + r * start_stride, start_stride,
+                                                            z + r * C))
+        done(r, size);
+      });
+      return;
+    }
+    const long K = D + units, blocks = K > BLOCK_K ? (K + BLOCK_K - 1) / BLOCK_K : 1;
+    const long block = blocks == 1 ? tiles(D) * TILE + units : tiles((K + blocks - 1) / blocks) * TILE;
     long x_done = 0, h_done = 0;
     do {
       const long x_here = smaller(D - x_done, block), h_here = smaller(units - h_done, block - tiles(x_here) * TILE);
