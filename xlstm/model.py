@@ -255,8 +255,8 @@ class Model:
             features, carry = self.readout.carried(self._readout, carry, seen)
             return head.forward(self._head, features), Progress(finals, carry)
 
-    def forward(self, batch: Batch, rng: np.random.Generator) -> tuple[Array, Tape]:
-        """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`."""
+    def forward(self, batch: Batch, rng: np.random.Generator | None) -> tuple[Array, Tape]:
+        """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`; None drops nothing."""
         with self.stack.context():
             N, T = (batch.x if batch.ids is None else batch.ids).shape[:2]
             steps = (T,) if self.readout.each_step else ()
@@ -303,8 +303,12 @@ class Model:
 
     # ------------------------------------------------------------ backward
 
-    def backward(self, tape: Tape, d_logits: Array) -> None:
-        """From the loss's gradient, like the logits, to that of every parameter, written to `gradients`."""
+    def backward(self, tape: Tape, d_logits: Array, input_gradient: bool = False) -> Array | None:
+        """From the loss's gradient, like the logits, to that of every parameter, written to `gradients`.
+
+        With `input_gradient` the gradient of the batch's `x` is returned, (N, T, D). It has to have one: tokens as the
+        vectors that the first layer reads, `dense`.
+        """
         with self.stack.context():
             d_features, _ = head.backward(self._head, tape.features, d_logits, into=self._d_head)
             if tape.mask is not None:
@@ -316,9 +320,29 @@ class Model:
             if d_seen.finals is not None:  # of the last layer's states, h alone is read
                 nothing = (None,) * (len(self.stack.record.states) - 1)
                 d_states[-len(d_seen.finals) :] = [self.stack.record.join((dh, *nothing)) for dh in d_seen.finals]
-            d_table, _ = self.stack.backward(
-                tape.recurrent, d_seen.outputs, d_states, self._table is not None, state_gradient=False
+            table = self._table is not None and not input_gradient
+            d_input, _ = self.stack.backward(
+                tape.recurrent, d_seen.outputs, d_states, table or input_gradient, state_gradient=False
             )
-            if self._table is not None:
-                self.gradients["embedding.weight"][...] = d_table
+            if table:
+                self.gradients["embedding.weight"][...] = d_input
             self.silence_unknown(self.gradients)
+            return d_input if input_gradient else None
+
+    def dense(self, batch: Batch) -> Batch:
+        """The same batch of tokens as the vectors (N, T, ·) that the first layer reads; of numbers it is as it is.
+
+        The unknown token is zero, embedded or not.
+        """
+        if batch.ids is None:
+            return batch
+        xp, V = self.backend.namespace, self.architecture.input_size
+        with self.stack.context():
+            if self._table is not None:
+                N, T = batch.ids.shape
+                rows = xp.take(self._table, xp.reshape(batch.ids, (N * T,)), axis=0)
+                return Batch(xp.reshape(rows, (N, T, rows.shape[1])), None, batch.lengths, batch.drawn)
+            numbers = xp.arange(1, V + 1, dtype=batch.ids.dtype, device=batch.ids.device)
+            one_hot = (batch.ids[:, :, None] + 1 == numbers) & (batch.ids[:, :, None] != UNKNOWN)
+            x = xp.astype(one_hot, self.parameters.flat.dtype)
+            return Batch(x, None, batch.lengths, batch.drawn)
