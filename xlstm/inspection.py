@@ -116,9 +116,7 @@ def trace(estimator: Any, sequence: Any, layer: int = -1, direction: str = "forw
     tape: Any = None
     with stack.backend.quiet():
         for k in range(layer + 1):
-            sides = [
-                record.forward(stack.of_cells[k * S + d], x, keep=k == layer, reverse=d == 1) for d in range(S)
-            ]
+            sides = [record.forward(stack.of_cells[k * S + d], x, keep=k == layer, reverse=d == 1) for d in range(S)]
             x = sides[0][0] if S == 1 else np.concatenate([side[0] for side in sides], axis=2)
             tape = sides[int(reverse)][2]
     if not isinstance(tape, walk.Tape):
@@ -131,6 +129,11 @@ def trace(estimator: Any, sequence: Any, layer: int = -1, direction: str = "forw
     if len(record.gates) == 1:  # an RNN's only one is its state: the walk keeps what goes into tanh
         gates = {name: after[0].copy() for name in gates}
     return Trace(gates, states, one.steps)
+
+
+def steps_of(estimator: Any, sequence: Any) -> list[str] | HostArray:
+    """The tokens of a sequence, or its numbers (T, D) as they were given: what the rows of the others belong to."""
+    return _One(estimator, sequence).steps
 
 
 def after_each_step(estimator: Any, sequence: Any) -> HostArray:

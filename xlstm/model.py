@@ -256,7 +256,7 @@ class Model:
             return head.forward(self._head, features), Progress(finals, carry)
 
     def forward(self, batch: Batch, rng: np.random.Generator | None) -> tuple[Array, Tape]:
-        """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`; None drops nothing."""
+        """Logits (N, K) or (N, T, K), and a tape for `backward`. Dropout masks are drawn from `rng`; None has none."""
         with self.stack.context():
             N, T = (batch.x if batch.ids is None else batch.ids).shape[:2]
             steps = (T,) if self.readout.each_step else ()

@@ -122,7 +122,9 @@ def test_occlusion_is_what_the_answer_loses_without_a_step(classifier):
             without = x.copy()
             without[t] = mean
             expected.append(log_odds(classifier, x, k) - log_odds(classifier, without, k))
-        np.testing.assert_allclose(inspection.importance(classifier, x, "occlusion", target=target), expected, atol=1e-9)
+        np.testing.assert_allclose(
+            inspection.importance(classifier, x, "occlusion", target=target), expected, atol=1e-9
+        )
 
 
 def test_occlusion_of_tokens_puts_an_unknown_one_in_their_place():

@@ -1,0 +1,117 @@
+"""What the displays share: matplotlib when it is needed, axes, how steps are written below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..host import HostArray
+
+MOST_TOKENS = 60
+"""Of longer sequences the steps are numbered: their tokens would stand on each other."""
+
+
+def pyplot() -> Any:
+    """matplotlib.pyplot.
+
+    Raises
+    ------
+    ImportError
+        If it is not there: how to install it.
+    """
+    try:
+        from matplotlib import pyplot as plt
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "matplotlib":
+            raise
+        raise ImportError(
+            "displays are drawn by matplotlib, which is not installed: pip install 'xp-lstm[plots]'."
+        ) from None
+    return plt
+
+
+class Display:
+    """A picture with the numbers that it shows.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        What was drawn last.
+    ax_ : matplotlib Axes
+        Where; where there are several the first, and `axes_` has all.
+    axes_ : list of Axes
+    """
+
+    figure_: Any
+    ax_: Any
+    axes_: list[Any]
+
+    def _one(self, ax: Any, **size: Any) -> Any:
+        """The axes to draw into: those given, or new ones."""
+        if ax is None:
+            _, ax = pyplot().subplots(layout="constrained", **size)
+        self.figure_, self.ax_, self.axes_ = ax.figure, ax, [ax]
+        return ax
+
+    def _several(self, axes: Any, heights: Sequence[float], width: float) -> list[Any]:
+        """One above another with a common time axis: those given, or new ones of these heights in inches."""
+        n = len(heights)
+        if axes is None:
+            size = (width, sum(heights))
+            figure, made = pyplot().subplots(
+                n, 1, figsize=size, sharex=True, squeeze=False, layout="constrained", height_ratios=heights
+            )
+            axes = made[:, 0]
+        else:
+            axes = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+            if len(axes) != n:
+                raise ValueError(f"axes must be {n} here, one above another; got {len(axes)}.")
+            figure = axes[0].figure
+        self.figure_, self.ax_, self.axes_ = figure, axes[0], list(axes)
+        return self.axes_
+
+
+def width_for(steps: int) -> float:
+    """Inches for so many steps."""
+    return min(max(6.4, 0.22 * steps), 13.0)
+
+
+def write_steps(ax: Any, steps: list[str] | HostArray) -> None:
+    """Write below an axis of steps 0, 1, … what they are: the tokens, or their numbers."""
+    T = len(steps)
+    ax.set_xlim(-0.5, T - 0.5)
+    if not isinstance(steps, list) or T > MOST_TOKENS:
+        ax.set_xlabel("step")
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    shown = [{" ": "␣", "\n": "⏎", "\t": "⇥"}.get(token, token) for token in steps]
+    long = max(map(len, shown)) > 2
+    ax.set_xticks(np.arange(T), labels=shown, rotation=60 if long else 0, ha="right" if long else "center")
+    for label in ax.get_xticklabels():
+        label.set_parse_math(False)  # a token "$" is no formula
+        if long:
+            label.set_rotation_mode("anchor")
+
+
+def draw_signal(ax: Any, series: HostArray, names: Sequence[str] | None) -> None:
+    """The features of a series as lines: each over its own range where they are several, so that all can be seen."""
+    D = series.shape[1]
+    for d in range(D):
+        values = np.asarray(series[:, d], dtype=np.float64)
+        if D > 1 and np.isfinite(values).any():
+            low, high = np.nanmin(values), np.nanmax(values)
+            values = (values - low) / (high - low) if high > low else np.where(np.isnan(values), np.nan, 0.5)
+        marker = "o" if len(values) <= MOST_TOKENS else None
+        ax.plot(np.arange(len(values)), values, marker=marker, markersize=3, linewidth=1,
+                label=str(names[d]) if names is not None else f"feature {d}")  # fmt: skip
+    if D > 1:
+        ax.set_yticks([])
+        ax.set_ylabel("features,\neach in its range")
+        if D <= 6:
+            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False)
+    else:
+        ax.set_ylabel(str(names[0]) if names is not None else "input")
