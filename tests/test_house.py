@@ -53,6 +53,8 @@ buffer survey
 batchwise
 stream
 estimators
+inspection measures
+plots
 gradpair
 gradcheck
 __init__
@@ -60,7 +62,7 @@ bench cli
 __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
-LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "pandas", "polars", "pyarrow", "sklearn", "torch"}
+LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "matplotlib", "pandas", "polars", "pyarrow", "sklearn", "torch"}
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",

@@ -28,8 +28,10 @@ if _typing.TYPE_CHECKING:
     from . import convert as convert
     from . import embedding as embedding
     from . import head as head
+    from . import inspection as inspection
     from . import losses as losses
     from . import optim as optim
+    from . import plots as plots
     from . import sampling as sampling
     from .channels import from_channels_first
     from .dataset import Dataset, Sequences
@@ -71,9 +73,11 @@ __all__ = [
     "from_files",
     "from_long",
     "head",
+    "inspection",
     "load",
     "losses",
     "optim",
+    "plots",
     "read",
     "sampling",
     "set_threads",
@@ -100,7 +104,7 @@ _LATER = {
 }
 
 
-_MODULES = ("callbacks", "convert", "embedding", "head", "losses", "optim", "sampling")
+_MODULES = ("callbacks", "convert", "embedding", "head", "inspection", "losses", "optim", "plots", "sampling")
 """Modules for users, imported in the same way: `xlstm.optim`."""
 
 

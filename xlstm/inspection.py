@@ -255,7 +255,8 @@ def importance(
         gradient = model.backward(tape, d_logits, input_gradient=True)
         counted: HostArray = (np.asarray(gradient) * np.asarray(dense.x))[0]  # (T, ·)
         if isinstance(one.fitted.encoder, TokenEncoder):
-            return counted.sum(axis=1)
+            counted = counted.sum(axis=1)
+            return counted
         D = one.fitted.encoder.size
         if counted.shape[1] > D:  # a missing number, and whether it is there, are one feature's matter
             counted = counted[:, :D] + counted[:, D:]
@@ -272,6 +273,17 @@ def importance(
     lower = _explained(one, whole, column)[0][0] - without  # of the window that begins there
     windows = np.convolve(np.ones(len(lower)), np.ones(width))  # how many hold each step
     return np.convolve(lower, np.ones(width)) / windows
+
+
+def likeliest(estimator: Any, sequence: Any, step: int = -1) -> Any:
+    """The answer that `importance` explains where no target is given: a label, or of numbers the first, 0."""
+    one = _One(estimator, sequence)
+    outputs = np.asarray(one.model.logits(one.batch))
+    if one.model.readout.each_step:
+        outputs = outputs[:, _whole_number("step", step, -one.T, one.T - 1)]
+    column = _column(one, outputs, None)
+    classes = getattr(one.fitted.task, "classes", None)
+    return column if classes is None else classes.tolist()[column]
 
 
 def _column(one: _One, outputs: HostArray, target: Any) -> int:

@@ -4,6 +4,7 @@
 import contextlib
 import csv
 import gzip
+import importlib.util
 import io
 import json
 import logging
@@ -1290,6 +1291,11 @@ def test_bench(run, monkeypatch):
     assert "2, 3, 4, 5" in done.out
     assert "2.00 ms" in done.out
     one_error(run("bench", "--device", "cuda"), "no GPU can be used")
+    one_error(run("bench", "--device", "cpu", "--plot", "times.gif"), "a picture's name ends with")
+    if importlib.util.find_spec("matplotlib"):
+        done = run("bench", "--device", "cpu", "--plot", "times.svg")
+        assert done.out.rstrip().endswith("drawn: times.svg")
+        assert Path("times.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_bench_names_the_device_that_auto_stands_for(run, monkeypatch):

@@ -510,8 +510,20 @@ def test_notebooks_show_a_table_or_scikit_learns_diagram(monkeypatch):
     assert shown == {"hidden_size": "4", "max_iter": "2", "device": "'cpu'", "random_state": "0",
                      "class_weight": repr(clf.class_weight)}  # fmt: skip
 
+    fitted = make().fit(TEXTS, [0, 1, 0])
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, "sklearn", raising=False)
+        tables = xml.etree.ElementTree.fromstring(f"<div>{fitted._repr_html_()}</div>")
+    trained = {row[0].text: row[1][0].text for row in tables[1].iter("tr")}
+    assert trained["answers"] == "2 classes: 0, 1"
+    assert trained["epochs"] == "2"
+    assert trained["loss"] == f"{fitted.loss_:.4g}"
+    count = fitted.fitted_state().model.parameters.flat.size
+    assert trained["network"] == f"lstm, 1 layer of 4; {count:,} parameters, float32"
+
     sklearn = peer("sklearn")
-    for estimator in (clf, make().fit(TEXTS, [0, 1, 0])):
+    assert "<caption>trained</caption>" in fitted._repr_html_()
+    for estimator in (clf, fitted):
         assert "sk-estimator" in estimator._repr_html_()
         assert html.escape(repr(estimator)) in estimator._repr_html_()
     with sklearn.config_context(display="text"):

@@ -145,13 +145,38 @@ def test_importance(method, two, three):
     shown = drawn(plots.ImportanceDisplay.from_estimator(two, "abab", method=method))
     heights = [bar.get_height() for bar in shown.ax_.patches]
     np.testing.assert_allclose(heights, inspection.importance(two, "abab", method))
-    drawn(plots.ImportanceDisplay.from_estimator(three, SERIES[1], method=method, target="z"))
+    assert shown.ax_.get_title() == f"what speaks for {str(two.predict(['abab'])[0])!r}"
+    shown = drawn(plots.ImportanceDisplay.from_estimator(three, SERIES[1], method=method, target="z"))
+    assert shown.ax_.get_title() == "what speaks for 'z'"
 
 
 def test_long_sequences_and_many_classes_stay_readable():
     series = [RNG.standard_normal((300, 1)) for _ in range(12)]
     clf = xlstm.SequenceClassifier(**SETTINGS).fit(series, range(12))
     assert len(lines(drawn(plots.EachStepDisplay.from_estimator(clf, series[0])).axes_[0])) == 8
+
+
+def test_what_bench_measured():
+    sizes = [(1, 20, 8, 32), (32, 28, 28, 128)]
+    rows = [
+        {"size": list(size), "device": "cpu", "kernels": kernels, "forward_ms": 1.0 + k, "training_step_ms": 2.0 + k}
+        for size in sizes
+        for k, kernels in enumerate(("avx2", "reference"))
+    ]
+    shown = drawn(plots.BenchDisplay({"machine": {"processor": "some"}, "rows": rows}).plot())
+    assert [bar.get_height() for bar in shown.axes_[1].patches] == [2.0, 2.0, 3.0, 3.0]
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path, three):
+    shown = plots.TraceDisplay.from_estimator(three, SERIES[0])
+    for ending, begin in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        shown.save(str(tmp_path / f"trace.{ending}"))
+        assert (tmp_path / f"trace.{ending}").read_bytes().startswith(begin)
+    with pytest.raises(ValueError, match="name ends with"):
+        shown.save(str(tmp_path / "trace.gif"))
+    with pytest.raises(FileNotFoundError):
+        shown.save(str(tmp_path / "no folder" / "trace.png"))
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_axes_that_are_given_are_drawn_into(two, three):

@@ -9,6 +9,8 @@ from typing import Any
 from .. import backends, bench, gradcheck, trusted
 from ..cells import CELLS
 from ..layers import layer_of
+from ..plots import BenchDisplay
+from ..plots.display import check_picture
 from .common import show
 
 
@@ -18,6 +20,8 @@ def run_bench(options: Any) -> int:
         if options.device is not None:
             options.parser.error("--save compares the CPU with the GPU: leave --device out")
         bench.check_saving()
+    if options.plot is not None:
+        check_picture(options.plot)
     device = None if options.device is None else backends.select(options.device).device
     results = bench.run(device, progress=lambda line: print(line, file=sys.stderr, flush=True))
     text = bench.table(results)
@@ -25,6 +29,10 @@ def run_bench(options: Any) -> int:
         path = bench.save(results)
         results["saved"] = str(path)
         text += f"\nsaved: {path}"
+    if options.plot is not None:
+        BenchDisplay(results).plot().save(options.plot)
+        results["plot"] = options.plot
+        text += f"\ndrawn: {options.plot}"
     return show(options, text, results)
 
 

@@ -64,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
         help="keep, in the user's configuration folder, from which size of work on the GPU was faster than the CPU: "
         "device auto goes by it (default: it goes by an estimate)",
     )
+    timed.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw the times, as PNG, SVG or PDF by the file's ending; needs matplotlib (default: no picture)",
+    )
     command("devices", machine.run_devices, "list the devices of this machine, which is used, and why not the others")
     check = command(
         "check",

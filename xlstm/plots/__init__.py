@@ -7,9 +7,11 @@ when something is drawn.
 
 from .answers import CalibrationDisplay, ConfusionMatrixDisplay, ResidualsDisplay, RocCurveDisplay
 from .inside import EachStepDisplay, ImportanceDisplay, TraceDisplay
+from .times import BenchDisplay
 from .training import LearningCurveDisplay
 
 __all__ = [
+    "BenchDisplay",
     "CalibrationDisplay",
     "ConfusionMatrixDisplay",
     "EachStepDisplay",

@@ -16,7 +16,7 @@ from ..tasks.classes import Classes, predicted
 from ..tasks.numbers import Numbers
 from ..tasks.several import SeveralLabels
 from ..tasks.steps import StepClasses
-from .display import Display
+from .display import Display, pyplot
 
 NORMALIZE = ("true", "pred", "all")
 
@@ -311,8 +311,6 @@ class ResidualsDisplay(Display):
         return self
 
     def _unshared(self) -> list[Any]:
-        from .display import pyplot
-
         figure, made = pyplot().subplots(2, 1, figsize=(5.6, 6.2), layout="constrained", height_ratios=[3.6, 2.2])
         self.figure_, self.ax_, self.axes_ = figure, made[0], list(made)
         return self.axes_

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..files import check_target, write_whole
 from ..host import HostArray
 
 MOST_TOKENS = 60
@@ -32,6 +35,29 @@ def pyplot() -> Any:
     return plt
 
 
+FORMATS = ("png", "svg", "pdf")
+
+
+def check_picture(path: str) -> str:
+    """The format of a picture that is to be written to `path`.
+
+    Raises
+    ------
+    ValueError
+        If the ending of its name is of no such format.
+    OSError
+        If no file can be written there.
+    ImportError
+        If matplotlib is missing.
+    """
+    ending = os.path.splitext(path)[1].lower()[1:]
+    if ending not in FORMATS:
+        raise ValueError(f"a picture's name ends with .{', .'.join(FORMATS[:-1])} or .{FORMATS[-1]}; got {path!r}.")
+    pyplot()
+    check_target(path)
+    return ending
+
+
 class Display:
     """A picture with the numbers that it shows.
 
@@ -47,6 +73,18 @@ class Display:
     figure_: Any
     ax_: Any
     axes_: list[Any]
+
+    def save(self, path: str) -> None:
+        """Write what was drawn last to a file, whole or not at all: PNG, SVG or PDF, by its ending.
+
+        Raises
+        ------
+        ValueError, OSError
+            As the name or the place says.
+        """
+        picture = io.BytesIO()
+        self.figure_.savefig(picture, format=check_picture(path), dpi=150)
+        write_whole(path, [picture.getvalue()])
 
     def _one(self, ax: Any, **size: Any) -> Any:
         """The axes to draw into: those given, or new ones."""

@@ -166,10 +166,18 @@ class ImportanceDisplay(Display):
         The tokens, or the series (T, D).
     names
         Of the features of a series, or None.
+    answer
+        What they speak for: a label, or the number of a column.
     """
 
-    def __init__(self, importance: HostArray, steps: list[str] | HostArray, names: Sequence[str] | None = None) -> None:
-        self.importance, self.steps, self.names = importance, steps, names
+    def __init__(
+        self,
+        importance: HostArray,
+        steps: list[str] | HostArray,
+        names: Sequence[str] | None = None,
+        answer: Any = None,
+    ) -> None:
+        self.importance, self.steps, self.names, self.answer = importance, steps, names, answer
 
     @classmethod
     def from_estimator(
@@ -194,7 +202,8 @@ class ImportanceDisplay(Display):
         """
         found = inspection.importance(estimator, sequence, method, target=target, step=step, width=width)
         steps = inspection.steps_of(estimator, sequence)
-        return cls(found, steps, _names_of(estimator, steps)).plot(ax)
+        answer = inspection.likeliest(estimator, sequence, step) if target is None else target
+        return cls(found, steps, _names_of(estimator, steps), answer).plot(ax)
 
     def plot(self, ax: Any = None) -> ImportanceDisplay:
         """Draw it: into one axes for tokens, two for a series, where they are given."""
@@ -217,6 +226,8 @@ class ImportanceDisplay(Display):
             axes[0].bar(np.arange(len(height)), height, color=["#b2182b" if v > 0 else "#2166ac" for v in height])
             axes[0].axhline(0, color="gray", linewidth=0.8)
             axes[0].set_ylabel("importance")
+        if self.answer is not None:
+            axes[0].set_title(f"what speaks for {self.answer!r}", fontsize="medium", parse_math=False)
         if series:
             draw_signal(axes[-1], self.steps, self.names)  # type: ignore[arg-type]
         write_steps(axes[-1], self.steps)
