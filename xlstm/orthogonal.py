@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 32
+BLOCK = 64
 """The columns that are made orthogonal to all before them at once."""
 ROWS = 64
 """OpenBLAS computes a product of up to 64 · 64 · 64 steps on the calling thread."""
@@ -39,7 +39,7 @@ def orthogonal(size: int, rng: np.random.Generator) -> Matrix:
     numpy.ndarray
         (size, size) float64.
     """
-    q: Matrix = rng.standard_normal((size, size))
+    q: Matrix = np.asfortranarray(rng.standard_normal((size, size)))  # its columns are what is walked along
     for start in range(0, size, BLOCK):
         before, block = q[:, :start], q[:, start : start + BLOCK]
         for _ in range(2):
@@ -54,7 +54,7 @@ def orthogonal(size: int, rng: np.random.Generator) -> Matrix:
 
 def _product(a: Matrix, b: Matrix) -> Matrix:
     """a @ b for up to `BLOCK` columns of b, by products of small blocks."""
-    product: Matrix = np.zeros((a.shape[0], b.shape[1]))
+    product: Matrix = np.zeros((a.shape[0], b.shape[1]), order="F")
     for k in range(0, a.shape[1], ROWS):
         right = b[k : k + ROWS]
         for r in range(0, a.shape[0], ROWS):

@@ -236,10 +236,13 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
 
   std::unique_ptr<OwnedSchedule> schedule(
       new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H), H, policy.usable_threads()));
+  // What is checked is a copy: another thread of Python may write to the array once the interpreter's lock is released.
+  std::unique_ptr<int64_t[]> checked_ids;
   if (ids.held) {
+    checked_ids.reset(new int64_t[N * T]);
     for (long row = 0; row < N; ++row)
       for (long t = 0; t < (order ? order->lengths[row] : T); ++t) {
-        const int64_t id = ((const int64_t *)ids.data())[row * T + t];
+        const int64_t id = checked_ids[row * T + t] = ((const volatile int64_t *)ids.data())[row * T + t];
         if (id < 0 || id >= V)
           return PyErr_Format(PyExc_IndexError, "token %lld of row %ld: expected 0 to %ld", (long long)id, row, V - 1);
       }
@@ -247,7 +250,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
   Forward f = {};
   f.pass.schedule = &schedule->schedule, f.pass.D = D, f.pass.H = H, f.pass.vocabulary = V, f.pass.one_hot = one_hot;
   f.pass.keep = keep, f.pass.precision = packed ? packed->precision : Precision::FULL;
-  f.x = x.data(), f.ids = (const int64_t *)ids.data(), f.table = table.data();
+  f.x = x.data(), f.ids = checked_ids.get(), f.table = table.data();
   f.weight_ih = weight_ih.data(), f.weight_hh = weight_hh.data();
   f.bias = bias.data(), f.second_bias = second_bias.data();
   f.packed = packed ? packed->block.memory() : nullptr;

@@ -117,9 +117,7 @@ class OwnedSchedule {
   static long dealt(long j, long b, long tasks, long rows) {
     const long full = rows / tasks;  // rounds in which every task gets a row
     if (b < full) return b * tasks + j;
-    long before = 0;
-    for (long k = 0; k < j; ++k) before += rows * (k + 1) / tasks - rows * k / tasks - full;
-    return full * tasks + before;
+    return full * tasks + rows * j / tasks - full * j;  // after those of the tasks before
   }
 };
 

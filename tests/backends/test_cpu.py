@@ -658,6 +658,45 @@ def test_the_gradient_check_passes(target, cell, bidirectional, monkeypatch):
     assert set(used) == {"float64"}
 
 
+def ids_written_meanwhile(precision: str) -> None:
+    """Many calls on token ids that another thread of Python overwrites, with ones that are in no table, and back."""
+    rng, V, H = np.random.default_rng(0), 50, 16
+    compiled = xlstm.LSTM(V, H, device="cpu").stack.cell
+    params = {
+        name: rng.standard_normal(shape, dtype=np.float32) for name, shape in cells.by_name("lstm").shapes(V, H).items()
+    }
+    more = {} if precision == "kept" else {"packed": compiled.pack(params, precision or None)}
+    ids, ended, refused = np.zeros((1, 20_000), dtype=np.int64), threading.Event(), 0
+
+    def write() -> None:
+        while not ended.is_set():
+            ids[0, -10_000:] = 2**40
+            ids[0, -10_000:] = 0
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    sys.setswitchinterval(1e-5)
+    for _ in range(80):
+        try:
+            _, _, tape = compiled.forward(params, None, tokens=(ids, None), keep=precision == "kept", **more)
+            if tape is not None:
+                compiled.backward(params, tape, d_state=(np.ones((1, H), np.float32), None))
+        except IndexError:
+            refused += 1
+    ended.set()
+    writer.join()
+    print("survived", refused)
+
+
+@pytest.mark.parametrize("precision", ["", "int8", "kept"])
+def test_token_ids_are_read_once(precision):
+    if cpu._kernels is None:
+        pytest.skip("there are no compiled kernels")
+    if precision == "int8" and "avx2" not in cpu.targets():
+        pytest.skip("weights of 8 bits need AVX2")
+    assert printed_by(ids_written_meanwhile, precision).startswith("survived")
+
+
 # ---------------------------------------------------------------- which are chosen
 
 

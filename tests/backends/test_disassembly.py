@@ -1,14 +1,18 @@
-"""The products' sums stay in registers: a compiler that keeps them on the stack makes a kernel three times slower, with
-nothing to see in the source, and with the same results.
+"""What stands in the built extension, with nothing to see of it in the source and in the results here.
 
-Read off the built extension, if GCC 12 or a later one built it: the blocks' sizes were chosen by that. Where the test
-fails the results are right, and the blocks of backends/cpu/kernels/matrix.h want another size.
+The products' sums stay in registers: a compiler that keeps them on the stack makes a kernel three times slower. That is
+asked of GCC from version 12 on, by which the blocks' sizes were chosen. Where it fails the results are right, and the
+blocks of backends/cpu/kernels/matrix.h want another size.
+
+Instructions that only some CPUs of an instruction set have stand where the CPU was asked for them, and nowhere else.
 """
 
 import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
 
 import pytest
 from xlstm.backends import cpu
@@ -25,26 +29,46 @@ def objdump(*arguments: str) -> str:
     return subprocess.run(["objdump", *arguments, path], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="module")
-def functions() -> list[tuple[str, list[str]]]:
-    """The products, of every instruction set and dtype: name and instructions."""
+def assembly() -> Iterator[tuple[str, str]]:
+    """Every instruction of the extension, with the name of its function."""
     if cpu._kernels is None or "avx2" not in cpu.targets():
         pytest.skip("for the kernels of x86-64")
     if shutil.which("objdump") is None:
         pytest.skip("objdump is not installed")
-    compiler = re.search(r"GCC: .*? (\d+)\.\d+\.\d+", "".join(re.findall(r"  (.{16})$", objdump("-sj.comment"), re.M)))
-    if compiler is None or int(compiler[1]) < 12:
-        pytest.skip("for GCC from version 12 on")
-    found: list[tuple[str, list[str]]] = []
-    inside = False
+    name = ""
     for line in objdump("-dC", "--no-show-raw-insn").splitlines():
         head = re.match(r"[0-9a-f]+ <(.*)>:$", line)
         if head:
-            inside = PRODUCTS.search(head[1]) is not None
-            if inside:
-                found.append((head[1], []))
-        elif inside and ":\t" in line:
-            found[-1][1].append(line.split(":\t", 1)[1])
+            name = head[1]
+        elif ":\t" in line:
+            yield name, line.split(":\t", 1)[1]
+
+
+SOME_CPUS = {"vpdp": "Int8<true>", "vdpbf16": "BFloat16Pairs"}
+"""By the beginning of their names: AVX-512 VNNI and AVX-VNNI, AVX-512 BF16; and in whose functions they may stand."""
+
+
+def test_instructions_of_some_cpus_stand_where_the_cpu_was_asked():
+    wrong, named = set(), False
+    for name, code in assembly():
+        named |= "narrow" in name
+        for begin, format_ in SOME_CPUS.items():
+            if code.startswith(begin) and format_ not in name:
+                wrong.add((code.split()[0], name))
+    if not named:
+        pytest.skip("the extension has no symbols")
+    assert not wrong
+
+
+@pytest.fixture(scope="module")
+def functions() -> list[tuple[str, list[str]]]:
+    """The products, of every instruction set and dtype: name and instructions."""
+    instructions = list(assembly())
+    compiler = re.search(r"GCC: .*? (\d+)\.\d+\.\d+", "".join(re.findall(r"  (.{16})$", objdump("-sj.comment"), re.M)))
+    if compiler is None or int(compiler[1]) < 12:
+        pytest.skip("for GCC from version 12 on")
+    found = [(name, [code for _, code in lines]) for name, lines in groupby(instructions, lambda line: line[0])]
+    found = [(name, code) for name, code in found if PRODUCTS.search(name)]
     if not found:
         pytest.skip("the extension has no symbols")
     return found

@@ -96,6 +96,16 @@ def test_a_list_of_sequences_whose_ids_repeat_has_their_numbers(run):
     assert (done.code, "ids.csv lists 'r1', but data.npz has 4 sequences of this id" in done.err) == (1, True)
 
 
+def test_a_sequence_counts_once_however_often_it_is_listed(run):
+    write_long("long.csv")
+    values = run("train", "long.csv", *LONG, *QUICK, "--json").json
+    held_out = Path(values["held_out"])
+    assert held_out.read_text().startswith("run,")  # steps, each with the id of its sequence
+    held_out.write_text(held_out.read_text().replace("run,", "id,", 1))
+    again = run("evaluate", "long.xlstm", "long.csv", "--only", str(held_out), "--json").json
+    assert (again["n_test"], again["accuracy"]) == (values["n_test"], values["accuracy"])
+
+
 def test_what_is_wrong_with_a_listed_sequence_names_that_one(run):
     write_long("long.csv")
     run("train", "long.csv", *LONG, *QUICK)

@@ -260,12 +260,14 @@ def only(given: Given, path: str, encoding: str) -> Given:
         if column is None:
             raise Failure(
                 f"{path} has no column {ID!r} of the ids of sequences, nor a column {NUMBER!r} of their numbers from 1 "
-                f"on: it has {', '.join(table.columns):.60}"
+                f"on: it has {', '.join(table.columns):.60}. If it holds sequences of its own, it is the file to "
+                "evaluate on, without --only"
             )
         listed = [row for row in table.rows() if row is not None]
         if FILE in table.columns:
             listed = [row for row in listed if table.value(row, FILE) == given.name]
-        wanted = [table.value(row, column) for row in listed]
+        # A sequence counts once, however often it is listed: a held-out table of steps has its id at each of them.
+        wanted = list(dict.fromkeys(table.value(row, column) for row in listed))
     numbers = column == NUMBER or given.ids is None
     names = [str(k + 1) for k in range(given.size)] if numbers else given.ids or []
     several = Counter(names)

@@ -29,6 +29,21 @@ using real = XLSTM_REAL;
 #include <cpuid.h>
 #endif
 
+// What no compiler's __builtin_cpu_supports can be asked for: not every version of GCC and Clang knows these names.
+// That the system keeps the vector registers is known from the instruction set.
+#if defined(__F16C__)
+inline bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+#if defined(__AVXVNNI__)
+inline bool has_avx_vnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & (1u << 4);
+}
+#endif
+
 namespace {
 
 bool has(Precision precision) {
@@ -39,10 +54,7 @@ bool has(Precision precision) {
     case Precision::BFLOAT16_PAIRS: return __builtin_cpu_supports("avx512bf16");
 #endif
 #if defined(__F16C__)
-    case Precision::FLOAT16: {
-      unsigned a, b, c, d;
-      return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
-    }
+    case Precision::FLOAT16: return has_f16c();
 #endif
 #if defined(__AVX2__)
     case Precision::INT8: return true;
@@ -50,7 +62,7 @@ bool has(Precision precision) {
 #if defined(__AVX512VNNI__)
     case Precision::INT8_VNNI: return __builtin_cpu_supports("avx512vnni");
 #elif defined(__AVXVNNI__)
-    case Precision::INT8_VNNI: return __builtin_cpu_supports("avxvnni");
+    case Precision::INT8_VNNI: return has_avx_vnni();
 #endif
     default: return false;
   }

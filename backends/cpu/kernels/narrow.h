@@ -184,6 +184,12 @@ constexpr bool HAS_VNNI = false;
 #endif
 
 #if defined(__AVX2__)
+// A compiler that may use VNNI must not make it of the additions that stand in for it: they run where a CPU has none.
+template <class V> INLINE V apart(V pairs) {
+  asm("" : "+v"(pairs));
+  return pairs;
+}
+
 // sums += the products of each word's four bytes. VNNI: an instruction takes activations without a sign, and weights.
 template <bool VNNI> INLINE mask plus_products(mask sums, mask a, mask weights) {
 #if defined(__AVX512F__)
@@ -193,14 +199,14 @@ template <bool VNNI> INLINE mask plus_products(mask sums, mask a, mask weights) 
 #endif
   const __m512i turned = _mm512_mask_sub_epi8(w, _mm512_movepi8_mask((__m512i)a), __m512i{}, w);
   const __m512i pairs = _mm512_maddubs_epi16(_mm512_maskz_abs_epi8(~__mmask64(0), (__m512i)a), turned);
-  return sums + (mask)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+  return sums + (mask)apart(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 #else
 #if defined(__AVXVNNI__)
   if constexpr (VNNI) return (mask)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)a, (__m256i)weights);
 #endif
   const __m256i turned = _mm256_sign_epi8((__m256i)weights, (__m256i)a);
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)a), turned);
-  return sums + (mask)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  return sums + (mask)apart(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #endif
 }
 
