@@ -33,17 +33,17 @@ class Separate:
     shape : (int, int)
         (S, D): the sum of the lengths, and the features.
     dtype
-        As what they are read.
+        As what they are read. Some of them are read as all are.
     """
 
-    def __init__(self, rows: Sequence[HostArray], lengths: HostArray) -> None:
+    def __init__(self, rows: Sequence[HostArray], lengths: HostArray, dtype: Any = None) -> None:
         self.rows, self.lengths = rows, lengths
         self.shape = (int(lengths.sum()), 1 if rows[0].ndim == 1 else rows[0].shape[1])
-        self.dtype = np.result_type(*{read_as(row.dtype) for row in rows})
+        self.dtype = np.result_type(*{read_as(row.dtype) for row in rows}) if dtype is None else np.dtype(dtype)
 
     def __getitem__(self, rows: slice) -> Separate:
         """Some that follow each other: the same arrays."""
-        return Separate(self.rows[rows], self.lengths[rows])
+        return Separate(self.rows[rows], self.lengths[rows], self.dtype)
 
     def together(self, rows: slice, room: HostArray | None = None) -> HostArray:
         """Some that follow each other, as (s, D): in `room` (·,) or a new array, but of one alone itself."""
@@ -81,14 +81,18 @@ def rows_of(steps: Steps, lengths: HostArray) -> Sequence[HostArray]:
 
 def taken(steps: Steps, lengths: HostArray, rows: HostArray) -> Separate:
     """These rows, without a copy."""
-    every = rows_of(steps, lengths)
-    return Separate([every[k] for k in rows.tolist()], lengths[rows])
+    if isinstance(steps, Separate):
+        return Separate([steps.rows[k] for k in rows.tolist()], lengths[rows], steps.dtype)
+    ends = np.cumsum(lengths)[rows]
+    starts = ends - lengths[rows]
+    some = [steps[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return Separate(some, lengths[rows], read_as(steps.dtype))
 
 
 def reordered(steps: Steps, order: list[int]) -> Steps:
     """Features in this order, as a copy."""
     if isinstance(steps, Separate):
-        return Separate([row[:, order] for row in steps.rows], steps.lengths)
+        return Separate([row[:, order] for row in steps.rows], steps.lengths, steps.dtype)
     return steps[:, order]
 
 

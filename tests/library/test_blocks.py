@@ -217,3 +217,26 @@ def test_answers_need_a_part_of_the_numbers_at_a_time(form, monkeypatch):
     model.predict(X[:200])
     size = 2 if model.kernels_ == "reference" else 1  # the array code keeps gates of a batch in NumPy's arrays
     assert peak_of(lambda: model.predict(X)) < size * 0.6 * 4 * numbers
+
+
+def test_some_are_read_as_all_are():
+    rows = [np.ones((2, 1), np.float32), np.ones((3, 1), np.float32), np.ones((1, 1))]
+    lengths = np.array([2, 3, 1])
+    every = blocks.Separate(rows, lengths)
+    first = blocks.taken(every, lengths, np.array([0, 1]))
+    assert every.dtype == every[:2].dtype == first.dtype == first.together(slice(None)).dtype == np.float64
+
+
+def test_taking_some_rows_does_not_look_at_the_others():
+    class Counted(np.ndarray):
+        asked = 0
+
+        def __getitem__(self, key):
+            Counted.asked += 1
+            return super().__getitem__(key)
+
+    steps, lengths = np.arange(2000.0).reshape(1000, 2).view(Counted), np.full(500, 2)
+    some = blocks.taken(steps, lengths, np.array([499, 3]))
+    np.testing.assert_array_equal(some.rows[0], [[1996, 1997], [1998, 1999]])
+    np.testing.assert_array_equal(some.rows[1], [[12, 13], [14, 15]])
+    assert Counted.asked < 10

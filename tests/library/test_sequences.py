@@ -521,6 +521,21 @@ def test_ragged_channels_first():
         xlstm.from_channels_first([])
 
 
+@pytest.mark.parametrize(
+    ("X", "told"),
+    [
+        (None, "expected \\(n, channels, time\\) or a list .* got <class 'NoneType'>"),
+        ((row for row in ()), "got <class 'generator'>"),
+        ([[[1, 2], [3]], [[1, 2], [3, 4]]], "row 0 is ragged itself: its channels have several lengths"),
+        (np.zeros((0, 3, 4)), "X is empty"),
+        ([np.ones((2, 4)), np.ones((3, 5))], "give all rows the same channels"),
+    ],
+)
+def test_what_cannot_be_turned_is_said(X, told):
+    with pytest.raises(ValueError, match=told):
+        xlstm.from_channels_first(X)
+
+
 def test_nested_frames_are_channels_first():
     pandas = peer("pandas")
     x, y = [np.arange(3.0), np.arange(5.0)], [np.arange(3.0) * 2, np.arange(5.0) + 7]
