@@ -20,10 +20,10 @@ from lib.checkout import RESULTS, ROOT
 from lib.command import Row, digits
 from lib.gpu_report import WHATS
 from lib.gpu_sides import OVER_PADDING
+from lib.pages import between
 from lib.parts import rows_of
 
 PAGE = ROOT / "docs" / "devices.md"
-BEGIN, END = "<!-- {}: made by benchmarks/gpu_tables.py --write -->", "<!-- end of {} -->"
 NOTHING = gpu_cost.NOTHING
 
 
@@ -44,7 +44,7 @@ def main() -> int:
         return 0
     page = options.page.read_text(encoding="utf-8")
     for name, text in blocks.items():
-        page = between(page, name, text)
+        page = between(page, name, "gpu_tables.py", text)
     options.page.write_text(page, encoding="utf-8")
     return 0
 
@@ -65,15 +65,6 @@ def result_of(path: Path) -> Row:
 def newest_result() -> Row | None:
     found = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("bench_gpu-*.json")]
     return max(found, key=lambda result: str(result["date"]), default=None)
-
-
-def between(page: str, name: str, text: str) -> str:
-    """The page with this text between the markers of a name; an error where the page has them not just once."""
-    begin, end = BEGIN.format(name), END.format(name)
-    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-        sys.exit(f"the page has to have the lines {begin!r} and {end!r}, once, in this order")
-    before, rest = page.split(begin)
-    return f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
 
 
 def lines(header: list[str], rows: list[list[str]], words: int = 1) -> Iterator[str]:

@@ -61,7 +61,7 @@ def main() -> int:
             announce(f"{name} {SHAPES[name]}")
             rows += measured(name, programs, options)
     results: Row = {"threads": options.threads, "rows": rows, "means": means(rows)}
-    finish(options, "-".join(["kernel_parts", *options.targets]), results, text(results))
+    finish(options, "kernel_parts", results, text(results))
     return 0
 
 

@@ -6,7 +6,8 @@ Usage::
     python benchmarks/peers.py --only train --shapes tiny,row
     python benchmarks/peers.py --cell gru --only train,inference    another cell: beside PyTorch and onnxruntime
     python benchmarks/peers.py --quick                       whether it works at all; its figures mean nothing
-    python benchmarks/peers.py --out                         also writes benchmarks/results/peers-….json
+    python benchmarks/peers.py --out                         also writes benchmarks/results/peers-<cell>-….json
+    XLSTM_CPU_TARGET=avx2 python benchmarks/peers.py --only train,inference --out       kernels of less than the CPU has
 
 Memory, import times and sizes of the same libraries: footprint.py.
 
@@ -56,7 +57,7 @@ def main() -> int:
         "threads": options.threads,
         "dtype": "float32",
         "kernels": machine.kernels(),
-        "peers": machine.versions((*options.peers, "jaxlib", "onnx")),
+        "peers": machine.versions(name for peer in options.peers for name in sides.CONSISTS_OF[peer]),
         "absent": absent,
         "peak": {"how": peak.how},
     }
@@ -64,14 +65,13 @@ def main() -> int:
     for part in TITLES:
         if part in options.only:
             results[part] = measures[part](options, peak)
-    name = "peers" if options.cell == "lstm" else f"peers_{options.cell}"
-    finish(options, name, results, text(results, bars(results), options.quick))
+    finish(options, "peers", results, text(results, bars(results), options.quick), of=options.cell)
     return int(any(row["ours_wrong"] for part in TITLES for row in results.get(part, [])))
 
 
 def arguments() -> argparse.Namespace:
     shapes = list({**INFERENCE, **STREAMS, **RAGGED})
-    made = parser("peers", __doc__)
+    made = parser("peers-<cell>", __doc__)
     made.add_argument("--cell", choices=list(LAYERS), default="lstm", help="default: lstm")
     made.add_argument("--only", type=choices(list(TITLES)), default=list(TITLES), help=f"some of {','.join(TITLES)}")
     made.add_argument("--shapes", type=choices(shapes), help=f"some of {','.join(shapes)} (default: all of a part)")
@@ -80,6 +80,8 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--quick", action="store_true", help="a short round of the small shapes: a test, no measurement")
     sides.add_options(made)
     options = made.parse_args()
+    if options.quick and options.out == "":
+        made.error("figures of --quick mean nothing, and are not kept among the results: name a file, --out FILE")
     if options.cell != "lstm":
         options.peers = [peer for peer in options.peers if peer in sides.OF_EVERY_CELL]
     options.rounds = options.rounds or (1 if options.quick else 7)

@@ -602,7 +602,7 @@ def test_the_page_has_the_tables_of_now(lib: Any) -> None:
     page = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
     result = tables.newest_result()
     for name, text in (("measured", tables.measured(result)), ("computed", tables.computed(result))):
-        page = tables.between(page, name, "\n".join(text))
+        page = tables.between(page, name, "gpu_tables.py", "\n".join(text))
     told = "write the tables again: python benchmarks/gpu_tables.py --write"
     assert page == (ROOT / "docs" / "devices.md").read_text(encoding="utf-8"), told
     assert result is not None or "Not measured yet." in page

@@ -14,7 +14,8 @@ import pytest
 
 from .peers import peer
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
 COMMANDS = sorted(BENCHMARKS.glob("*.py"))
 RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
 
@@ -26,7 +27,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = set(sys.modules)
     yield importlib.import_module("lib.command")
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "lib":
+        if name.partition(".")[0] in ("lib", "chart", "datasets", "performance_tables"):
             del sys.modules[name]
 
 
@@ -74,7 +75,7 @@ def test_a_kept_result_is_in_the_form_that_is_written(file: Path, command: Any) 
 
 
 def test_one_result_of_each_command_for_each_machine_is_kept(command: Any) -> None:
-    """CPUs of one name may be of several kinds: the kind is in the file's name too."""
+    """CPUs of one name may be of several kinds: the kind is in the file's name too. peers.py has a file a cell."""
     machine, kinds = importlib.import_module("lib.machine"), Counter()
     for file in RESULTS:
         result = json.loads(file.read_text(encoding="utf-8"))
@@ -83,11 +84,115 @@ def test_one_result_of_each_command_for_each_machine_is_kept(command: Any) -> No
         # A GPU's results are of the GPU, whose name is in the file's, and not of the processor beside it.
         if result["benchmark"] != "bench_gpu":
             of, kind = result["machine"]["processor"], command.kind_of(file)
-            assert file.stem == f"{result['benchmark']}-{machine.slug(f'{of} {kind}')}"
+            parts = [result["benchmark"], *([result["cell"]] if result["benchmark"] == "peers" else [])]
+            assert file.stem == "-".join([*parts, machine.slug(f"{of} {kind}")])
             assert result.get("kernels", kind) == (kind.partition("-as-")[2] or kind)
             assert result["machine"].get("kind", kind) == kind
         kinds[file.stem] += 1
     assert set(kinds.values()) == {1}
+
+
+def test_the_pages_have_the_tables_of_the_results(command: Any) -> None:
+    tables = importlib.import_module("performance_tables")
+    for name in tables.PAGES:
+        page = (ROOT / name).read_text(encoding="utf-8")
+        told = f"{name}: write the tables again: python benchmarks/performance_tables.py --write"
+        assert tables.page_with(name, tables.made_for(name)) == page, told
+
+
+@pytest.fixture
+def results(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Another folder of results; a function that puts one there, of two shapes, whose figures can be foretold."""
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+
+    def row(shape: str, size: list[int], ratio: float, share: float) -> dict[str, Any]:
+        times = {"xlstm": {"median": 1e-3}, "torch": {"median": ratio * 1e-3}}
+        return {"shape": shape, "size": size, "ours": "xlstm", "wrong": [], "seconds": times, "fastest_peer": "torch",
+                "times_as_fast": {"torch": {"median": ratio}}, "against_fastest": {"xlstm": ratio, "torch": 1.0},
+                "share_of_peak": {"xlstm": share, "torch": share / ratio}}  # fmt: skip
+
+    def keep(kind: str, date: str, share: float, cell: str = "gru") -> None:
+        rows = [row("row", [32, 28, 28, 128], 3.0, share), row("mid", [64, 100, 64, 256], 1.5, share)]
+        told = {"processor": "A CPU", "kind": kind, "versions": {"numpy": "2.0"}}
+        value = {"date": date, "machine": told, "cell": cell, "threads": 2, "peers": {}, "settings": {"rounds": 5},
+                 "kernels": kind.split("-")[-1], "train": rows, "inference": rows[:1]}  # fmt: skip
+        command.write(tmp_path / f"peers-{cell}-{date}-{kind}.json", value)
+
+    return keep
+
+
+def test_each_kind_of_cpu_has_its_newest_result_and_its_own_before_one_that_was_forced(
+    command: Any, results: Any
+) -> None:
+    assert command.of_each_kind("peers-gru") == []
+    results("avx512-as-avx2", "2030-01-01", 0.5)
+    results("avx512", "2030-01-01", 0.5)
+    results("avx512", "2030-01-03", 0.5)
+    results("avx512", "2030-01-02", 0.5)
+    results("avx512", "2030-01-09", 0.5, cell="lstm")
+
+    def found() -> list[tuple[str, str, Any]]:
+        each = command.of_each_kind("peers-gru")
+        return [(result["machine"]["kind"], result["date"], command.held_to(result)) for result in each]
+
+    assert found() == [("avx512", "2030-01-03", None), ("avx512-as-avx2", "2030-01-01", "avx2")]
+    results("avx2", "2029-01-01", 0.5)  # older, but of a CPU that has no more
+    assert found() == [("avx512", "2030-01-03", None), ("avx2", "2029-01-01", None)]
+
+
+def test_kernels_held_to_less_are_told_by_their_share_of_that_peak(command: Any, results: Any) -> None:
+    results("avx512", "2030-01-01", 0.875)
+    results("avx512-as-avx2", "2030-01-01", 0.625)
+    tables, chart = importlib.import_module("lib.peer_tables"), importlib.import_module("chart")
+    lines = list(tables.beside_others("gru"))
+    assert "| 64, 100, 64, 256 | **1** | 1.5 | 1.50 × torch | 0.88 |" in lines
+    assert "| 32, 28, 28, 128 | 1 | 0.62 | 3.00 × torch | 1 | 0.62 | 3.00 × torch |" in lines
+    assert "| 64, 100, 64, 256 | 1 | 0.62 | 1.50 × torch | – | – | – |" in lines
+    text = " ".join(lines)
+    assert text.index("kernels: avx512") < text.index("The kernels held to avx2 (`XLSTM_CPU_TARGET=avx2`)")
+    own, held = command.of_each_kind("peers-gru")
+    assert chart.bars_of(own["train"][1], held=False)[1] == {"xlstm": 1.5, "torch": 1.0}
+    assert chart.bars_of(held["train"][1], held=True)[1] == {"xlstm": 0.625}
+    drawn = chart.drawing([own, held])
+    assert drawn.count("1: the fastest peer") == drawn.count("1: the peak") == 2
+    assert "How fast is one GRU layer?" in drawn
+
+
+def test_a_cell_that_was_not_measured_is_said_to_be_so(results: Any) -> None:
+    tables = importlib.import_module("lib.peer_tables")
+    assert list(tables.beside_others("rnn")) == [
+        "**Not measured yet**: `python benchmarks/peers.py --cell rnn --out`."
+    ]  # fmt: skip
+
+
+def test_parts_of_the_kernels_are_told_by_their_share_or_their_percentage(
+    command: Any, results: Any, tmp_path: Path
+) -> None:
+    tables = importlib.import_module("performance_tables")
+    assert "**Not measured yet**" in " ".join(tables.parts())
+    parts = {"inference": {"share_of_peak": 0.75, "flops_at_peak": 4.0}, "inference, gates": {"flops_at_peak": 1.0},
+             "forward": {"share_of_peak": 0.5, "flops_at_peak": 4.0},
+             "backward": {"share_of_peak": 0.7, "flops_at_peak": 8.0}}  # fmt: skip
+    rows = [{"shape": "mid", "size": [64, 100, 64, 256], "target": "avx2", "parts": parts, "training_share": 0.625,
+             "inference_share": 0.75}]  # fmt: skip
+    value = {"date": "2030-01-01", "machine": {"processor": "A CPU"}, "threads": 2, "rows": rows}
+    command.write(tmp_path / "kernel_parts-a-cpu-avx512.json", value)
+    lines = list(tables.parts())
+    assert "LSTM on avx2, its parts alone (A CPU, 2 threads, 2030-01-01):" in lines
+    assert lines[-5:] == [
+        "| inference | 0.75 |",
+        "| inference, gates | 25 % |",
+        "| forward | 0.50 |",
+        "| backward | 0.70 |",
+        "| training | 0.62 |",
+    ]
+
+
+def test_a_quick_look_is_not_kept_among_the_results() -> None:
+    quick = [sys.executable, str(BENCHMARKS / "peers.py"), "--quick", "--out"]
+    done = subprocess.run(quick, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mean nothing" in done.stderr
 
 
 def test_results_are_written_as_json_that_says_the_same(command: Any) -> None:
@@ -99,7 +204,6 @@ def test_results_are_written_as_json_that_says_the_same(command: Any) -> None:
 
 def test_the_warped_distance_is_that_of_plain_loops(command: Any) -> None:
     beside = importlib.import_module("lib.beside")
-    del sys.modules["datasets"]  # a command of that folder, which the sets are read with
     rng, ends = np.random.default_rng(0), [4, 1, 6]
     rows, series = rng.standard_normal((3, 7, 2)).astype("float32"), rng.standard_normal((5, 2)).astype("float32")
 

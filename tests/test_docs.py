@@ -74,15 +74,6 @@ def test_the_pages_are_there() -> None:
     } <= {page.name for page in CHAPTERS}
 
 
-def test_the_tables_of_the_performance_page_are_those_of_the_results() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "performance_tables.py")]
-    printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120).stdout
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8").splitlines()
-    missing = [line for line in printed.splitlines() if line not in page]
-    assert not missing, "print the tables again: python benchmarks/performance_tables.py"
-    assert sum(line.startswith("|") for line in page) == sum(line.startswith("|") for line in printed.splitlines())
-
-
 def test_the_table_of_learning_is_that_of_the_results() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "learning_table.py")]
     printed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120).stdout

@@ -47,8 +47,11 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text: str) -> None:
-    """Print the results, and write them where --out was given, with the machine, its versions and the date."""
+def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text: str, of: str = "") -> None:
+    """Print the results, and write them where --out was given, with the machine, its versions and the date.
+
+    A command that keeps several files for one machine says what this one is of.
+    """
     whole = described(options, name, results)
     if options.json:
         print(json.dumps(whole), flush=True)
@@ -57,7 +60,11 @@ def finish(options: argparse.Namespace, name: str, results: dict[str, Any], text
         cores = whole["machine"]["cores_for_this_process"]
         print(f"{text}\n\n{machine.processor()}, {cores} cores, {whole['machine']['python']}; {versions}", flush=True)
     if options.out is not None:
-        path = Path(options.out) if options.out else RESULTS / f"{name}-{machine.slug()}.json"
+        path = (
+            Path(options.out)
+            if options.out
+            else RESULTS / f"{'-'.join(filter(None, (name, of)))}-{machine.slug()}.json"
+        )
         write(path, whole)
         print(f"written: {path}", file=sys.stderr)
 
@@ -99,24 +106,36 @@ def as_text(value: Any, indent: int = 0) -> str:
 
 def newest(name: str) -> Row:
     """The last result of one command in results/, by its date; none of a CPU whose instruction set was forced."""
-    paths = (path for path in RESULTS.glob(f"{name}-*.json") if "-as-" not in kind_of(path))
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    found = [result for kind, result in kept(name) if "-as-" not in kind]
     if not found:
         sys.exit(f"there is no result of {name} in {RESULTS}: run benchmarks/{name}.py --out")
     return max(found, key=lambda result: str(result["date"]))
 
 
 def of_each_kind(name: str) -> list[Row]:
-    """The last result of one command on each kind of CPU, the widest vectors first; none of a kind that was forced."""
-    found: dict[str, Row] = {}
-    for path in sorted(RESULTS.glob(f"{name}-*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        kind = kind_of(path)
-        if kind in KINDS and (kind not in found or str(found[kind]["date"]) < str(result["date"])):
-            found[kind] = result
-    if not found:
-        sys.exit(f"there is no result of {name} in {RESULTS}: run benchmarks/{name}.py --out")
-    return [found[kind] for kind in KINDS if kind in found]
+    """The last result on each kind of CPU, the widest vectors first.
+
+    For a kind that there is no result of stands that of a CPU whose kernels were held to it: see `held_to`.
+    """
+    found: dict[str, tuple[bool, str, Row]] = {}
+    for kind, result in kept(name):
+        own, _, forced = kind.partition("-as-")
+        known = (not forced, str(result["date"]), result)
+        used = forced or own
+        if used not in found or found[used][:2] < known[:2]:
+            found[used] = known
+    return [found[kind][2] for kind in KINDS if kind in found]
+
+
+def held_to(result: Row) -> str | None:
+    """The instruction set below the CPU's best that XLSTM_CPU_TARGET held the kernels to."""
+    return str(result["machine"].get("kind", "")).partition("-as-")[2] or None
+
+
+def kept(name: str) -> list[tuple[str, Row]]:
+    """All results in results/ whose files' names begin so, each with its kind of CPU."""
+    paths = sorted(RESULTS.glob(f"{name}-*.json"))
+    return [(kind_of(path), json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 def kind_of(path: Path) -> str:

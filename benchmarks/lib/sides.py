@@ -27,6 +27,8 @@ from .onnx_side import OnnxRuntime, onnx_streams
 
 NEEDS = {"torch": ["torch"], "onnxruntime": ["onnxruntime", "onnx"], "jax": ["jax"], "thinc": ["thinc"]}
 """The peers, and the distributions that each needs."""
+CONSISTS_OF = {**NEEDS, "jax": ["jax", "jaxlib"]}
+"""The distributions whose versions are told of each."""
 OF_EVERY_CELL = ("torch", "onnxruntime")
 """The peers that are given other cells than an LSTM."""
 SLOW = {"thinc": 1e9}
