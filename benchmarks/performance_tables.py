@@ -1,5 +1,6 @@
-"""Make the tables of speed and size in the pages, from the files in results/: docs/performance.md, the part of
-docs/devices.md on weights of fewer bits, and what the README says beside its chart and shows of its first command.
+"""Make the tables of speed and memory in the pages, from the files in results/: docs/performance.md, docs/memory.md,
+the part of docs/devices.md on weights of fewer bits, and in the README what stands beside the chart and what the first
+command prints.
 
     python benchmarks/performance_tables.py              prints them
     python benchmarks/performance_tables.py --write      writes them between their markers in the pages
@@ -156,6 +157,35 @@ def of_runs(runs: list[Row]) -> list[str]:
     return [str(len(runs)), f"{statistics.mean(accuracy):.3f}", f"{statistics.median(seconds):.1f} s"]
 
 
+# ---------------------------------------------------------------- docs/memory.md
+
+
+def series() -> Iterator[str]:
+    result = newest("series_memory")
+    settings = result["settings"]
+    title = (
+        f"{settings['rows']:,} series of 8 features, `hidden_size={settings['hidden_size']}`, "
+        f"float32 in the model; MB of memory ({measured_on(result)})"
+    )
+    header = ["X", "X, MB", "`fit` beside X, MB", "times X", "`predict` beside X, MB", "read, checked and scaled, s"]
+    yield from heading(title, header)
+    for row in result["rows"]:
+        what = "an array of 50 steps" if row["form"] == "array" else "a list, of 20 to 80 steps"
+        cells = (f"{row['X']:.0f}", f"{row['fit']:.0f}", f"{row['fit'] / row['X']:.2f}", f"{row['predict']:.0f}")
+        yield line([f"{what}, {row['dtype']}", *cells, f"{row['seconds']:.2f}"])
+
+
+def strings() -> Iterator[str]:
+    result = newest("memory")
+    found = {row["way"]: f"{row['megabytes']:.0f} MB" for row in result["rows"]}
+    yield from paragraph(
+        f"[{result['settings']['rows']:,} short strings](../benchmarks/README.md) from files trained in "
+        f"{found['files']} over the interpreter, with the buffer as it comes; in {found['files, all held']} with a "
+        f"buffer that held them all, to the same bits as from lists, which took {found['in memory']} "
+        f"({measured_on(result)})."
+    )
+
+
 # ---------------------------------------------------------------- docs/devices.md
 
 
@@ -231,6 +261,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
         "epochs": epochs,
         "whole training": quality,
     },
+    "docs/memory.md": {"series": series, "strings": strings},
     "docs/devices.md": {"narrow": narrow, "narrow accuracy": accuracies},
     "README.md": {"peers": in_a_sentence, "first command": first_command},
 }

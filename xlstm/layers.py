@@ -112,13 +112,14 @@ class GRU(RecurrentLayer):
     """Gated recurrent units: `xlstm.cells.gru`, stacked, in one or both directions.
 
     Everything is as in `LSTM`, but for the state, which is h (L·S, N, H) alone, and the weights, which have 3H rows:
-    the gates r, u (PyTorch's z) and n. With `reset_after=False` it runs as array code everywhere.
+    the gates r, u (PyTorch's z) and n. The reset-before GRU (`reset_after=False`) runs as array code everywhere.
 
     Parameters
     ----------
     reset_after
         Whether the reset gate acts after the recurrent product, as in PyTorch and cuDNN; there is then a parameter
-        `bias_hn_l0` (H,) for each layer and direction. With False it acts before, as in the paper of Cho et al. (2014).
+        `bias_hn_l0` (H,) for each layer and direction. With False it acts before, as in the paper of Cho et al. (2014):
+        the reset-before GRU, `"gru_reset_before"` where cells are named.
     """
 
     cell = "gru"

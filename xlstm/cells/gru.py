@@ -9,8 +9,8 @@ At each step, from the input x and the state h of the step before:
     n = tanh(W_n·x + b_n + r * (R_n·h + b_hn))      the candidate
     h_new = (1 - u) * n + u * h
 
-That is the form of PyTorch and cuDNN (`reset_after=True` in Keras). In the other, the reset gate acts before the
-product, and b_hn has no place:
+That is the form of PyTorch and cuDNN (`reset_after=True` in Keras). In the other, the reset-before GRU, the reset gate
+acts before the product, and b_hn has no place:
 
     n = tanh(W_n·x + b_n + R_n·(r * h))
 

@@ -40,8 +40,8 @@ class SequenceClassifier(LabelEstimator):
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn", "gru_reset_before"}
-        The recurrent cell, or another that was registered (`xlstm.cells`). The last is the GRU whose reset gate acts
-        before the recurrent product.
+        The recurrent cell, or another that was registered (`xlstm.cells`). The last is the reset-before GRU: its reset
+        gate acts before the recurrent product.
     hidden_size : int
         H, the size of the state, of each direction.
     num_layers : int
