@@ -6,6 +6,7 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from .backends import Backend, numpy_arrays
 from .host import HostArray
-from .moments import Moments
+from .moments import ROUNDING, Moments
 from .namespace import Array
 from .series import Series, Texts
 
@@ -164,28 +165,33 @@ class Scaler(_Learned):
             return cls.unscaled(series.features)
         if series.place is not None:
             with series.place.current():
-                largest, mean, deviation = series.place.to_host(_moments(series.place, series.values, gaps))
-            return cls.of(largest, mean, deviation, standardize, gaps)
+                unit, mean, deviation = series.place.to_host(_moments(series.place, series.values, gaps))
+            return cls.of(unit, mean, deviation, standardize, gaps)
         moments = Moments(series.features)
         for values in series.blocks():
             moments.add(values)
-        return cls.of(moments.largest, moments.mean, moments.deviation, standardize, gaps)
+        return cls.of(moments.unit, moments.mean, moments.deviation, standardize, gaps)
 
     @classmethod
     def of(
         cls,
-        largest: HostArray,
+        unit: HostArray,
         mean: HostArray,
         deviation: HostArray,
         standardize: bool = True,
         gaps: bool = False,
     ) -> Scaler:
-        """From the largest value of each feature, and mean and deviation of the values divided by it, each (D,)."""
+        """From about the largest value of each feature, and mean and deviation of the values divided by it, each (D,).
+
+        A feature that never changes is only shifted. One that changes by no more than float64 rounds its numbers says
+        nothing: whatever its size, it is about 0.
+        """
         if not standardize:
-            return cls.unscaled(len(mean), mean * largest if gaps else None)
-        scale = deviation * largest
-        scale[(deviation < 1e-12) | (scale < np.finfo(np.float64).tiny)] = 1
-        return cls(mean * largest, scale, np.zeros(len(mean)) if gaps else None)
+            return cls.unscaled(len(mean), mean * unit if gaps else None)
+        scale = deviation * unit
+        alike = (deviation < ROUNDING) | (scale < np.finfo(np.float64).tiny)
+        scale[alike] = np.where(deviation[alike] == 0, 1, np.maximum(unit[alike], 1))
+        return cls(mean * unit, scale, np.zeros(len(mean)) if gaps else None)
 
     @classmethod
     def unscaled(cls, D: int, filling: HostArray | None = None) -> Scaler:
@@ -252,35 +258,48 @@ def _chunked(values: Array) -> Iterator[Array]:
 
 
 def _moments(place: Backend, values: Array, gaps: bool = False) -> Array:
-    """(3, D) float64: of each feature the largest absolute value, 1 for 0, and of the values (S, D) divided by it, so
-    that neither sums nor squares overflow, mean and standard deviation. On the device of the values.
+    """(3, D) float64: of each feature a power of two next to its largest absolute value, 1 for 0, and of the values
+    (S, D) divided by it mean and standard deviation: as `Moments` has them, on the device of the values.
 
     With `gaps` NaN counts for nothing.
     """
     xp, parts = place.namespace, list(_chunks(values))
 
-    def there(part: slice) -> Array:
-        """Where there are numbers, and where not nothing."""
-        some = values[part, :]
-        return xp.where(xp.isnan(some), xp.zeros_like(some), some) if gaps else some
+    def highest(of: Callable[[Array], Array]) -> Array:
+        return xp.max(xp.stack([xp.max(of(values[part, :]), axis=0) for part in parts]), axis=0)
 
-    def sums(of: Callable[[slice], Array]) -> Array:
-        return xp.sum(xp.stack([xp.sum(of(part), axis=0) for part in parts]), axis=0)
+    def there(some: Array, otherwise: float) -> Array:
+        """Where there are numbers, and where not another."""
+        return xp.where(xp.isnan(some), xp.full_like(some, otherwise), some) if gaps else some
 
-    largest = xp.max(xp.stack([xp.max(xp.abs(there(part)), axis=0) for part in parts]), axis=0)
-    largest = xp.astype(largest, xp.float64)
+    largest = xp.astype(highest(lambda some: xp.abs(there(some, 0.0))), xp.float64)
     largest = xp.where(largest == 0, xp.ones_like(largest), largest)
-    count = values.shape[0]
+    unit = xp.pow(xp.full_like(largest, 2.0), xp.floor(xp.log2(largest)))
+    origin = xp.astype(highest(lambda some: there(some, -math.inf)), xp.float64) / unit
+    origin = xp.where(xp.isfinite(origin), origin, xp.zeros_like(origin))  # of which all are missing
+
+    def sums(of: Callable[[Array, Array], Array]) -> Array:
+        """Over all numbers, of their distances to the origin in units, 0 where there is none, and whether there is."""
+        parted = []
+        for part in parts:
+            some = values[part, :]
+            distance, gone = xp.astype(some, xp.float64) / unit - origin, xp.isnan(some)
+            if gaps:
+                distance = xp.where(gone, xp.zeros_like(distance), distance)
+            parted.append(xp.sum(of(distance, gone), axis=0))
+        return xp.sum(xp.stack(parted), axis=0)
+
+    count: Any = values.shape[0]
     if gaps:
-        count = sums(lambda part: xp.astype(~xp.isnan(values[part, :]), xp.float64))
+        count = sums(lambda distance, gone: xp.astype(~gone, xp.float64))
         count = xp.where(count == 0, xp.ones_like(count), count)
-    mean = sums(lambda part: there(part) / largest) / count
+    mean = sums(lambda distance, gone: distance) / count
 
-    def squares(part: slice) -> Array:
-        squared = xp.square(there(part) / largest - mean)
-        return xp.where(xp.isnan(values[part, :]), xp.zeros_like(squared), squared) if gaps else squared
+    def squared(distance: Array, gone: Array) -> Array:
+        square = xp.square(distance - mean)
+        return xp.where(gone, xp.zeros_like(square), square) if gaps else square
 
-    return xp.stack([largest, mean, xp.sqrt(sums(squares) / count)])
+    return xp.stack([unit, origin + mean, xp.sqrt(sums(squared) / count)])
 
 
 Encoder = TokenEncoder | Scaler

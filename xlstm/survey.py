@@ -92,7 +92,7 @@ class Survey:
         if not (self._standardize or self._gaps):
             return Scaler.unscaled(self._features)
         found = self._moments
-        return Scaler.of(found.largest, found.mean, found.deviation, self._standardize, self._gaps)
+        return Scaler.of(found.unit, found.mean, found.deviation, self._standardize, self._gaps)
 
 
 def _kind(data: Series | Texts) -> str:

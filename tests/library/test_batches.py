@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -249,9 +250,24 @@ def test_moments_of_parts_are_those_of_the_whole(data: st.DataObject) -> None:
         moments.add(part)
     largest = np.abs(values).max(axis=0)
     largest[largest == 0] = 1
-    np.testing.assert_array_equal(moments.largest, largest)
-    np.testing.assert_allclose(moments.mean, (values / largest).mean(axis=0), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(moments.deviation, (values / largest).std(axis=0), rtol=1e-6, atol=1e-12)
+    unit = moments.unit
+    assert ((unit <= largest) & (largest < 2 * unit)).all()
+    assert (np.frexp(unit)[0] == 0.5).all()
+    for k in range(2):  # exactly, and rounded once
+        exact = [Fraction(value) / Fraction(unit[k]) for value in values[:, k].tolist()]
+        mean = sum(exact) / len(exact)
+        variance = sum((value - mean) ** 2 for value in exact) / len(exact)
+        assert moments.mean[k] == pytest.approx(float(mean), rel=1e-15, abs=1e-15)
+        assert moments.deviation[k] == pytest.approx(float(variance) ** 0.5, rel=1e-13)
+
+
+def test_numbers_that_are_all_alike_do_not_deviate() -> None:
+    moments = Moments(4)
+    for n in (1, 70_000, 3):
+        moments.add(np.tile([0.1, -1e300, 1.7e18, np.nan], (n, 1)))
+    moments.add(np.array([[0.1, np.nan, 1.7e18, np.nan]]))
+    assert moments.deviation.tolist() == [0, 0, 0, 0]
+    np.testing.assert_array_equal((moments.mean * moments.unit)[:3], [0.1, -1e300, 1.7e18])
 
 
 def test_moments_leave_out_what_is_missing() -> None:
@@ -259,8 +275,8 @@ def test_moments_leave_out_what_is_missing() -> None:
     moments = Moments(2)
     moments.add(values[:3])
     moments.add(values[3:])
-    np.testing.assert_allclose(moments.mean * moments.largest, np.nanmean(values, axis=0))
-    np.testing.assert_allclose(moments.deviation * moments.largest, np.nanstd(values, axis=0))
+    np.testing.assert_allclose(moments.mean * moments.unit, np.nanmean(values, axis=0))
+    np.testing.assert_allclose(moments.deviation * moments.unit, np.nanstd(values, axis=0))
 
 
 def test_rows_alone_keep_their_steps() -> None:

@@ -182,6 +182,25 @@ def test_a_constant_feature_is_only_shifted(value):
     np.testing.assert_allclose(values[:, 0], 0, atol=1e-9 * abs(value) + 1e-300)
 
 
+def test_a_feature_far_from_zero_keeps_what_it_says():
+    """Times in nanoseconds, within a second of each other: apart by 1e-10 and less of what they are."""
+    rng = np.random.default_rng(0)
+    for width in (1e9, 1e5):
+        X = [1.7e18 + rng.uniform(0, width, (length, 1)) for length in (50, 70)]
+        values = scaled(X)
+        exact = np.concatenate(X)[:, 0] - 1.7e18  # without rounding
+        np.testing.assert_allclose(
+            values[:, 0], (exact - exact.mean()) / exact.std(), atol=1e-2 if width < 1e6 else 1e-5
+        )
+
+
+@pytest.mark.parametrize("value", [0.3, 1.7e18, -1e300, 1e-300])
+def test_what_rounding_makes_of_a_feature_says_nothing(value):
+    X = np.full((4, 5, 1), value)
+    X[1, 2], X[3, 0] = np.nextafter(value, math.inf), np.nextafter(value, -math.inf)
+    assert (np.abs(scaled(X)) < 1e-14).all()
+
+
 @pytest.mark.parametrize(
     "values",
     [

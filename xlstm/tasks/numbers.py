@@ -16,7 +16,7 @@ import numpy as np
 from .. import backends, guesses, losses, quantities
 from ..backends import Backend
 from ..host import HostArray
-from ..moments import Moments
+from ..moments import ROUNDING, Moments
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..series import Series, Texts
@@ -214,7 +214,7 @@ class NumbersSurvey(Survey):
         first = self.task.center if self._first is None else self._first
         self.task.check_enough(first[None], whole)
         if self.is_open:
-            self.task.scale_by(self._moments.largest, self._moments.mean, self._moments.deviation, first)
+            self.task.scale_by(self._moments.unit, self._moments.mean, self._moments.deviation, first)
 
 
 @TASKS.register("numbers")
@@ -291,17 +291,16 @@ class Numbers(Task):
             )
 
     def measure(self, targets: HostArray) -> None:
-        # Of the numbers divided by their largest: so that neither sums nor squares overflow.
-        largest = np.abs(targets).max(axis=0)
-        largest[largest == 0] = 1
-        self.scale_by(largest, (targets / largest).mean(axis=0), (targets / largest).std(axis=0), targets[0])
+        moments = Moments(targets.shape[1])
+        moments.add(targets)
+        self.scale_by(moments.unit, moments.mean, moments.deviation, targets[0])
 
-    def scale_by(self, largest: HostArray, mean: HostArray, deviation: HostArray, first: HostArray) -> None:
-        """Scale so, each (C,): by mean and deviation of the numbers divided by their largest, and the first of them."""
-        self.center, self.scale = mean * largest, deviation * largest
-        alike = (deviation < 1e-12) | (self.scale < np.finfo(np.float64).tiny)
+    def scale_by(self, unit: HostArray, mean: HostArray, deviation: HostArray, first: HostArray) -> None:
+        """Scale so, each (C,): by mean and deviation of the numbers divided by `unit`, and the first of them."""
+        self.center, self.scale = mean * unit, deviation * unit
+        alike = (deviation < ROUNDING) | (self.scale < np.finfo(np.float64).tiny)
         # Nothing is known of how far such a column may stray: taken is how far it is from 0.
-        self.center[alike], self.scale[alike] = first[alike], largest[alike]
+        self.center[alike], self.scale[alike] = first[alike], np.where(first == 0, 1, np.abs(first))[alike]
 
     def survey(self, is_open: bool) -> NumbersSurvey:
         return NumbersSurvey(self, is_open)
