@@ -67,6 +67,22 @@ def test_some_at_a_time_are_all(lengths, D, kinds, turned, size):
         blocks.BLOCK = before
 
 
+def test_some_rows_are_read_as_all_are():
+    """Also those that alone would be float32."""
+    rows = [np.ones((2, 3), "f4"), np.ones((1, 3), "f4"), np.ones((4, 3), "f8")]
+    data = read(rows)
+    assert data.dtype == np.float64
+    some = [part for _, part in series.parts(data, 1)] + [series.take(data, np.array([1, 0]))]
+    assert [part.dtype for part in some] == [np.float64] * len(some)
+
+
+def test_a_few_rows_of_many_are_taken_alone():
+    """Of one array no view of any other row is made: counted by the memory that it takes."""
+    data = read(np.zeros((50_000, 1, 1), "f4"))
+    assert peak_of(lambda: series.take(data, np.array([49_999, 7]))) < 2.5e6
+    np.testing.assert_array_equal(series.take(data, np.array([3, 1])).values, np.zeros((2, 1)))
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_arrays_are_read_where_they_lie(kind, small):
     X = np.arange(240).reshape(5, 6, 8).astype(kind)

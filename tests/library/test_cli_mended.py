@@ -163,6 +163,21 @@ def test_a_table_is_cut_by_what_its_name_says(run, form):
     assert run("predict", "other.xlstm", "commas.csv", "--format", "csv").out == expected
 
 
+def test_a_wide_table_whose_steps_nobody_remembers_is_cut_as_before(run):
+    """A delimiter that leaves the header in one piece does not cut it."""
+    write_wide("commas.csv")
+    Path("other.csv").write_text(Path("commas.csv").read_text().replace(",", ";"))
+    run("train", "other.csv", "--wide", "--delimiter", ";", *QUICK)
+    expected = run("predict", "other.xlstm", "other.csv", "--format", "csv").out
+    model = xlstm.load("other.xlstm")
+    fitted = model.fitted_state()
+    fitted.table = fitted.table._replace(steps=None)
+    model.save("other.xlstm")
+    assert xlstm.load("other.xlstm").fitted_state().table.steps is None
+    assert run("predict", "other.xlstm", "other.csv", "--format", "csv").out == expected
+    assert run("predict", "other.xlstm", "commas.csv", "--format", "csv").out == expected
+
+
 def test_a_long_table_may_have_more_columns_than_the_model_knows(run):
     write_long("long.csv")
     run("train", "long.csv", *LONG, "--delta", "dt", *QUICK)
