@@ -2,6 +2,8 @@
 // calls from how one went.
 #pragma once
 
+#include <algorithm>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -51,12 +53,16 @@ struct ThreadPolicy {
   long usable_threads() const {
     if (forked) return 1;
 #ifdef _OPENMP
-    const long most = omp_get_max_threads();  // OMP_NUM_THREADS, the processors allowed, threadpoolctl
+    // OMP_NUM_THREADS, the processors allowed, threadpoolctl; and OMP_THREAD_LIMIT
+    const long most = std::min(omp_get_max_threads(), omp_get_thread_limit());
     return limit > 0 && limit < most ? limit : most;
 #else
     return 1;
 #endif
   }
+
+  // The same, or one while another program has the processors.
+  long threads_now() { return steady || several_threads.next() ? usable_threads() : 1; }
 
   static long processors() {
 #ifdef _OPENMP
@@ -83,7 +89,7 @@ class Attempt {
   explicit Attempt(Pass *pass) {
     // A number of threads that somebody chose is kept whatever it costs.
     pass->cores = policy.steady && policy.cores == Cores::MEASURED ? Cores::NEAR : policy.cores;
-    pass->threads = policy.steady || policy.several_threads.next() ? policy.usable_threads() : 1;
+    pass->threads = policy.threads_now();
     pass->share_above = pass->cores == Cores::NEAR || policy.shared_steps.next() ? 0 : policy.apart_flops;
     // Where there are more threads than processors, whom a thread waits for may have none.
     constexpr long PATIENT = 4000, IMPATIENT = 20;
@@ -92,7 +98,9 @@ class Attempt {
   }
   void ended() const {
     policy.last = report_;
-    if (report_.waited >= 0) policy.several_threads.ended(report_.waited <= 0.5);
+    // What the division of the work makes it wait says nothing of other programs.
+    const double idle = report_.idle();
+    if (report_.waited >= 0) policy.several_threads.ended(report_.waited <= idle + 0.5 * (1 - idle));
     if (report_.answer == Report::NO_TEAMS) return;
     const bool near = report_.answer == Report::NEAR;
     if (!near) policy.apart_flops = report_.flops;

@@ -351,7 +351,7 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
   u.parameters = parameters.data(), u.gradients = gradients.data(), u.decayed = decayed.data();
   u.moments[0] = first.data(), u.moments[1] = second.data();
   Report report;
-  u.threads = policy.usable_threads(), u.report = &report, u.pool = &pool;
+  u.threads = policy.threads_now(), u.report = &report, u.pool = &pool;
   Py_BEGIN_ALLOW_THREADS;
   selected->kernels->update(u);
   Py_END_ALLOW_THREADS;

@@ -1,6 +1,7 @@
 // Where the memory of a call comes from, and what becomes of it afterwards: blocks that were given back are kept.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -13,6 +14,13 @@
 #endif
 
 namespace xlstm {
+
+// Large blocks come from the system itself, and go back to it: what malloc is given back it may keep, as it does with
+// pieces of up to 32 MB, and a process would hold what earlier and smaller calls used beside what it needs. Not under
+// the address sanitizer, which watches the ends of what malloc gives.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+#define XLSTM_MAPPED
+#endif
 
 struct Block {
   void *memory = nullptr;
@@ -45,11 +53,13 @@ class Workspaces {
       forget(best);
     } else {
       replace(bytes);
-      const size_t unit = bytes >= HUGE_PAGE ? HUGE_PAGE : PAGE;
+      const size_t unit = bytes > HUGE_PAGE - PAGE ? HUGE_PAGE : PAGE;  // so that `release` knows it by its size
       block.bytes = (bytes + unit - 1) / unit * unit;
-      if (posix_memalign(&block.memory, unit, block.bytes)) {
+      block.memory = fresh(unit, block.bytes);
+      if (!block.memory) {
         release_all();  // what is kept may be what is missing
-        if (posix_memalign(&block.memory, unit, block.bytes)) return {};
+        block.memory = fresh(unit, block.bytes);
+        if (!block.memory) return {};
       }
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
       if (unit == HUGE_PAGE) madvise(block.memory, block.bytes, MADV_HUGEPAGE);
@@ -103,8 +113,30 @@ class Workspaces {
     total_ = 0;
   }
 
+  // So many bytes, a multiple of `unit`, at an address that is one; or null.
+  static void *fresh(size_t unit, size_t bytes) {
+#ifdef XLSTM_MAPPED
+    if (unit == HUGE_PAGE) {
+      void *found = mmap(nullptr, bytes + unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (found == MAP_FAILED) return nullptr;
+      char *begin = (char *)found, *memory = (char *)((uintptr_t(begin) + unit - 1) / unit * unit);
+      if (memory > begin) munmap(begin, memory - begin);
+      munmap(memory + bytes, begin + unit - memory);  // never empty: pages begin at multiples of less than `unit`
+      return memory;
+    }
+#endif
+    void *memory = nullptr;
+    return posix_memalign(&memory, unit, bytes) ? nullptr : memory;
+  }
+
   static void release(Block block) {
     block.allow_all();
+#ifdef XLSTM_MAPPED
+    if (block.bytes >= HUGE_PAGE) {
+      munmap(block.memory, block.bytes);
+      return;
+    }
+#endif
     std::free(block.memory);
   }
 };

@@ -62,6 +62,19 @@ def test_no_more_threads_take_part_than_the_process_may_use(best):
     assert printed_by(count_where_three_are_allowed, best, OMP_NUM_THREADS="3") == "counted\n"
 
 
+def test_no_more_threads_are_started_than_the_system_gives(best):
+    limits = {"OMP_NUM_THREADS": "8", "OMP_THREAD_LIMIT": "3"}
+    assert printed_by(count_where_three_are_allowed, best, **limits) == "counted\n"
+
+
+def test_a_lower_limit_leaves_other_processors_alone(best):
+    assert printed_by(count_below_what_was_started, best) == "counted\n"
+
+
+def test_weight_gradients_of_small_layers_are_divided_among_all(best):
+    assert printed_by(count_weight_gradients, best) == "counted\n"
+
+
 def test_the_same_bits_for_tasks_in_whole_and_in_parts(target):
     assert printed_by(compare_divisions, target) == "12 cases alike\n"
 
@@ -179,6 +192,33 @@ def count_where_three_are_allowed(target: str) -> None:
     case, params, kernels = made((64, 20, 32, 128))
     kernels.forward(params, case.x, keep=False)
     assert cpu.crew().threads == cpu.crew().woken == 3 == cpu.threads()
+    print("counted")
+
+
+def count_below_what_was_started(target: str) -> None:
+    if no_threads(target):
+        return
+    case, params, kernels = made((128, 20, 64, 256))
+    for limit in (64, 2, 3):
+        cpu.set_threads(limit)
+        kernels.forward(params, case.x, keep=False)
+        assert cpu.crew().woken == cpu.crew().threads <= limit, (limit, cpu.crew())
+        assert cpu.crew().threads > limit / 2
+    print("counted")
+
+
+def count_weight_gradients(target: str) -> None:
+    """Layers of one or two tiles of units: nobody has much more than an even part."""
+    if no_threads(target):
+        return
+    for cell in ("lstm", "gru", "rnn"):
+        for H in (16, 32):
+            case, params, kernels = made((512, 40, 8, H), cell)
+            cpu.set_threads(8)
+            kernels.backward(params, kernels.forward(params, case.x)[2], case.d_outputs)
+            crew = cpu.crew()
+            assert crew.threads > 2
+            assert crew.gradients <= 2 / crew.threads, (cell, H, crew)
     print("counted")
 
 

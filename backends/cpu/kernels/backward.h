@@ -216,7 +216,8 @@ template <class Cell> struct BackwardWalk {
   }
 
   // Adds the steps [t0, t1) to the sums of the weight gradients. An item is a unit tile with all panels, or with some
-  // where there are too few tiles for the threads; which thread does it does not matter.
+  // where there are too few tiles for the threads, or a cut of the tile's gates where there are too few panels as well;
+  // which thread does it does not matter.
   void weight_gradients(long t0, long t1, bool first, Barrier everyone) {
     const long rows = s.offset[t1] - s.offset[t0];
     // Before the first step h is zero unless it was given.
@@ -224,11 +225,19 @@ template <class Cell> struct BackwardWalk {
     const long h_panels = panel_count(nt);
     const long x_panels = tokens ? 0 : panel_count(xt), panels = h_panels + x_panels;
     const long threads = everyone.members, portions = threads == 1 ? 1 : smaller(panels, rounds(2 * threads, nt));
-    if (everyone.member == 0) f.pass.report->gradients = double(rounds(nt * portions, threads)) / (nt * portions);
+    const long most_cuts = smaller(GATE_GROUPS<InputSpan>, GATE_GROUPS<RecurrentSpan>);
+    const long cuts = portions < panels ? 1 : smaller(most_cuts, threads == 1 ? 1 : rounds(2 * threads, nt * portions));
+    const long items = nt * portions * cuts;
+    if (everyone.member == 0) {
+      f.pass.report->gradients = double(rounds(items, threads)) / items;
+      f.pass.report->first_gradients = double(items / threads) / items;
+      f.pass.report->backward = true;
+    }
     for (;;) {
-      const long item = __atomic_fetch_add(&next_item, 1, __ATOMIC_RELAXED), u = item / portions;
+      const long item = __atomic_fetch_add(&next_item, 1, __ATOMIC_RELAXED), u = item / (portions * cuts);
       if (u >= nt) break;
-      const Share portion = share(panels, item % portions, portions);
+      const Share portion = share(panels, item / cuts % portions, portions);
+      const Cut cut{item % cuts, cuts};
       for (long k = 0; k < rows; k += SUM_ROWS) {
         const long count = smaller(SUM_ROWS, rows - k);
         for (long p = portion.begin; p < portion.end; ++p) {
@@ -236,14 +245,14 @@ template <class Cell> struct BackwardWalk {
             const long skip = k >= without ? 0 : smaller(count, without - k);
             sum_panel<RecurrentSpan>(h_sums + u * nt * TILE * RecurrentSpan::COUNT, nt, p, dz + u * dz_stride,
                                      k + skip, count - skip, kept.h + s.offset[t0] * TILE, kept.h_stride,
-                                     first && k == 0);
+                                     first && k == 0, cut);
           } else {
             sum_panel<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, p - h_panels, dz + u * dz_stride, k,
-                                 count, kept.x + s.offset[t0] * TILE, kept.x_stride, first && k == 0);
+                                 count, kept.x + s.offset[t0] * TILE, kept.x_stride, first && k == 0, cut);
           }
         }
       }
-      if (tokens && portion.begin == 0) {
+      if (tokens && portion.begin == 0 && cut.part == 0) {
         real *to = d_projected + u * projected_stride;
         const int32_t *ids = kept.ids + s.offset[t0];
         for (long r = 0; r < rows; ++r)
@@ -257,10 +266,10 @@ template <class Cell> struct BackwardWalk {
 
   template <class Span>
   void sum_panel(real *sums, long column_tiles, long p, const real *dz_u, long row, long rows, const real *inputs,
-                 long stride, bool first) {
+                 long stride, bool first, Cut cut) {
     const long w = InputPanels<Span>::width(column_tiles, p);
     weight_panel<Span>(w, dz_u + row * C, inputs + p * PANEL_TILES * stride + row * TILE, stride, rows,
-                       sums + p * PANEL_TILES * TILE * Span::COUNT, first);
+                       sums + p * PANEL_TILES * TILE * Span::COUNT, first, cut);
   }
 
   // From the sums to the caller's gradients.
@@ -293,7 +302,7 @@ template <class Cell> struct BackwardWalk {
         for (long k = 0; k < V; k += SUM_ROWS)
           for (long p = 0; p < panels; ++p)
             sum_panel<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, p, d_projected + u * projected_stride,
-                         k, smaller(SUM_ROWS, V - k), table, table_stride, k == 0);
+                         k, smaller(SUM_ROWS, V - k), table, table_stride, k == 0, Cut{0, 1});
       }
       write_gradient<InputSpan>(x_sums + u * xt * TILE * InputSpan::COUNT, xt, u, D, (real *)f.d_weight_ih);
     }

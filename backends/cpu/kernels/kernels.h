@@ -46,6 +46,14 @@ struct Report {
   long threads = 1, woken = 1;          // how many took part, and how many were woken for it
   long tasks = 1, teams = 1, members = 1;
   double walk = 1, gradients = 1;       // what part of the walk, and of the weight gradients, the busiest thread did
+  double first = 1, first_gradients = 1;  // and the calling one at least
+  bool backward = false;                  // whether there were weight gradients: about half of all operations
+
+  // What part of its time the calling thread waits though every thread has a processor of its own, because others have
+  // more to do.
+  double idle() const {
+    return backward ? 1 - (first + first_gradients) / (walk + gradients) : 1 - first / walk;
+  }
 };
 
 // The threads that OpenMP holds ready for one thread that calls. With each call all of them wake, however few it is

@@ -378,27 +378,40 @@ NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long ro
   }
 }
 
-// The gate gradients of a unit tile that Span has, times one panel of w tiles: sums is [Span::COUNT][w · 16].
+// One of the equal parts into which something is cut.
+struct Cut {
+  long part, parts;
+  long begin(long total) const { return total * part / parts; }
+  long end(long total) const { return total * (part + 1) / parts; }
+};
+
+// The gate gradients of a unit tile that Span has come in so many groups of MR, the last of which may have fewer.
+template <class Span> constexpr long GATE_GROUPS = (Span::COUNT + MR - 1) / MR;
+
+// The gate gradients of a cut of them, times one panel of w tiles: sums is [Span::COUNT][w · 16].
 template <class Span, int V>
-INLINE void weight_tile(const real *dz, const real *x, long x_stride, long rows, real *sums, bool first) {
+INLINE void weight_tile(const real *dz, const real *x, long x_stride, long rows, real *sums, bool first, Cut cut) {
   constexpr int LAST = Span::COUNT % MR;
   dz += Span::FIRST;
-  int r = 0;
-  for (; r + MR <= Span::COUNT; r += MR)
+  const long end = cut.end(GATE_GROUPS<Span>) * MR;
+  long r = cut.begin(GATE_GROUPS<Span>) * MR;
+  for (; r + MR <= smaller(end, Span::COUNT); r += MR)
     weight_block<Span::C, MR, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
-  if constexpr (LAST != 0) weight_block<Span::C, LAST, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
+  if constexpr (LAST != 0)
+    if (end > Span::COUNT) weight_block<Span::C, LAST, V>(dz + r, x, x_stride, rows, sums + r * V * W, first);
 }
 
 template <class Span>
-INLINE void weight_panel(long w, const real *dz, const real *x, long x_stride, long rows, real *sums, bool first) {
+INLINE void weight_panel(long w, const real *dz, const real *x, long x_stride, long rows, real *sums, bool first,
+                         Cut cut) {
   constexpr int S = TILE / W;
   if (w == PANEL_TILES) {
-    weight_tile<Span, NV>(dz, x, x_stride, rows, sums, first);
+    weight_tile<Span, NV>(dz, x, x_stride, rows, sums, first, cut);
   } else if constexpr (PANEL_TILES > 1) {
-    if (w == 1) weight_tile<Span, S>(dz, x, x_stride, rows, sums, first);
+    if (w == 1) weight_tile<Span, S>(dz, x, x_stride, rows, sums, first, cut);
     else if constexpr (PANEL_TILES > 2) {
-      if (w == 2) weight_tile<Span, 2 * S>(dz, x, x_stride, rows, sums, first);
-      else weight_tile<Span, 3 * S>(dz, x, x_stride, rows, sums, first);
+      if (w == 2) weight_tile<Span, 2 * S>(dz, x, x_stride, rows, sums, first, cut);
+      else weight_tile<Span, 3 * S>(dz, x, x_stride, rows, sums, first, cut);
     }
   }
 }

@@ -84,7 +84,7 @@ void update(const Update &u) {
     constexpr long MOST_PIECES = 256;
     const long pieces = smaller(MOST_PIECES, rounds(u.count, WORTH_A_THREAD));
     double norms[MOST_PIECES];
-    parallel(wanted, *u.pool, *u.report, [&](long id, long threads) {
+    parallel(wanted, u.threads, *u.pool, *u.report, [&](long id, long threads) {
       const Share mine = share(pieces, id, threads);
       for (long k = mine.begin; k < mine.end; ++k) {
         const Share piece = share(u.count, k, pieces);
@@ -104,7 +104,7 @@ void update(const Update &u) {
   a.momentum = u.momentum;
   a.beta_1 = u.beta_1, a.rest_1 = 1 - u.beta_1, a.beta_2 = u.beta_2, a.rest_2 = 1 - u.beta_2;
   a.epsilon = u.epsilon * root_seen;
-  parallel(wanted, *u.pool, *u.report, [&](long id, long threads) {
+  parallel(wanted, u.threads, *u.pool, *u.report, [&](long id, long threads) {
     const Share part = share(u.count, id, threads);
     const long k = part.begin, count = part.end - part.begin;
     if (sgd) update_sgd(count, a, p + k, g + k, decayed + k, first + k);

@@ -28,6 +28,7 @@ struct Crew {
   const Task *task;  // what the teams share
   long tasks;
   double busiest;    // what part of the walk's operations the busiest thread does, where all tasks are equal
+  double first;      // and the calling one
 };
 
 // How many threads a walk is for follows from its work; how they divide it, from the way that is done first. `flops`
@@ -40,7 +41,7 @@ INLINE Crew crew_for(const Pass &pass, double flops, long shares) {
   // What it costs that members wait for each other, and that a reading of the weights serves a part of a task alone.
   constexpr double DEARER = 1.1;
   const Schedule &s = *pass.schedule;
-  Crew best = {1, 1, 1, flops / s.tasks, s.task, s.tasks, 1};
+  Crew best = {1, 1, 1, flops / s.tasks, s.task, s.tasks, 1, 1};
   const double walk = flops / s.rows * s.valid;
   if (pass.threads == 1 || walk < WORTH_TWO_THREADS) return best;
   const long threads = smaller(pass.threads, 2 + long(walk / WORTH_ANOTHER_THREAD));
@@ -51,9 +52,10 @@ INLINE Crew crew_for(const Pass &pass, double flops, long shares) {
     const long most = may_share ? smaller(shares, 2 + long(each / WORTH_ANOTHER_MEMBER)) : 1;
     for (long teams = smaller(threads, tasks); teams > 0; --teams) {
       const long longest = rounds(shares, smaller(threads / teams, most)), members = rounds(shares, longest);
-      const double busiest = double(rounds(tasks, teams) * longest) / (tasks * shares);
+      const double each_unit = double(rounds(tasks, teams)) / (tasks * shares), busiest = each_unit * longest;
       const double way = busiest * (members > 1 ? DEARER : 1) * dearer;
-      if (way < shortest) shortest = way, best = {teams * members, teams, members, each, task, tasks, busiest};
+      if (way < shortest) shortest = way, 
+        best = {teams * members, teams, members, each, task, tasks, busiest, each_unit * share(shares, 0, members).end};
     }
   };
   consider(s.task, s.tasks, 1);
@@ -61,24 +63,27 @@ INLINE Crew crew_for(const Pass &pass, double flops, long shares) {
   return best;
 }
 
-// How many threads of the pool are to wake, where `wanted` of them have work.
-INLINE long woken_for(long wanted, Pool &pool, double now) {
+// How many threads of the pool are to wake, where `wanted` of them have work and at most `usable` may run.
+INLINE long woken_for(long wanted, long usable, Pool &pool, double now) {
   constexpr double KEPT = 1;  // seconds
+  pool.size = smaller(pool.size, usable);
   if (wanted > pool.size || (2 * wanted <= pool.size && now - pool.used > KEPT)) pool.size = wanted;
   if (2 * wanted > pool.size) pool.used = now;
   return pool.size;
 }
 
-// Runs f(id, threads) on `wanted` threads; on fewer where the system gives no more: f must be right for any number.
+// Runs f(id, threads) on `wanted` of the `usable` threads; on fewer where the system gives no more: f must be right for
+// any number.
 template <class F>
-INLINE void parallel(long wanted, [[maybe_unused]] Pool &pool, Report &report, F f) {
+INLINE void parallel(long wanted, [[maybe_unused]] long usable, [[maybe_unused]] Pool &pool, Report &report, F f) {
   report.threads = wanted;
 #ifdef _OPENMP
   if (wanted > 1) {
-    report.woken = woken_for(wanted, pool, seconds());
+    report.woken = woken_for(wanted, usable, pool, seconds());
 #pragma omp parallel num_threads(int(report.woken))
     {
       const long id = omp_get_thread_num(), threads = smaller(wanted, omp_get_num_threads());
+      if (id == 0) report.threads = threads;
       if (id < threads) f(id, threads);
     }
     return;
@@ -99,7 +104,7 @@ class Threads {
   template <class F> void run(Crew wanted, F f) {
     Report &report = *pass_.report;
     report.tasks = wanted.tasks, report.teams = wanted.teams, report.members = wanted.members;
-    report.walk = wanted.busiest;
+    report.walk = wanted.busiest, report.first = wanted.first;
     const long patience = pass_.patience;
     if (wanted.threads == 1) {
       const Barrier alone{nullptr, 0, 1, patience, nullptr};
@@ -108,9 +113,13 @@ class Threads {
     const double begin = seconds();
     double waited = 0;
     std::memset((void *)lines_, 0, 2 * wanted.threads * sizeof(Line));
-    parallel(wanted.threads, *pass_.pool, report, [&](long id, long threads) {
+    parallel(wanted.threads, pass_.threads, *pass_.pool, report, [&](long id, long threads) {
       Crew crew = wanted;
-      if (threads < wanted.threads) crew.teams = smaller(threads, wanted.teams), crew.members = 1;
+      if (threads < wanted.threads) {
+        crew.teams = smaller(threads, wanted.teams), crew.members = 1;
+        crew.busiest = crew.first = double(rounds(crew.tasks, crew.teams)) / crew.tasks;
+        if (id == 0) report.teams = crew.teams, report.members = 1, report.walk = report.first = crew.busiest;
+      }
       double *mine = id == 0 ? &waited : nullptr;
       long number = smaller(id / crew.members, crew.teams);
       Barrier team{lines_ + wanted.threads + number * crew.members, id % crew.members, crew.members, patience, mine};
