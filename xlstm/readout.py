@@ -146,8 +146,8 @@ class Maximum(Readout):
         xp = array_namespace(d_features)
         T, winner = saved
         t = xp.arange(T, dtype=winner.dtype, device=winner.device)[None, :, None]
-        # (N, T, F): the step that gave the maximum gets all of its gradient.
-        d_outputs = xp.astype(t == winner[:, None, :], d_features.dtype)
+        won = t == winner[:, None, :]  # (N, T, F): the step that gave the maximum gets all of its gradient
+        d_outputs = xp.astype(won, d_features.dtype)
         d_outputs *= d_features[:, None, :]
         return Gradient(d_outputs, None), {}
 
