@@ -11,7 +11,9 @@ from .namespace import Array
 PRECISIONS = ("bfloat16", "float16", "int8")
 """What `prepare` may store weights in, beside the model's dtype."""
 
-LARGEST_FLOAT16 = 65504
+LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+"""Of weights: what is larger becomes infinite where it is rounded."""
+
 MOST_OF_INT8 = 2**17
 """Products of 127 · 127, of which 32 bits hold the sum."""
 
@@ -37,14 +39,20 @@ def check_precision(precision: str | None, stack: Any, kernels: str) -> None:
     if format_of is None or format_of(precision) is None:
         runs = "array code" if kernels == "reference" else f"{kernels} kernels"
         where = f"{runs} on the CPU" if stack.backend.on_host else f"{runs} on {stack.backend.device}"
+        if kernels == "reference" and stack.choice.reason:
+            where += f" ({stack.choice.reason})"
         needs = "" if precision == "bfloat16" else " with AVX2" if precision == "int8" else " with AVX2 and F16C"
         raise RuntimeError(
             f"precision={precision!r} needs compiled kernels on a CPU{needs}; here run {where}. Leave precision out; "
             "on a GPU give it to the layer or the estimator, when it is made."
         )
     weights = [of_cell[name] for of_cell in stack.of_cells for name in ("weight_ih", "weight_hh")]
-    if precision == "float16" and any(np.any(np.isfinite(w) & (abs(w) > LARGEST_FLOAT16)) for w in weights):
-        raise ValueError(f"a weight is above {LARGEST_FLOAT16}, the largest of float16: use precision='bfloat16'.")
+    if not all(np.isfinite(w).all() for w in weights):
+        raise ValueError(f"a weight is not finite, and precision={precision!r} stores finite ones alone: leave it out.")
+    limit = LARGEST.get(precision)
+    if limit is not None and any(np.any(abs(w) > limit) for w in weights):
+        other = "use precision='bfloat16'" if precision == "float16" else "leave precision out"
+        raise ValueError(f"a weight is above {limit:.8g}, the largest of {precision}: {other}.")
     if precision == "int8" and max(w.shape[1] for w in weights) > MOST_OF_INT8:
         raise ValueError(f"precision='int8' sums at most {MOST_OF_INT8} features: use precision='float16'.")
 

@@ -307,12 +307,12 @@ class RecurrentLayer(SavedLayer):
         precision
             What the weights are stored in: None for the layer's dtype, `"float16"`, `"bfloat16"` or `"int8"`, for speed
             where few sequences at a time use each weight once in a step: docs/devices.md says what is rounded where.
-            Outputs stay float32, and are off by about 2e-4, 2e-3 and 7e-3 in the Frobenius norm.
+            Outputs stay float32, and are off by about 2e-4, 2e-3 and 1e-2 in the Frobenius norm.
 
         Raises
         ------
         ValueError
-            If it is none of these, or not for this dtype; in float16 if a weight is above 65504.
+            If it is none of these, or not for this dtype; if a weight is not finite, or in float16 above 65504.
         RuntimeError
             Without compiled kernels for it: on a GPU, in array code, on a CPU without AVX2 (float16, int8).
         """

@@ -77,7 +77,7 @@ def find_cell(cell: str, dtype: str) -> CompiledCell | None:
     if cell in CELLS:
         check_target()
     found = None if target is None else _kernels.find(target, dtype, cell)
-    return None if found is None else CompiledCell(_kernels, found, dtype)
+    return None if found is None or target is None else CompiledCell(_kernels, found, target, dtype)
 
 
 def find_step(dtype: str) -> CompiledStep | None:

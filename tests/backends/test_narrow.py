@@ -23,7 +23,7 @@ from ..measure import relative_error
 Host = Any
 FORMATS = {name: precision for precision, names in compiled.FORMATS.items() for name in names}
 LAYERS = {"lstm": xlstm.LSTM, "rnn": xlstm.RNN, "gru": xlstm.GRU}
-SHAPES = [(1, 6, 3, 5), (1, 5, 33, 48), (3, 4, 17, 70), (7, 3, 64, 16), (45, 2, 5, 31)]
+SHAPES = [(1, 6, 3, 5), (1, 5, 33, 48), (3, 4, 17, 70), (7, 3, 64, 16), (45, 6, 5, 31)]
 UNEQUAL = pytest.mark.parametrize("shape", SHAPES)
 Size = tuple[int, int, int, int]
 """N, T, D and H."""
@@ -46,6 +46,7 @@ def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if name not in cpu.find_cell("rnn", "float32").formats:
         pytest.skip(f"this CPU has no instructions for {name}")
     monkeypatch.setitem(compiled.FORMATS, FORMATS[name], (name,))
+    monkeypatch.setattr(compiled, "AS_FLOAT32", {})
     return name
 
 
@@ -65,24 +66,50 @@ def bfloat16(a: Host) -> Host:
     return ((words + 0x7FFF + (words >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32).astype(np.float64)
 
 
-def eight_bits(a: Host) -> Host:
-    """Each row to whole numbers from -127 to 127, times a scale."""
+def in_pairs(a: Host) -> Host:
+    """Rows 0, 2, … of a matrix (columns, rows) so; each other one the nearest float32 that ends in those bits."""
+    found = bfloat16(a).astype(np.float32)
+    a = np.ascontiguousarray(a, np.float32)
+    lower = np.ascontiguousarray(found[:, : a.shape[1] // 2 * 2 : 2]).view(np.uint32) >> 16
+    odd = a[:, 1::2]
+    upper = np.ascontiguousarray(odd).view(np.uint32) & 0xFFFF0000
+    candidates = np.stack([(upper + np.uint32(step * 0x10000 & 0xFFFFFFFF) | lower) for step in (-1, 0, 1)])
+    values = candidates.astype(np.uint32).view(np.float32).astype(np.float64)
+    nearest = np.nan_to_num(np.abs(values - odd), nan=np.inf).argmin(axis=0)
+    found[:, 1::2] = np.take_along_axis(values, nearest[None], axis=0)[0]
+    return found.astype(np.float64)
+
+
+def eight_bits(a: Host, largest: int = 127) -> Host:
+    """Each row to whole numbers from -largest to largest, times a scale."""
     a = np.asarray(a, np.float32)
-    largest = abs(a).max(axis=1, keepdims=True)
-    scale = np.where(largest < 1e-30, np.float32(0), largest / np.float32(127)).astype(np.float32)
+    most = abs(a).max(axis=1, keepdims=True)
+    scale = np.where(most < 1e-30, np.float32(0), most / np.float32(largest)).astype(np.float32)
     with np.errstate(divide="ignore"):
         inverse = np.where(scale > 0, np.float32(1) / scale, np.float32(0)).astype(np.float64)
     return np.rint(a * inverse) * scale
 
 
+def seven_bits(a: Host) -> Host:
+    """Of weights, where two products have to fit into 16 bits."""
+    return eight_bits(a, 64)
+
+
 WEIGHTS = {
-    "bfloat16": bfloat16,
+    "bfloat16": in_pairs,
     "bfloat16-pairs": bfloat16,
     "float16": lambda a: a.astype(np.float16).astype(np.float64),
-    "int8": eight_bits,
+    "int8": seven_bits,
     "int8-vnni": eight_bits,
 }
 ACTIVATIONS = {"bfloat16-pairs": bfloat16, "int8": eight_bits, "int8-vnni": eight_bits}
+
+
+def balanced(stored: str, weights: Host, x: Host) -> tuple[Host, Host]:
+    """Weights of the input and its features, with a power of two moved from one to the other in eight bits."""
+    most = abs(weights).max(axis=0)
+    factor = 2.0 ** np.floor(np.log2(np.where(most > 0, most, 1))) if stored.startswith("int8") else np.ones_like(most)
+    return weights / factor, x * factor
 
 
 def sigmoid(z: Host) -> Host:
@@ -93,7 +120,8 @@ def next_state(cell: str, params: dict[str, Host], stored: str, x: Host, state: 
     """One step in float64: only what enters the products is rounded."""
     weights, activations = WEIGHTS[stored], ACTIVATIONS.get(stored, np.float64)
     h = state[0].astype(np.float64)
-    z_x = activations(x) @ weights(params["weight_ih"]).T + params["bias"]
+    weight_ih, x = balanced(stored, params["weight_ih"], x)
+    z_x = activations(x) @ weights(weight_ih).T + params["bias"]
     z_h = activations(state[0]) @ weights(params["weight_hh"]).T
     if cell == "gru":
         (r, u), n = (sigmoid(a + b) for a, b in zip(np.split(z_x, 3, 1)[:2], np.split(z_h, 3, 1)[:2], strict=True)), 2
@@ -236,7 +264,7 @@ def test_a_rounding_costs_no_more_than_half_a_step(stored, shape):
     x, h = draw("rnn", shape)
     params, x = {name: a.astype(np.float64) for name, a in parameters_of(layer).items()}, x[:, :1]
     allowed, z = np.full((shape[0], shape[3]), 1e-5), params["bias"]
-    for weights, a in ((params["weight_ih"], x[:, 0]), (params["weight_hh"], h[0])):
+    for weights, a in (balanced(stored, params["weight_ih"], x[:, 0]), (params["weight_hh"], h[0])):
         a = a.astype(np.float64)
         off = half_step(WEIGHTS[stored], weights), half_step(ACTIVATIONS.get(stored), a)
         allowed += (abs(a) + off[1]) @ off[0].T + off[1] @ abs(weights).T
@@ -249,9 +277,11 @@ def half_step(rounding: Any, a: Host) -> Host:
     """The most by which a rounding to the nearest may change each number."""
     if rounding is None:
         return np.zeros_like(a)
-    if rounding is eight_bits:
-        return np.broadcast_to(abs(a).max(axis=1, keepdims=True) / 254, a.shape) * 1.001
-    return abs(a) * 2.0 ** (-9 if rounding is bfloat16 else -11) + 2.0**-25  # 2^-25: below float16's normal numbers
+    if rounding in (eight_bits, seven_bits):
+        steps = 254 if rounding is eight_bits else 128
+        return np.broadcast_to(abs(a).max(axis=1, keepdims=True) / steps, a.shape) * 1.001
+    # 2^-25: below float16's normal numbers
+    return abs(a) * 2.0 ** (-8 if rounding in (bfloat16, in_pairs) else -11) + 2.0**-25
 
 
 @pytest.mark.parametrize("signs", ["alike", "apart", "of weights", "of inputs"])
@@ -266,7 +296,8 @@ def test_no_sum_of_products_saturates(stored, signs, D):
         x *= 1 if signs == "of weights" else rng.choice([-1, 1], x.shape)
     layer.parameters["weight_ih_l0"], layer.parameters["bias_l0"] = weights * 2.0**-10, np.zeros(17)
     outputs, _ = layer.prepare(FORMATS[stored])(x)
-    np.testing.assert_allclose(outputs[:, 0], np.tanh(x[:, 0] @ weights.T * 2.0**-10), rtol=1e-5, atol=1e-7)
+    expected = np.tanh(x[:, 0] @ WEIGHTS[stored](weights * 2.0**-10).T)
+    np.testing.assert_allclose(outputs[:, 0], expected, rtol=1e-5, atol=1e-7)
 
 
 # ---------------------------------------------------------------- what is not usual
@@ -336,6 +367,56 @@ def test_rows_of_zeros_in_the_weights(cell, stored):
         np.testing.assert_allclose(found, right, rtol=1e-5, atol=5e-6)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 10.0, 1e3])
+def test_a_feature_in_other_units_costs_nothing(cell, stored, size):
+    """Its weights make up for it: in float32 nothing changes."""
+    layer = layer_of(cell, 8, 32)
+    x, _ = draw(cell, (4, 6, 8, 32))
+    true = LAYERS[cell](8, 32, device="cpu", dtype="float64", kernels="reference")
+    for name, values in layer.parameters.items():
+        true.parameters[name] = values
+    expected, _ = true(x.astype(np.float64))
+    weights = np.array(layer.parameters["weight_ih_l0"])
+    weights[:, 3] /= np.float32(size)
+    layer.parameters["weight_ih_l0"] = weights
+    x[:, :, 3] *= np.float32(size)
+    assert relative_error(layer.prepare(FORMATS[stored])(x)[0], expected) < BOUNDS[stored]
+
+
+def test_a_pair_has_no_denormal_numbers(monkeypatch):
+    """Some CPUs multiply slowly with them, and rows of zeros are what pruning makes."""
+    for target in TARGETS:
+        monkeypatch.setattr(cpu, "target", usable_target(target))
+        monkeypatch.setitem(compiled.FORMATS, "bfloat16", ("bfloat16",))
+        monkeypatch.setattr(compiled, "AS_FLOAT32", {})
+        layer = xlstm.RNN(2, 16, device="cpu")
+        for name, values in layer.parameters.items():
+            layer.parameters[name] = np.zeros(values.shape)
+        layer.parameters["weight_ih_l0"] = np.tile([1.7, 0.0], (16, 1))
+        outputs, _ = layer.prepare("bfloat16")(np.array([[[0.0, 1.0]]], np.float32))
+        assert np.all((outputs == 0) | (outputs >= np.finfo(np.float32).tiny))
+        assert np.all(outputs < 1e-37)
+
+
+# ---------------------------------------------------------------- what stays float32
+
+
+@pytest.mark.parametrize(("target", "name"), [(t, name) for t, most in compiled.AS_FLOAT32.items() for name in most])
+def test_small_weights_are_float32_of_rounded_values(cell, target, name, monkeypatch):
+    monkeypatch.setattr(cpu, "target", usable_target(target))
+    if name not in cpu.find_cell(cell, "float32").formats:
+        pytest.skip(f"this CPU has no instructions for {name}")
+    monkeypatch.setitem(compiled.FORMATS, FORMATS[name], (name,))
+    layer = layer_of(cell, 6, 21)
+    x, state = draw(cell, (3, 5, 6, 21))
+    found, _ = layer.prepare(FORMATS[name])(x, state)
+    rounding = {"bfloat16": bfloat16, "float16": WEIGHTS["float16"]}.get(name, eight_bits)
+    for weights in ("weight_ih_l0", "weight_hh_l0"):
+        layer.parameters[weights] = rounding(np.array(layer.parameters[weights]))
+    expected, _ = layer.prepare()(x, state)
+    assert relative_error(found, expected) < 1e-6
+
+
 # ---------------------------------------------------------------- what users see
 
 
@@ -395,6 +476,29 @@ def test_weights_that_float16_does_not_reach_are_refused(precision):
             layer.prepare(precision)
     else:
         assert np.isfinite(layer.prepare(precision)(np.zeros((1, 2, 3), np.float32))[0]).all()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_weights_that_are_not_finite_are_refused(precision, value):
+    layer = xlstm.GRU(3, 4, device="cpu")
+    layer.parameters["weight_ih_l0"] = np.full((12, 3), value)
+    with pytest.raises(ValueError, match=f"a weight is not finite, and precision='{precision}'"):
+        layer.prepare(precision)
+
+
+def test_weights_that_bfloat16_does_not_reach_are_refused(precision):
+    layer = xlstm.LSTM(3, 4, device="cpu")
+    layer.parameters["weight_hh_l0"] = np.full((16, 4), 3.4e38)
+    if precision == "int8":
+        layer.prepare(precision)
+    else:
+        with pytest.raises(ValueError, match=f"the largest of {precision}"):
+            layer.prepare(precision)
+
+
+def test_a_form_without_kernels_says_so(precision):
+    with pytest.raises(RuntimeError, match="no compiled kernels of the gru_reset_before cell"):
+        xlstm.GRU(3, 4, reset_after=False, device="cpu").prepare(precision)
 
 
 def test_sse2_has_no_int8(monkeypatch):

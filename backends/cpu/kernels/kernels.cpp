@@ -68,9 +68,17 @@ bool has(Precision precision) {
   }
 }
 
+template <class Walk> size_t bytes_of(const Forward &f) {
+  size_t bytes;
+  Walk(f, Carver{nullptr}, &bytes);
+  return bytes;
+}
+template <class Walk> void run(const Forward &f) { Walk(f, Carver{(char *)f.scratch}).run(); }
+
 // Two sides of one choice: what packs weights, and what reads them.
 template <class Cell> struct Full {
-  using Walk = ForwardWalk<Cell>;
+  static size_t forward_bytes(const Forward &f) { return bytes_of<ForwardWalk<Cell>>(f); }
+  static void forward(const Forward &f) { run<ForwardWalk<Cell>>(f); }
   static size_t packed_bytes(long D, long H) {
     Carver memory{nullptr};
     packed_in<Cell>(memory, D, H);
@@ -85,6 +93,12 @@ template <class Cell> struct Full {
 #if IS_SINGLE(XLSTM_REAL)
 template <class Cell, class Format> struct Narrow {
   using Walk = NarrowWalk<Cell, Format>;
+  static size_t forward_bytes(const Forward &f) {
+    return walk(f, [&](auto kind) { return bytes_of<typename decltype(kind)::type>(f); });
+  }
+  static void forward(const Forward &f) {
+    walk(f, [&](auto kind) { run<typename decltype(kind)::type>(f); });
+  }
   static size_t packed_bytes(long D, long H) {
     Carver memory{nullptr};
     NarrowWeights<Cell, Format>(memory, D, H);
@@ -95,6 +109,16 @@ template <class Cell, class Format> struct Narrow {
     Carver memory{(char *)to};
     NarrowWeights<Cell, Format>(memory, D, H)
         .pack({(const real *)weight_ih, (const real *)weight_hh, (const real *)bias, (const real *)second_bias});
+  }
+
+ private:
+  template <class T> struct Type {
+    using type = T;
+  };
+  template <class F> static auto walk([[maybe_unused]] const Forward &f, F call) {
+    if constexpr (std::is_base_of_v<Widened, Format>)
+      if (widening_pays<Cell, Format>(f)) return call(Type<WidenedWalk<Cell, Format>>());
+    return call(Type<Walk>());
   }
 };
 #endif
@@ -140,15 +164,10 @@ template <class Cell> constexpr CellKernels kernels_of() {
         return bytes;
       },
       [](const Forward &f) {
-        return with_precision<Cell>(f.pass.precision, [&](auto side) {
-          size_t bytes;
-          typename decltype(side)::Walk(f, Carver{nullptr}, &bytes);
-          return bytes;
-        });
+        return with_precision<Cell>(f.pass.precision, [&](auto side) { return side.forward_bytes(f); });
       },
       [](const Forward &f) {
-        with_precision<Cell>(f.pass.precision,
-                             [&](auto side) { typename decltype(side)::Walk(f, Carver{(char *)f.scratch}).run(); });
+        with_precision<Cell>(f.pass.precision, [&](auto side) { side.forward(f); });
       },
       [](const Backward &f) {
         size_t bytes;
