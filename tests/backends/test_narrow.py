@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from xlstm.backends import cpu
 from xlstm.backends.cpu import cell as compiled
@@ -207,7 +207,19 @@ def test_without_a_state_it_begins_with_zeros(cell, stored):
 def test_any_shape(cell, stored, data):
     size = st.integers(1, 40)
     shape = data.draw(st.tuples(st.integers(1, 14), st.integers(1, 4), size, size))
-    check_steps(cell, stored, shape, data.draw(st.integers(0, 9)))
+    seed = data.draw(st.integers(0, 9))
+    # A weight halfway between two whole numbers may become either of them: its product with a scale is rounded, or not.
+    assume(stored not in LARGEST or not halfway(parameters_of(layer_of(cell, *shape[2:], seed)), LARGEST[stored]))
+    check_steps(cell, stored, shape, seed)
+
+
+LARGEST = {"int8": 64, "int8-vnni": 127}
+
+
+def halfway(params: dict[str, Host], largest: int) -> bool:
+    pair = balanced("int8", params["weight_ih"], np.zeros(1))[0], params["weight_hh"].astype(np.float64)
+    whole = [abs(w) / abs(w).max(axis=1, keepdims=True) * largest for w in pair]
+    return any(np.any(abs(w % 1 - 0.5) < 1e-5) for w in whole)
 
 
 BOUNDS = {"float16": 2e-3, "bfloat16": 1e-2, "bfloat16-pairs": 1e-2, "int8": 4e-2, "int8-vnni": 4e-2}
