@@ -20,7 +20,7 @@ except ImportError:
 
 from . import trusted as trusted  # hands the array code in
 from .backends import report as devices
-from .backends.cpu import set_threads
+from .backends.cpu import release_memory, set_threads
 from .layers import GRU, LSTM, RNN
 
 if _typing.TYPE_CHECKING:
@@ -79,6 +79,7 @@ __all__ = [
     "optim",
     "plots",
     "read",
+    "release_memory",
     "sampling",
     "set_threads",
 ]

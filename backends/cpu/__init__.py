@@ -8,15 +8,38 @@ from __future__ import annotations
 
 import importlib
 import math
+import operator
 import os
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..notices import say_once
 from .cell import CompiledCell
 from .update import CompiledStep
 
+
+def _forked_with_openmp() -> bool:
+    """Whether this process was forked, without a new program, from one in which OpenMP was loaded.
+
+    Another library may have started its threads there, which are not here, and GNU's OpenMP would wait for them for
+    ever. Forks that come later the kernels see themselves.
+    """
+    PF_FORKNOEXEC = 0x40  # of Linux: include/linux/sched.h
+    try:
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+            flags = int(file.read().rpartition(")")[2].split()[6])
+        if not flags & PF_FORKNOEXEC:
+            return False
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            return "libgomp" in file.read()
+    except (OSError, ValueError, IndexError):  # another system
+        return False
+
+
 _kernels: Any = None
 _error: ImportError | None = None
+_forked = _forked_with_openmp()
 try:
     _kernels = importlib.import_module("._kernels", __name__)
 except ImportError as error:  # installed without a compiler, or not for this system
@@ -130,34 +153,128 @@ def set_threads(number: int | None) -> None:
     That is OMP_NUM_THREADS if it is set, else the processors that it is allowed to run on or the share that its control
     group has of them; and what threadpoolctl set. Small work runs on fewer, down to one (`crew` tells). Where
     the threads of a call mostly waited, because other programs had the processors, or its cores were far apart, the
-    next calls use fewer for a while, unless a number is given here. A child process made by fork runs on one, whatever
-    is set.
+    next calls use fewer for a while, unless a number is given here: then they wait, and where threads are more than
+    processors, for the whole turn of another one. A logged warning says so. A child process made by fork runs on one,
+    whatever is set, and so does a call for which the system would start no more threads; that is logged, too.
+
+    Parameters
+    ----------
+    number : int or None
+        1 or more.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
     """
-    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-        raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")
-    if _kernels is not None:
-        _kernels.set_threads(min(number or _share_of_control_group() or 0, 2**31 - 1), number is not None)
+    if number is not None:
+        try:
+            given = 0 if isinstance(number, bool) else operator.index(number)
+        except TypeError:
+            given = 0
+        if given < 1:
+            raise ValueError(f"the number of threads must be an integer, 1 or more, or None; got {number!r}.")
+        number = given
+    if _kernels is None:
+        return
+    _kernels.set_threads(min(number or _share_of_control_group() or 0, 2**31 - 1), number is not None)
+    processors, used = _processors(), threads()
+    if number is not None and processors is not None and used > processors:
+        say_once(
+            "more threads than processors",
+            f"{used} threads share the {processors} processor{'s' * (processors != 1)} that this process may run on, "
+            "and calls wait for each of them: small ones take many times as long. Use fewer by xlstm.set_threads, or "
+            "set_threads(None) to go by what helps.",
+        )
 
 
-def _share_of_control_group() -> int | None:
-    """How many processors' time a container may use, rounded up; None where nothing limits it, or it is said openly.
+def _processors() -> int | None:
+    """On how many processors this process may run; None where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
-    OpenMP knows the processors that a process may run on, but not this.
+
+def _tell_refused() -> None:
+    say_once(
+        "no more threads",
+        "the system starts no more threads for this process (ulimit -u, pids.max of its control group, or its limit of "
+        "memory): calls run on those that there are, with the same results. Raise it, or set OMP_NUM_THREADS=1.",
+    )
+
+
+def _share_of_control_group(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int | None:
+    """How many processors' time this process may use, rounded up; None where nothing limits it, or it is said openly.
+
+    OpenMP knows the processors that a process may run on, but not this. Of the process's own control group and all that
+    are around it the least counts.
+
+    Parameters
+    ----------
+    root, own
+        Where control groups are mounted, and the file that names those of this process.
     """
     if os.environ.get("OMP_NUM_THREADS"):
         return None
+    places = {(root, "/"), (f"{root}/cpu", "/")}  # in a container its own group stands there, whatever its name outside
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # version 2
-            quota, period = file.read().split()
+        with open(own, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                _, controllers, path = line.rstrip("\n").split(":", 2)
+                if not controllers:  # version 2
+                    places |= {(root, path), (f"{root}/unified", path)}
+                elif "cpu" in controllers.split(","):
+                    places |= {(f"{root}/{controllers}", path), (f"{root}/cpu", path)}
+    except (OSError, ValueError):
+        pass
+    shares = [
+        share
+        for mount, path in places
+        for folder in [mount + path.rstrip("/"), *(mount + str(around).rstrip("/") for around in Path(path).parents)]
+        if (share := _share_of(folder)) is not None
+    ]
+    return min(shares, default=None)
+
+
+def _share_of(folder: str) -> int | None:
+    """That of one control group."""
+
+    def read(name: str) -> str:
+        with open(f"{folder}/{name}", encoding="ascii") as file:
+            return file.read()
+
+    try:
+        quota, period = read("cpu.max").split()  # version 2
     except (OSError, ValueError):
         try:
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:  # version 1
-                quota = file.read().strip()
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
-                period = file.read().strip()
-        except OSError:
+            quota, period = read("cpu.cfs_quota_us").strip(), read("cpu.cfs_period_us").strip()  # version 1
+        except (OSError, ValueError):
             return None
-    return math.ceil(int(quota) / int(period)) if quota.isdigit() and period.isdigit() else None
+    return math.ceil(int(quota) / int(period)) if quota.isdigit() and period.isdigit() and int(period) else None
+
+
+# ---------------------------------------------------------------- memory
+
+
+def release_memory() -> int:
+    """Give the memory that is kept for the next calls back to the system; returns how many bytes that was.
+
+    Layers and estimators on the CPU keep up to 512 MB for calls to come, because the first touch of fresh memory costs
+    more than the work on it. What no call has taken for half a minute goes by itself with the next call; this is for
+    a process that computes no more, or is to have the memory for something else now. Memory in use stays: that of
+    tapes, of layers prepared for inference, of calls that run.
+
+    Returns
+    -------
+    int
+        Bytes; 0 without compiled kernels.
+
+    Examples
+    --------
+    >>> import xlstm
+    >>> freed = xlstm.release_memory()
+    >>> xlstm.release_memory()
+    0
+    """
+    return 0 if _kernels is None else int(_kernels.release_memory())
 
 
 class Crew(NamedTuple):
@@ -199,4 +316,8 @@ def cores_found() -> tuple[int, int]:
     return near, apart
 
 
+if _kernels is not None:
+    _kernels.tell_refused(_tell_refused)
+    if _forked:
+        _kernels.forked()
 set_threads(None)

@@ -8,6 +8,9 @@
 #include <omp.h>
 #endif
 
+#include <utility>
+
+#include "arguments.h"
 #include "kernels/clock.h"
 #include "kernels/kernels.h"
 
@@ -49,6 +52,7 @@ struct ThreadPolicy {
   Cores cores = Cores::MEASURED;           // or what force_cores was given
   long near_calls = 0, apart_calls = 0;    // how often near_cores.h gave each answer
   Report last;                             // of the last call
+  PyObject *tell_refused = nullptr;        // to be called, once, where the system would start no more threads
 
   long usable_threads() const {
     if (forked) return 1;
@@ -71,6 +75,15 @@ struct ThreadPolicy {
 #else
     return 1;
 #endif
+  }
+
+  // What is learnt from any call.
+  void note(const Report &report) {
+    last = report;
+    if (!report.refused || !tell_refused) return;
+    const Owned tell(std::exchange(tell_refused, nullptr));
+    const Owned result(PyObject_CallNoArgs(tell.object));
+    if (!result.object) PyErr_WriteUnraisable(tell.object);
   }
 
   void begin_anew() {
@@ -97,7 +110,7 @@ class Attempt {
     pass->report = &report_, pass->pool = &pool;
   }
   void ended() const {
-    policy.last = report_;
+    policy.note(report_);
     // What the division of the work makes it wait says nothing of other programs.
     const double idle = report_.idle();
     if (report_.waited >= 0) policy.several_threads.ended(report_.waited <= idle + 0.5 * (1 - idle));

@@ -3,7 +3,10 @@
 // checks here only keep a mistake of ours from reading or writing outside of an array.
 #include "arguments.h"  // Python.h comes before any other header
 
+#include <dlfcn.h>
 #include <pthread.h>
+
+#include <utility>
 
 #include "attempts.h"
 #include "frozen.h"
@@ -110,6 +113,31 @@ PyObject *crew(PyObject *, PyObject *) {
   const Report &last = policy.last;
   return Py_BuildValue("(llllldd)", last.threads, last.woken, last.tasks, last.teams, last.members, last.walk,
                        last.gradients);
+}
+
+// tell_refused(function): what is to be called, once, where the system would start no more threads
+PyObject *tell_refused(PyObject *, PyObject *function) {
+  Py_INCREF(function);
+  Py_XDECREF(std::exchange(policy.tell_refused, function));
+  Py_RETURN_NONE;
+}
+
+// forked(): this process was forked from one whose OpenMP may have had threads, and this module is first loaded in it
+PyObject *forked(PyObject *, PyObject *) {
+  policy.forked = true;
+  Py_RETURN_NONE;
+}
+
+// ---------------------------------------------------------------- memory
+
+// release_memory() -> how many bytes were kept for later calls, which the system has again
+PyObject *release_memory(PyObject *, PyObject *) { return PyLong_FromSize_t(workspaces().release_all()); }
+
+// keep_for(seconds) -> what it was: how long memory that no call takes is kept. For tests
+PyObject *keep_for(PyObject *, PyObject *seconds) {
+  const double wanted = PyFloat_AsDouble(seconds);
+  if (PyErr_Occurred()) return nullptr;
+  return PyFloat_FromDouble(std::exchange(workspaces().keep_for, wanted));
 }
 
 // ---------------------------------------------------------------- lengths
@@ -355,7 +383,7 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
   Py_BEGIN_ALLOW_THREADS;
   selected->kernels->update(u);
   Py_END_ALLOW_THREADS;
-  policy.last = report;
+  policy.note(report);
   Py_RETURN_NONE;
 }
 
@@ -369,6 +397,10 @@ PyMethodDef METHODS[] = {
     {"force_cores", force_cores, METH_O, nullptr},
     {"cores", cores, METH_NOARGS, nullptr},
     {"crew", crew, METH_NOARGS, nullptr},
+    {"tell_refused", tell_refused, METH_O, nullptr},
+    {"forked", forked, METH_NOARGS, nullptr},
+    {"release_memory", release_memory, METH_NOARGS, nullptr},
+    {"keep_for", keep_for, METH_O, nullptr},
     {"order", (PyCFunction)(void (*)())guarded<order>, METH_FASTCALL, nullptr},
     {"lengths", lengths, METH_O, nullptr},
     {"pack", (PyCFunction)(void (*)())guarded<pack>, METH_FASTCALL, nullptr},
@@ -380,9 +412,23 @@ PyMethodDef METHODS[] = {
 
 PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, nullptr, nullptr, nullptr, nullptr};
 
+// Before a fork OpenMP's threads of the calling thread end, to be started anew when they are next used: in the child,
+// where they are not, GNU's OpenMP would wait for them for ever, whichever library uses it there. In a child that may
+// already have such an OpenMP, asking it would be just that.
+void before_fork() {
+#ifdef __linux__
+  using Pause = int(int);
+  constexpr int SOFT = 1;  // omp_pause_soft, of OpenMP 5
+  static Pause *const pause = (Pause *)dlsym(RTLD_DEFAULT, "omp_pause_resource_all");
+  if (pause && !policy.forked && !pause(SOFT)) pool = Pool();
+#endif
+}
+
+void in_child() { policy.forked = true; }
+
 }  // namespace
 
 PyMODINIT_FUNC PyInit__kernels() {
-  pthread_atfork(nullptr, nullptr, [] { policy.forked = true; });
+  pthread_atfork(before_fork, nullptr, in_child);
   return PyModule_Create(&MODULE);
 }

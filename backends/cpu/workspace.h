@@ -4,10 +4,16 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
+
+#include "kernels/clock.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
+#endif
+#ifdef __GLIBC__
+#include <malloc.h>
 #endif
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -25,6 +31,7 @@ namespace xlstm {
 struct Block {
   void *memory = nullptr;
   size_t bytes = 0;
+  double since = 0;  // when it was given back
 
   // The kernels forbid the sanitizer parts of a block (kernels/memory.h): allows them again.
   void allow_all() const {
@@ -75,13 +82,26 @@ class Workspaces {
   void give(Block block) {
     if (!block.memory) return;
     if (block.bytes > KEPT_BYTES) return release(block);  // kept, it would push out all others
+    block.since = seconds();
     kept_.push_back(block);
     total_ += block.bytes;
-    while (total_ > KEPT_BYTES || kept_.size() > KEPT_BLOCKS) {
+    while (total_ > KEPT_BYTES || kept_.size() > KEPT_BLOCKS || block.since - kept_.front().since > keep_for) {
       release(kept_.front());
       forget(0);
     }
   }
+
+  // Gives all that is kept back to the system; returns how many bytes that was.
+  size_t release_all() {
+    for (Block block : kept_) release(block);
+    kept_.clear();
+#ifdef __GLIBC__
+    malloc_trim(0);  // which would keep small blocks for itself
+#endif
+    return std::exchange(total_, 0);
+  }
+
+  double keep_for = 30;  // seconds: what no call took for so long is released by the next
 
  private:
   // A block is coming that does what the next smaller one is kept for: where calls grow, each would leave one behind.
@@ -105,12 +125,6 @@ class Workspaces {
   void forget(size_t place) {
     total_ -= kept_[place].bytes;
     kept_.erase(kept_.begin() + place);
-  }
-
-  void release_all() {
-    for (Block block : kept_) release(block);
-    kept_.clear();
-    total_ = 0;
   }
 
   // So many bytes, a multiple of `unit`, at an address that is one; or null.

@@ -8,11 +8,13 @@ section, which the tests run there.
 import functools
 import gc
 import itertools
+import logging
 import os
 import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -928,7 +930,142 @@ def test_a_child_process_runs_on(target):
     assert printed_by(fork_and_compare, target, OMP_NUM_THREADS="4") == "same in the child\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere limits are others, and so is OpenMP")
+@pytest.mark.parametrize("limit", ["processes", "memory"])
+def test_where_no_thread_can_start_calls_run_on_one(target, limit):
+    """GNU's OpenMP would end the process. One notice, the same bits; and several threads when they can start again."""
+    done = process(
+        f"from tests.backends import test_cpu; test_cpu.without_threads({target!r}, {limit!r})", OMP_NUM_THREADS="4"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout in ("same without threads\n", "no threads\n")
+    assert done.stderr.count("starts no more threads") == done.stdout.count("same")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not say which processors there are")
+def test_more_threads_than_processors_are_told_of_once(target):
+    done = process("from tests.backends import test_cpu; test_cpu.one_processor()", OMP_NUM_THREADS="3")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("3 threads share the 1 processor that") == 1
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2)])
+def test_the_number_of_threads_may_be_one_of_numpy(number):
+    cpu.set_threads(number)
+    assert cpu.threads() <= 2
+    cpu.set_threads(None)
+
+
+@pytest.mark.parametrize("number", [0, -1, True, np.bool_(True), 2.0, "2", np.array([2, 2])], ids=repr)
+def test_what_is_no_number_of_threads_is_refused(number):
+    with pytest.raises(ValueError, match="must be an integer, 1 or more, or None; got "):
+        cpu.set_threads(number)
+
+
+# Files by their names, the file that names the process's own groups, and how many processors' time that is.
+GROUPS: list[tuple[dict[str, str], str, int | None]] = [
+    ({"cpu.max": "250000 100000"}, "0::/", 3),
+    ({"cpu.max": "max 100000"}, "0::/", None),
+    ({"cpu.max": "250000 100000"}, "0::/a/b", 3),  # of a container that sees its own group alone
+    ({"a/b/cpu.max": "100000 100000", "a/cpu.max": "max 100000"}, "0::/a/b", 1),
+    ({"a/b/cpu.max": "max 100000", "a/cpu.max": "200000 100000"}, "0::/a/b", 2),
+    ({"a/b/cpu.max": "400000 100000", "a/cpu.max": "200000 100000"}, "0::/a/b", 2),
+    ({"c/cpu.max": "100000 100000"}, "0::/a", None),
+    ({"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"}, "", 2),
+    ({"cpu/a/cpu.cfs_quota_us": "150000", "cpu/a/cpu.cfs_period_us": "100000"}, "3:cpu:/a\n2:memory:/b", 2),
+    ({"cpu,cpuacct/a/cpu.cfs_quota_us": "1", "cpu,cpuacct/a/cpu.cfs_period_us": "9"}, "3:cpu,cpuacct:/a", 1),
+    ({"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, "3:cpu:/a", None),
+    ({"cpu.max": "nonsense", "a/cpu.max": "100000 0"}, "no groups at all", None),
+]
+
+
+@pytest.mark.parametrize(("files", "own", "share"), GROUPS)
+def test_the_share_of_a_control_group_and_of_those_around_it(monkeypatch, tmp_path, files, own, share):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "own").write_text(own + "\n")
+    assert cpu._share_of_control_group(str(tmp_path), str(tmp_path / "own")) == share
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert cpu._share_of_control_group(str(tmp_path), str(tmp_path / "own")) is None
+
+
+# ---------------------------------------------------------------- memory that is kept
+
+
+def test_memory_is_released_when_it_is_asked_for(target):
+    layer, x = xlstm.LSTM(8, 64, seed=0), np.ones((64, 100, 8), np.float32)
+    layer.forward(x)
+    assert cpu.release_memory() >= 64 * 100 * 64 * 4  # the tape at least
+    assert cpu.release_memory() == 0
+    outputs, _, tape = layer.forward(x)
+    cpu.release_memory()  # what is in use stays
+    layer.backward(tape, outputs)
+    del tape
+    assert xlstm.release_memory() > 0
+
+
+def test_what_no_call_takes_goes_with_a_later_one(target):
+    small, large = np.ones((1, 1, 8), np.float32), np.ones((64, 100, 8), np.float32)
+    layer = xlstm.LSTM(8, 64, seed=0)
+    cpu.release_memory()
+    usual = cpu._kernels.keep_for(1e-3)
+    try:
+        layer.forward(large)
+        layer(small)
+        time.sleep(0.01)
+        layer(small)
+        assert cpu.release_memory() < 2**20
+        cpu._kernels.keep_for(1e6)
+        layer.forward(large)
+        layer(small)
+        assert cpu.release_memory() > 2**20
+    finally:
+        cpu._kernels.keep_for(usual)
+
+
 # ---------------------------------------------------------------- what runs in those processes
+
+
+def without_threads(target: str, limit: str) -> None:
+    import resource
+
+    cpu.target = target
+    if cpu.threads() == 1:
+        print("no threads")
+        return
+    logging.basicConfig()
+    case = random_case(np.random.default_rng(11), "lstm", "float32", (70, 20, 16, 96))
+    cpu.set_threads(1)
+    expected = run(case, "float32", "compiled")  # what it allocates is kept
+    cpu.set_threads(None)
+    kind = resource.RLIMIT_NPROC if limit == "processes" else resource.RLIMIT_AS
+    before = resource.getrlimit(kind)
+    if limit == "processes":
+        if os.geteuid() == 0:  # to whom the limit does not apply
+            os.setgid(65534)
+            os.setuid(65534)
+        resource.setrlimit(kind, (1, before[1]))
+    else:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(kind, (pages * resource.getpagesize() + (12 << 20), before[1]))
+    for _ in range(3):
+        assert_same(run(case, "float32", "compiled"), expected)
+        assert cpu.crew().threads == 1
+    resource.setrlimit(kind, before)
+    time.sleep(1.1)  # for so long it is not tried again
+    cpu.set_threads(4)
+    assert_same(run(case, "float32", "compiled"), expected)
+    assert cpu.crew().woken > 1
+    print("same without threads")
+
+
+def one_processor() -> None:
+    logging.basicConfig()
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    for number in (1, 3, 3):
+        cpu.set_threads(number)
 
 
 def print_choice() -> None:

@@ -44,6 +44,7 @@ struct Report {
   enum { NO_TEAMS, NEAR, APART } answer = NO_TEAMS;  // what near_cores.h found, where a team was to share steps
   double flops = 0;                                  // of such a team in one step
   long threads = 1, woken = 1;          // how many took part, and how many were woken for it
+  bool refused = false;                 // whether the system would start no more
   long tasks = 1, teams = 1, members = 1;
   double walk = 1, gradients = 1;       // what part of the walk, and of the weight gradients, the busiest thread did
   double first = 1, first_gradients = 1;  // and the calling one at least
@@ -61,7 +62,8 @@ struct Report {
 // there are as many as calls of the last second wanted.
 struct Pool {
   long size = 1;
-  double used = 0;  // when a call last wanted more than half of them: see threads.h
+  double used = 0;     // when a call last wanted more than half of them: see threads.h
+  double refused = 0;  // when the system last would start no more
 };
 
 // How packed weights are stored: as the kernels' dtype, or for inference in float32 in one of the formats of narrow.h.

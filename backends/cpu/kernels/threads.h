@@ -6,6 +6,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "near_cores.h"
+#include "starting.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -63,11 +64,18 @@ INLINE Crew crew_for(const Pass &pass, double flops, long shares) {
   return best;
 }
 
-// How many threads of the pool are to wake, where `wanted` of them have work and at most `usable` may run.
+// How many threads of the pool are to wake, where `wanted` of them have work and at most `usable` may run. Where the
+// pool has to grow and cannot, those that there are; then it is not tried again for a time.
 INLINE long woken_for(long wanted, long usable, Pool &pool, double now) {
-  constexpr double KEPT = 1;  // seconds
+  constexpr double KEPT = 1, REFUSED = 1;  // seconds
   pool.size = smaller(pool.size, usable);
-  if (wanted > pool.size || (2 * wanted <= pool.size && now - pool.used > KEPT)) pool.size = wanted;
+  if (wanted > pool.size) {
+    if (pool.refused > 0 && now - pool.refused < REFUSED) return pool.size;
+    pool.refused = threads_start(wanted - pool.size) ? 0 : now;
+    if (pool.refused > 0) return pool.size;
+    pool.size = wanted;
+  }
+  if (2 * wanted <= pool.size && now - pool.used > KEPT) pool.size = wanted;
   if (2 * wanted > pool.size) pool.used = now;
   return pool.size;
 }
@@ -80,6 +88,10 @@ INLINE void parallel(long wanted, [[maybe_unused]] long usable, [[maybe_unused]]
 #ifdef _OPENMP
   if (wanted > 1) {
     report.woken = woken_for(wanted, usable, pool, seconds());
+    report.refused = report.woken < wanted;
+    wanted = report.threads = smaller(wanted, report.woken);
+  }
+  if (wanted > 1) {
 #pragma omp parallel num_threads(int(report.woken))
     {
       const long id = omp_get_thread_num(), threads = smaller(wanted, omp_get_num_threads());
