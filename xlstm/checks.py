@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .namespace import Array, array_namespace
+
 DTYPES = ("float32", "float64")
 INITS = ("orthogonal", "pytorch")
 
@@ -20,15 +22,31 @@ def checked(dropout: Any, init: Any) -> float:
     return float(dropout)
 
 
-def positive(name: str, value: Any) -> int:
-    """`value` as an integer; TypeError or ValueError where it is none of 1 or more."""
+MOST_LAYERS = 1000
+"""More are a mistake, which would take memory and minutes before anything told of it."""
+
+
+def positive(name: str, value: Any, most: int = 2**31 - 1) -> int:
+    """`value` as an integer; TypeError or ValueError where it is none of 1 or more, and `most` or less."""
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}.") from None
-    if not 1 <= number < 2**31:
+    if number < 1:
         raise ValueError(f"{name} must be 1 or more, got {value!r}.")
+    if number > most:
+        raise ValueError(f"{name} must be {most} or less, got {value!r:.80}.")
     return number
+
+
+def check_epsilon(solver: str, epsilon: float, moment: Array) -> None:
+    """Raise where the `epsilon` of an optimiser is no number in the dtype of its moments: a ValueError."""
+    least = float(array_namespace(moment, anywhere=True).finfo(moment.dtype).smallest_normal)
+    if solver != "sgd" and epsilon < least:
+        raise ValueError(
+            f"epsilon must be {least:.1e} or more for parameters of {moment.dtype}, got {epsilon!r}: it would be 0 "
+            "there, and parameters whose gradient is 0 would be divided by it."
+        )
 
 
 def dtype_name(dtype: Any) -> str:

@@ -21,8 +21,7 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     OSError
         If it cannot be written; an older file is then untouched, and nothing is left beside it.
     """
-    path = os.path.realpath(os.fsdecode(path))  # what a link points to is replaced, not the link
-    check_target(path)
+    path = check_target(path)
     temporary = os.path.join(os.path.dirname(path), f".xlstm-{os.urandom(6).hex()}.part")
     file = None  # closed below: a Ctrl-C that comes as a `with` ends would leave it open
     try:
@@ -46,9 +45,15 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     _sync_folder(os.path.dirname(path))
 
 
-def check_target(path: Any) -> None:
-    """Raise an OSError where no file can be written under this name; nothing is touched."""
-    path = os.path.realpath(os.fsdecode(path))
+def check_target(path: Any) -> str:
+    """Where a file of this name is to be written; an OSError where none can be. Nothing is touched."""
+    given = os.fsdecode(path)
+    try:
+        path = os.path.realpath(given)  # what a link points to is replaced, not the link
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            errno.ENOENT, "the working folder was deleted: name a path that is whole", given
+        ) from None
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder of the file does not exist", path)
@@ -58,6 +63,7 @@ def check_target(path: Any) -> None:
         raise OSError(errno.EINVAL, "this is no regular file: name another", path)
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, "the folder of the file may not be written to", path)
+    return str(path)
 
 
 def _sync_folder(folder: str) -> None:

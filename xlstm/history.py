@@ -48,6 +48,9 @@ class History:
         before = {name: [*self.validation_scores.get(name, ()), *gap] for name in validation[1]}
         return History(*trained, [*self.validation_loss, *gap, validation[0]], longer(before, validation[1]))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> History:
+        return self  # nobody changes it: of many calls of `partial_fit` each would copy the numbers of all before
+
     def columns(self) -> dict[str, list[float]]:
         """All of it as lists by name: "loss", the scores, and with a validation part the same as "validation_…".
 

@@ -149,6 +149,12 @@ def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
             )
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
+    if "strings" in kinds and any(label.endswith("\0") for label in values):
+        row = next(row for row, label in enumerate(values) if label.endswith("\0"))
+        raise ValueError(
+            f"Unknown label type: {told(row)} is {values[row]!r:.80}, which ends with a NUL: arrays of strings drop "
+            "it, and two labels might become one. Remove it."
+        )
     labels = np.array(values)
     if labels.dtype.kind == "O" or (labels.dtype.kind == "f" and labels.tolist() != values):
         raise ValueError("Unknown label type: y holds integers of more than 64 bits; make strings of them.")

@@ -21,6 +21,7 @@ from typing import Any
 
 from . import backends
 from .backends import Backend
+from .checks import check_epsilon
 from .namespace import Array, array_namespace
 from .params import Parameters, joined
 
@@ -140,6 +141,7 @@ class Optimizer:
                 decayed = sets.gathered("decayed", decayed, ("real floating", "integral", "bool"))
             self.decayed: Array = decayed
             self.moments: list[Array] = [xp.zeros_like(flat) for _ in range(MOMENTS[solver])]
+        check_epsilon(solver, epsilon, self.moments[0])
         self.fast = self._find_fast()
 
     def _find_fast(self) -> FastStep | None:

@@ -16,7 +16,7 @@ import numpy as np
 from . import backends, params
 from .arrays import accepted
 from .backends import Backend
-from .checks import checked, dtype_name, positive
+from .checks import MOST_LAYERS, checked, dtype_name, positive
 from .embedding import accepted_tokens
 from .layerfile import SETTINGS, SavedLayer
 from .namespace import Array
@@ -65,7 +65,7 @@ class RecurrentLayer(SavedLayer):
         """Check what the constructor was given, by the names of `SETTINGS`, and keep it; the cell is known."""
         self.input_size = positive("input_size", settings["input_size"])
         self.hidden_size = positive("hidden_size", settings["hidden_size"])
-        self.num_layers = positive("num_layers", settings["num_layers"])
+        self.num_layers = positive("num_layers", settings["num_layers"], MOST_LAYERS)
         self.bidirectional = bool(settings["bidirectional"])
         self.dropout, self.init = checked(settings["dropout"], settings["init"]), settings["init"]
         self.dtype = dtype_name(settings["dtype"])

@@ -76,3 +76,15 @@ def test_what_is_no_file_is_refused(tmp_path):
                 function(path)
             assert error.value.filename == str(path)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@posix
+def test_a_working_folder_that_was_deleted_is_told_of(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError, match="the working folder was deleted: name a path that is whole: 'model'"):
+        write_whole("model", [b"x"])
+    write_whole(tmp_path / "model", [b"x"])
+    assert (tmp_path / "model").read_bytes() == b"x"

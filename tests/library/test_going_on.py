@@ -4,6 +4,7 @@ What is right comes from the plain loops of `classifier.py`, from closed forms, 
 """
 
 import copy
+import threading
 import warnings
 from typing import Any
 
@@ -568,3 +569,51 @@ def test_messages_do_not_list_thousands_of_classes():
     with pytest.raises(ValueError, match="none of the classes") as caught:
         known(["x" * 10**6], np.array(["y" * 10**6]))
     assert len(str(caught.value)) < 300
+
+
+def test_many_parts_keep_the_numbers_of_each():
+    """What a part's epoch gave is added; earlier models, and copies, stay as they were."""
+    model = make()
+    lengths, kept = [], []
+    for _ in range(5):
+        model.partial_fit(TEXTS, LABELS)
+        lengths.append(len(model.loss_curve_))
+        kept.append((copy.deepcopy(model), list(model.loss_curve_)))
+    assert lengths == [1, 2, 3, 4, 5]
+    for number, (earlier, curve) in enumerate(kept):
+        assert earlier.loss_curve_ == curve == model.loss_curve_[: number + 1]
+        assert earlier.fitted_state().trainer.history.loss == curve
+    kept[1][0].partial_fit(TEXTS, LABELS)
+    assert kept[1][0].n_iter_ == 3
+    assert model.n_iter_ == 5
+
+
+def test_each_answer_is_of_one_model_while_it_is_fitted_again():
+    """`predict` and its kin read once what was learned: a fit in another thread comes before a call or after it."""
+    other, others = ["cd", "d", "cdcd"] * 2, ["p", "q", "r"] * 2
+    model = make(max_iter=1).fit(TEXTS, LABELS)
+    found: list[Any] = []
+    stop = threading.Event()
+
+    def answers() -> None:
+        while not stop.is_set():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found.append(
+                    (set(model.predict(TEXTS)), model.predict_proba(TEXTS).shape, set(model.prepare().predict(TEXTS)))
+                )
+
+    threads = [threading.Thread(target=answers) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(25):
+        model.fit(other, others)
+        model.fit(TEXTS, LABELS)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert found
+    for labels, shape, prepared in found:
+        assert shape in ((6, 2), (6, 3))
+        for some in (labels, prepared):
+            assert some <= {"y", "n"} or some <= {"p", "q", "r"}

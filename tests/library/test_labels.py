@@ -295,3 +295,10 @@ def test_mean_one():
     np.testing.assert_allclose(found, [0.5, 0, 2.5])
     with pytest.raises(ValueError, match="weight zero"):
         mean_one(np.zeros(3))
+
+
+def test_a_label_that_numpy_would_cut_is_refused():
+    """An array of strings has no NUL at the end: "a" and "a\\0" would be one class."""
+    with pytest.raises(ValueError, match=r"y\[1\] is 'a\\x00', which ends with a NUL"):
+        classes_of(["a", "a\0"])
+    assert classes_of(["a", "\0a", "a\0b"])[0].tolist() == ["\0a", "a", "a\0b"]

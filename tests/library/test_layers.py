@@ -1262,3 +1262,17 @@ def test_precision_is_a_setting_that_shows_where_it_is_set():
             cls(2, 3, precision="tf32")
     matrices = {"U": np.ones((2, 3)), "V": np.ones((2, 2)), "b_h": np.ones(2)}
     assert xlstm.RNN.from_matrices(**matrices, precision="high").precision == "high"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((3, 2**31), "hidden_size must be 2147483647 or less, got 2147483648"),
+        ((2**40, 3), "input_size must be 2147483647 or less, got 1099511627776"),
+        ((3, 4, 10**6), "num_layers must be 1000 or less, got 1000000"),
+        ((3, 4, 0), "num_layers must be 1 or more, got 0"),
+    ],
+)
+def test_sizes_that_nobody_means_are_refused_before_they_take_memory(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        xlstm.LSTM(*sizes)

@@ -722,3 +722,28 @@ def test_a_layers_gradients_are_clipped_as_they_are():
     layer, _, _ = layer_and_head()
     assert float(clip_by_global_norm(layer.gradients, 0.5)) > 1
     assert np.linalg.norm(layer.gradients.flat) == pytest.approx(0.5)
+
+
+def test_an_epsilon_that_is_nothing_in_the_dtype_is_refused():
+    """In float32 1e-300 is 0, and 0 / 0 no update. SGD has no epsilon; float64 has this one."""
+    for dtype, epsilon, holds in [("float32", 1e-300, False), ("float32", 1e-37, True), ("float64", 1e-300, True)]:
+        parameters = np.ones(3, dtype)
+        Optimizer(parameters, solver="sgd", epsilon=epsilon)
+        for solver in ("adam", "adamw"):
+            if not holds:
+                with pytest.raises(ValueError, match=r"epsilon must be 1.2e-38 or more for .*float32, got 1e-300: "):
+                    Optimizer(parameters, solver=solver, epsilon=epsilon)
+                continue
+            optimizer = Optimizer(parameters, solver=solver, epsilon=epsilon)
+            optimizer.step(parameters, np.array([0, 1, -1], dtype), learning_rate=0.1)
+            np.testing.assert_allclose(parameters, [1, 0.9, 1.1], rtol=1e-6)
+            parameters[...] = 1
+
+
+def test_a_training_that_goes_on_refuses_it_too():
+    model = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, random_state=0)
+    model.partial_fit(["ab", "b"], ["x", "y"])
+    before = model.predict_proba(["ab"])
+    with pytest.raises(ValueError, match="epsilon must be "):
+        model.set_params(epsilon=1e-300).partial_fit(["ab", "b"], ["x", "y"])
+    np.testing.assert_array_equal(model.predict_proba(["ab"]), before)

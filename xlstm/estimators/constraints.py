@@ -75,7 +75,10 @@ class Integer(Constraint):
         except TypeError:
             number = -1
         if not self.low <= number < self.below:
-            raise ValueError(f"{name} must be {_either(self.besides)}an integer of {self.low} or more, got {value!r}.")
+            most = f" and below {self.below}" if self.below < 2**31 or number >= self.below else ""
+            raise ValueError(
+                f"{name} must be {_either(self.besides)}an integer of {self.low} or more{most}, got {value!r:.80}."
+            )
 
     def plain(self, value: Any) -> Any:
         return value if _is_one_of(value, self.besides) else operator.index(value)

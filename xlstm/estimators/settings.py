@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from .. import backends, cells, optim, sequences
-from ..checks import INITS
+from ..checks import INITS, MOST_LAYERS
 from ..readout import READOUTS
 from . import display
 from .constraints import Constraint, Device, Flag, FloatType, Integer, Number, OneOf
@@ -45,7 +45,7 @@ class Configured:
     constraints: ClassVar[dict[str, Constraint]] = {
         "cell": OneOf(cells.CELLS),
         "hidden_size": Integer(1),
-        "num_layers": Integer(1),
+        "num_layers": Integer(1, below=MOST_LAYERS + 1),
         "bidirectional": Flag(),
         "dropout": Number(0, 1, "[)"),
         "token_dropout": Number(0, 1, "[)"),

@@ -14,6 +14,7 @@ import numpy as np
 from .. import backends, columns, encode, feed, guesses, interrupts, ondevice, optim, sequences, series, train
 from ..batch import size_for
 from ..callbacks import Watch, listed
+from ..checks import check_epsilon
 from ..fitted import Fitted
 from ..history import History
 from ..host import HostArray
@@ -356,7 +357,9 @@ class Trainable(Mannered, Configured):
         if optimizer.solver != self.solver:
             fitted.trainer.optimizer = self.optimizer_for(fitted.model, self.solver)
             return
-        for name, value in self.optimizer_numbers().items():
+        numbers = self.optimizer_numbers()
+        check_epsilon(self.solver, numbers["epsilon"], optimizer.moments[0])
+        for name, value in numbers.items():
             setattr(optimizer, name, value)
 
     def take_over(self, fitted: Fitted) -> None:
