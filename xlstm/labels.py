@@ -106,6 +106,8 @@ def checked(labels: HostArray, told: Callable[[int], str]) -> HostArray:
     """(n,) labels as strings, booleans or numbers; `told` of a label's place says where the user has it."""
     if labels.dtype.kind in "OT":
         labels = _of_objects(labels.tolist(), told)
+    if labels.dtype.kind == "U":
+        _check_unicode(labels, told)
     if labels.dtype.kind == "c":
         raise ValueError("Complex data not supported: y holds complex numbers.")
     if labels.dtype.kind not in "biufU" or (labels.dtype.itemsize > 8 and labels.dtype.kind == "f"):
@@ -120,6 +122,19 @@ def checked(labels: HostArray, told: Callable[[int], str]) -> HostArray:
                 "are learned by SequenceRegressor; np.digitize makes classes of ranges."
             )
     return labels
+
+
+def _check_unicode(labels: HostArray, told: Callable[[int], str]) -> None:
+    """Raise where a label holds half of a surrogate pair, which a file would not give back as it was."""
+    try:
+        "".join(labels.tolist()).encode()
+        return
+    except UnicodeEncodeError:
+        row = next(k for k, label in enumerate(labels.tolist()) if any("\ud800" <= c <= "\udfff" for c in label))
+    raise ValueError(
+        f"{told(row)} is {str(labels[row])!r:.80}, which holds a surrogate and so is no text: decode the labels "
+        "with errors='replace', or as UTF-16."
+    )
 
 
 def _of_several(labels: HostArray) -> str:
@@ -137,6 +152,11 @@ def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
         if is_missing(label):
             raise ValueError(f"{told(row)} is {label!r}: Input contains NaN or nothing, every row needs a label.")
         if isinstance(label, str):
+            if label.endswith("\0"):
+                raise ValueError(
+                    f"{told(row)} is {label!r:.80}, which ends with a null character: NumPy's strings lose it, so that "
+                    "two labels could become one. Strip it from the labels."
+                )
             kinds.add("strings")
         elif isinstance(label, (bool, np.bool_)):
             kinds.add("booleans")
@@ -149,12 +169,6 @@ def _of_objects(values: list[Any], told: Callable[[int], str]) -> HostArray:
             )
     if "strings" in kinds and len(kinds) > 1:
         raise ValueError(f"Unknown label type: y mixes {' and '.join(sorted(kinds))}.")
-    if "strings" in kinds and any(label.endswith("\0") for label in values):
-        row = next(row for row, label in enumerate(values) if label.endswith("\0"))
-        raise ValueError(
-            f"Unknown label type: {told(row)} is {values[row]!r:.80}, which ends with a NUL: arrays of strings drop "
-            "it, and two labels might become one. Remove it."
-        )
     labels = np.array(values)
     if labels.dtype.kind == "O" or (labels.dtype.kind == "f" and labels.tolist() != values):
         raise ValueError("Unknown label type: y holds integers of more than 64 bits; make strings of them.")

@@ -297,8 +297,12 @@ def test_mean_one():
         mean_one(np.zeros(3))
 
 
-def test_a_label_that_numpy_would_cut_is_refused():
-    """An array of strings has no NUL at the end: "a" and "a\\0" would be one class."""
-    with pytest.raises(ValueError, match=r"y\[1\] is 'a\\x00', which ends with a NUL"):
-        classes_of(["a", "a\0"])
-    assert classes_of(["a", "\0a", "a\0b"])[0].tolist() == ["\0a", "a", "a\0b"]
+@pytest.mark.parametrize("label", ["a\0", "\0", "\ud83d\ude00", "a\udc00"])
+@pytest.mark.parametrize("kind", [list, lambda y: np.array(y, dtype=object)])
+def test_labels_that_numpy_or_a_file_would_change_are_refused(label, kind):
+    with pytest.raises(ValueError, match=r"y\[1\] is .*(null character|surrogate)"):
+        classes_of(kind(["a", label, "b"]))
+
+
+def test_labels_of_any_text_are_kept():
+    assert classes_of(["a\0b", "\U0001f600", "ab"])[0].tolist() == ["a\0b", "ab", "\U0001f600"]
