@@ -40,6 +40,7 @@ stack trials
 trusted
 prepared convert checkpoint
 layerfile
+exchange
 recurrent
 layers batch
 model tasks
@@ -62,7 +63,10 @@ bench cli
 __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
-LATE = {"array_api_compat", "awkward", "cupy", "cupyx", "matplotlib", "pandas", "polars", "pyarrow", "sklearn", "torch"}
+LATE = {
+    "array_api_compat", "awkward", "cupy", "cupyx", "h5py", "keras", "matplotlib", "pandas", "polars", "pyarrow", "sklearn",
+    "torch",
+}  # fmt: skip
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
     ("backends", "xlstm.backends.cpu.missing"): "only where there are no kernels, to say why",
@@ -75,6 +79,10 @@ LATE_INSIDE = {
     ("gradcheck", "xlstm.sequences"): "the same",
     ("trusted", "xlstm.trials"): "only where a GPU works: it needs the optimisers and the losses",
     ("layerfile", "xlstm.checkpoint"): "only saving and loading ask it",
+    ("exchange", "xlstm.convert"): "only layers that come or go ask it",
+    ("exchange", "xlstm.exchange.keras"): "the same",
+    ("exchange", "xlstm.exchange.safetensors"): "the same",
+    ("exchange", "xlstm.exchange.torch"): "the same",
     ("layers", "xlstm.convert"): "only layers made of other layouts ask it",
 }
 """What a part of the library may import inside a function, and why it does not at the top."""

@@ -77,11 +77,8 @@ def from_torch(state_dict: Mapping[str, Any]) -> dict[str, HostArray]:
         bias = second = np.zeros(G, weight_hh.dtype)  # torch.nn.LSTM(bias=False)
         if biased:
             bias, second = theirs.pop(f"bias_ih_l{suffix}"), theirs.pop(f"bias_hh_l{suffix}")
-        in_one = cell.biases_in_one * H
-        bias = np.concatenate([bias[:in_one] + second[:in_one], bias[in_one:]])
-        ours |= {f"weight_ih_l{suffix}": weight_ih, f"weight_hh_l{suffix}": weight_hh, f"bias_l{suffix}": bias}
-        if cell.second_bias is not None:
-            ours[f"{cell.second_bias}_l{suffix}"] = second[in_one:]
+        ours |= {f"weight_ih_l{suffix}": weight_ih, f"weight_hh_l{suffix}": weight_hh}
+        ours |= {f"{kind}_l{suffix}": values for kind, values in one_bias(cell, bias, second).items()}
     return ours
 
 
@@ -105,16 +102,29 @@ def to_torch(parameters: Mapping[str, Any]) -> dict[str, HostArray]:
     for name, values in ours.items():
         kind, _, suffix = name.rpartition("_l")
         if kind == "bias":
-            theirs[f"bias_ih_l{suffix}"] = values
-            theirs[f"bias_hh_l{suffix}"] = np.zeros_like(values)
+            both = two_biases(values, ours.get(f"{cell.second_bias}_l{suffix}"))
+            theirs |= dict(zip((f"bias_ih_l{suffix}", f"bias_hh_l{suffix}"), both, strict=True))
         elif kind != cell.second_bias:
             theirs[name] = values
-    if cell.second_bias is not None:
-        for name, values in ours.items():
-            kind, _, suffix = name.rpartition("_l")
-            if kind == cell.second_bias:
-                theirs[f"bias_hh_l{suffix}"][-len(values) :] = values
     return theirs
+
+
+def one_bias(cell: Cell, first: HostArray, second: HostArray) -> dict[str, HostArray]:
+    """A cell's own biases, from one beside the product with x and one beside that with h (G,): their sum.
+
+    But for the candidate of a GRU, where the reset gate comes between them.
+    """
+    apart = cell.biases_in_one * (len(first) // len(cell.gates))
+    found = {"bias": np.concatenate([first[:apart] + second[:apart], first[apart:]])}
+    return found if cell.second_bias is None else {**found, cell.second_bias: second[apart:]}
+
+
+def two_biases(bias: HostArray, own: HostArray | None) -> tuple[HostArray, HostArray]:
+    """The contrary of `one_bias`: the bias and zero, which ends with the cell's second bias where it has one."""
+    second = np.zeros_like(bias)
+    if own is not None:
+        second[-len(own) :] = own
+    return bias, second
 
 
 def _of_a_part(state_dict: Mapping[str, Any]) -> str:

@@ -18,7 +18,8 @@ from .arrays import accepted
 from .backends import Backend
 from .checks import MOST_LAYERS, checked, dtype_name, positive
 from .embedding import accepted_tokens
-from .layerfile import SETTINGS, SavedLayer
+from .exchange.layer import ExchangedLayer
+from .layerfile import SETTINGS
 from .namespace import Array
 from .prepared import PreparedLayer
 from .seeds import generator
@@ -27,13 +28,12 @@ from .stack import Sizes, Stack, Tape, start
 Self = TypeVar("Self", bound="RecurrentLayer")
 
 
-class RecurrentLayer(SavedLayer):
+class RecurrentLayer(ExchangedLayer):
     """What LSTM, GRU and RNN have in common; use one of these.
 
     A subclass for a cell of one's own needs the cell's name in the registry as `cell`: see `xlstm.cells.register`.
     """
 
-    cell: str = ""
     parameters: params.Parameters
     gradients: params.Parameters
 

@@ -8,13 +8,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from .. import batchwise, labelsets, sources
+from .. import backends, batchwise, labelsets, sources
+from ..encode import TokenEncoder
 from ..fitted import Fitted
+from ..params import Parameters
 from ..registry import ESTIMATORS
+from ..seeds import own_generator
 from ..tasks import Classes, SeveralLabels, Task
+from . import moved
 from .declared import LabelEstimator
+
+Self = TypeVar("Self", bound="SequenceClassifier")
 
 
 @ESTIMATORS.register("SequenceClassifier")
@@ -246,6 +252,87 @@ class SequenceClassifier(LabelEstimator):
         trainer.task = make(fitted, fitted.task)
         other.trainer = trainer
         self.take_over(other)
+        return self
+
+    @classmethod
+    def from_torch(
+        cls: type[Self],
+        recurrent: Any,
+        linear: Any,
+        *,
+        classes: Any,
+        embedding: Any = None,
+        vocabulary: Any = None,
+        unknown: int | None = None,
+        mean: Any = None,
+        scale: Any = None,
+        readout: str = "final",
+        split: str = "characters",
+        fold_case: bool = False,
+        prefix: str = "",
+        dtype: Any = None,
+        device: str | None = None,
+        kernels: str = "auto",
+        random_state: Any = None,
+    ) -> Self:
+        """A fitted classifier of what PyTorch trained: recurrent layers and a linear head that reads their readout.
+
+        It predicts, saves, streams and prepares as any other, and `partial_fit` trains it further.
+
+        Parameters
+        ----------
+        recurrent
+            A torch.nn.LSTM, GRU or RNN, its state_dict or a file of it, as `LSTM.from_torch` takes them; or a layer of
+            xlstm, as `LSTM.from_keras` makes them.
+        linear
+            A torch.nn.Linear, or its state_dict: weight (K, F) and maybe bias (K,). Of two classes it may have one row,
+            the logit of the second.
+        classes
+            (K,) labels, in the order of the rows of `linear`; `classes_` has them sorted.
+        embedding
+            For tokens: a torch.nn.Embedding, its state_dict, or an array (V, D). None feeds tokens one-hot.
+        vocabulary
+            For tokens: the token of each row of the embedding, or column of the first layer, None for a row that is of
+            no token; or a mapping from tokens to rows. Characters, words or integers.
+        unknown
+            The row of the embedding for tokens that the vocabulary does not hold. None is the zero vector.
+        mean, scale
+            For numbers: (D,) what is subtracted of each feature, and what it is then divided by. None is 0, and 1.
+        readout
+            "final", "mean", "max", "final+max" or "final+mean+max": what the head reads, of valid steps alone. "final"
+            is PyTorch's h_n of the last layer for packed sequences, both directions side by side.
+        split, fold_case, device, kernels, random_state
+            See the class.
+        prefix, dtype
+            Of `recurrent`: see `LSTM.from_torch`.
+
+        Raises
+        ------
+        ValueError
+            If parts do not fit each other, or as `LSTM.from_torch`: what it is, is named.
+        TypeError
+            If a part is of another type.
+        """
+        found = moved.parts(
+            recurrent, linear, classes, embedding, vocabulary, unknown, mean, scale, readout, split, fold_case, dtype,
+            prefix,
+        )  # fmt: skip
+        how = {"device": device, "kernels": kernels, "random_state": random_state}
+        return cls(**found.settings, **how)._made_of(found)
+
+    def _made_of(self: Self, found: moved.Parts) -> Self:
+        """Take over a model of parts that were trained elsewhere."""
+        self.check_parameters()
+        task, encoder = Classes(found.classes), found.encoder
+        task.follow(self)
+        architecture = self.architecture_for(encoder.width, isinstance(encoder, TokenEncoder), task)
+        backend = backends.select(self.device, "auto", architecture.flops_per_step(), None, self.kernels)
+        fitted = self._new(task, encoder, architecture, backend, None, None, own_generator(self.random_state))
+        host = Parameters(architecture.shapes(), fitted.model.read())
+        for name, values in found.values.items():
+            host[name] = values
+        fitted.model.write(host.flat)
+        self.take_over(fitted)
         return self
 
     def decision_function(self, X: Any) -> Any:

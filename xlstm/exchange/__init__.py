@@ -1,0 +1,1 @@
+"""Layers from other libraries and to them: one file a format."""
