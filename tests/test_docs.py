@@ -70,6 +70,7 @@ def test_the_pages_are_there() -> None:
         "own-loop.md",
         "performance.md",
         "devices.md",
+        "exchange.md",
         "training.md",
     } <= {page.name for page in CHAPTERS}
 

@@ -70,25 +70,23 @@ def _of_zip(file: BinaryIO) -> str:
 
 
 # One statement, and no line breaks: the command line prints a message on one line.
-_LINES = (
-    " xlstm takes the parameters of its LSTM, GRU or RNN to a layer of the same sizes: "
-    "for name, value in xlstm.convert.from_torch({reader}).items(): layer.parameters[name] = value  "
-    "# Of a larger module, pass the part of its names that "
-    "belongs to that layer, without its prefix."
-)
+_LAYER = " xlstm takes the weights of its LSTM, GRU or RNN: {call}"
+_PREFIX = ", prefix='the.name.of.the.layer') for a part of a larger module."
 _NOT_YET = (
     " xlstm does not read this format yet: parameters that you read with {library} are written to a layer by name, "
 )
 _BY_NAME = "layer.parameters[name] = array."
+_KERAS = _LAYER.format(call="xlstm.LSTM.from_keras({path!r}), and GRU and RNN alike, where it holds nothing else.")
 
 _SAYS = {
     "torch": " It is a file of PyTorch (torch.save)."
-    + _LINES.format(reader="torch.load({path!r}, map_location='cpu', weights_only=True)"),
+    + _LAYER.format(call="xlstm.LSTM.from_torch({path!r}), or from_torch({path!r}" + _PREFIX),
     "torchscript": " It is a TorchScript file of PyTorch (torch.jit.save)."
-    + _LINES.format(reader="torch.jit.load({path!r}, map_location='cpu').state_dict()"),
-    "safetensors": " It is a safetensors file." + _LINES.format(reader="safetensors.numpy.load_file({path!r})"),
-    "keras": " It is a model file of Keras." + _NOT_YET.format(library="Keras") + _BY_NAME,
-    "hdf5": " It is an HDF5 file, as Keras and others write them." + _NOT_YET.format(library="h5py") + _BY_NAME,
+    + _LAYER.format(call="xlstm.LSTM.from_torch(torch.jit.load({path!r}, map_location='cpu').state_dict())."),
+    "safetensors": " It is a safetensors file."
+    + _LAYER.format(call="xlstm.LSTM.from_safetensors({path!r}), or from_safetensors({path!r}" + _PREFIX),
+    "keras": " It is a model file of Keras." + _KERAS,
+    "hdf5": " It is an HDF5 file, as Keras and others write them." + _KERAS,
     "onnx": " It is an ONNX model." + _NOT_YET.format(library="onnx") + _BY_NAME,
     "gguf": " It is a GGUF file." + _NOT_YET.format(library="gguf") + _BY_NAME,
     "numpy": " It is a file of NumPy arrays: read it with numpy.load, and write them to a layer by name, " + _BY_NAME,

@@ -280,7 +280,7 @@ def safetensors(path: Any, arrays: dict[str, Any]) -> None:
 
 
 FOREIGN: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "m.pt": (lambda path: zip_of(path, "m/data.pkl", "m/version"), "It is a file of PyTorch .torch.save.*torch.load"),
+    "m.pt": (lambda path: zip_of(path, "m/data.pkl", "m/version"), "It is a file of PyTorch .torch.save.*xlstm.LSTM.from_torch"),
     "m.pth": (
         lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
         "It is a file of PyTorch",
@@ -288,15 +288,15 @@ FOREIGN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "script.pt": (lambda path: zip_of(path, "m/data.pkl", "m/constants.pkl"), r"TorchScript.*torch.jit.load\("),
     "m.safetensors": (
         lambda path: safetensors(path, {"weight_ih_l0": np.zeros((4, 3), "f")}),
-        "It is a safetensors file.*safetensors.numpy.load_file",
+        "It is a safetensors file.*xlstm.LSTM.from_safetensors",
     ),
     "m.keras": (
         lambda path: zip_of(path, "metadata.json", "config.json", "model.weights.h5"),
-        "It is a model file of Keras. xlstm does not read this format yet",
+        "It is a model file of Keras. xlstm takes .*xlstm.LSTM.from_keras",
     ),
     "m.h5": (
         lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100)),
-        "It is an HDF5 file.*not read this format yet",
+        "It is an HDF5 file.*xlstm.LSTM.from_keras",
     ),
     "m.onnx": (
         lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch" + bytes(50)),
@@ -333,13 +333,13 @@ def test_what_only_begins_like_one_is_no_model_file(content, tmp_path):
 def test_the_line_to_type_is_right(tmp_path):
     """What the message says to type, typed."""
     torch = peer("torch")
-    module, layer = torch.nn.LSTM(3, 4, batch_first=True), xlstm.LSTM(3, 4, device="cpu")
+    module = torch.nn.LSTM(3, 4, batch_first=True)
     path = tmp_path / "it's.pt"
     torch.save(module.state_dict(), path)
     with pytest.raises(ValueError, match="PyTorch") as raised:
         xlstm.load(path)
     line = " ".join(str(raised.value).split())  # as the command line prints it
-    exec(line[line.index("for name, value in") :], {"torch": torch, "xlstm": xlstm, "layer": layer})
+    layer = eval(line[line.index("xlstm.LSTM.from_torch(") : line.index(", or from_torch")], {"xlstm": xlstm})
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
     with torch.no_grad():
         np.testing.assert_allclose(layer(x)[0], module(torch.asarray(x))[0].numpy(), atol=1e-6)

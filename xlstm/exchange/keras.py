@@ -65,7 +65,9 @@ def taken(source: Any, cells: Sequence[str], dtype: Any = None) -> Taken:
         found = [_one(each) for each in keras_files.read(source)]
     else:
         layers = list(source) if isinstance(source, (list, tuple)) else getattr(source, "layers", [source])
-        found = [_one(_described(layer)) for layer in layers if type(layer).__name__ != "InputLayer"]
+        if type(source).__name__ == "Functional":
+            keras_files.check_chain(source.name, source.get_config()["layers"])
+        found = [_one(_described(each)) for each in layers if type(each).__name__ not in keras_files.WITHOUT_WEIGHTS]
     if not found:
         raise ValueError("there is no layer: expected keras.layers.LSTM, GRU, SimpleRNN or Bidirectional of them.")
     for one in found[:-1]:
@@ -78,6 +80,8 @@ def _described(layer: Any) -> Described:
     if not (hasattr(layer, "get_config") and hasattr(layer, "get_weights")):
         raise TypeError(f"expected layers of Keras, a model or a path of a file, got {type(layer).__name__}.")
     kind, config = type(layer).__name__, layer.get_config()
+    if kind != "Bidirectional":
+        _check_kind(layer.name, kind)
     weights = layer.get_weights()
     if not weights:
         raise ValueError(f"{layer.name} has no weights yet: build it, or call it once.")
@@ -114,9 +118,13 @@ def _one(described: Described) -> One:
 _EQUAL = ("activation", "recurrent_activation", "use_bias", "reset_after")
 
 
-def _check(name: str, kind: str, config: Mapping[str, Any]) -> None:
+def _check_kind(name: str, kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"{name} is a {kind}, expected LSTM, GRU, SimpleRNN or Bidirectional of one of them.")
+
+
+def _check(name: str, kind: str, config: Mapping[str, Any]) -> None:
+    _check_kind(name, kind)
     activations = {"activation": "tanh", **({} if kind == "SimpleRNN" else {"recurrent_activation": "sigmoid"})}
     for setting, wanted in activations.items():
         if config.get(setting) != wanted:
@@ -128,8 +136,7 @@ def _check(name: str, kind: str, config: Mapping[str, Any]) -> None:
 
 def _cell_by_weights(name: str, kind: str, weights: list[Any]) -> str | None:
     """The cell of weights without a configuration, whose biases tell one GRU from the other."""
-    if kind not in KINDS:
-        raise ValueError(f"{name} is a {kind}, expected LSTM, GRU, SimpleRNN or Bidirectional of one of them.")
+    _check_kind(name, kind)
     if kind != "GRU":
         return KINDS[kind]
     if len(weights) < 3:

@@ -19,7 +19,7 @@ from .arrays import listed
 
 CLASSES = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN", "bidirectional": "Bidirectional"}
 """The recurrent layers by the names that their groups begin with."""
-WITHOUT_WEIGHTS = ("InputLayer", "Dropout", "SpatialDropout1D", "Activity_Regularization")
+WITHOUT_WEIGHTS = ("InputLayer", "Dropout", "SpatialDropout1D", "ActivityRegularization")
 """What does nothing at inference, and may stand between recurrent layers."""
 LARGEST = 100_000_000
 """Bytes of a configuration."""
@@ -94,17 +94,28 @@ def _of_archive(path: str) -> list[Described]:
     return _of_weights(path, io.BytesIO(parts["model.weights.h5"]), groups, configs)
 
 
+def check_chain(told: str, layers: list[Any]) -> None:
+    """Raise where one of a functional model's layers does not read the one before it, and nothing else."""
+    last: list[str] = []
+    for layer in layers:
+        read = re.findall(r"'keras_history': [\[(]'([^']*)'", str(layer["inbound_nodes"]))
+        if read != last:
+            name = layer["config"]["name"]
+            raise ValueError(f"{told} is no chain of layers: {name!r} reads {listed(read)}, not {listed(last)}.")
+        last = [layer["config"]["name"]]
+
+
 def _groups(path: str, kind: str, layers: list[Any]) -> tuple[list[str], dict[str, Mapping[str, Any]]]:
     """The names of the groups of the recurrent layers, in their order, and the layers' configurations."""
     counts: dict[str, int] = {}
-    groups, configs, last = [], {}, None
+    groups, configs = [], {}
     try:
+        if kind == "Functional":
+            check_chain(path, layers)
         for layer in layers:
             of_class, config, name = layer["class_name"], layer["config"], layer["config"]["name"]
             snake = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", of_class)).lower()
             counts[snake] = counts.get(snake, -1) + 1
-            if kind == "Functional":
-                last = _check_chain(path, name, layer["inbound_nodes"], last)
             if of_class in WITHOUT_WEIGHTS:
                 continue
             if of_class not in CLASSES.values():
@@ -112,20 +123,11 @@ def _groups(path: str, kind: str, layers: list[Any]) -> tuple[list[str], dict[st
                     f"{path} has the layer {name!r}, a {of_class}; expected recurrent layers alone: take them from the "
                     "model, from_keras([model.layers[1], …])."
                 )
-            group = f"{snake}_{counts[snake]}" if counts[snake] else snake
-            groups.append(group)
-            configs[group] = {**config, "class_name": of_class}
+            groups.append(f"{snake}_{counts[snake]}" if counts[snake] else snake)
+            configs[groups[-1]] = config
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: its configuration has a layer without {error!s:.80}.") from None
     return groups, configs
-
-
-def _check_chain(path: str, name: str, nodes: Any, last: str | None) -> str:
-    """Raise where a functional model's layer does not read the layer before it, and nothing else."""
-    read = re.findall(r"'keras_history': \['([^']*)'", str(nodes))
-    if read != ([] if last is None else [last]):
-        raise ValueError(f"{path} is no chain of layers: {name!r} reads {listed(read)}, not {last!r} alone.")
-    return name
 
 
 def _of_weights(
@@ -152,7 +154,7 @@ def _of_weights(
 
 def _ordered(layers: Any) -> list[str]:
     """The groups of layers with arrays in the order of the model, which names alone tell where all are of one class."""
-    found = [name for name in layers if _holds_arrays(layers[name])]
+    found = [name for name in layers if re.sub(r"_\d+$", "", name) in CLASSES or _holds_arrays(layers[name])]
     matches = {name: re.fullmatch(r"([a-z_0-9]*?)(?:_(\d+))?", name) for name in found}
     classes = {match[1] for match in matches.values() if match}
     for name in found:
@@ -166,7 +168,8 @@ def _ordered(layers: Any) -> list[str]:
 def _holds_arrays(group: Any) -> bool:
     found: list[str] = []
     group.visit(found.append)
-    return any(name.rpartition("/")[2].isdigit() for name in found)
+    arrays = [name for name in found if name.rpartition("/")[2].isdigit() and "seed_generator" not in name]
+    return bool(arrays)
 
 
 def _layer(h5py: Any, layers: Any, name: str, config: Mapping[str, Any] | None) -> Described:
