@@ -23,6 +23,9 @@ from xlstm.exchange import safetensors
 from ..measure import relative_error
 from ..peers import peer
 
+# Keras reads its own tensors in a way of which NumPy 2 warns.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
 STACKS = [(1, False), (2, True), (3, False)]
 CELLS = [xlstm.LSTM, xlstm.GRU, xlstm.RNN]
 LENGTHS = [6, 2, 1, 4]

@@ -280,7 +280,10 @@ def safetensors(path: Any, arrays: dict[str, Any]) -> None:
 
 
 FOREIGN: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "m.pt": (lambda path: zip_of(path, "m/data.pkl", "m/version"), "It is a file of PyTorch .torch.save.*xlstm.LSTM.from_torch"),
+    "m.pt": (
+        lambda path: zip_of(path, "m/data.pkl", "m/version"),
+        "It is a file of PyTorch .torch.save.*xlstm.LSTM.from_torch",
+    ),
     "m.pth": (
         lambda path: path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
         "It is a file of PyTorch",
