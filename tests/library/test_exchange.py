@@ -542,7 +542,7 @@ def test_bad_safetensors_are_refused(case, tmp_path):
 
 def test_keras_layers_that_cannot_be_expressed_are_refused_by_name():
     layers = keras().layers
-    built: Callable[..., Any] = lambda layer: (layer.build((None, None, 3)), layer)[1]  # noqa: E731
+    built: Callable[..., Any] = lambda layer: (layer.build((2, 5, 3)), layer)[1]  # noqa: E731
     lstm, gru = built(layers.LSTM(4, return_sequences=True)), built(layers.GRU(4))
     cases = [
         (built(layers.LSTM(4, activation="relu")), "has activation='relu', and layers here have 'tanh'"),

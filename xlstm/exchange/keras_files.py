@@ -108,7 +108,8 @@ def check_chain(told: str, layers: list[Any]) -> None:
 def _groups(path: str, kind: str, layers: list[Any]) -> tuple[list[str], dict[str, Mapping[str, Any]]]:
     """The names of the groups of the recurrent layers, in their order, and the layers' configurations."""
     counts: dict[str, int] = {}
-    groups, configs = [], {}
+    groups: list[str] = []
+    configs: dict[str, Mapping[str, Any]] = {}
     try:
         if kind == "Functional":
             check_chain(path, layers)
