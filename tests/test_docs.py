@@ -59,6 +59,8 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     text = page.read_text(encoding="utf-8")
     if "import pandas" in text:
         peer("pandas"), peer("sklearn")
+    if "import onnxruntime" in text:
+        peer("onnx"), peer("onnxruntime")
     run_page(text, str(page))
 
 

@@ -54,6 +54,7 @@ buffer survey
 batchwise
 stream
 estimators
+onnx
 inspection measures
 plots
 gradpair
@@ -64,7 +65,7 @@ __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
 LATE = {
-    "array_api_compat", "awkward", "cupy", "cupyx", "h5py", "keras", "matplotlib", "pandas", "polars", "pyarrow",
+    "array_api_compat", "awkward", "cupy", "cupyx", "h5py", "keras", "matplotlib", "onnx", "pandas", "polars", "pyarrow",
     "sklearn", "torch",
 }  # fmt: skip
 """Imported when they are needed, never with `import xlstm`."""

@@ -43,6 +43,8 @@ if _typing.TYPE_CHECKING:
     from .gradcheck import GradientReport, check_gradients
     from .guesses import AmbiguousDataWarning
     from .interrupts import InterruptedFit
+    from .onnx.reading import from_onnx
+    from .onnx.writing import to_onnx
     from .readers import read
     from .readers.files import from_files
     from .readers.frames import from_long
@@ -72,6 +74,7 @@ __all__ = [
     "from_channels_first",
     "from_files",
     "from_long",
+    "from_onnx",
     "head",
     "inspection",
     "load",
@@ -82,6 +85,7 @@ __all__ = [
     "release_memory",
     "sampling",
     "set_threads",
+    "to_onnx",
 ]
 
 # Imported when first used: with what they need they would take more than half of the time of `import xlstm`.
@@ -100,8 +104,10 @@ _LATER = {
     "from_channels_first": "channels",
     "from_files": "readers.files",
     "from_long": "readers.frames",
+    "from_onnx": "onnx.reading",
     "load": "estimators.state",
     "read": "readers",
+    "to_onnx": "onnx.writing",
 }
 
 

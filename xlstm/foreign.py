@@ -87,7 +87,7 @@ _SAYS = {
     + _LAYER.format(call="xlstm.LSTM.from_safetensors({path!r}), or from_safetensors({path!r}" + _PREFIX),
     "keras": " It is a model file of Keras." + _KERAS,
     "hdf5": " It is an HDF5 file, as Keras and others write them." + _KERAS,
-    "onnx": " It is an ONNX model." + _NOT_YET.format(library="onnx") + _BY_NAME,
+    "onnx": " It is an ONNX model: xlstm.from_onnx({path!r}) reads its LSTM, GRU or RNN, with their head.",
     "gguf": " It is a GGUF file." + _NOT_YET.format(library="gguf") + _BY_NAME,
     "numpy": " It is a file of NumPy arrays: read it with numpy.load, and write them to a layer by name, " + _BY_NAME,
     "pickle": " It is a pickle, which executes what it holds and may do harm: xlstm does not open it. Ask who wrote it"
