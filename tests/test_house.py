@@ -65,8 +65,8 @@ __main__
 """
 MATHEMATICS = ("cells", "head", "losses", "lossrows", "namespace", "optim", "readout", "residuals")
 LATE = {
-    "array_api_compat", "awkward", "cupy", "cupyx", "h5py", "keras", "matplotlib", "onnx", "pandas", "polars", "pyarrow",
-    "sklearn", "torch",
+    "array_api_compat", "awkward", "cupy", "cupyx", "h5py", "keras", "matplotlib", "onnx", "pandas", "polars",
+    "pyarrow", "sklearn", "torch",
 }  # fmt: skip
 """Imported when they are needed, never with `import xlstm`."""
 LATE_INSIDE = {
