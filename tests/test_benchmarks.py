@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,7 +28,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = set(sys.modules)
     yield importlib.import_module("lib.command")
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("lib", "chart", "datasets", "performance_tables"):
+        if name.partition(".")[0] in ("lib", "chart", "datasets", "performance_tables", "kernel_parts"):
             del sys.modules[name]
 
 
@@ -186,6 +187,19 @@ def test_parts_of_the_kernels_are_told_by_their_share_or_their_percentage(
         "| backward | 0.70 |",
         "| training | 0.62 |",
     ]
+
+
+def test_the_program_of_parts_goes_with_the_kernels(command: Any) -> None:
+    module = importlib.import_module("kernel_parts")
+    compiler = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
+    flags = module.build()["TARGETS"].get(module.architecture(), {})
+    if compiler is None or not flags:
+        pytest.skip("no compiler, or no kernels of this processor")
+    target = "avx2" if "avx2" in flags else next(iter(flags))
+    wanted = ["-std=c++17", "-fopenmp", "-fno-exceptions", *(flag for flag in flags[target] if "vnni" not in flag)]
+    source = [f"-I{ROOT / 'backends' / 'cpu'}", str(BENCHMARKS / "lib" / "kernel_parts.cpp")]
+    done = subprocess.run([compiler, "-fsyntax-only", *wanted, *source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:2000]
 
 
 def test_a_quick_look_is_not_kept_among_the_results() -> None:

@@ -100,12 +100,12 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
   Kept<LSTM>(f.pass, Carver{nullptr}, &tape_bytes);
   Memory tape(tape_bytes), product_tape(tape_bytes);
   f.tape = tape;
-  ForwardWalk<LSTM, real>(f, Carver{nullptr}, &bytes);
+  ForwardWalk<LSTM>(f, Carver{nullptr}, &bytes);
   Memory forward_scratch(bytes);
-  ForwardWalk<LSTM, real>(inference, Carver{nullptr}, &bytes);
+  ForwardWalk<LSTM>(inference, Carver{nullptr}, &bytes);
   Memory inference_scratch(bytes);
   Carver counted{nullptr};
-  packed_in<LSTM, real>(counted, D, H);
+  packed_in<LSTM>(counted, D, H);
   Memory packed(counted.used);
   Backward b{};
   b.pass = f.pass, b.weight_ih = w_ih, b.weight_hh = w_hh, b.tape = tape, b.dh = dh;
@@ -147,18 +147,18 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
     });
   };
   std::vector<Part> parts = {
-      {"inference", forward, [&] { ForwardWalk<LSTM, real>(inference, Carver{inference_scratch.bytes()}).run(); }},
+      {"inference", forward, [&] { ForwardWalk<LSTM>(inference, Carver{inference_scratch.bytes()}).run(); }},
       {"inference, products", forward - first,
-       [&] { ForwardWalk<Products, real>(inference_products, Carver{inference_scratch.bytes()}).run(); }},
+       [&] { ForwardWalk<Products>(inference_products, Carver{inference_scratch.bytes()}).run(); }},
       {"inference, gates", 0, [&] { activate(std::false_type{}); }},
-      {"forward", forward, [&] { ForwardWalk<LSTM, real>(f, Carver{forward_scratch.bytes()}).run(); }},
+      {"forward", forward, [&] { ForwardWalk<LSTM>(f, Carver{forward_scratch.bytes()}).run(); }},
       {"forward, products", forward - first,
-       [&] { ForwardWalk<Products, real>(products, Carver{forward_scratch.bytes()}).run(); }},
+       [&] { ForwardWalk<Products>(products, Carver{forward_scratch.bytes()}).run(); }},
       {"forward, gates", 0, [&] { activate(std::true_type{}); }},
       {"forward, packing", 0, [&] { each([&](long id) {
          const Share units = share(nt, id, team);
          Carver memory{packed.bytes()};
-         const Packed<real> to = packed_in<LSTM, real>(memory, D, H);
+         const Packed to = packed_in<LSTM>(memory, D, H);
          for (long u = units.begin; u < units.end; ++u) pack_tile<LSTM>({w_ih, w_hh, bias, nullptr}, D, H, u, to);
        }); }},
       {"backward", backward, [&] { BackwardWalk<LSTM>(b, Carver{backward_scratch.bytes()}).run(); }},
