@@ -236,8 +236,8 @@ def test_the_precision_of_a_layer_is_read_only(tmp_path):
 
 def test_bfloat16_where_there_is_none_says_what_to_do():
     told = (
-        r"needs compiled kernels on a CPU; here run array code on the CPU\. Leave precision out; on a GPU give it to "
-        r"the layer or the estimator, when it is made"
+        r"needs compiled kernels on a CPU; here run array code on the CPU \(asked for\)\. Leave precision out; on a "
+        r"GPU give it to the layer or the estimator, when it is made"
     )
     with pytest.raises(RuntimeError, match=told):
         xlstm.LSTM(D, H, device="cpu", kernels="reference").prepare(precision="bfloat16")

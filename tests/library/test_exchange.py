@@ -304,7 +304,9 @@ def test_a_classifier_of_pytorchs_parts(cell, classes, rows, tmp_path):
 def test_a_classifier_that_streams():
     torch = peer("torch")
     module, linear = module_of(xlstm.LSTM), torch.nn.Linear(4, 3)
-    clf = xlstm.SequenceClassifier.from_torch(module.state_dict(), linear.state_dict(), classes="abc", device="cpu")
+    clf = xlstm.SequenceClassifier.from_torch(
+        module.state_dict(), linear.state_dict(), classes=list("abc"), device="cpu"
+    )
     stream = clf.stream()
     for step in X[0]:
         answer = stream.feed(step[None])
@@ -444,7 +446,7 @@ def test_a_prefix_of_nothing_and_of_a_module():
     with pytest.raises(ValueError, match=r"pass its part, module.lstm"):
         xlstm.LSTM.from_torch(module_of(xlstm.LSTM), prefix="lstm.")
     with pytest.raises(ValueError, match="holds NaN or infinity"):
-        xlstm.LSTM.from_torch({name: values * 1e300 for name, values in state().items()}, dtype="float32")
+        xlstm.LSTM.from_torch({name: np.float64(values) * 1e300 for name, values in state().items()}, dtype="float32")
 
 
 def bad_modules() -> list[tuple[type, Any, str]]:

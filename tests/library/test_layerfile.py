@@ -303,7 +303,7 @@ FOREIGN: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "m.onnx": (
         lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch" + bytes(50)),
-        "It is an ONNX model.*not read this",
+        "It is an ONNX model: xlstm.from_onnx",
     ),
     "m.npz": (lambda path: np.savez(path, a=np.ones(2)), "It is a file of NumPy arrays: read it with numpy.load"),
     "m.npy": (lambda path: np.save(path, np.ones(2)), "It is a file of NumPy arrays"),
