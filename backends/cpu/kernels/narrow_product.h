@@ -1,4 +1,4 @@
-// Matrices of weights of fewer bits as they are packed, the activations beside them, and their product, z = start + a · W,
+// Matrices of weights of fewer bits as they are packed, the activations beside them, their product, z = start + a · W,
 // whose sums stay in registers. A packed matrix is [unit tile][group][column][GROUP]: see narrow.h.
 #pragma once
 
