@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.machinery
 import json
 import platform
 import re
 import shlex
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -45,12 +46,15 @@ def _absent(folder: Path) -> tuple[str, str]:
             f"build them with this Python: {_command(folder)}",
         )
     distribution = _installation(folder)
-    if distribution is None or distribution.files is None:
+    # Read here: `Distribution.files` leaves out what is no longer there, from Python 3.12 on or by importlib_metadata.
+    record = None if distribution is None else distribution.read_text("RECORD")
+    if record is None:
         return (
             f"are missing in {folder}, where there is no whole installation of {DISTRIBUTION}",
             f"{WAIT} install it: {_command(folder)}",
         )
-    for file in distribution.files:
+    for row in csv.reader(record.splitlines()):
+        file = PurePosixPath(row[0] if row else "")
         if file.parent.name == "cpu" and file.name.startswith("_kernels."):
             return f"were installed, but {file.name} is gone", f"{WAIT} install it anew: {_command(folder)}"
     return (
