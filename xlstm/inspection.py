@@ -50,6 +50,24 @@ class Trace(NamedTuple):
     steps: list[str] | HostArray
 
 
+class Explanation(NamedTuple):
+    """Which steps of a sequence count for which answer.
+
+    Attributes
+    ----------
+    importance : (T,) or (T, D)
+        As `importance` gives it.
+    steps : list of str or (T, D)
+        As in `Trace`.
+    answer
+        What is explained: a label, or of numbers which of them, from 0 on.
+    """
+
+    importance: HostArray
+    steps: list[str] | HostArray
+    answer: Any
+
+
 class _One:
     """A sequence as a copy of the model on the CPU reads it."""
 
@@ -106,12 +124,11 @@ def trace(estimator: Any, sequence: Any, layer: int = -1, direction: str = "forw
     one = _One(estimator, sequence)
     stack, sizes, record = one.model.stack, one.model.stack.sizes, one.model.stack.record
     L, S = sizes.num_layers, sizes.directions
-    if isinstance(layer, bool) or not isinstance(layer, (int, np.integer)) or not -L <= layer < L:
-        raise ValueError(f"layer must be a whole number from {-L} to {L - 1}, for this model has {L}; got {layer!r}.")
+    layer = _whole_number("layer", layer, -L, L - 1) % L
     directions = ("forward", "reverse")[:S]
     if direction not in directions:
         raise ValueError(f"direction must be one of {directions} of this model, got {direction!r}.")
-    layer, reverse = int(layer) % L, direction == "reverse"
+    reverse = direction == "reverse"
     x: Any = one.model.dense(one.batch).x
     tape: Any = None
     with stack.backend.quiet():
@@ -230,6 +247,19 @@ def importance(
     TypeError
         As `predict`.
     """
+    return explanation(estimator, sequence, method, target=target, step=step, width=width).importance
+
+
+def explanation(
+    estimator: Any,
+    sequence: Any,
+    method: str = "gradient",
+    *,
+    target: Any = None,
+    step: int = -1,
+    width: int = 1,
+) -> Explanation:
+    """`importance`, with the steps that it is of and the answer that it explains: for who shows it."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
     one = _One(estimator, sequence)
@@ -237,53 +267,49 @@ def importance(
     width = _whole_number("width", width, 1, one.T)
     if width > 1 and method != "occlusion":
         raise ValueError(f"width is of occlusion alone: method is {method!r}, so leave it at 1; got {width}.")
-    model = one.model
-    each = model.readout.each_step
-    dense = model.dense(one.batch)
+    outputs = _at(one, np.asarray(one.model.logits(one.batch)), step)
+    column = _column(one, outputs, target)
+    found = (
+        _by_gradient(one, column, step) if method == "gradient" else _by_occlusion(one, outputs, column, step, width)
+    )
+    classes = getattr(one.fitted.task, "classes", None)
+    return Explanation(found, one.steps, column if classes is None else classes.tolist()[column])
 
-    def of_answer(outputs: Any) -> HostArray:  # (n, K)
-        return np.asarray(outputs)[:, step] if each else np.asarray(outputs)
 
-    if method == "gradient":
-        logits, tape = model.forward(dense, None)
-        _, slope = _explained(one, of_answer(logits), _column(one, of_answer(logits), target))
-        d_logits = np.zeros_like(logits)
-        if each:
-            d_logits[:, step] = slope
-        else:
-            d_logits[...] = slope
-        gradient = model.backward(tape, d_logits, input_gradient=True)
-        counted: HostArray = (np.asarray(gradient) * np.asarray(dense.x))[0]  # (T, ·)
-        if isinstance(one.fitted.encoder, TokenEncoder):
-            counted = counted.sum(axis=1)
-            return counted
-        D = one.fitted.encoder.size
-        if counted.shape[1] > D:  # a missing number, and whether it is there, are one feature's matter
-            counted = counted[:, :D] + counted[:, D:]
+def _at(one: _One, outputs: HostArray, step: int) -> HostArray:
+    """(n, K): of a model of every step the outputs at that step."""
+    return outputs[:, step] if one.model.readout.each_step else outputs
+
+
+def _by_gradient(one: _One, column: int, step: int) -> HostArray:
+    """Gradient × input: (T,) of tokens, (T, D) of numbers."""
+    dense = one.model.dense(one.batch)
+    logits, tape = one.model.forward(dense, None)
+    d_logits = np.zeros_like(logits)
+    _at(one, d_logits, step)[...] = _explained(one, _at(one, np.asarray(logits), step), column)[1]
+    gradient = one.model.backward(tape, d_logits, input_gradient=True)
+    counted: HostArray = (np.asarray(gradient) * np.asarray(dense.x))[0]  # (T, ·)
+    if isinstance(one.fitted.encoder, TokenEncoder):
+        counted = counted.sum(axis=1)
         return counted
-    x = np.asarray(dense.x)[0]
-    whole = of_answer(one.rows(x[None].copy(), [one.T]))
-    column = _column(one, whole, target)
+    D = one.fitted.encoder.size
+    if counted.shape[1] > D:  # a missing number, and whether it is there, are one feature's matter
+        counted = counted[:, :D] + counted[:, D:]
+    return counted
+
+
+def _by_occlusion(one: _One, outputs: HostArray, column: int, step: int, width: int) -> HostArray:
+    """By how much the answer is lower without a step, (T,); `outputs` (1, K) are those with all of them."""
+    x = np.asarray(one.model.dense(one.batch).x)[0]
     without = np.empty(one.T - width + 1)
     for begin in range(0, len(without), ROWS):
         first = np.arange(begin, min(begin + ROWS, len(without)))
         rows = np.repeat(x[None], len(first), axis=0)
         rows[np.arange(len(first))[:, None], first[:, None] + np.arange(width)] = 0
-        without[first] = _explained(one, of_answer(one.rows(rows, [one.T] * len(first))), column)[0]
-    lower = _explained(one, whole, column)[0][0] - without  # of the window that begins there
+        without[first] = _explained(one, _at(one, one.rows(rows, [one.T] * len(first)), step), column)[0]
+    lower = _explained(one, outputs, column)[0][0] - without  # of the window that begins there
     windows = np.convolve(np.ones(len(lower)), np.ones(width))  # how many hold each step
     return np.convolve(lower, np.ones(width)) / windows
-
-
-def likeliest(estimator: Any, sequence: Any, step: int = -1) -> Any:
-    """The answer that `importance` explains where no target is given: a label, or of numbers the first, 0."""
-    one = _One(estimator, sequence)
-    outputs = np.asarray(one.model.logits(one.batch))
-    if one.model.readout.each_step:
-        outputs = outputs[:, _whole_number("step", step, -one.T, one.T - 1)]
-    column = _column(one, outputs, None)
-    classes = getattr(one.fitted.task, "classes", None)
-    return column if classes is None else classes.tolist()[column]
 
 
 def _column(one: _One, outputs: HostArray, target: Any) -> int:

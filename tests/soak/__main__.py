@@ -1,6 +1,6 @@
 """Runs soaks, each in a process of its own: a line for each, with tries, failures, and whether a planted one is found.
 
-python -m tests.soak              # all, some twenty minutes
+python -m tests.soak              # all
 python -m tests.soak memory       # one of them
 python -m tests.soak --short      # the forms that the suite runs
 """

@@ -16,7 +16,7 @@ from ..tasks.classes import Classes, predicted
 from ..tasks.numbers import Numbers
 from ..tasks.several import SeveralLabels
 from ..tasks.steps import StepClasses
-from .display import Display, pyplot
+from .display import Display
 
 NORMALIZE = ("true", "pred", "all")
 
@@ -290,7 +290,7 @@ class ResidualsDisplay(Display):
 
     def plot(self, ax: Any = None) -> ResidualsDisplay:
         """Draw it: into two axes, one above the other, where they are given."""
-        axes = self._several(ax, [3.6, 2.0], 5.6) if ax is not None else self._unshared()
+        axes = self._several(ax, [3.85, 2.35], 5.6, shared=False)
         for column in range(self.y_true.shape[1]):
             true, answer = self.y_true[:, column], self.y_pred[:, column]
             label = self.names[column] if self.names is not None else f"number {column}"
@@ -309,8 +309,3 @@ class ResidualsDisplay(Display):
         for which in axes:
             which.grid(alpha=0.3)
         return self
-
-    def _unshared(self) -> list[Any]:
-        figure, made = pyplot().subplots(2, 1, figsize=(5.6, 6.2), layout="constrained", height_ratios=[3.6, 2.2])
-        self.figure_, self.ax_, self.axes_ = figure, made[0], list(made)
-        return self.axes_

@@ -93,13 +93,13 @@ class Display:
         self.figure_, self.ax_, self.axes_ = ax.figure, ax, [ax]
         return ax
 
-    def _several(self, axes: Any, heights: Sequence[float], width: float) -> list[Any]:
-        """One above another with a common time axis: those given, or new ones of these heights in inches."""
+    def _several(self, axes: Any, heights: Sequence[float], width: float, shared: bool = True) -> list[Any]:
+        """One above another, `shared` with a common time axis: those given, or new ones of these heights in inches."""
         n = len(heights)
         if axes is None:
             size = (width, sum(heights))
             figure, made = pyplot().subplots(
-                n, 1, figsize=size, sharex=True, squeeze=False, layout="constrained", height_ratios=heights
+                n, 1, figsize=size, sharex=shared, squeeze=False, layout="constrained", height_ratios=heights
             )
             axes = made[:, 0]
         else:
@@ -116,7 +116,7 @@ def width_for(steps: int) -> float:
     return min(max(6.4, 0.22 * steps), 13.0)
 
 
-def write_steps(ax: Any, steps: list[str] | HostArray) -> None:
+def _write_steps(ax: Any, steps: list[str] | HostArray) -> None:
     """Write below an axis of steps 0, 1, … what they are: the tokens, or their numbers."""
     T = len(steps)
     ax.set_xlim(-0.5, T - 0.5)
@@ -135,7 +135,14 @@ def write_steps(ax: Any, steps: list[str] | HostArray) -> None:
             label.set_rotation_mode("anchor")
 
 
-def draw_signal(ax: Any, series: HostArray, names: Sequence[str] | None) -> None:
+def draw_steps(ax: Any, steps: list[str] | HostArray, names: Sequence[str] | None) -> None:
+    """What a display of one sequence ends with: the signal of a series as lines, and what the steps are."""
+    if not isinstance(steps, list):
+        _draw_signal(ax, steps, names)
+    _write_steps(ax, steps)
+
+
+def _draw_signal(ax: Any, series: HostArray, names: Sequence[str] | None) -> None:
     """The features of a series as lines: each over its own range where they are several, so that all can be seen."""
     D = series.shape[1]
     for d in range(D):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import inspection
 from ..host import HostArray
-from .display import Display, draw_signal, width_for, write_steps
+from .display import Display, draw_steps, width_for
 
 TOLD = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "c": "cell state"}
 TOLD |= {"h": "hidden state", "r": "reset gate", "u": "update gate", "n": "candidate"}
@@ -83,9 +83,7 @@ class TraceDisplay(Display):
             self.figure_.colorbar(image, ax=which, pad=0.01)
             which.set_yticks([])
             which.set_ylabel(f"{name}\n{TOLD[name]}" if name in TOLD else name)
-        if series:
-            draw_signal(axes[-1], trace.steps, self.names)  # type: ignore[arg-type]
-        write_steps(axes[-1], trace.steps)
+        draw_steps(axes[-1], trace.steps, self.names)
         return self
 
 
@@ -150,9 +148,7 @@ class EachStepDisplay(Display):
         axes[0].grid(alpha=0.3)
         if self.answers.shape[1] > 1:
             axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small", frameon=False)
-        if series:
-            draw_signal(axes[-1], self.steps, self.names)  # type: ignore[arg-type]
-        write_steps(axes[-1], self.steps)
+        draw_steps(axes[-1], self.steps, self.names)
         return self
 
 
@@ -200,10 +196,8 @@ class ImportanceDisplay(Display):
         ImportError
             If matplotlib is missing.
         """
-        found = inspection.importance(estimator, sequence, method, target=target, step=step, width=width)
-        steps = inspection.steps_of(estimator, sequence)
-        answer = inspection.likeliest(estimator, sequence, step) if target is None else target
-        return cls(found, steps, _names_of(estimator, steps), answer).plot(ax)
+        found = inspection.explanation(estimator, sequence, method, target=target, step=step, width=width)
+        return cls(found.importance, found.steps, _names_of(estimator, found.steps), found.answer).plot(ax)
 
     def plot(self, ax: Any = None) -> ImportanceDisplay:
         """Draw it: into one axes for tokens, two for a series, where they are given."""
@@ -228,7 +222,5 @@ class ImportanceDisplay(Display):
             axes[0].set_ylabel("importance")
         if self.answer is not None:
             axes[0].set_title(f"what speaks for {self.answer!r}", fontsize="medium", parse_math=False)
-        if series:
-            draw_signal(axes[-1], self.steps, self.names)  # type: ignore[arg-type]
-        write_steps(axes[-1], self.steps)
+        draw_steps(axes[-1], self.steps, self.names)
         return self
