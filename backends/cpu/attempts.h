@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "caches.h"
 #include "kernels/clock.h"
 #include "kernels/kernels.h"
 
@@ -106,6 +107,7 @@ class Attempt {
     pass->share_above = pass->cores == Cores::NEAR || policy.shared_steps.next() ? 0 : policy.apart_flops;
     // Where there are more threads than processors, whom a thread waits for may have none.
     constexpr long PATIENT = 4000, IMPATIENT = 20;
+    pass->first_level = first_level_cache();
     pass->patience = pass->threads > policy.processors() ? IMPATIENT : PATIENT;
     pass->report = &report_, pass->pool = &pool;
   }

@@ -4,7 +4,8 @@
 // The walks are templates of a cell: with a cell whose gates do nothing they are the products, stores and packing alone,
 // in their true order. Usage: program N T D H threads rounds seconds part. The parts whose names contain `part` take
 // turns in each round. It prints one line of JSON: of each part its floating-point operations (0 where it is no
-// product), the seconds of a call in each round, and the multiply-adds a second that were measured just before.
+// product), the seconds of a call in each round, the operations a second of multiply-adds in registers just before, and
+// those of a product out of the first-level cache, the lesser of before and after.
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "caches.h"
 #include "schedule.h"
 
 using real = float;
@@ -52,7 +54,8 @@ struct Part {
   std::string name;
   double flops;  // 0: it has none to speak of
   std::function<void()> call;
-  std::vector<double> seconds = {}, peak = {};  // of one call, in each round; of the multiply-adds just before it
+  // In each round: of one call; of the multiply-adds just before it; of a near product just before or just after it.
+  std::vector<double> seconds = {}, peak = {}, near = {};
 };
 
 // Of one call, by calls for at least so long.
@@ -92,7 +95,7 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
   Forward f{};
   Pool pool;
   f.pass.schedule = &s, f.pass.D = D, f.pass.H = H, f.pass.keep = true, f.pass.threads = threads;
-  f.pass.patience = 1000, f.pass.cores = Cores::MEASURED, f.pass.report = &report, f.pass.pool = &pool;
+  f.pass.first_level = first_level_cache(), f.pass.patience = 1000, f.pass.cores = Cores::MEASURED, f.pass.report = &report, f.pass.pool = &pool;
   f.x = x, f.weight_ih = w_ih, f.weight_hh = w_hh, f.bias = bias, f.h = h, f.c = c;
   Forward inference = f;
   inference.pass.keep = false, inference.outputs = outputs, inference.output_stride = H;
@@ -138,7 +141,7 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
       }
     });
   };
-  const double turns = 1e6;
+  const double turns = 2e5;
   const auto peak = [&] {
     each([&](long id) {
       real *at = results + id * 64;
@@ -146,6 +149,19 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
       multiply_adds(long(turns), at);
     });
   };
+  // A product whose numbers are all in the first-level cache has the instructions of every product here. It is slower
+  // than its own best where something else runs on the same core's other thread, which the multiply-adds do not notice.
+  constexpr long NEAR_ROWS = 4 * MR, NEAR_INPUTS = 64;
+  const auto near = [&] {
+    each([&](long id) {
+      alignas(64) static thread_local real near_weights[NEAR_INPUTS * LSTM::C] = {}, rows[NEAR_ROWS * NEAR_INPUTS] = {};
+      for (int k = 0; k < 200; ++k)
+        ::Panels<LSTM>::compute(NEAR_ROWS, rows, NEAR_ROWS * TILE, 0, rows, NEAR_ROWS * TILE, NEAR_INPUTS, near_weights,
+                                0, NEAR_INPUTS, z + id * 4096, 0, z + id * 4096 + LSTM::C, NEAR_INPUTS,
+                                [](long, long) {});
+    });
+  };
+  const double near_flops = 200.0 * 2 * NEAR_ROWS * NEAR_INPUTS * LSTM::C * team;
   std::vector<Part> parts = {
       {"inference", forward, [&] { ForwardWalk<LSTM>(inference, Carver{inference_scratch.bytes()}).run(); }},
       {"inference, products", forward - first,
@@ -204,10 +220,12 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
               parts.end());
   for (long round = -1; round < rounds; ++round)
     for (Part &part : parts) {
-      const double top = seconds_of(peak, 0.01);
+      const double top = seconds_of(peak, 0.005), before = seconds_of(near, 0.003);
       part.call();
-      const double seconds = seconds_of(part.call, least);
-      if (round >= 0) part.seconds.push_back(seconds), part.peak.push_back(2.0 * CHAINS * W * turns * team / top);
+      const double seconds = seconds_of(part.call, least), after = seconds_of(near, 0.003);
+      if (round < 0) continue;
+      part.seconds.push_back(seconds), part.peak.push_back(2.0 * CHAINS * W * turns * team / top);
+      part.near.push_back(near_flops / std::max(before, after));
     }
   const auto list = [](const char *name, const std::vector<double> &numbers) {
     std::printf(", \"%s\": [", name);
@@ -217,7 +235,7 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
   std::printf("{");
   for (const Part &part : parts) {
     std::printf("%s\"%s\": {\"flops\": %.0f", &part == &parts[0] ? "" : ", ", part.name.c_str(), part.flops);
-    list("seconds", part.seconds), list("peak", part.peak);
+    list("seconds", part.seconds), list("peak", part.peak), list("near", part.near);
     std::printf("}");
   }
   std::printf("}\n");

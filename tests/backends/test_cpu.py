@@ -1006,6 +1006,17 @@ def test_memory_is_released_when_it_is_asked_for(target):
     assert xlstm.release_memory() > 0
 
 
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+def test_inference_takes_no_more_memory_for_more_steps(target, precision):
+    """Few rows, whose input is projected before the steps: as many steps at a time as the product wants."""
+    layer = xlstm.GRU(1, 32, seed=0)
+    call = layer.prepare() if precision is None else layer.prepare(precision)
+    cpu.release_memory()
+    for N in (1, 3):
+        call(np.ones((N, 100_000, 1), np.float32))
+        assert cpu.release_memory() < 2**20  # the gates alone of all steps: 38 MB a row
+
+
 def test_what_no_call_takes_goes_with_a_later_one(target):
     small, large = np.ones((1, 1, 8), np.float32), np.ones((64, 100, 8), np.float32)
     layer = xlstm.LSTM(8, 64, seed=0)
@@ -1203,7 +1214,7 @@ def compare_near_and_apart(target: str) -> None:
 
 def threaded_cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Sizes that are worth several threads: many tasks, few tasks of many members, the few rows of one task."""
-    shapes = [(140, 9, 33, 70), (40, 5, 20, 170), (2, 12, 20, 330), (1, 9, 150, 260)]
+    shapes = [(140, 9, 33, 70), (40, 5, 20, 170), (40, 50, 20, 100), (2, 12, 20, 330), (1, 9, 150, 260)]
     for cell, dtype in itertools.product(COMPILED_CELLS, ("float32", "float64")):
         for shape in shapes:
             yield cell, dtype, {"shape": shape}

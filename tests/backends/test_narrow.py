@@ -162,6 +162,10 @@ def halves(state: Any) -> tuple[Host, ...]:
     return tuple(part[0] for part in (state if isinstance(state, tuple) else (state,)))
 
 
+def states(state: Any) -> tuple[Host, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
 def as_state(parts: tuple[Host, ...]) -> Any:
     whole = tuple(part[None] for part in parts)
     return whole if len(whole) == 2 else whole[0]
@@ -246,6 +250,23 @@ def test_sequences_are_near_to_float64(cell, stored, layers, bidirectional, leng
         assert relative_error(found, right) < BOUNDS[stored]
     if lengths is not None:
         assert not any(outputs[row, length:].any() for row, length in enumerate(lengths))
+
+
+@pytest.mark.parametrize("lengths", [[1100], [400, 130, 390]], ids=str)
+def test_long_sequences_are_as_in_pieces(cell, stored, lengths):
+    """The input of few rows is projected for some hundreds of steps at a time: longer calls are those of shorter ones."""
+    N, T = len(lengths), max(lengths)
+    prepared = layer_of(cell, 5, 20).prepare(FORMATS[stored])
+    x = np.random.default_rng(T).standard_normal((N, T, 5)).astype(np.float32)
+    outputs, final = prepared(x, lengths=lengths)
+    for row, length in enumerate(lengths):
+        state, pieces = None, []
+        for begin in range(0, length, 90):
+            piece, state = prepared(x[row : row + 1, begin : min(begin + 90, length)], state)
+            pieces.append(piece[0])
+        np.testing.assert_allclose(outputs[row, :length], np.concatenate(pieces), rtol=2e-5, atol=2e-6)
+        for found, right in zip(states(final), states(state), strict=True):
+            np.testing.assert_allclose(found[:, row], right[:, 0], rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -14,18 +14,23 @@ namespace {
 // so few rows a step reads all weights for little work; over all steps, the product has many rows to use them for.
 constexpr long FEW_ROWS = 4;
 constexpr long CHUNK = 64;  // the most rows that go through a step of a unit tile together: their z stays near
+// About how many rows of input are put in tiles, and projected, before the steps that read them: enough for the product,
+// and for the threads to wait seldom. What a pass needs of memory does not grow with the number of steps.
+constexpr long AHEAD_ROWS = 1024;
 
 template <class Cell> struct ForwardWalk {
   static constexpr int C = Cell::C;
   using Panels = ::Panels<Cell>;
   const Forward &f;
   const Schedule &s;
-  const long D, H, N, nt, V;
+  const long D, H, N, nt, V, most_inputs;
   const bool keep, tokens, one_hot, beforehand;
   Kept<Cell> kept;
   Packed packed;
-  real *x_tiles = nullptr;  // [tile][valid step][16]
-  // The input's share of z where it is not part of the sum of a step: a row a token, or a row a valid step.
+  // [tile][row][16]: with keep, of all valid steps; else of the steps of a block, or of each task's current one.
+  real *x_tiles = nullptr;
+  long x_stride;
+  // The input's share of z where it is not part of the sum of a step: a row a token, or one for each of x_tiles.
   real *projected = nullptr;
   long projected_rows, projected_stride;
   real *table = nullptr;  // [tile][V][16]
@@ -35,11 +40,13 @@ template <class Cell> struct ForwardWalk {
   long now_stride;
   Cell cell;
   Threads threads;
-  bool input_packed = false;  // before the steps, not in each
+  bool input_packed = false;  // before the steps of a block, not in each
+  long block_steps;           // all of them where the input is not packed before, or kept
+  long packed_from = 0;       // the valid steps before the block
 
   ForwardWalk(const Forward &given, Carver scratch, size_t *bytes = nullptr)
       : f(given), s(*given.pass.schedule), D(given.pass.D), H(given.pass.H), N(s.rows), nt(tiles(H)),
-        V(given.pass.vocabulary), keep(given.pass.keep),
+        V(given.pass.vocabulary), most_inputs(Panels::inputs_of(given.pass.first_level)), keep(given.pass.keep),
         tokens(V > 0), one_hot(given.pass.one_hot), beforehand(!tokens && N <= FEW_ROWS && s.steps > 1),
         kept(given.pass, Carver{keep ? (char *)given.tape : nullptr}), threads(given.pass, scratch) {
     if (given.packed) {
@@ -48,17 +55,20 @@ template <class Cell> struct ForwardWalk {
     } else {
       packed = packed_in<Cell>(scratch, D, H);
     }
-    projected_rows = tokens && !one_hot ? V : beforehand ? s.valid : 0;
+    block_steps = keep ? s.steps : smaller(s.steps, AHEAD_ROWS / N > 16 ? AHEAD_ROWS / N : 16);
+    const long ahead = keep ? s.valid : smaller(s.valid, block_steps * N);
+    projected_rows = tokens && !one_hot ? V : beforehand ? ahead : 0;
     projected_stride = tile_stride(projected_rows, C);
     table_stride = tile_stride(V, TILE);
     now_stride = tile_stride(N, TILE);
     if (beforehand && keep) projected = kept.gates, projected_stride = kept.gate_stride;
     else if (projected_rows) projected = scratch.take(nt * projected_stride);
     if (tokens && !one_hot) table = scratch.take(tiles(D) * table_stride);
-    x_tiles = kept.x;
+    x_tiles = kept.x, x_stride = kept.x_stride;
     if (!keep) {
+      x_stride = tile_stride(ahead, TILE);
       if (tokens) kept.ids = scratch.take<int32_t>(s.valid);
-      else x_tiles = scratch.take(tiles(D) * kept.x_stride);
+      else x_tiles = scratch.take(tiles(D) * x_stride);
       h_now[0] = scratch.take(nt * now_stride);
       h_now[1] = scratch.take(nt * now_stride);
       if (Cell::HAS_C) c_now = scratch.take(nt * now_stride);
@@ -70,14 +80,19 @@ template <class Cell> struct ForwardWalk {
     const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D));
     const Crew wanted = crew_for(f.pass, flops, nt);
     input_packed = beforehand || (wanted.members > 1 && !tokens);
+    if (!input_packed) block_steps = s.steps;
     threads.run(wanted, [&](Barrier everyone, Crew crew, long number, Barrier team) {
       prepare(everyone);
-      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams) task(crew.task[j], team);
-      everyone.wait();
+      for (long t0 = 0; t0 < s.steps; t0 += block_steps) {
+        const long t1 = smaller(s.steps, t0 + block_steps);
+        if (input_packed) prepare_input(t0, t1, everyone);
+        for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams) task(crew.task[j], t0, t1, team);
+        everyone.wait();
+      }
     });
   }
 
-  // Everything that the steps read: packed weights, the input in tiles, its product where it is done beforehand.
+  // What all steps read: packed weights, token ids, the product of a table of tokens.
   void prepare(Barrier everyone) {
     const long id = everyone.member, threads = everyone.members;
     const Share units = share(nt, id, threads);
@@ -86,10 +101,6 @@ template <class Cell> struct ForwardWalk {
         pack_tile<Cell>(Parameters{(const real *)f.weight_ih, (const real *)f.weight_hh, (const real *)f.bias,
                                    (const real *)f.second_bias},
                         D, H, u, packed);
-    if (input_packed) {
-      for (long t = id; t < s.steps; t += threads)
-        for (long j = 0; j < s.tasks; ++j) pack_step(s.task[j], t);
-    }
     if (tokens) {
       for (long t = id; t < s.steps; t += threads)
         for (long j = 0; j < s.tasks; ++j) {
@@ -103,36 +114,56 @@ template <class Cell> struct ForwardWalk {
       read_rows((const real *)f.table, D, rows.begin, rows.end, table, table_stride);
     }
     everyone.wait();
-    if (!projected) return;
-    for (long u = units.begin; u < units.end; ++u) project(u);
+    if (!table) return;
+    for (long u = units.begin; u < units.end; ++u) project(u, table, table_stride, 0, V);
     everyone.wait();
   }
 
-  void project(long u) {
-    const real *weights = weights_of(u);
+  // The input of the steps [t0, t1) in tiles, and its product where it is done before the steps.
+  void prepare_input(long t0, long t1, Barrier everyone) {
+    const long id = everyone.member, threads = everyone.members;
+    const long before = keep ? 0 : s.offset[t0];
+    for (long t = t0 + id; t < t1; t += threads)
+      for (long j = 0; j < s.tasks; ++j) pack_step(s.task[j], t, s.task[j].start[t] - before);
+    if (id == 0) packed_from = before;
+    everyone.wait();
+    if (!beforehand) return;
+    const Share units = share(nt, id, threads);
+    for (long u = units.begin; u < units.end; ++u)
+      project(u, x_tiles, x_stride, s.offset[t0] - before, s.offset[t1] - before);
+    everyone.wait();
+  }
+
+  // The product of rows [begin, end) of the input's tiles.
+  void project(long u, const real *x, long stride, long begin, long end) {
     const real *bias = packed.bias + u * C;
     real *to = projected + u * projected_stride;
-    const real *x = tokens ? table : x_tiles;
-    const long stride = tokens ? table_stride : kept.x_stride;
-    for (long r = 0; r < projected_rows; r += CHUNK)
-      Panels::compute(smaller(CHUNK, projected_rows - r), x + r * TILE, stride, D, x, 0, 0, weights, D, H, bias, 0,
-                      to + r * C, [](long, long) {});
+    for (long r = begin; r < end; r += CHUNK)
+      Panels::compute(smaller(CHUNK, end - r), x + r * TILE, stride, D, x, 0, 0, weights_of(u), D, H, bias, 0,
+                      to + r * C, most_inputs, [](long, long) {});
   }
 
   const real *weights_of(long u) const { return packed.gates + u * Panels::size(D, H); }
 
-  void pack_step(const Task &task, long t) {
-    pack_input(task, t, s.direction, (const real *)f.x, D, x_tiles + task.start[t] * TILE, kept.x_stride);
+  void pack_step(const Task &task, long t, long row) {
+    pack_input(task, t, s.direction, (const real *)f.x, D, x_tiles + row * TILE, x_stride);
   }
 
-  // A task's rows through all steps, by a team whose members share the hidden units.
-  void task(const Task &task, Barrier team) {
+  // Where a step's rows of the input's tiles begin.
+  long x_row(const Task &task, long t) const {
+    return input_packed ? task.start[t] - packed_from : keep ? task.start[t] : task.first;
+  }
+
+  // A task's rows through the steps [t0, t1), by a team whose members share the hidden units.
+  void task(const Task &task, long t0, long t1, Barrier team) {
     const Share units = share(nt, team.member, team.members);
-    for (long u = units.begin; u < units.end; ++u) start(task, u);
-    if (team.member == 0 && f.outputs) clear_outputs(task);
-    team.wait();
-    for (long t = 0; t < s.steps && task.active[t] > 0; ++t) {
-      if (!tokens && !input_packed) pack_step(task, t);
+    if (t0 == 0) {
+      for (long u = units.begin; u < units.end; ++u) start(task, u);
+      if (team.member == 0 && f.outputs) clear_outputs(task);
+      team.wait();
+    }
+    for (long t = t0; t < t1 && task.active[t] > 0; ++t) {
+      if (!tokens && !input_packed) pack_step(task, t, x_row(task, t));
       // To and fro: every other step begins with the weights that the step before used last, which are still near.
       for (long k = units.begin; k < units.end; ++k) {
         const long u = t % 2 ? units.begin + units.end - 1 - k : k;
@@ -204,12 +235,12 @@ template <class Cell> struct ForwardWalk {
         std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * long(C), C * sizeof(real));
       from = z, from_stride = C;
     } else if (beforehand) {
-      from = projected + u * projected_stride + row * C, from_stride = C;
+      from = projected + u * projected_stride + (x_row(task, t) + b) * C, from_stride = C;
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
     const real *h = h_before(task, t) + b * TILE;
-    Panels::compute(rows, with_x ? x_tiles + row * TILE : h, kept.x_stride, with_x ? D : 0, h, stride, with_h ? H : 0,
-                    weights, D, H, from, from_stride, z,
+    Panels::compute(rows, with_x ? x_tiles + (x_row(task, t) + b) * TILE : h, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0,
+                    weights, D, H, from, from_stride, z, most_inputs,
                     [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
   }
 

@@ -80,6 +80,7 @@ struct Pass {
   Precision precision;  // of `packed`; if it is not FULL, nothing is kept
   long threads;     // the most threads that may be used
   long patience;    // how often a thread that waits looks before it lets others have its processor
+  long first_level;  // bytes of the first-level cache for data of a core; no result depends on it
   double share_above;  // several threads may share the hidden units of one step of more operations than these,
   Cores cores;         // under this condition
   Report *report;

@@ -18,7 +18,6 @@ constexpr int NR = NV * W;                                                      
 constexpr int PANEL_TILES = NR / TILE;                                                       // its tiles
 // Rows of a block: MR·NV sums, NV columns, a factor and a product fit the registers.
 constexpr int MR = REGISTERS >= 2 * NV + 2 ? (REGISTERS - NV - 2) / NV : 1;
-constexpr long BLOCK_K = 256;  // inputs that a panel is multiplied with at a time: 16 KB of weights by AVX2's panels
 static_assert(NR % TILE == 0 && MR >= 1 && MR <= 6, "WITH_ROWS knows up to 6");
 
 INLINE long smaller(long a, long b) { return a < b ? a : b; }
@@ -122,6 +121,12 @@ template <int COUNT, class F> INLINE void for_constants(F f) {
 template <class X, class H> struct GatePanels {
   static constexpr int C = X::C, V = NV * W < C ? NV : C / W, WIDTH = V * W, COUNT = C / WIDTH;
 
+  // How many inputs' weights of a panel are half of a first-level cache of so many bytes: the rest is for the rows.
+  static long inputs_of(long first_level) {
+    const long inputs = first_level / 2 / long(WIDTH * sizeof(real)) / TILE * TILE;
+    return inputs > TILE ? inputs : TILE;
+  }
+
   // What a span has of panel p: its first column in the panel, how many there, and how many in the panels before.
   template <class Span> static constexpr int first(int p) {
     const int column = Span::FIRST - p * WIDTH;
@@ -148,25 +153,13 @@ template <class X, class H> struct GatePanels {
   // z (rows, C) = start + x · W + h · R; D = 0 leaves out x, and units = 0 leaves out h. `done(first, rows)` is called
   // for groups of at most MR rows, when their z is whole and near.
   //
-  // In blocks of BLOCK_K inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
-  // order of the sums is that without blocks. One panel of all columns (AVX-512) has more work for each number of x and
-  // h, and gains nothing by blocks.
+  // In blocks of `most` inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
+  // order of the sums is that without blocks.
   template <class Done>
   static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long units,
                       const real *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
-                      Done done) {
-    if constexpr (COUNT == 1) {
-      constexpr int XF = X::FIRST / W, XN = X::COUNT / W, HF = H::FIRST / W, HN = H::COUNT / W;
-      const real *with_h = by_h(weights, 0, K_x, K_h);
-      row_groups(rows, [&](long r, long size) {
-        WITH_ROWS(size, gate_panel<C, R, V, XF, XN, HF, HN>(x + r * TILE, x_stride, D, h + r * TILE, h_stride, units,
-                                                            weights, with_h, start + r * start_stride, start_stride,
-                                                            z + r * C))
-        done(r, size);
-      });
-      return;
-    }
-    const long K = D + units, blocks = K > BLOCK_K ? (K + BLOCK_K - 1) / BLOCK_K : 1;
+                      long most, Done done) {
+    const long K = D + units, blocks = rows > MR && K > most ? (K + most - 1) / most : 1;
     const long block = blocks == 1 ? tiles(D) * TILE + units : tiles((K + blocks - 1) / blocks) * TILE;
     long x_done = 0, h_done = 0;
     do {
@@ -357,7 +350,7 @@ NOINLINE void weight_block(const real *dz, const real *x, long x_stride, long ro
     for (int j = 0; j < V; ++j) sums[r][j] = first ? vec{} : load(sums_memory + (r * V + j) * W);
   }
   for (long k = 0; k < rows; ++k) {
-    __builtin_prefetch(dz + (k + 16) * STRIDE);
+    __builtin_prefetch((const void *)((uintptr_t)dz + (k + 16) * STRIDE * sizeof(real)));  // at last beyond the array
     vec columns[V];
     UNROLL
     for (int j = 0; j < V; ++j) {

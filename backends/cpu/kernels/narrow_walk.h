@@ -80,10 +80,11 @@ template <class Cell, class Format> struct NarrowWalk {
   const bool tokens, one_hot, beforehand;
   Carver packed;
   const NarrowWeights<Cell, Format> weights;
-  // The input's share of z where it is not part of a step: a row a token, or a row a valid step.
+  // The input's share of z where it is not part of a step: a row a token, or one for each valid step of a block.
   real *projected = nullptr;
   long projected_rows, projected_stride;
   Rows inputs = {};  // what it is made of
+  long block_steps;
   long most_rows = 0;
   Rows x_rows = {}, h_rows = {};  // of each thread, for the rows of a task at one step
   real *h_now[2];                 // of all rows, before and after a step: [row][h_stride]
@@ -99,7 +100,8 @@ template <class Cell, class Format> struct NarrowWalk {
         threads(given.pass, scratch) {
     const long most = given.pass.threads;
     for (long j = 0; j < s.tasks; ++j) most_rows = s.task[j].rows > most_rows ? s.task[j].rows : most_rows;
-    projected_rows = tokens && !one_hot ? V : beforehand ? s.valid : 0;
+    block_steps = beforehand ? smaller(s.steps, AHEAD_ROWS / N) : s.steps;
+    projected_rows = tokens && !one_hot ? V : beforehand ? smaller(s.valid, block_steps * N) : 0;
     projected_stride = tile_stride(projected_rows, C);
     if (projected_rows) projected = scratch.take(nt * projected_stride), inputs = rows(scratch, projected_rows, D);
     if (!tokens && !beforehand) x_rows = rows(scratch, most * most_rows, D);
@@ -123,26 +125,35 @@ template <class Cell, class Format> struct NarrowWalk {
     const double bytes = double(sizeof(typename Format::Weight)) / sizeof(real);
     const double flops = 2.0 * N * Cell::GATES * H * (H + (tokens ? 0 : D)) * bytes;
     threads.run(crew_for(f.pass, flops, nt), [&](Barrier everyone, Crew crew, long number, Barrier team) {
-      if (projected) project(everyone);
-      for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams)
-        task(crew.task[j], everyone.member, team);
-      everyone.wait();
+      if (tokens && projected) project_tokens(everyone);
+      for (long t0 = 0; t0 < s.steps; t0 += block_steps) {
+        const long t1 = smaller(s.steps, t0 + block_steps);
+        if (beforehand) project_steps(t0, t1, everyone);
+        for (long j = number; j < crew.tasks && number < crew.teams; j += crew.teams)
+          task(crew.task[j], t0, t1, everyone.member, team);
+        everyone.wait();
+      }
     });
   }
 
-  void project(Barrier everyone) {
-    const long id = everyone.member, threads = everyone.members;
-    if (tokens) {
-      const Share rows = share(V, id, threads);
-      for (long v = rows.begin; v < rows.end; ++v) inputs.convert(v, (const real *)f.table + v * D, D, weights.x);
-    } else {
-      for (long t = id; t < s.steps; t += threads)
-        for (long j = 0; j < s.tasks; ++j) convert_input(s.task[j], t, inputs.from(s.task[j].start[t]));
-    }
+  void project_tokens(Barrier everyone) {
+    const Share rows = share(V, everyone.member, everyone.members);
+    for (long v = rows.begin; v < rows.end; ++v) inputs.convert(v, (const real *)f.table + v * D, D, weights.x);
     everyone.wait();
-    const Share units = share(nt, id, threads);
+    project(V, everyone);
+  }
+
+  void project_steps(long t0, long t1, Barrier everyone) {
+    for (long t = t0 + everyone.member; t < t1; t += everyone.members)
+      for (long j = 0; j < s.tasks; ++j) convert_input(s.task[j], t, inputs.from(s.task[j].start[t] - s.offset[t0]));
+    everyone.wait();
+    project(s.offset[t1] - s.offset[t0], everyone);
+  }
+
+  void project(long count, Barrier everyone) {
+    const Share units = share(nt, everyone.member, everyone.members);
     for (long u = units.begin; u < units.end; ++u)
-      row_groups(projected_rows, [&](long r, long rows) {
+      row_groups(count, [&](long r, long rows) {
         ProductOfX::compute(rows, inputs.from(r), D, weights.x_tile(u), weights.bias + u * C, 0,
                             projected + u * projected_stride + r * C);
       });
@@ -156,20 +167,23 @@ template <class Cell, class Format> struct NarrowWalk {
   // Where row b of a task has its step t in an (N, T) array.
   long place(const Task &task, long t, long b) const { return task.origin[b] + s.direction * t; }
 
-  // A task's rows through all steps, by a team whose members share the hidden units; `id` is that of the thread.
-  void task(const Task &task, long id, Barrier team) {
+  // A task's rows through the steps [t0, t1), by a team whose members share the hidden units; `id` is that of the
+  // thread.
+  void task(const Task &task, long t0, long t1, long id, Barrier team) {
     const Share units = share(nt, team.member, team.members);
     const Rows x = x_rows.values ? x_rows.from(id * most_rows) : x_rows;
-    for (long u = units.begin; u < units.end; ++u) start(task, u);
-    if (team.member == 0 && f.outputs) clear_outputs(task);
-    team.wait();
-    for (long t = 0; t < s.steps && task.active[t] > 0; ++t) {
+    if (t0 == 0) {
+      for (long u = units.begin; u < units.end; ++u) start(task, u);
+      if (team.member == 0 && f.outputs) clear_outputs(task);
+      team.wait();
+    }
+    for (long t = t0; t < t1 && task.active[t] > 0; ++t) {
       if (x.values) convert_input(task, t, x);
       const Rows h = t > 0 || f.h0 ? state_rows(task, t, id) : Rows{};
       // To and fro: every other step begins with the weights that the step before used last, which are still near.
       for (long k = units.begin; k < units.end; ++k) {
         const long u = t % 2 ? units.begin + units.end - 1 - k : k;
-        row_groups(task.active[t], [&](long b, long rows) { step(task, t, u, b, rows, x, h); });
+        row_groups(task.active[t], [&](long b, long rows) { step(task, t, u, b, rows, t0, x, h); });
       }
       team.wait();
     }
@@ -217,14 +231,14 @@ template <class Cell, class Format> struct NarrowWalk {
     }
   }
 
-  // One step of `rows` rows from row b of the task on, for unit tile u.
-  void step(const Task &task, long t, long u, long b, long rows, Rows x, Rows h) {
+  // One step of `rows` rows from row b of the task on, for unit tile u, in the block of time from t0 on.
+  void step(const Task &task, long t, long u, long b, long rows, long t0, Rows x, Rows h) {
     const long units = smaller(TILE, H - u * TILE);
     alignas(64) real z[MR * C];
     const real *from = weights.bias + u * C;
     long from_stride = 0;
     if (beforehand) {
-      from = projected + u * projected_stride + (task.start[t] + b) * C, from_stride = C;
+      from = projected + u * projected_stride + (task.start[t] - s.offset[t0] + b) * C, from_stride = C;
     } else if (tokens) {
       for (long r = 0; r < rows; ++r) {
         const long id = f.ids[place(task, t, b + r)];
