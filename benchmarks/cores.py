@@ -102,7 +102,7 @@ def division(side: Any, kind: str) -> dict[str, Row]:
         return {"forward": cpu.crew()._asdict()}
     outputs = side.layer.forward(side.x)
     found = {"forward": cpu.crew()._asdict()}
-    side.layer.backward(outputs[2], d_state=(side.dh, None), input_gradient=False)
+    side.layer.backward(outputs[2], d_state=side.d_state, input_gradient=False)
     return {**found, "backward": cpu.crew()._asdict()}
 
 
