@@ -254,7 +254,7 @@ def test_sequences_are_near_to_float64(cell, stored, layers, bidirectional, leng
 
 @pytest.mark.parametrize("lengths", [[1100], [400, 130, 390]], ids=str)
 def test_long_sequences_are_as_in_pieces(cell, stored, lengths):
-    """The input of few rows is projected for some hundreds of steps at a time: longer calls are those of shorter ones."""
+    """The input of few rows is projected for some hundreds of steps at a time: long calls are those of short ones."""
     N, T = len(lengths), max(lengths)
     prepared = layer_of(cell, 5, 20).prepare(FORMATS[stored])
     x = np.random.default_rng(T).standard_normal((N, T, 5)).astype(np.float32)
