@@ -14,7 +14,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (".ci", ".github", "backends", "benchmarks", "docs", "tests", "xlstm")
-FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py")
+FILES = (
+    *("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md"),
+    *("pyproject.toml", "setup.py"),
+)
 KERNELS = f"_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"
 LEFTOVERS = [
     "build/lib/xlstm/gone.py",
