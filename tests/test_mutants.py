@@ -374,7 +374,7 @@ def plant(mutant: Mutant, folder: Path) -> None:
 def run(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
     """The test file that must notice, run on the copy with the fault."""
     plant(mutant, folder)
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
     command += ["--hypothesis-profile=first-failure", mutant.caught_by]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder), "OPENBLAS_NUM_THREADS": "1"}
     for name in ("XLSTM_RANDOM_LAYERS", "XLSTM_REQUIRE_PEERS"):  # the copy has no compiled kernels, and needs none
