@@ -135,7 +135,7 @@ MUTANTS = [
     Mutant("the new cell in the forget gate's gradient", LSTM, "*= dc * c\n", "*= dc * c_new\n", CELLS_TEST),
     Mutant("a weight gradient's steps shifted", WALK, "(tape.states[0][:-1, :, :])", "(tape.states[0][1:, :, :])", CELLS_TEST),
     Mutant("a product with a state that nobody gave", WALK, "tuple([int(values is None) for values in initial])", "(0,) * len(initial)", f"{CELLS_TEST}::test_NaN_of_a_single_step_has_no_product_with_a_state_that_nobody_gave"),
-    Mutant("a product with what a row ended with", WALK, "order.without_padding(tape.states[0][:-1, :, :])", "tape.states[0][:-1, :, :]", CELLS_TEST),
+    Mutant("a product with what a row ended with", WALK, "order.without_padding(tape.states[0][:-1, :, :])", "tape.states[0][:-1, :, :]", f"{CELLS_TEST}::test_NaN_of_a_single_step_has_no_product_with_a_state_that_nobody_gave"),
     Mutant("the first step's gradient lost", WALK, "for t in reversed(range(order.steps)):", "for t in reversed(range(1, order.steps)):", CELLS_TEST),
     Mutant("the initial state's gradient lost", WALK, "cell.join(tuple(order.unsort(s) for s in d))", "cell.join(tuple(0 * order.unsort(s) for s in d))", CELLS_TEST),
     Mutant("the final state's gradient of ended rows lost", WALK, "xp.concat([s, final[", "xp.concat([s, 0 * final[", CELLS_TEST),

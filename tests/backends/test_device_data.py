@@ -48,8 +48,8 @@ Y = RNG.permutation([0, 1, 2] * 8)
 
 
 def classifier(device: Any, **options: Any) -> xlstm.SequenceClassifier:
-    """In array code, unless a test asks for more: where data lie is no matter of the kernels."""
-    return work.classifier(device, **{"kernels": "reference", **options})
+    """Two epochs in array code, unless a test asks for more: where data lie is no matter of the kernels."""
+    return work.classifier(device, **{"kernels": "reference", "max_iter": 2, **options})
 
 
 def on(device: Gpu, X: Any) -> Any:
@@ -146,7 +146,8 @@ def test_gradients_are_right_on_it(device: Gpu):
     for kind in ("ragged", "tokens"):
         X, options = DATA[kind]
         clf = classifier(device.name, **{**options, "max_iter": 1, "hidden_size": 2}).fit(X, Y)
-        assert xlstm.check_gradients(clf, (on(device, X[:4]), Y[:4])).passed
+        few = [row[:4] for row in X[:4]]  # at most so many steps: other rows have fewer
+        assert xlstm.check_gradients(clf, (on(device, few), Y[:4])).passed
 
 
 # ---------------------------------------------------------------- whose arrays
@@ -813,11 +814,11 @@ def test_no_x_crosses(kind, entry, gpu: Machine):
             X = rng.standard_normal((16, time, 2)).astype(np.float32)
         there = [cupy.asarray(row[: time - k % 3]) for k, row in enumerate(X)] if "ragged" in kind else cupy.asarray(X)
         y = [0, 1] * 8
-        clf = classifier("cuda", max_iter=2, **options).fit(there, y)
+        clf = classifier("cuda", max_iter=2 if entry == "fit" else 1, **options).fit(there, y)
         ENTRIES[entry](clf, there, y)  # what is brought to a device once is there
         return crossing(gpu, lambda: ENTRIES[entry](clf, there, y))
 
-    short, long = seen(5), seen(50)
+    short, long = seen(5), seen(20)
     assert short == long
     to_host, to_host_bytes, to_device, to_device_bytes = long
     if entry.startswith(("predict_", "decision")):

@@ -319,7 +319,7 @@ def test_a_classifier_learns_the_same_as_on_the_cpu(variant, device: Gpu):
 
 def test_it_learns(device: Gpu):
     X, y = labelled("texts")
-    clf = classifier(device.name, max_iter=60, learning_rate_init=0.02, dtype="float32").fit(X, y)
+    clf = classifier(device.name, max_iter=15, learning_rate_init=0.08, dtype="float32").fit(X, y)
     assert clf.score(X, y) == 1
     assert clf.loss_ < 0.1 < clf.loss_curve_[0]
 
