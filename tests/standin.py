@@ -373,11 +373,14 @@ def _wrapped(indices: Any, size: int) -> Any:
 
 
 def _same_memory(a: Any, b: Any) -> bool:
-    return bool(a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype)
+    if a is b:
+        return True
+    alike = a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype  # before addresses, which are slow
+    return bool(alike and a.ctypes.data == b.ctypes.data)
 
 
 def _refuse_overlap(target: Any, source: Any) -> None:
-    if not _same_memory(target, source) and np.may_share_memory(target, source) and np.shares_memory(target, source):
+    if np.may_share_memory(target, source) and not _same_memory(target, source) and np.shares_memory(target, source):
         raise ValueError("an array is written while an overlapping part of it is read: on a GPU these race")
 
 
@@ -396,10 +399,13 @@ def _unwrap(value: Any, arrays: list[ndarray]) -> Any:
     return value
 
 
+SMALLEST = np.finfo(np.float32).tiny
+
+
 def _flushed(host: Any) -> Any:
     """As CuPy's kernels read and write float32: subnormal numbers are zero (it compiles with -ftz=true)."""
-    if isinstance(host, np.ndarray) and host.dtype == np.float32:
-        subnormal = (np.abs(host) < np.finfo(np.float32).tiny) & (host != 0)
+    if isinstance(host, np.ndarray) and host.dtype.char == "f":
+        subnormal = (np.abs(host) < SMALLEST) & (host != 0)
         if subnormal.any():
             return np.where(subnormal, np.copysign(np.float32(0), host), host)
     return host
@@ -439,8 +445,8 @@ def _run(
         _gpu().launch(name, reads, [out._block], kind=kind, count=count)
         with np.errstate(all="ignore"):  # a GPU warns of nothing
             function(*host_args, **host_kwargs, out=out._host)
-        if computes:
-            out._host[...] = _flushed(out._host)
+        if computes and (flushed := _flushed(out._host)) is not out._host:
+            out._host[...] = flushed
         return out
     with np.errstate(all="ignore"):
         result = function(*host_args, **host_kwargs)
@@ -452,8 +458,9 @@ def _run(
         array._check_device()
     _gpu().launch(name, reads, kind=kind, count=count)
     if isinstance(result, (tuple, list)):
-        return type(result)(_allocated(np.array(item)) for item in result)
-    return _allocated(_flushed(np.array(result)) if computes else np.array(result))
+        return type(result)(_allocated(np.asarray(item)) for item in result)
+    result = np.asarray(result)
+    return _allocated(_flushed(result) if computes else result)
 
 
 def _refuse(what: str) -> Callable[..., Any]:

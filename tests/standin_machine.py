@@ -157,10 +157,11 @@ class Block:
         self._gpu, self.number = gpu, number
         memory = np.empty(nbytes + 2 * GUARD + UNIT, dtype=np.uint8)
         memory.fill(POISON)
-        begin = -memory.ctypes.data % UNIT
+        address = memory.ctypes.data
+        begin = -address % UNIT
         self.guarded = memory[begin : begin + nbytes + 2 * GUARD]
         self.bytes = self.guarded[GUARD : GUARD + nbytes]
-        self.address = self.bytes.ctypes.data
+        self.address = address + begin + GUARD
         self.nbytes = nbytes
         self.chunk = gpu.pool(number).malloc(nbytes)
         self.written: dict[Any, int] = {}
