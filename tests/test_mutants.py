@@ -209,7 +209,7 @@ MUTANTS = [
     Mutant("rows that validated may train in a warm start", "xlstm/estimators/training.py", "sides = None if fitted is None else fitted.sides", "sides = None", "tests/library/test_train.py"),
     Mutant("rows that are alike are one", "xlstm/sides.py", "seen[row] += 1", "pass", "tests/library/test_sides.py"),
     Mutant("a second Ctrl-C that is the first again", "xlstm/interrupts.py", "first = run is not _kept_in", "first = True", "tests/library/test_train.py"),
-    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "some = series.take(data, counted)", "some = data", "tests/library/test_estimator.py"),
+    Mutant("scaling fitted on the validation part too", "xlstm/estimators/training.py", "some = series.take(data, counted)", "some = data", "tests/library/test_estimator.py::test_the_validation_part_is_no_part_of_training"),
     # Tasks, and the training that asks them.
     Mutant("class weights not asked for", CLASSES, "row_weights(sample_weight, self.class_weight,", "row_weights(sample_weight, None,", TASKS_TEST),
     Mutant("sample weights lost in the task", CLASSES, "row_weights(sample_weight, self", "row_weights(None, self", TASKS_TEST),
@@ -237,7 +237,7 @@ MUTANTS = [
     Mutant("a sort that counts an equal id once too often", CUDA_ROWS, "other < t ? equal", "other <= t ? equal", CUDA_ROWS_TEST),
     Mutant("a barrier missing before the parts of a row are added", CUDA_ROWS, "= sum;\n  block_sync();\n", "= sum;\n", CUDA_ROWS_TEST),
     Mutant("every place of an id adds its rows", CUDA_ROWS, " || (place > 0 && digit(ids, sorted, place - 1, table, 1, table + 1) == id)", "", CUDA_ROWS_TEST),
-    Mutant("an id that is no row taken for the last", CUDA_ROWS, "id < table ? id : table)", "id < table ? id : table - 1)", CUDA_ROWS_TEST),
+    Mutant("an id that is no row taken for the last", CUDA_ROWS, "id < table ? id : table)", "id < table ? id : table - 1)", f"{CUDA_ROWS_TEST}::test_ids_that_are_no_rows_add_nothing"),
     Mutant("a mask's bits by halves of words", CUDA_ROWS, "bits[k / 32] >> (k % 32) & 1 ? kept", "bits[k / 32] >> (k % 16) & 1 ? kept", f"{CUDA_ROWS_TEST}::test_masks_are_those_of_the_host"),
     Mutant("the weights lost in the loss of a GPU", CUDA_LOSS, "? -weight * (z[label]", "? -1 * (z[label]", CUDA_LOSS_TEST),
     Mutant("the weights lost in its gradient", CUDA_LOSS, "weight / rows * (exp(", "REAL(1) / rows * (exp(", CUDA_LOSS_TEST),
