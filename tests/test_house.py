@@ -27,7 +27,7 @@ namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
 names labelsets numeric nested blocks
 series dataset sequences channels columns guesses
-interrupts sides data files foreign
+interrupts sides data files foreign extras
 sources moments
 tables
 readers

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import extras
 from ..cells import CELLS, Cell
 from ..convert import one_bias, two_biases
 from ..host import HostArray
@@ -42,21 +43,10 @@ class One(NamedTuple):
 
 
 def library() -> Any:
-    """The module keras.
-
-    Raises
-    ------
-    ImportError
-        If it is not there: how to install it.
-    """
-    try:
-        import keras
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"this needs Keras with one of its backends, and {error.name} is not installed: pip install keras, and "
-            "torch, jax or tensorflow."
-        ) from None
-    return keras
+    """The module keras, or an ImportError that says how to install it."""
+    backends = ("torch", "jax", "tensorflow")
+    use = "this needs Keras with one of its backends"
+    return extras.imported("keras", use, "keras, and torch, jax or tensorflow", also=backends)
 
 
 def taken(source: Any, cells: Sequence[str], dtype: Any = None) -> Taken:

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .. import extras
 from ..host import HostArray
 from .arrays import listed
 
@@ -35,20 +36,8 @@ class Described(NamedTuple):
 
 
 def library() -> Any:
-    """The module h5py.
-
-    Raises
-    ------
-    ImportError
-        If it is not there: how to install it.
-    """
-    try:
-        import h5py
-    except ModuleNotFoundError:
-        raise ImportError(
-            "files of Keras are read by h5py, which is not installed: pip install 'xp-lstm[keras]'."
-        ) from None
-    return h5py
+    """The module h5py, or an ImportError that says how to install it."""
+    return extras.imported("h5py", "files of Keras are read by h5py", "'xp-lstm[keras]'")
 
 
 def read(path: Any) -> list[Described]:

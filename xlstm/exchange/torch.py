@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import convert
+from .. import convert, extras
 from ..cells import CELLS, Cell
 from ..host import HostArray
 from ..stack import Sizes
@@ -22,18 +22,8 @@ PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 
 def library() -> Any:
-    """The module torch.
-
-    Raises
-    ------
-    ImportError
-        If it is not there: how to install it.
-    """
-    try:
-        import torch
-    except ModuleNotFoundError:
-        raise ImportError("this needs PyTorch, which is not installed: pip install torch.") from None
-    return torch
+    """The module torch, or an ImportError that says how to install it."""
+    return extras.imported("torch", "this needs PyTorch", "torch")
 
 
 def taken(source: Any, cells: Sequence[str], prefix: str = "", dtype: Any = None) -> Taken:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from .. import extras
 from ..cells import CELLS
 from ..host import HostArray
 
@@ -25,21 +25,8 @@ METADATA = "xlstm."
 
 
 def package(name: str = "onnx") -> Any:
-    """The package onnx, or a module of it.
-
-    Raises
-    ------
-    ImportError
-        If it is not there: how to install it.
-    """
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "onnx":
-            raise
-        raise ImportError(
-            "ONNX files are read and written by the package onnx, which is not installed: pip install 'xp-lstm[onnx]'."
-        ) from None
+    """The package onnx, or a module of it, or an ImportError that says how to install it."""
+    return extras.imported(name, "ONNX files are read and written by the package onnx", "'xp-lstm[onnx]'")
 
 
 def digest(model: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import extras
 from ..files import check_target, write_whole
 from ..host import HostArray
 
@@ -17,22 +18,8 @@ MOST_TOKENS = 60
 
 
 def pyplot() -> Any:
-    """matplotlib.pyplot.
-
-    Raises
-    ------
-    ImportError
-        If it is not there: how to install it.
-    """
-    try:
-        from matplotlib import pyplot as plt
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "matplotlib":
-            raise
-        raise ImportError(
-            "displays are drawn by matplotlib, which is not installed: pip install 'xp-lstm[plots]'."
-        ) from None
-    return plt
+    """matplotlib.pyplot, or an ImportError that says how to install it."""
+    return extras.imported("matplotlib.pyplot", "displays are drawn by matplotlib", "'xp-lstm[plots]'")
 
 
 FORMATS = ("png", "svg", "pdf")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import extras
 from ..dataset import Dataset, Sequences
 from ..host import is_missing
 from ..nested import read as read_nested
@@ -26,13 +27,8 @@ def read(path: str, asked: Asked) -> Dataset:
     ValueError
         If the file is damaged, or as `forms.read`.
     """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise ImportError(
-            "Parquet files are read by pyarrow, which is not installed: pip install 'xp-lstm[parquet]'."
-        ) from None
+    use, install = "Parquet files are read by pyarrow", "'xp-lstm[parquet]'"
+    pyarrow, parquet = (extras.imported(name, use, install) for name in ("pyarrow", "pyarrow.parquet"))
     try:
         table = parquet.read_table(path)
     except pyarrow.ArrowInvalid as error:
