@@ -1,6 +1,6 @@
 """Make the tables of speed and memory in the pages, from the files in results/: docs/performance.md, docs/memory.md,
-the part of docs/devices.md on weights of fewer bits, and in the README what stands beside the chart and what the first
-command prints.
+docs/serving.md, the part of docs/devices.md on weights of fewer bits, and in the README what stands beside the chart
+and what the first command prints.
 
     python benchmarks/performance_tables.py              prints them
     python benchmarks/performance_tables.py --write      writes them between their markers in the pages
@@ -228,6 +228,28 @@ def accuracies() -> Iterator[str]:
 # ---------------------------------------------------------------- the README
 
 
+def serving() -> Iterator[str]:
+    """Of serving.py."""
+    results = [result for _, result in kept("serving")]
+    if not results:
+        yield "**Not measured yet**: `python benchmarks/serving.py --out`."
+        return
+    result = max(results, key=lambda each: str(each["date"]))
+    title = f"First names by an LSTM of 64 units, one thread ({measured_on(result)}; the file for ONNX: "
+    title += f"{result['file_size'] / 1000:.0f} kB)"
+    yield from heading(title, ["served by", "1 name, µs", "32 names, µs", "memory of the process, MB"])
+    names = {
+        "prepared": "`prepare()`",
+        "estimator": "`predict_proba`",
+        "array": "`predict_proba` without compiled kernels",
+    }
+    for side, counts in result["seconds"].items():
+        memory = f"{result['memory'][side] / 2**20:.0f}" if side in result["memory"] else NOTHING
+        cells = (f"{1e6 * counts[count]['median']:.0f}" for count in ("1", "32"))
+        yield line([names.get(side, side), *cells, memory])
+    yield from ("", f"One more letter of a stream takes {1e6 * result['letter']['median']:.0f} µs.")
+
+
 def first_command() -> Iterator[str]:
     """What `xlstm train` prints, with what it was with the first seed."""
     result = newest("names")
@@ -262,6 +284,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
         "whole training": quality,
     },
     "docs/memory.md": {"series": series, "strings": strings},
+    "docs/serving.md": {"serving": serving},
     "docs/devices.md": {"narrow": narrow, "narrow accuracy": accuracies},
     "README.md": {"peers": in_a_sentence, "first command": first_command},
 }

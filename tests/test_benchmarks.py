@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -232,3 +233,14 @@ def test_the_warped_distance_is_that_of_plain_loops(command: Any) -> None:
     np.testing.assert_allclose(
         found, [distance(row[: end + 1]) for row, end in zip(rows, ends, strict=True)], rtol=1e-5
     )
+
+
+def test_the_lines_for_a_browser_answer_as_the_library(tmp_path: Path) -> None:
+    """Those of docs/serving.md, in Node.js. XLSTM_NODE names a folder in which npm installed onnxruntime-web."""
+    node = os.environ.get("XLSTM_NODE")
+    if not node:
+        pytest.skip("XLSTM_NODE names no folder with onnxruntime-web")
+    quick = [sys.executable, "benchmarks/serving.py", "--rounds", "2", "--node", node]
+    done = subprocess.run(quick, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime-web" in done.stdout

@@ -20,7 +20,21 @@ CHAPTERS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [page for page in (README, *CHAPTERS) if page.exists()]
 
 # Only python is run, and output compared; the others are for reading.
-LANGUAGES = {"python", "output", "text", "console", "bash", "sh", "powershell", "diff", "toml", "yaml", "json", "csv"}
+LANGUAGES = {
+    "python",
+    "output",
+    "text",
+    "console",
+    "bash",
+    "sh",
+    "powershell",
+    "diff",
+    "toml",
+    "yaml",
+    "json",
+    "csv",
+    "javascript",
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
