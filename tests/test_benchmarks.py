@@ -240,7 +240,7 @@ def test_the_lines_for_a_browser_answer_as_the_library(tmp_path: Path) -> None:
     node = os.environ.get("XLSTM_NODE")
     if not node:
         pytest.skip("XLSTM_NODE names no folder with onnxruntime-web")
-    quick = [sys.executable, "benchmarks/serving.py", "--rounds", "2", "--node", node]
+    quick = [sys.executable, "benchmarks/serving.py", "--rounds", "10", "--node", node]
     done = subprocess.run(quick, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "onnxruntime-web" in done.stdout
