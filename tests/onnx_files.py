@@ -25,9 +25,11 @@ def session(path: Any) -> Any:
 def padded(estimator: Any, X: Any) -> dict[str, Any]:
     """X as the file of an estimator reads it: what fills up short rows is nothing that could be right."""
     fitted = estimator.fitted_state()
+    encoder = fitted.encoder
+    if encoder.kind == "characters" and not encoder.apart:
+        X = list(map(encoder.spelling.of, X))
     lengths = np.array([len(row) for row in X], np.int64)
     N, T = len(X), int(lengths.max())
-    encoder = fitted.encoder
     if encoder.kind == "series":
         x = np.full((N, T, encoder.size), np.nan, fitted.model.architecture.dtype)
     elif encoder.kind == "integers":
@@ -36,8 +38,8 @@ def padded(estimator: Any, X: Any) -> dict[str, Any]:
         x = np.full((N, T), encoder.vocabulary[0], object)
     for k, row in enumerate(X):
         row = np.asarray(list(row) if isinstance(row, str) else row)
-        if encoder.kind == "words" and encoder.fold_case:
-            row = np.array([word.casefold() for word in row], object)
+        if encoder.kind == "words":
+            row = np.array(list(map(encoder.spelling.of, row)), object)
         x[k, : len(row)] = row
     return {"x" if encoder.kind == "series" else "tokens": x, "lengths": lengths}
 

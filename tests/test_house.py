@@ -26,7 +26,9 @@ ROAD = """
 namespace host ondevice arrays checks registry seeds
 labels quantities steplabels
 names labelsets numeric nested blocks
-series dataset sequences channels columns guesses
+series dataset sequences channels columns
+spelling
+guesses
 interrupts sides data files foreign extras
 sources moments
 tables

@@ -7,6 +7,7 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from .host import HostArray
 from .moments import ROUNDING, Moments
 from .namespace import Array
 from .series import Series, Texts
+from .spelling import FORMS, Spelling
 
 UNKNOWN = 0
 """The number of a token that was not seen in training. Its input to the first layer is zero, and stays so: it says
@@ -52,30 +54,47 @@ class TokenEncoder(_Learned):
     ----------
     kind
         `"characters"`, `"words"` or `"integers"`.
-    fold_case
-        Whether upper and lower case are one (`str.casefold`); no matter for integers.
+    spelling
+        Which tokens are one: no matter for integers.
     vocabulary
         The tokens in order; the first has the number 1.
+
+    Raises
+    ------
+    ValueError
+        If a word holds a pair of surrogates, which a file would give back as one character.
     """
 
-    def __init__(self, kind: str, fold_case: bool, vocabulary: list[Any]) -> None:
-        self.kind, self.fold_case, self.vocabulary = kind, fold_case, vocabulary
+    normalize: str | None = None  # of pickles from before there was one
+    apart = True  # likewise
+
+    def __init__(self, kind: str, spelling: Spelling, vocabulary: list[Any]) -> None:
+        self.kind, self.vocabulary = kind, vocabulary
+        self.fold_case, self.normalize, self.apart = spelling
+        if kind == "words":
+            _refuse_pairs(vocabulary)
         self._numbers = {token: number for number, token in enumerate(vocabulary, start=1)}
 
     @classmethod
-    def fit(cls, texts: Texts, fold_case: bool) -> TokenEncoder:
+    def fit(cls, texts: Texts, spelling: Spelling) -> TokenEncoder:
         """The vocabulary of these texts, sorted, so that it does not depend on their order."""
+        texts = spelling.before_cutting(texts)
         tokens = texts.tokens
         if texts.place is not None:
             with texts.place.current():
                 vocabulary = texts.place.to_host(texts.place.namespace.unique_values(tokens)).tolist()
         elif texts.kind == "integers":
             vocabulary = np.unique(np.asarray(tokens)).tolist()
-        elif texts.kind == "characters":
-            vocabulary = sorted({_fold(character, fold_case) for character in set(tokens)})
+        elif texts.kind == "characters" and not spelling.apart:
+            vocabulary = sorted(set(tokens))
         else:
-            vocabulary = sorted({_fold(token, fold_case) for token in tokens})
-        return cls(texts.kind, fold_case, vocabulary)
+            vocabulary = sorted({spelling.of(token) for token in set(tokens)})
+        return cls(texts.kind, spelling, vocabulary)
+
+    @property
+    def spelling(self) -> Spelling:
+        """Which tokens are one."""
+        return Spelling(self.fold_case, self.normalize, self.apart)
 
     @property
     def size(self) -> int:
@@ -89,6 +108,8 @@ class TokenEncoder(_Learned):
 
     def encode(self, texts: Texts, dtype: str = "float64") -> Array:
         """The numbers of all tokens, (sum of the lengths,) int64, whatever the `dtype` of the model.
+
+        The texts are as `spelled` gives them.
 
         Raises
         ------
@@ -117,20 +138,25 @@ class TokenEncoder(_Learned):
         of_codes[[ord(token) for token in seen]] = list(seen.values())
         return of_codes[codes]
 
-    def unknown(self, tokens: Iterable[str]) -> set[str]:
-        """Those of these tokens that were not seen in training."""
-        return {token for token in set(tokens) if self._number(token) == UNKNOWN}
-
     def _number(self, token: str) -> int:
-        return self._numbers.get(_fold(token, self.fold_case), UNKNOWN)
+        whole = self.kind == "characters" and not self.apart  # then its text was brought into the one form
+        return self._numbers.get(token if whole else self.spelling.of(token), UNKNOWN)
 
     def state(self) -> dict[str, Any]:
         """What a file keeps."""
-        return {"kind": self.kind, "fold_case": self.fold_case, "vocabulary": self.vocabulary}
+        return {"kind": self.kind, **self.spelling._asdict(), "vocabulary": self.vocabulary}
 
 
-def _fold(token: str, fold_case: bool) -> str:
-    return token.casefold() if fold_case else token
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def _refuse_pairs(words: Iterable[str]) -> None:
+    for word in words:
+        if not word.isascii() and _PAIR.search(word):
+            raise ValueError(
+                f"the word {word!r:.80} holds a pair of surrogates, the halves of one character: make it one, "
+                "word.encode('utf-16', 'surrogatepass').decode('utf-16')."
+            )
 
 
 class Scaler(_Learned):
@@ -305,11 +331,18 @@ def _moments(place: Backend, values: Array, gaps: bool = False) -> Array:
 Encoder = TokenEncoder | Scaler
 
 
-def fit(data: Series | Texts, fold_case: bool, standardize: bool, missing: str = "error") -> Encoder:
+def fit(data: Series | Texts, spelling: Spelling, standardize: bool, missing: str = "error") -> Encoder:
     """The encoder for such data, fitted on it. `missing` is how it was read."""
     if isinstance(data, Texts):
-        return TokenEncoder.fit(data, fold_case)
+        return TokenEncoder.fit(data, spelling)
     return Scaler.fit(data, standardize, gaps=missing == "mask")
+
+
+def spelled(encoder: Encoder, data: Series | Texts) -> Series | Texts:
+    """`data` with its texts as the encoder cuts them into tokens: their lengths may be others."""
+    if isinstance(data, Texts) and isinstance(encoder, TokenEncoder):
+        return encoder.spelling.before_cutting(data)
+    return data
 
 
 def check_kind(encoder: Encoder, data: Series | Texts) -> None:
@@ -330,10 +363,14 @@ def _of_another_kind(trained: str, got: str) -> ValueError:
 
 
 def encode(encoder: Encoder, data: Series | Texts, dtype: str = "float64") -> Array:
-    """`data` as the numbers its model reads, where it lies: (sum of the lengths,) int64 tokens, or (sum of the lengths,
-    D) features in the `dtype` of the model."""
+    """`data`, as `spelled` gives it, as the numbers its model reads, where it lies: (sum of the lengths,) int64 tokens,
+    or (sum of the lengths, D) features in the `dtype` of the model."""
     check_kind(encoder, data)
     return encoder.encode(data, dtype)  # type: ignore[arg-type]
+
+
+OLDER_SPELLING = {"normalize": None, "apart": True}
+"""What files without them stand for: older models read texts as they stand, and folded each character by itself."""
 
 
 def from_state(state: dict[str, Any]) -> Encoder:
@@ -358,7 +395,12 @@ def from_state(state: dict[str, Any]) -> Encoder:
         if filling is not None and (filling.shape != mean.shape or not np.isfinite(filling).all()):
             raise ValueError("what stands in for missing numbers must be a finite number of each feature.")
         return Scaler(mean, scale, filling)
-    if state.get("kind") in ("characters", "words", "integers") and state.keys() == {"kind", "fold_case", "vocabulary"}:
+    kept = {**OLDER_SPELLING, **state}
+    if kept.get("kind") in ("characters", "words", "integers") and kept.keys() == {
+        "kind",
+        "vocabulary",
+        *Spelling._fields,
+    }:
         vocabulary = state["vocabulary"]
         expected = int if state["kind"] == "integers" else str
         if (
@@ -369,7 +411,10 @@ def from_state(state: dict[str, Any]) -> Encoder:
             raise ValueError(f"the vocabulary must be a list of {expected.__name__}.")
         if expected is int and not -(2**63) <= min(vocabulary) <= max(vocabulary) < 2**63:
             raise ValueError("the vocabulary holds integers that do not fit 64 bits.")
-        if sorted(set(vocabulary)) != vocabulary or not isinstance(state["fold_case"], bool):
+        spelling = Spelling(kept["fold_case"], kept["normalize"], kept["apart"])
+        if sorted(set(vocabulary)) != vocabulary or not all(type(spelling[k]) is bool for k in (0, 2)):
             raise ValueError("the vocabulary must be sorted, without repetition.")
-        return TokenEncoder(state["kind"], state["fold_case"], vocabulary)
+        if spelling.normalize is not None and spelling.normalize not in FORMS:
+            raise ValueError(f"the normal form is {spelling.normalize!r:.80}, expected one of {', '.join(FORMS)}.")
+        return TokenEncoder(state["kind"], spelling, vocabulary)
     raise ValueError("unknown kind of encoder.")

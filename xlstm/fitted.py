@@ -118,14 +118,18 @@ class Fitted:
         return f"{self.owner}(cell={part.cell!r}, hidden_size={part.hidden_size}, num_layers={part.num_layers})"
 
     def matched(self, data: Series | Texts, quiet: bool = False) -> Series | Texts:
-        """`data` with its features in the order of the training; raises where it is not like what was trained on.
+        """`data` as the encoder reads it: features in the order of the training, texts in one spelling.
 
-        `quiet` does not warn where one of the two has names of features and the other has none.
+        Raises where it is not like what was trained on. `quiet` does not warn where one of the two has names of
+        features and the other has none.
         """
         ondevice.check_model(data.place, self.model.backend)
         encode.check_kind(self.encoder, data)
         if self.encoder.size == 1:
             guesses.warn(guesses.one_sequence_as_many(data, self.columns))
+        if isinstance(self.encoder, encode.TokenEncoder) and not quiet:
+            guesses.warn(guesses.characters_that_compose(data, self.encoder.spelling))
+        data = encode.spelled(self.encoder, data)
         return columns.check(data, self.columns, self.feature_names, self.owner, quiet)
 
     def encoded(self, data: Series | Texts, first: int = 0) -> Encoded:

@@ -324,6 +324,7 @@ def _of_estimator(
             raise TypeError("the inputs of a classifier are (X, y).")
         data = sequences.read(inputs[0], *estimator.reading())
         ondevice.check_model(data.place, old.backend)
+        data = encode.spelled(fitted.encoder, data)
         lengths, targets = data.lengths, task.read(ondevice.brought("y", inputs[1]), len(data.lengths))
         task.check_lengths(targets, lengths)
         steps = encode.encode(fitted.encoder, data)

@@ -13,6 +13,7 @@ import numpy as np
 from .host import HostArray
 from .labels import callers_level
 from .series import Series, Texts, take
+from .spelling import Spelling
 
 LOOKED_AT = 1000
 """The number of tokens or texts that are looked at: they are alike, or the warning would be wrong."""
@@ -208,6 +209,25 @@ def case_that_matters(data: Series | Texts, targets: HostArray, fold_case: bool)
             return (
                 f"{other!r} and {text!r} have different labels, but upper and lower case are one to the model: where "
                 "case means something, set fold_case=False."
+            )
+    return None
+
+
+def characters_that_compose(data: Series | Texts, spelling: Spelling) -> str | None:
+    """Characters that would be others in the normal form of their text, but each has an answer of its own."""
+    if not spelling.apart or spelling.normalize is None or not isinstance(data, Texts) or data.kind != "characters":
+        return None
+    assert isinstance(data.tokens, str)
+    if not spelling.is_changed_by_composing(data.tokens):
+        return None
+    ends = np.cumsum(data.lengths).tolist()
+    for k, (end, length) in enumerate(zip(ends, data.lengths.tolist(), strict=True)):
+        if spelling.is_changed_by_composing(text := data.tokens[end - length : end]):
+            return (
+                f"row {k} of X, {text!r:.80}, has another number of characters in the form {spelling.normalize}: since "
+                "each has an answer of its own, they were taken as they stand, and letters written in another way are "
+                f"unknown. Pass unicodedata.normalize({spelling.normalize!r}, text), and where there are labels, those "
+                "of its characters; or set normalize=None."
             )
     return None
 

@@ -20,34 +20,35 @@ from . import blocks
 from .host import HostArray
 from .labels import callers_level
 from .series import Series, Texts
+from .spelling import Spelling
 
 Parts = tuple[HostArray, HostArray]
 """Row numbers, in order, of the training part and of the validation part."""
 
 
-def fingerprints(data: Series | Texts, targets: list[bytes], fold_case: bool, dtype: str) -> HostArray:
+def fingerprints(data: Series | Texts, targets: list[bytes], spelling: Spelling, dtype: str) -> HostArray:
     """(n,) uint64, each another: of the rows of `data` with what tells the target of each.
 
-    Rows that a model cannot tell apart are alike: numbers that are the same in its `dtype`, and where `fold_case` is
-    set upper and lower case.
+    Rows that a model cannot tell apart are alike: numbers that are the same in its `dtype`, and texts that are one by
+    its `spelling`.
     """
     seen: Counter[bytes] = Counter()
     prints = []
-    for content, target in zip(_contents(data, fold_case, dtype), targets, strict=True):
+    for content, target in zip(_contents(data, spelling, dtype), targets, strict=True):
         row = _digest(_digest(content) + target)
         prints.append(row if not seen[row] else _digest(row + seen[row].to_bytes(8, "little")))
         seen[row] += 1
     return np.frombuffer(b"".join(prints), dtype="<u8").astype(np.uint64)
 
 
-def _contents(data: Series | Texts, fold_case: bool, dtype: str) -> Iterator[Any]:
+def _contents(data: Series | Texts, spelling: Spelling, dtype: str) -> Iterator[Any]:
     """Of each row bytes: the same for the same steps, whatever the machine, and whether numbers came as float32 or
     float64."""
     ends = np.cumsum(data.lengths)
     starts = ends - data.lengths
     if isinstance(data, Texts):
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            yield _of_tokens(data.tokens[start:end], fold_case)
+            yield _of_tokens(data.tokens[start:end], spelling)
         return
     for rows, values in blocks.groups(data.steps, data.lengths):
         with np.errstate(over="ignore"):
@@ -60,11 +61,11 @@ def _contents(data: Series | Texts, fold_case: bool, dtype: str) -> Iterator[Any
             yield content[(start - begin) * step : (end - begin) * step]
 
 
-def _of_tokens(steps: Any, fold_case: bool) -> bytes:
+def _of_tokens(steps: Any, spelling: Spelling) -> bytes:
     if isinstance(steps, str):
-        return (steps.casefold() if fold_case else steps).encode("utf-8", "surrogatepass")
+        return spelling.of(steps).encode("utf-8", "surrogatepass")
     if isinstance(steps, list):
-        return ascii([step.casefold() for step in steps] if fold_case else steps).encode()
+        return ascii([spelling.of(step) for step in steps]).encode()
     return np.ascontiguousarray(steps, dtype="<i8").tobytes()
 
 

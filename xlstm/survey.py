@@ -12,6 +12,7 @@ from .host import HostArray
 from .moments import Moments
 from .names import Names
 from .series import Series, Texts, take, to_host
+from .spelling import Spelling
 
 
 class Survey:
@@ -19,7 +20,7 @@ class Survey:
 
     Parameters
     ----------
-    fold_case, standardize
+    spelling, standardize
         See `encode.fit`.
     gaps
         Whether numbers may be missing: see `encode.Scaler`.
@@ -34,8 +35,8 @@ class Survey:
         Of the first part: see `Series`.
     """
 
-    def __init__(self, fold_case: bool, standardize: bool, owner: str, gaps: bool = False) -> None:
-        self._fold_case, self._standardize, self._owner, self._gaps = fold_case, standardize, owner, gaps
+    def __init__(self, spelling: Spelling, standardize: bool, owner: str, gaps: bool = False) -> None:
+        self._spelling, self._standardize, self._owner, self._gaps = spelling, standardize, owner, gaps
         self._kind, self._features = "", 0  # of the first part
         self._moments, self._tokens = Moments(0), set[Any]()
         self.tokens = False
@@ -66,7 +67,7 @@ class Survey:
         counted = np.flatnonzero(own)
         if isinstance(data, Texts):
             if len(counted):
-                self._tokens.update(TokenEncoder.fit(take(data, counted), self._fold_case).vocabulary)  # type: ignore[arg-type]
+                self._tokens.update(TokenEncoder.fit(take(data, counted), self._spelling).vocabulary)  # type: ignore[arg-type]
             return
         features, expected = data.features, self._features
         if features != expected:
@@ -88,7 +89,7 @@ class Survey:
     def encoder(self) -> encode.Encoder:
         """What was learned of all parts."""
         if self.tokens:
-            return TokenEncoder(self._kind, self._fold_case, sorted(self._tokens))
+            return TokenEncoder(self._kind, self._spelling, sorted(self._tokens))
         if not (self._standardize or self._gaps):
             return Scaler.unscaled(self._features)
         found = self._moments

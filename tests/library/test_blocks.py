@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import xlstm
 from xlstm import blocks, encode, fitted, series
 from xlstm.sequences import read
+from xlstm.spelling import Spelling
 
 TYPES = ["float32", "float64", "float16", "int8", "uint32", "int64", "bool", ">f4", "longdouble"]
 
@@ -140,7 +141,7 @@ def test_scaled_as_one_array_is(small):
     rng = np.random.default_rng(4)
     for kind in ("float32", "float64", "int16"):
         X = [(rng.normal(3, 5, (length, 3)) * 9).astype(kind) for length in (5, 1, 8, 30)]
-        encoder = encode.fit(read(X), True, True)
+        encoder = encode.fit(read(X), Spelling(True, None, False), True)
         whole = np.concatenate(X)
         whole = whole if kind == "float32" else whole.astype("float64")
         for dtype in ("float32", "float64"):

@@ -11,18 +11,26 @@ from hypothesis import strategies as st
 from xlstm import encode
 from xlstm.encode import UNKNOWN
 from xlstm.sequences import read
+from xlstm.spelling import Spelling
 
 from ..peers import peer
 
+FOLDED, PLAIN = Spelling(True, "NFC", False), Spelling(False, None, False)
+APART = Spelling(True, None, True)  # as older files have it
 
-def numbers(X, texts=None, fold_case=True, encoding="auto"):
+
+def numbers(X, texts=None, spelling=FOLDED, encoding="auto"):
     """The token numbers of `texts` (X itself where None) by the vocabulary of X."""
-    encoder = encode.fit(read(X, encoding), fold_case, True)
-    return encode.encode(encoder, read(X if texts is None else texts, encoding)).tolist()
+    encoder = encode.fit(read(X, encoding), spelling, True)
+    return encoded(encoder, read(X if texts is None else texts, encoding)).tolist()
+
+
+def encoded(encoder, data):
+    return encode.encode(encoder, encode.spelled(encoder, data))
 
 
 def scaled(X, other=None, standardize=True):
-    encoder = encode.fit(read(X), True, standardize)
+    encoder = encode.fit(read(X), FOLDED, standardize)
     return encode.encode(encoder, read(X if other is None else other))
 
 
@@ -49,8 +57,8 @@ def test_numbers_begin_at_one_in_sorted_order():
     ],
 )
 def test_the_order_of_the_texts_is_no_matter(X, encoding):
-    first = encode.fit(read(X, encoding), True, True)
-    again = encode.fit(read([row[::-1] for row in X[::-1]], encoding), True, True)
+    first = encode.fit(read(X, encoding), FOLDED, True)
+    again = encode.fit(read([row[::-1] for row in X[::-1]], encoding), FOLDED, True)
     assert first.state() == again.state()
     assert first.size == again.size
 
@@ -65,7 +73,7 @@ def test_what_was_not_seen_is_unknown():
 @settings(max_examples=200, deadline=None)
 def test_characters_are_looked_up_one_by_one(seen, text, fold_case):
     """Whatever they are, surrogates that stand alone too."""
-    encoder = encode.fit(read([seen]), fold_case, True)
+    encoder = encode.fit(read([seen]), APART._replace(fold_case=fold_case), True)
 
     def folded(character):
         return character.casefold() if fold_case else character
@@ -74,18 +82,16 @@ def test_characters_are_looked_up_one_by_one(seen, text, fold_case):
     expected = [vocabulary.index(folded(c)) + 1 if folded(c) in vocabulary else UNKNOWN for c in text]
     found = encode.encode(encoder, read([text]))
     assert (found.dtype, found.tolist()) == (np.int64, expected)
-    assert encoder.unknown(text) == {c for c, number in zip(text, expected, strict=True) if number == UNKNOWN}
 
 
 def test_the_size_counts_the_unknown_token():
-    assert encode.fit(read(["abba"]), True, True).size == 3
+    assert encode.fit(read(["abba"]), FOLDED, True).size == 3
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
         ("a", "A"),
-        ("ß", "ẞ"),
         ("σ", "Σ"),
         ("σ", "ς"),
         ("ö", "Ö"),
@@ -96,33 +102,41 @@ def test_the_size_counts_the_unknown_token():
 def test_case_is_folded(one, other):
     assert numbers([one, "1"], [other]) == numbers([one, "1"], [one]) != [UNKNOWN]
     assert numbers([[one], ["1"]], [[other]]) != [UNKNOWN]
-    assert numbers([one, "1"], [other], fold_case=False) == [UNKNOWN]
+    assert numbers([one, "1"], [other], spelling=PLAIN) == [UNKNOWN]
     assert numbers([one + other]) == [1, 1]
-    assert sorted(numbers([one + other], fold_case=False)) == [1, 2]
+    assert sorted(numbers([one + other], spelling=PLAIN)) == [1, 2]
 
 
-def test_letters_that_fold_to_several_stay_one_step():
-    """ß folds to ss and İ to i with a dot: still one token, and another than s or i."""
-    first, second, third = numbers(["ßsS"])
+@pytest.mark.parametrize(("one", "other"), [("STRASSE", "Straße"), ("ﬁx", "fi\u0078"), ("ŉ", "ʼn"), ("İ", "i̇")])
+def test_what_folds_to_several_letters_is_those_letters_among_characters_as_among_words(one, other):
+    assert numbers([one, "zq"], [other]) == numbers([one, "zq"], [one])
+    assert UNKNOWN not in numbers([one, "zq"], [other])
+    assert numbers([[one], ["zq"]], [[other]]) == numbers([[one], ["zq"]], [[one]]) != [UNKNOWN]
+    assert numbers(["ss"], ["ß"]) == [1, 1]
+
+
+def test_characters_that_are_folded_apart_stay_one_step_each():
+    """ß folds to ss and İ to i with a dot: one token, and another than s or i."""
+    first, second, third = numbers(["ßsS"], spelling=APART)
     assert first != second == third
-    dotted, plain = numbers(["İi"])
+    dotted, plain = numbers(["İi"], spelling=APART)
     assert dotted != plain
-    assert numbers([["STRASSE"]], [["straße"]]) == [1]  # as words they are one
+    assert numbers([["STRASSE"]], [["straße"]], spelling=APART) == [1]  # as words they are one
 
 
 @pytest.mark.parametrize("text", ["\U0001f600", "\U0001f468\u200d\U0001f469", "\ud83d", "\udc00x", "\0", "\u0301e"])
 def test_any_character_is_a_token(text):
-    encoder = encode.fit(read([text, "ab"]), True, True)
-    found = encode.encode(encoder, read([text]))
+    encoder = encode.fit(read([text, "ab"]), FOLDED, True)
+    found = encoded(encoder, read([text]))
     assert len(found) == len(text)
     assert (found > 0).all()
-    np.testing.assert_array_equal(encode.encode(through_a_file(encoder), read([text])), found)
+    np.testing.assert_array_equal(encoded(through_a_file(encoder), read([text])), found)
 
 
 @given(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=6), st.booleans())
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_the_same_number_means_the_same_token(X, fold_case):
-    found = numbers(X, fold_case=fold_case)
+    found = numbers(X, spelling=APART._replace(fold_case=fold_case))
     tokens = [character.casefold() if fold_case else character for text in X for character in text]
     assert len(found) == len(tokens)
     assert all(number > 0 for number in found)
@@ -166,7 +180,7 @@ def test_as_scikit_learns_standard_scaler():
     X = [rng.normal(7, 3, (length, 4)) for length in (5, 2, 9)]
     other = rng.normal(0, 9, (6, 4))
     scaler = preprocessing.StandardScaler().fit(np.concatenate(X))
-    encoder = encode.fit(read(X), True, True)
+    encoder = encode.fit(read(X), FOLDED, True)
     np.testing.assert_allclose(encoder.mean, scaler.mean_, rtol=1e-13)
     np.testing.assert_allclose(encoder.scale, scaler.scale_, rtol=1e-13)
     np.testing.assert_allclose(encode.encode(encoder, read([other])), scaler.transform(other), rtol=1e-12, atol=1e-13)
@@ -176,7 +190,7 @@ def test_as_scikit_learns_standard_scaler():
 def test_a_constant_feature_is_only_shifted(value):
     X = np.full((3, 7, 2), value)
     X[:, :, 1] = np.arange(21).reshape(3, 7)
-    encoder = encode.fit(read(X), True, True)
+    encoder = encode.fit(read(X), FOLDED, True)
     assert encoder.scale[0] == pytest.approx(1, rel=1e-14)
     values = encode.encode(encoder, read(X))
     np.testing.assert_allclose(values[:, 0], 0, atol=1e-9 * abs(value) + 1e-300)
@@ -216,7 +230,7 @@ def test_what_rounding_makes_of_a_feature_says_nothing(value):
 def test_the_ends_of_the_number_range(values):
     """Whatever is finite stays finite, without a warning."""
     X = [np.array(values)]
-    encoder = encode.fit(read(X), True, True)
+    encoder = encode.fit(read(X), FOLDED, True)
     assert np.isfinite(encoder.mean).all()
     assert np.isfinite(encoder.scale).all()
     assert (encoder.scale > 0).all()
@@ -259,7 +273,7 @@ def test_what_comes_later_does_not_move_the_scale():
 
 
 def test_another_number_of_features_is_refused():
-    encoder = encode.fit(read(np.zeros((2, 3, 2))), True, True)
+    encoder = encode.fit(read(np.zeros((2, 3, 2))), FOLDED, True)
     assert encoder.size == 2
     with pytest.raises(ValueError, match="X has 3 features a step, but this model was trained on 2"):
         encode.encode(encoder, read(np.zeros((2, 3, 3))))
@@ -274,7 +288,7 @@ def test_data_of_another_kind_is_refused(one, other):
         "integers": read([[1, 2]], "tokens"),
         "series": read([[1, 2]]),
     }
-    encoder = encode.fit(data[one], True, True)
+    encoder = encode.fit(data[one], FOLDED, True)
     if one == other:
         assert len(encode.encode(encoder, data[other])) == 2
         return
@@ -297,7 +311,7 @@ def test_data_of_another_kind_is_refused(one, other):
 )
 def test_state_and_back(X, encoding, fold_case):
     data = read(X, encoding)
-    encoder = encode.fit(data, fold_case, True)
+    encoder = encode.fit(data, FOLDED._replace(fold_case=fold_case), True)
     again = through_a_file(encoder)
     assert type(again) is type(encoder)
     assert again.state() == encoder.state()
@@ -305,8 +319,9 @@ def test_state_and_back(X, encoding, fold_case):
     np.testing.assert_array_equal(encode.encode(again, data), encode.encode(encoder, data))
 
 
-TOKENS = {"kind": "characters", "fold_case": True, "vocabulary": ["a", "b"]}
-INTEGERS = {"kind": "integers", "fold_case": True, "vocabulary": [1, 2]}
+SPELLING = {"fold_case": True, "normalize": "NFC", "apart": False}
+TOKENS = {"kind": "characters", **SPELLING, "vocabulary": ["a", "b"]}
+INTEGERS = {"kind": "integers", **SPELLING, "vocabulary": [1, 2]}
 SERIES = {"kind": "series", "mean": [0.0, 1.0], "scale": [1.0, 2.0]}
 
 
@@ -330,6 +345,10 @@ SERIES = {"kind": "series", "mean": [0.0, 1.0], "scale": [1.0, 2.0]}
         {**TOKENS, "vocabulary": [["a"]]},
         {**TOKENS, "vocabulary": None},
         {**TOKENS, "fold_case": 1},
+        {**TOKENS, "apart": 1},
+        {**TOKENS, "normalize": "NFX"},
+        {**TOKENS, "normalize": ["NFC"]},
+        {**TOKENS, "kind": "words", "vocabulary": ["\ud83d\ude00"]},
         {**INTEGERS, "vocabulary": [1, True]},
         {**INTEGERS, "vocabulary": [1, 2.0]},
         {**INTEGERS, "vocabulary": ["1"]},
@@ -360,3 +379,24 @@ def test_other_states_are_refused(state):
 @pytest.mark.parametrize("state", [TOKENS, INTEGERS, SERIES])
 def test_those_states_were_refused_for_their_fault(state):
     assert encode.from_state(state).state() == state
+
+
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_a_state_without_a_normal_form_is_that_of_a_model_that_folds_each_character_by_itself(kind):
+    encoder = encode.from_state({"kind": kind, "fold_case": True, "vocabulary": ["e", "ss", "é"]})
+    assert encoder.spelling == APART
+    X = ["ẞéẞ"] if kind == "characters" else [["ẞ", "É", "ß"]]
+    assert encoded(encoder, read(X)).tolist() == [2, 3, 2]
+    X = ["se\u0301"] if kind == "characters" else [["e\u0301", "e"]]
+    assert encoded(encoder, read(X)).tolist() == ([UNKNOWN, 1, UNKNOWN] if kind == "characters" else [UNKNOWN, 1])
+
+
+def test_a_pair_of_surrogates_is_refused_in_words_and_kept_among_characters():
+    """As JSON has it, a pair would be read as the one character that it stands for."""
+    pair, character = "\ud83d\ude00", "\U0001f600"
+    with pytest.raises(ValueError, match=r"the word '\\ud83d\\ude00' holds a pair of surrogates.*utf-16"):
+        encode.fit(read([["a", pair]]), FOLDED, True)
+    assert numbers([[character]]) == [1]
+    assert numbers([["\ud83d", "\ude00"]]) == [1, 2]  # halves of their own
+    encoder = encode.fit(read([pair, character]), FOLDED, True)
+    assert encoded(through_a_file(encoder), read([pair + character])).tolist() == [1, 2, 3]

@@ -15,6 +15,7 @@ import xlstm
 from xlstm import encode
 from xlstm.sequences import Series, read
 from xlstm.sides import fingerprints
+from xlstm.spelling import Spelling
 
 from .. import classifier as truth
 from ..peers import peer
@@ -186,11 +187,13 @@ def test_of_no_effect_on_tokens():
 def test_rows_are_known_again_whatever_nan_it_is():
     other = np.array([0xFFF8000000000001, 0x7FF8000000000000], dtype=np.uint64).view(np.float64)
     prints = [
-        fingerprints(read([np.array([[1.0], [nan]])], missing="mask"), [b""], False, "float64").tolist()
+        fingerprints(
+            read([np.array([[1.0], [nan]])], missing="mask"), [b""], Spelling(False, None, False), "float64"
+        ).tolist()
         for nan in other
     ]
     assert prints[0] == prints[1]
-    assert prints[0] != fingerprints(read([[1.0, 0.0]]), [b""], False, "float64").tolist()
+    assert prints[0] != fingerprints(read([[1.0, 0.0]]), [b""], Spelling(False, None, False), "float64").tolist()
 
 
 # ---------------------------------------------------------------- what is said

@@ -5,6 +5,7 @@ import pytest
 
 from xlstm import sequences
 from xlstm.sides import Sides, fingerprints
+from xlstm.spelling import Spelling
 from xlstm.tasks import Task
 
 
@@ -12,7 +13,7 @@ def prints(X, y=None, fold_case=False, dtype="float64", **reading):
     data = sequences.read(X, **reading)
     n = len(data.lengths)
     marks = Task().marks(np.zeros(n, dtype=int) if y is None else np.asarray(y), n)
-    return fingerprints(data, marks, fold_case, dtype).tolist()
+    return fingerprints(data, marks, Spelling(fold_case, None, False), dtype).tolist()
 
 
 DIFFERENT = {

@@ -85,6 +85,7 @@ def _reads(fitted: Fitted) -> dict[str, Any]:
         return {
             "tokens": encoder.kind,
             "fold_case": encoder.fold_case,
+            "normalize": encoder.normalize,
             "vocabulary_size": len(encoder.vocabulary),
             "vocabulary": encoder.vocabulary[:SHOWN],
         }
@@ -148,6 +149,7 @@ def _told_reads(reads: dict[str, Any]) -> str:
     if "tokens" in reads:
         case = "upper and lower case are one" if reads["fold_case"] else "upper and lower case are told apart"
         kind = {"characters": "texts, by characters", "words": "texts, by words"}.get(reads["tokens"], "whole numbers")
+        case += f", in the form {reads['normalize']}" if reads["normalize"] is not None else ""
         about = kind if reads["tokens"] == "integers" else f"{kind}, {case}"
         return f"{about}; {reads['vocabulary_size']} known: {_some(reads['vocabulary'], reads['vocabulary_size'])}"
     if reads["steps"] is not None:

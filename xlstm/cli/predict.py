@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .. import tables
-from ..encode import TokenEncoder
+import numpy as np
+
+from .. import sequences, tables
+from ..encode import UNKNOWN
 from ..files import check_target, write_whole
 from . import asked, forms, given, kinds, reading
 from .answers import Answers
@@ -132,16 +134,15 @@ def _answered(model: Any, kind: type[Answers], block: Block, separator: str) -> 
         raise Failure(
             str(error) if block.key == "text" else f"{block.where(0).rpartition(' of ')[2]}: {error}"
         ) from None
-    encoder = model.fitted_state().encoder
-    unknown = _nothing_known(encoder, X) if reading.reads_texts(model) else None
+    unknown = _nothing_known(model, X) if reading.reads_texts(model) else None
     return Answered(block.key, block.names, block.rows, wrong, answers, unknown)
 
 
-def _nothing_known(encoder: TokenEncoder, X: Any) -> list[bool]:
+def _nothing_known(model: Any, X: Any) -> list[bool]:
     """Of each text, or list of words, whether it has no token that the model was trained on."""
-    if encoder.kind == "characters":
-        unknown = "".join(encoder.unknown("".join(X)))
-        return [not text.strip(unknown) for text in X] if unknown else [False] * len(X)
-    cut = [text.split() if isinstance(text, str) else text for text in X]
-    strange = encoder.unknown(token for tokens in cut for token in tokens)
-    return [strange.issuperset(tokens) for tokens in cut]
+    if not len(X):
+        return []
+    fitted = model.fitted_state()
+    encoded = fitted.encoded(fitted.matched(sequences.read(X, *model.reading()), quiet=True))
+    known: list[bool] = np.logical_or.reduceat(encoded.steps != UNKNOWN, encoded.starts).tolist()
+    return [not any_known for any_known in known]

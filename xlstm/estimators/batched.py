@@ -111,7 +111,7 @@ class BatchTrainable(Trainable):
             Takes note of all that comes.
         """
         gaps, reading = self.missing == "mask", self.reading()
-        data = Survey(bool(self.fold_case), bool(self.standardize), type(self).__name__, gaps)
+        data = Survey(self.spelling(), bool(self.standardize), type(self).__name__, gaps)
         survey: TaskSurvey | None = None
         labels_there, unknown = False, np.zeros(2, dtype=np.int64)
         for given in first_pass(batches):

@@ -82,14 +82,14 @@ class Beforehand(NamedTuple):
         if not tokens:
             raise ValueError("it is empty: nothing could be learned.")
         encoding = "tokens" if kind == "integers" else "auto"
-        data = sequences.read(["".join(tokens)] if kind == "characters" else [tokens], encoding)
-        return encode.fit(data, bool(estimator.fold_case), bool(estimator.standardize))
+        data = sequences.read(tokens if kind == "characters" else [tokens], encoding)  # characters: each a text
+        return encode.fit(data, estimator.spelling(), bool(estimator.standardize))
 
     def _scale(self, estimator: Trainable, names: HostArray | None, size: int) -> encode.Encoder:
         gaps = estimator.missing == "mask"
         if not (estimator.standardize or gaps):
             raise ValueError("it is of no use with standardize=False: leave it out.")
-        survey = Survey(bool(estimator.fold_case), bool(estimator.standardize), type(estimator).__name__, gaps)
+        survey = Survey(estimator.spelling(), bool(estimator.standardize), type(estimator).__name__, gaps)
         parts = sources.to_predict(self.scale_from)
         for name, X in [("", self.scale_from)] if parts is None else sources.alone(parts):
             with naming(name) if name else naming("X"):

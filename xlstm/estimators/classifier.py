@@ -66,7 +66,8 @@ class SequenceClassifier(LabelEstimator):
     fold_case : bool
         Whether upper and lower case of tokens are one (`str.casefold`). They are by default: in a sentence case says
         where a word stands rather than what it is, and what people type differs from what was trained on. Set it to
-        False where case means something, as in formulas, codes or programs.
+        False where case means something, as in formulas, codes or programs. A string is folded before it is cut into
+        characters, so that ß is ss as in words.
     standardize : bool
         Whether numeric features are brought to mean 0 and standard deviation 1, as measured on the training part.
     init : {"orthogonal", "pytorch"}
@@ -93,7 +94,7 @@ class SequenceClassifier(LabelEstimator):
         files and copies too, by fingerprints of 8 bytes.
     warm_start : bool
         Whether `fit` goes on from the weights of the last one. Only settings of the training may change in between:
-        those that made the model (`kernels`, `fold_case` and `standardize` among them) are an error.
+        those that made the model (`kernels`, `fold_case`, `normalize` and `standardize` among them) are an error.
         With early stopping both parts stay apart: rows that were set aside are set aside again, rows that were trained
         on train again, in whatever order they come, and new rows are split (too few to split, they train). A new part
         is drawn of all rows where none was set aside before, or where nothing would be left to validate or to train on.
@@ -124,6 +125,11 @@ class SequenceClassifier(LabelEstimator):
         Whether NaN in a series is an error, or a number that is missing: the model then reads the mean of the training
         in its place, and beside each feature whether it is there, 1 or 0. Infinity is an error always. Of no effect on
         tokens.
+    normalize : {"NFC", "NFD", "NFKC", "NFKD"} or None
+        The normal form of Unicode into which strings and words are brought (`unicodedata.normalize`), in training and
+        ever after: by default é is one letter, whether it was written as one character or as e with an accent. "NFKC"
+        and "NFKD" also make one of letters of other widths and shapes; None takes texts as they stand. A string is
+        brought into it before it is cut, so that its characters may be more or fewer.
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency. Of several labels, how many times as
         much a sequence counts in the loss of a label that it has, as one that does not have it; "balanced" gives both
@@ -269,6 +275,7 @@ class SequenceClassifier(LabelEstimator):
         readout: str = "final",
         split: str = "characters",
         fold_case: bool = False,
+        normalize: str | None = None,
         prefix: str = "",
         dtype: Any = None,
         device: str | None = None,
@@ -301,7 +308,7 @@ class SequenceClassifier(LabelEstimator):
         readout
             "final", "mean", "max", "final+max" or "final+mean+max": what the head reads, of valid steps alone. "final"
             is PyTorch's h_n of the last layer for packed sequences, both directions side by side.
-        split, fold_case, device, kernels, random_state
+        split, fold_case, normalize, device, kernels, random_state
             See the class.
         prefix, dtype
             Of `recurrent`: see `LSTM.from_torch`.
@@ -314,8 +321,8 @@ class SequenceClassifier(LabelEstimator):
             If a part is of another type.
         """
         found = moved.parts(
-            recurrent, linear, classes, embedding, vocabulary, unknown, mean, scale, readout, split, fold_case, dtype,
-            prefix,
+            recurrent, linear, classes, embedding, vocabulary, unknown, mean, scale, readout, split, fold_case,
+            normalize, dtype, prefix,
         )  # fmt: skip
         how = {"device": device, "kernels": kernels, "random_state": random_state}
         return cls(**found.settings, **how)._made_of(found)

@@ -24,17 +24,23 @@ class Constraint:
 
 
 class OneOf(Constraint):
-    """One of some names, read at each check: a registry of them may have grown. `hint` is said after the error."""
+    """One of some names, read at each check: a registry of them may have grown; or one of `besides`, such as None.
 
-    def __init__(self, options: Collection[str], hint: str = "") -> None:
-        self.options, self.hint = options, hint
+    `hint` is said after the error.
+    """
+
+    def __init__(self, options: Collection[str], hint: str = "", besides: tuple[Any, ...] = ()) -> None:
+        self.options, self.hint, self.besides = options, hint, besides
 
     def check(self, name: str, value: Any) -> None:
+        if _is_one_of(value, self.besides):
+            return
         if not isinstance(value, str) or value not in self.options:
-            raise ValueError(f"{name} must be one of {tuple(self.options)}, got {value!r}.{self.hint}{meant(value)}")
+            expected = f"{_either(self.besides)}one of {tuple(self.options)}"
+            raise ValueError(f"{name} must be {expected}, got {value!r}.{self.hint}{meant(value)}")
 
-    def plain(self, value: Any) -> str:
-        return str(value)
+    def plain(self, value: Any) -> Any:
+        return value if _is_one_of(value, self.besides) else str(value)
 
 
 class Device(Constraint):

@@ -66,7 +66,7 @@ def check_same_model(estimator: Trainable, fitted: Fitted) -> None:
     if isinstance(encoder, encode.Scaler):
         then["missing"] = "mask" if encoder.width > encoder.size else "error"
     elif encoder.kind != "integers":
-        then["fold_case"] = encoder.fold_case
+        then |= {"fold_case": encoder.fold_case, "normalize": encoder.normalize}
     for name, before in then.items():
         asked = getattr(now, name) if name in Architecture._fields else estimator.plain_setting(name)
         if before != asked:

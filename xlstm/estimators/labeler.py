@@ -34,7 +34,10 @@ class SequenceLabeler(LabelEstimator):
     class_weight : dict, "balanced" or None
         A weight for each class; "balanced" makes them inverse to their frequency among the steps.
 
-    The others are those of `SequenceClassifier`, but for its `readout`: there is one here for each step.
+    The others are those of `SequenceClassifier`, but for its `readout`: there is one here for each step. And since a
+    character of a string has an answer of its own, `fold_case` and `normalize` are of each character by itself, which
+    stays one step: ß is then a letter of its own, and e with an accent behind it two. A string that `normalize` would
+    make longer or shorter is told by an `xlstm.AmbiguousDataWarning`.
 
     Attributes
     ----------

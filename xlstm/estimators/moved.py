@@ -16,6 +16,7 @@ from ..host import HostArray
 from ..labels import classes_of
 from ..readout import READOUTS
 from ..recurrent import RecurrentLayer
+from ..spelling import FORMS, Spelling
 
 
 class Parts(NamedTuple):
@@ -29,7 +30,7 @@ class Parts(NamedTuple):
 
 def parts(
     recurrent: Any, linear: Any, classes: Any, embedding: Any, vocabulary: Any, unknown: Any, mean: Any, scale: Any,
-    readout: str, split: str, fold_case: bool, dtype: Any, prefix: str,
+    readout: str, split: str, fold_case: bool, normalize: str | None, dtype: Any, prefix: str,
 ) -> Parts:  # fmt: skip
     """All of it, checked: see `SequenceClassifier.from_torch`."""
     found = _recurrent(recurrent, prefix, dtype)
@@ -50,7 +51,10 @@ def parts(
         return Parts({**settings, "standardize": mean is not None or scale is not None}, encoder, labels, values)
     if mean is not None or scale is not None:
         raise ValueError("mean and scale are of numbers, and a vocabulary is of tokens: pass one of them.")
-    kind, tokens, rows = _tokens(vocabulary, split, bool(fold_case))
+    if normalize is not None and normalize not in FORMS:
+        raise ValueError(f"normalize must be None or one of {FORMS}, got {normalize!r:.80}.")
+    spelling = Spelling(bool(fold_case), normalize, apart=False)
+    kind, tokens, rows = _tokens(vocabulary, split, spelling)
     if embedding is None:
         if unknown is not None:
             raise ValueError("unknown is a row of the embedding: without one, unknown tokens are zero vectors.")
@@ -63,8 +67,9 @@ def parts(
         check_shape("the embedding", table, ("V", sizes.input_size), "as many columns as the recurrent layer reads")
         values["embedding.weight"] = _rows(table, rows, unknown, "the embedding")
         settings["embedding_size"] = sizes.input_size
-    settings |= {"encoding": "tokens" if kind == "integers" else "auto", "split": split, "fold_case": bool(fold_case)}
-    return Parts(settings, encode.TokenEncoder(kind, bool(fold_case), tokens), labels, values)
+    settings |= {"encoding": "tokens" if kind == "integers" else "auto", "split": split}
+    settings |= {"fold_case": spelling.fold_case, "normalize": normalize}
+    return Parts(settings, encode.TokenEncoder(kind, spelling, tokens), labels, values)
 
 
 def _recurrent(recurrent: Any, prefix: str, dtype: Any) -> Taken:
@@ -134,7 +139,7 @@ def _scaler(mean: Any, scale: Any, D: int) -> encode.Scaler:
     return encode.Scaler(found["mean"].astype(np.float64), found["scale"].astype(np.float64))
 
 
-def _tokens(vocabulary: Any, split: str, fold_case: bool) -> tuple[str, list[Any], list[int]]:
+def _tokens(vocabulary: Any, split: str, spelling: Spelling) -> tuple[str, list[Any], list[int]]:
     """The kind of the tokens, the tokens sorted, as ours are, and the row of each in their table."""
     if isinstance(vocabulary, Mapping):
         given = {_plain(token): row for token, row in vocabulary.items()}
@@ -150,9 +155,12 @@ def _tokens(vocabulary: Any, split: str, fold_case: bool) -> tuple[str, list[Any
     kinds = {type(token) for token in given}
     if kinds not in ({int}, {str}):
         raise ValueError(f"vocabulary must hold strings, or integers; got {listed(kind.__name__ for kind in kinds)}.")
-    folded = [token for token in given if fold_case and isinstance(token, str) and token != token.casefold()]
-    if folded:
-        raise ValueError(f"vocabulary holds {folded[0]!r:.80}, which no token is with fold_case=True: pass False.")
+    others = [token for token in given if isinstance(token, str) and token != spelling.of(token)]
+    if others:
+        raise ValueError(
+            f"vocabulary holds {others[0]!r:.80}, which no token is with fold_case={spelling.fold_case} and "
+            f"normalize={spelling.normalize!r}: pass False, or None."
+        )
     characters = kinds == {str} and split == "characters" and all(len(token) == 1 for token in given)
     kind = "integers" if kinds == {int} else "characters" if characters else "words"
     return kind, sorted(given), [int(given[token]) for token in sorted(given)]

@@ -15,6 +15,7 @@ import numpy as np
 from .. import backends, cells, optim, sequences
 from ..checks import INITS, MOST_LAYERS
 from ..readout import READOUTS
+from ..spelling import FORMS
 from . import display
 from .constraints import Constraint, Device, Flag, FloatType, Integer, Number, OneOf
 
@@ -40,6 +41,7 @@ class Configured:
         "split": "characters",
         "precision": "highest",
         "missing": "error",
+        "normalize": None,
     }
 
     constraints: ClassVar[dict[str, Constraint]] = {
@@ -78,6 +80,7 @@ class Configured:
         "verbose": Flag(levels=True),
         "split": OneOf(sequences.SPLITS),
         "missing": OneOf(sequences.MISSING),
+        "normalize": OneOf(FORMS, besides=(None,)),
         "readout": OneOf([name for name, readout in READOUTS.items() if not readout.each_step]),
     }
 
@@ -118,6 +121,7 @@ class Configured:
     split: str = "characters"
     precision: str = "highest"
     missing: str = "error"
+    normalize: str | None = "NFC"
 
     @classmethod
     def _parameter_names(cls) -> list[str]:

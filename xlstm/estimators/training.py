@@ -21,8 +21,10 @@ from ..host import HostArray
 from ..labels import in_dtype, mean_one, weights_of, weights_of_part
 from ..model import Architecture, Model
 from ..progress import print_progress
+from ..readout import READOUTS
 from ..seeds import own_generator
 from ..sides import Sides, fingerprints, warn_of_rows_trained_on
+from ..spelling import Spelling
 from ..tasks import Task
 from .beforehand import Beforehand, feature_names
 from .going_on import check_same_model, start_of
@@ -80,6 +82,10 @@ class Trainable(Mannered, Configured):
     def reading(self) -> sequences.Reading:
         """How X is read."""
         return sequences.Reading(self.encoding, self.split, self.missing)
+
+    def spelling(self) -> Spelling:
+        """Which texts are one to a new model."""
+        return Spelling(bool(self.fold_case), self.normalize, READOUTS[self.readout].each_step)
 
     def _training_settings(self, rows: int, whole: bool) -> train.Settings:
         """How to train on so many rows: the whole data, or one epoch of a part of it."""
@@ -162,7 +168,10 @@ class Trainable(Mannered, Configured):
                 guesses.padding_as_gaps(data),
                 guesses.channels_as_steps(data),
                 *task.doubts(data, targets, bool(self.fold_case)),
+                guesses.characters_that_compose(data, self.spelling()),
             )
+            if isinstance(data, series.Texts):
+                data = self.spelling().before_cutting(data)
         else:
             targets = old.task.read(y, rows)
             data = old.matched(data)
@@ -279,7 +288,7 @@ class Trainable(Mannered, Configured):
 
     def _fingerprints(self, data: series.Series | series.Texts, marks: list[bytes]) -> HostArray:
         data = series.to_host(data)  # a hash of a row is made on the host
-        return fingerprints(data, marks, bool(self.fold_case), self.plain_setting("dtype"))
+        return fingerprints(data, marks, self.spelling(), self.plain_setting("dtype"))
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
         """A new task for such y, and y as its targets."""
@@ -305,7 +314,7 @@ class Trainable(Mannered, Configured):
                 kind = data.kind if tokens else encode.Scaler.kind
                 return beforehand.encoder(self, kind, None if tokens else feature_names(data), size)
             some = series.take(data, counted)
-            return encode.fit(some, bool(self.fold_case), bool(self.standardize), self.missing)
+            return encode.fit(some, self.spelling(), bool(self.standardize), self.missing)
 
         tokens = isinstance(data, series.Texts)  # of which the vocabulary is needed first, of a series the device
         encoder, gaps = learnt(data) if tokens else None, not tokens and self.missing == "mask"

@@ -17,6 +17,7 @@ from ..host import HostArray
 from ..labels import classes_of
 from ..model import Architecture, Model
 from ..params import zeros
+from ..spelling import Spelling
 from ..stack import Sizes
 from ..tasks.classes import Classes
 from ..tasks.numbers import Numbers
@@ -61,7 +62,7 @@ def estimator_of(found: Found, classes: Any, device: str | None) -> Any:
     sizes, tokens = found.sizes, found.table is not None
     encoder: Encoder = Scaler.unscaled(sizes.input_size)
     if found.table is not None:
-        encoder = TokenEncoder("integers", True, list(range(len(found.table))))
+        encoder = TokenEncoder("integers", Spelling(True, None, True), list(range(len(found.table))))
     shape: dict[str, Any] = {"cell": sizes.cell, "hidden_size": sizes.hidden_size, "num_layers": sizes.num_layers,
                              "bidirectional": sizes.bidirectional, "dtype": found.dtype,
                              "embedding_size": sizes.input_size if tokens else None}  # fmt: skip

@@ -24,6 +24,7 @@ from ..fitted import Fitted
 from ..host import HostArray
 from ..params import Parameters
 from ..recurrent import RecurrentLayer
+from ..spelling import Spelling
 from ..stack import Sizes
 from ..tasks.classes import Binary, Classes
 from ..tasks.numbers import Numbers
@@ -44,8 +45,9 @@ def to_onnx(model: Any, path: Any, *, stream: bool = False) -> None:
     Inputs:
 
     - `x` (batch, time, D), in the dtype of the model; NaN for a missing number with `missing="mask"`. Or `tokens`
-      (batch, time): strings, each a character or a word; int64 where tokens are integers. Characters are folded as
-      `fold_case` has it; words have to be passed as `str.casefold` gives them.
+      (batch, time): strings, each a character or a word; int64 where tokens are integers. Texts and words have to be
+      passed as `normalize` and `fold_case` have it, before texts are cut: docs/onnx.md says how. A labeler's characters
+      are passed as they stand, and the upper case of a single character is folded in any file.
     - `lengths` (batch,) int64: how many steps of each row are valid, 1 or more. What stands after them never matters.
 
     Outputs: of a classifier `label` (batch,) and `probabilities` (batch, K); of several labels, 0 or 1 for each in
@@ -209,15 +211,17 @@ def _input(
 def _numbers_of(graph: Graph, encoder: TokenEncoder) -> str:
     """The numbers (N, T) of the tokens that are passed."""
     kind = "int64" if encoder.kind == "integers" else "str"
+    told = _told(encoder.spelling)
     doc = {
         "integers": "integers",
-        "characters": "each one character; what fills up short rows may be anything",
-        "words": "each one word, " + ("as str.casefold gives it" if encoder.fold_case else "as it stands"),
+        "characters": f"each one character{'' if encoder.apart else f' of a text {told}'}; what fills up short rows "
+        "may be anything",
+        "words": f"each one word, {told}",
     }[encoder.kind]
     tokens = graph.input("tokens", kind, ("batch", "time"), doc)
     numbers = {token: number for number, token in enumerate(encoder.vocabulary, start=1)}
-    if encoder.kind == "characters" and encoder.fold_case:
-        numbers |= {c: numbers[folded] for c, folded in _folding().items() if folded in numbers}
+    if encoder.kind == "characters":
+        numbers |= {c: numbers[one] for c, one in _one_for(encoder.spelling).items() if one in numbers}
     if encoder.kind == "integers":
         keys: dict[str, Any] = {"keys_int64s": list(numbers)}
     else:  # half a pair of surrogates is no text elsewhere
@@ -229,10 +233,17 @@ def _numbers_of(graph: Graph, encoder: TokenEncoder) -> str:
 
 
 @cache
-def _folding() -> dict[str, str]:
-    """What each single character that folding changes folds to."""
+def _one_for(spelling: Spelling) -> dict[str, str]:
+    """What stands for each single character that is spelled in another way."""
     every = map(chr, range(sys.maxunicode + 1))
-    return {character: folded for character in every if (folded := character.casefold()) != character}
+    return {character: one for character in every if (one := spelling.of(character)) != character}
+
+
+def _told(spelling: Spelling) -> str:
+    """How a text or a word has to be passed."""
+    how = ["as str.casefold gives it"] if spelling.fold_case else []
+    how += [f"in the form {spelling.normalize}"] if spelling.normalize is not None else []
+    return ", ".join(how) or "as it stands"
 
 
 def _is_surrogate(character: str) -> bool:
