@@ -167,6 +167,16 @@ def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterato
         yield here
 
 
+def _fields(lines: Iterable[str], delimiter: str, strict: bool = True) -> Any:
+    """The rows of lines as lists of fields. Where tabs separate them, quotation marks are part of a field."""
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        strict=strict,
+        quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
+    )
+
+
 class _Records:
     """The rows of lines as lists of fields; of the last of them, the lines too.
 
@@ -176,7 +186,7 @@ class _Records:
     def __init__(self, lines: Lines, delimiter: str, strict: bool = True) -> None:
         self.taken: list[str] = []
         self._lines, self._delimiter = lines, delimiter
-        self._reader = csv.reader(self._noted(), delimiter=delimiter, strict=strict)
+        self._reader = _fields(self._noted(), delimiter, strict)
 
     def _noted(self) -> Iterator[str]:
         for line in self._lines:
@@ -213,10 +223,60 @@ class _Records:
         )
 
 
+class _Columns:
+    """What stands in the columns of rows of a line each: in some few values again and again, in some numbers alone.
+
+    By these it is known whether a line inside a quoted field is a row that was swallowed.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._rows = 0
+        self._values: dict[int, set[str]] = {column: set() for column in range(width)}
+        self._numbers: set[int] = set()
+
+    def add(self, rows: Sequence[Sequence[str]]) -> None:
+        """Rows of a line each."""
+        self._rows += len(rows)
+        for column, values in list(self._values.items()):
+            values.update(row[column].strip() for row in rows if column < len(row))
+            if len(values) > FEW:
+                if all(map(_is_number, values)):
+                    self._numbers.add(column)
+                del self._values[column]
+
+    def hold(self, rows: Sequence[Sequence[str]]) -> bool:
+        """Whether rows of the table's width stand in some column for what is usual there, each of them."""
+        often = {column for column, values in self._values.items() if 0 < len(values) <= self._rows / 2}
+        for column in range(len(rows[0])):
+            fields = [row[column].strip() for row in rows]
+            if any('"' in field for field in fields):
+                continue
+            values = self._values.get(column, ())
+            numbers = column in self._numbers or (bool(values) and all(map(_is_number, values)))
+            if (column in often and all(field in values for field in fields)) or (
+                numbers and all(map(_is_number, fields))
+            ):
+                return True
+        return False
+
+
+FEW = 1000
+"""A column of more different values than these is none of classes."""
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
 class Table:
     """A table whose first line names the columns.
 
-    In a table of one column a blank line is a row with an empty field, elsewhere it is no row.
+    In a table of one column a blank line is a row with an empty field, elsewhere it is no row. Where tabs separate the
+    columns, quotation marks are part of a field, and a field holds neither a tab nor the end of a line.
 
     Parameters
     ----------
@@ -241,7 +301,8 @@ class Table:
     Raises
     ------
     ValueError
-        If it has no header, or one with wrong quotation marks, or it lacks a wanted column, or has two of it.
+        If it has no header, or one with wrong quotation marks, or it lacks a wanted column, or has two of it; if all
+        columns stand in quotation marks, and tabs separate them.
     """
 
     def __init__(
@@ -263,6 +324,13 @@ class Table:
             raise header.wrong(error) from None
         if not self.columns:
             raise ValueError(f"{self.name} is empty: the first line has to name the columns")
+        if self.delimiter == "\t" and all(len(name) > 1 and name[0] == name[-1] == '"' for name in self.columns):
+            raise ValueError(
+                f"{self.name} has its columns in quotation marks, which are part of a field where tabs separate the "
+                "columns: write it without them (quote=FALSE in R, quoting=csv.QUOTE_NONE in pandas), or as CSV"
+            )
+        self._usual = _Columns(len(self.columns))
+        self._doubtful: list[tuple[int, list[str]]] = []  # last line and lines of rows that may have swallowed others
         for flag, column in wanted.items():
             if column not in self.columns:
                 raise ValueError(self._lacking(flag, column, fitting))
@@ -302,6 +370,7 @@ class Table:
         ------
         ValueError
             Where the source is no table, and where quotation marks are wrong: the message names the line of the first.
+            Some are known to be wrong only at the end.
         """
         number, records = 0, _Records(self._lines, self.delimiter)
         blank = [""] if len(self.columns) == 1 else []
@@ -309,9 +378,38 @@ class Table:
             for fields in records:
                 fields = fields or [*blank]
                 number += bool(fields)
+                if len(records.taken) > 1:
+                    self._doubt(records.taken, fields)
+                elif fields:
+                    self._usual.add([fields])
                 yield Row(number, self._lines.count, fields) if fields else None
         except csv.Error as error:
             raise records.wrong(error) from None
+        self._refuse_swallowed()
+
+    def _doubt(self, lines: list[str], fields: list[str]) -> None:
+        """Raise where a row of several lines swallowed others, between two quotation marks that are part of texts."""
+        plain = list(csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE))
+        width = len(self.columns)
+        if width == 1 or any(len(row) != width for row in plain):
+            return  # not each of the lines would be a row
+        self._doubtful.append((self._lines.count, lines))
+        if sum("\n" in field or "\r" in field for field in fields) > 1:
+            raise self._swallowed(*self._doubtful[-1])
+        self._refuse_swallowed()
+
+    def _refuse_swallowed(self) -> None:
+        """Raise where rows that came are seen by others to be several: as at the end, where all others are known."""
+        for last, lines in self._doubtful:
+            if self._usual.hold(list(csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE))):
+                raise self._swallowed(last, lines)
+
+    def _swallowed(self, last: int, lines: list[str]) -> ValueError:
+        return ValueError(
+            f"{self.name} cannot be read as a table: the quotation mark that opens in line {last - len(lines) + 1} "
+            f"swallows the lines up to {last}, each of which looks like a row. Where a mark is part of a text, double "
+            "it and put marks around the whole field; where these lines are one text, write the table as JSON lines"
+        )
 
     def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
         """The rows that are here together, and the lines in which they end: in less time than one by one.
@@ -324,8 +422,9 @@ class Table:
         while lines := self._lines.here():
             last = self._lines.count
             with contextlib.suppress(csv.Error):
-                rows = list(csv.reader(lines, delimiter=self.delimiter, strict=True))
+                rows = list(_fields(lines, self.delimiter))
                 if len(rows) == len(lines) and all(rows):
+                    self._usual.add(rows)
                     yield rows, range(last - len(rows) + 1, last + 1)
                     continue
             # Blank lines, fields that hold the end of a line, or wrong quotation marks.
@@ -338,6 +437,7 @@ class Table:
                     break
             if slowly:
                 yield [row.fields for row in slowly], [row.line for row in slowly]
+        self._refuse_swallowed()
 
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""
@@ -354,7 +454,7 @@ class Table:
             return None
         return (
             f"{self.where(row)} has {counted(len(row.fields), 'field')}, the header {len(self.columns)}: "
-            f"quote texts that hold a {self.delimiter!r}"
+            f"{against_excess(self.delimiter)}"
         )
 
 
@@ -363,8 +463,21 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def against_excess(delimiter: str) -> str:
+    """What to do about rows of more fields than there are columns."""
+    if delimiter == "\t":
+        return "a field holds no tab, for there are no quotation marks around it: write texts with tabs as CSV"
+    return f"quote fields that hold a {delimiter!r}"
+
+
 def content(rows: Iterable[Sequence[str]], delimiter: str) -> bytes:
-    """Such rows as a file: UTF-8, fields quoted where that is needed."""
+    """Such rows as a file in UTF-8, which `Table` reads as they are.
+
+    Fields are quoted where that is needed; where tabs separate them they are as they were read, without tabs and ends
+    of lines.
+    """
+    if delimiter == "\t":
+        return "".join(["\t".join(row) + "\r\n" for row in rows]).encode()
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter).writerows(rows)
     return text.getvalue().encode()

@@ -48,6 +48,7 @@ def test_a_model_that_was_trained_here(run):
     assert shown["reads"] == {
         "tokens": "characters",
         "fold_case": True,
+        "normalize": "NFC",
         "vocabulary_size": 3,
         "vocabulary": ["a", "b", "c"],
     }

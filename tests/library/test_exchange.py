@@ -653,6 +653,8 @@ def test_bad_parts_of_a_classifier_are_refused_by_name():
         ({**tokens, "vocabulary": {"a": 0, "b": 0}}, "two tokens with the same row"),
         ({**tokens, "vocabulary": {"a": "x"}}, "must map each token to its row"),
         ({**tokens, "vocabulary": "Ab", "fold_case": True}, "holds 'A', which no token is with fold_case=True"),
+        ({**tokens, "vocabulary": "a\u212b", "normalize": "NFC"}, "which no token is with .* normalize='NFC'"),
+        ({**tokens, "normalize": "NF"}, "normalize must be None or one of"),
         ({**tokens, "unknown": 5}, "unknown must be a row of the embedding, 0 to 4"),
         ({"vocabulary": "abc", "unknown": 1}, "unknown is a row of the embedding"),
         ({**tokens, "embedding": torch.nn.Embedding(5, 2)}, r"the embedding has shape \(5, 2\), expected \(V, 3\)"),

@@ -246,6 +246,7 @@ def test_a_warm_start_validates_on_the_same_rows(kind, after_loading, tmp_path):
 
 OTHERS: dict[str, tuple[Any, Any]] = {
     "fold_case": (False, TEXTS),
+    "normalize": (None, TEXTS),
     "kernels": ("reference", TEXTS),
     "standardize": (False, np.arange(24.0).reshape(6, 4)),
 }

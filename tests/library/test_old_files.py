@@ -252,7 +252,8 @@ def check_other(model: Any, expected: dict[str, Any]) -> None:
     assert digest([fitted.model.read()]) == expected["parameters"]
     assert digest(fitted.trainer.optimizer.moments) == expected["moments"]
     assert plain_of({"kind": fitted.task.kind, **fitted.task.state()}) == expected["task"]
-    assert plain_of(fitted.encoder.state()) == expected["encoder"]
+    spelling = {"normalize": None, "apart": True} if "vocabulary" in expected["encoder"] else {}  # of older files
+    assert plain_of(fitted.encoder.state()) == {**expected["encoder"], **spelling}
     assert [float(loss).hex() for loss in model.loss_curve_] == expected["loss_curve"]
     assert (None if fitted.feature_names is None else fitted.feature_names.tolist()) == expected["feature_names"]
     assert {setting: plain_of(model.get_params()[setting]) for setting in expected["settings"]} == expected["settings"]

@@ -150,7 +150,8 @@ def test_there_may_be_no_standard_input(monkeypatch):
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";"])
 def test_what_is_written_is_read_again(tmp_path, delimiter):
-    rows = [["te xt", "label", ""], ['a"b', "c,d;e\tf", "g\r\nh\ri\n"], ["", "ü", " "], ["short"]]
+    odd = ['"c,d;e"f', '"'] if delimiter == "\t" else ["c,d;e\tf", "g\r\nh\ri\n"]
+    rows = [["te xt", "label", ""], ['a"b', *odd], ["", "ü", " "], ["short"]]
     (tmp_path / "file.csv").write_bytes(tables.content(rows, delimiter))
     with tables.Lines(str(tmp_path / "file.csv")) as lines:
         table = tables.Table(lines, {"--text": "te xt"}, delimiter)
@@ -175,6 +176,83 @@ def test_quotation_marks_that_swallow_rows(tmp_path, rows, opens, how):
         table = tables.Table(lines, {"--text": "text", "--label": "label"})
         with pytest.raises(ValueError, match=rf"the quotation mark that opens in line {opens} {how}"):
             list(table.rows())
+
+
+def rows_of(content, path, **how):
+    """All rows, one by one, and in blocks."""
+    path.write_bytes(content.encode())
+    with tables.Lines(str(path)) as lines:
+        one = [row.fields for row in tables.Table(lines, {"--text": "text"}, **how).rows() if row is not None]
+    with tables.Lines(str(path)) as lines:
+        blocks = [row for block, _ in tables.Table(lines, {"--text": "text"}, **how).blocks() for row in block]
+    assert one == blocks
+    return one
+
+
+PLAIN = [f"text number {k},{'ab'[k % 2]}" for k in range(20)]
+
+
+def with_lone_marks(first, second):
+    """20 rows, of which two have a text with a lone quotation mark."""
+    return "\n".join(["text,label", *PLAIN[:4], first, *PLAIN[5:10], second, *PLAIN[11:]]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ('"hello,a', '"bye,b', "opens in line 6 is closed in line 12, before more text"),
+        ('"hello,a', '5",b', "opens in line 6 swallows the lines up to 12"),
+        ('",a', '",b', "opens in line 6 swallows the lines up to 12"),
+        ('"""hello,a', 'he said """,b', "opens in line 6 swallows the lines up to 12"),
+    ],
+)
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_rows_are_not_swallowed_between_two_texts_with_a_lone_quotation_mark(tmp_path, first, second, message, ends):
+    content = with_lone_marks(first, second).replace("\n", ends)
+    with pytest.raises(ValueError, match=rf"the quotation mark that {message}"):
+        rows_of(content, tmp_path / "t.csv")
+
+
+def test_rows_that_are_swallowed_before_anything_is_known_of_others(tmp_path):
+    rows = ['"hello,a', *PLAIN[1:5], '5",b', *PLAIN[6:]]
+    with pytest.raises(ValueError, match="opens in line 2 swallows the lines up to 7"):
+        rows_of("\n".join(["text,label", *rows]), tmp_path / "t.csv")
+
+
+def test_rows_that_are_swallowed_are_seen_by_numbers_and_by_ends_of_lines_in_several_fields(tmp_path):
+    numbered = ["id,text", *(f"{k},a text {k}" for k in range(10)), '10,"', "11,z", '12,5"', "13,y"]
+    with pytest.raises(ValueError, match="opens in line 12 swallows the lines up to 14"):
+        rows_of("\n".join(numbered), tmp_path / "t.csv")
+    several = ["id,text,label,more", '1,"hi,a,z', '2,x",b,"oh', '3,y,c,6"']
+    with pytest.raises(ValueError, match="opens in line 2 swallows the lines up to 4"):
+        rows_of("\n".join(several), tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hi, John\nbye", "Dear John,\nthanks, bye", "a\nb", "one, two\r\nthree, four\r\nfive, six", '"\n"'],
+)
+def test_texts_of_several_lines_are_texts(tmp_path, text):
+    expected = [[f"text number {k}", "ab"[k % 2]] for k in range(20)]
+    expected[7][0] = expected[12][0] = text
+    content = tables.content([["text", "label"], *expected], ",").decode()
+    assert rows_of(content, tmp_path / "t.csv") == expected
+
+
+def test_between_tabs_a_quotation_mark_is_part_of_a_field(tmp_path):
+    expected = [[f"text {k}", "ab"[k % 2]] for k in range(20)]
+    for k, text in enumerate(['"', '"hello', '5"', '"all"', 'a "b" c', '""']):
+        expected[3 * k][0] = text
+    content = "".join("\t".join(row) + "\n" for row in [["text", "label"], *expected])
+    assert rows_of(content, tmp_path / "t.tsv") == expected
+    assert rows_of(content, tmp_path / "t.csv", delimiter="\t") == expected
+    assert rows_of(tables.content([["text", "label"], *expected], "\t").decode(), tmp_path / "t.tsv") == expected
+
+
+def test_a_table_of_tabs_whose_columns_stand_in_quotation_marks_is_refused(tmp_path):
+    """As R writes it by default."""
+    with pytest.raises(ValueError, match=r"columns in quotation marks.*quote=FALSE in R"):
+        rows_of('"text"\t"label"\n"a"\t"b"\n', tmp_path / "t.tsv")
 
 
 def test_quotation_marks_that_are_right(tmp_path):

@@ -88,6 +88,14 @@ def _errors(block: Answered) -> list[str]:
     ]
 
 
+def _without_tabs(field: Any) -> Any:
+    """A field of a table that has no quoting: its tabs and ends of lines as \\t, \\r and \\n."""
+    return field.translate(_BREAKS) if isinstance(field, str) else field
+
+
+_BREAKS = {ord(character): repr(character)[1:-1] for character in "\t\r\n"}
+
+
 def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
     """A table with a header: rows for each sequence, in order, one for each that has no answer too."""
 
@@ -96,7 +104,9 @@ def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
         for block in blocks:
             columns = block.answers.columns
             lines = io.StringIO(newline="")
-            writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n")
+            tabs = delimiter == "\t"
+            quoting, mark = (csv.QUOTE_NONE, None) if tabs else (csv.QUOTE_MINIMAL, '"')
+            writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n", quoting=quoting, quotechar=mark)
             if first:
                 writer.writerow((block.key, *columns, "note"))
                 first = False
@@ -105,7 +115,7 @@ def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
             empty = ("",) * len(columns)
             wrong = ([(block.names[place], *empty, problem)] for place, problem in block.wrong.items())
             for rows in block.woven(right, wrong):
-                writer.writerows(rows)
+                writer.writerows([[_without_tabs(field) for field in row] for row in rows] if tabs else rows)
             yield lines.getvalue()
 
     return written

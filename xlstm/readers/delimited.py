@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..host import HostArray
-from ..tables import Lines, Table, counted
+from ..tables import Lines, Table, against_excess, counted
 from . import fields
 from .columns import Loaded, listed, separating
 from .grouping import bare
@@ -130,7 +130,7 @@ class Delimited:
     def _filled(self, row: list[str], line: int, short: bool) -> list[str]:
         width = len(self.columns)
         if len(row) > width or (len(row) < width and not short):
-            advice = f"quote fields that hold a {self.delimiter!r}"
+            advice = against_excess(self.delimiter)
             advice = advice if len(row) > width else "write those that are missing as empty fields"
             raise ValueError(
                 f"line {line} of {self.name} has {counted(len(row), 'field')}, the header {width}: {advice}."
