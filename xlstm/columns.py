@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from .host import HostArray
-from .labels import callers_level
+from .labels import callers_level, holds_pair
 from .names import Names, given, matched
 from .series import Series, Texts
 
@@ -76,5 +76,14 @@ def _difference(names: Names, expected: Names) -> str:
 
 
 def kept(names: Names | None) -> HostArray | None:
-    """Names as scikit-learn keeps them."""
+    """Names as scikit-learn keeps them.
+
+    Raises
+    ------
+    ValueError
+        If a file would give one back as another.
+    """
+    for name in names or ():
+        if holds_pair(name):
+            raise ValueError(f"the feature {name!r:.80} has a pair of surrogates in its name: make it one character.")
     return None if names is None else np.array(names, dtype=object)

@@ -7,7 +7,6 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from .backends import Backend, numpy_arrays
 from .host import HostArray
+from .labels import holds_pair
 from .moments import ROUNDING, Moments
 from .namespace import Array
 from .series import Series, Texts
@@ -147,12 +147,9 @@ class TokenEncoder(_Learned):
         return {"kind": self.kind, **self.spelling._asdict(), "vocabulary": self.vocabulary}
 
 
-_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-
-
 def _refuse_pairs(words: Iterable[str]) -> None:
     for word in words:
-        if not word.isascii() and _PAIR.search(word):
+        if holds_pair(word):
             raise ValueError(
                 f"the word {word!r:.80} holds a pair of surrogates, the halves of one character: make it one, "
                 "word.encode('utf-16', 'surrogatepass').decode('utf-16')."

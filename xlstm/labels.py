@@ -124,6 +124,14 @@ def checked(labels: HostArray, told: Callable[[int], str]) -> HostArray:
     return labels
 
 
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def holds_pair(text: str) -> bool:
+    """Whether a text holds a pair of surrogates: JSON, and so a file, gives back the character that they stand for."""
+    return not text.isascii() and _PAIR.search(text) is not None
+
+
 def _check_unicode(labels: HostArray, told: Callable[[int], str]) -> None:
     """Raise where a label holds half of a surrogate pair, which a file would not give back as it was."""
     try:

@@ -330,3 +330,13 @@ def test_files_with_other_names_than_features(tmp_path):
     for names in (["a", "b"], ["a", "b", "c", "d"], [1, 2, 3]):
         with pytest.raises(ValueError, match="names"):
             state.restored({**header, "feature_names": names}, arrays)
+
+
+def test_a_name_that_a_file_would_change_is_refused():
+    """A pair of surrogates: JSON has none, and gives back the character that they stand for."""
+    pair = "\ud83d\ude00"
+    table = np.zeros(3, dtype=[("a", "f8"), (pair, "f8")])
+    with pytest.raises(ValueError, match=r"the feature '\\ud83d\\ude00' has a pair of surrogates"):
+        xlstm.SequenceClassifier(device="cpu").fit([table, table], [0, 1])
+    with pytest.raises(ValueError, match=r"ignore is '\\ud83d\\ude00', which holds a pair of surrogates"):
+        xlstm.SequenceLabeler(device="cpu", ignore=pair).fit(["ab", "ba"], ["xy", "yx"])

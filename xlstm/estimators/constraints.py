@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import is_device, meant
+from ..labels import holds_pair
 
 
 class Constraint:
@@ -155,6 +156,8 @@ class Label(Constraint):
         number = isinstance(value, (int, float, np.integer, np.floating)) and bool(-np.inf < value < np.inf)
         if value is not None and not isinstance(value, str) and not number:
             raise ValueError(f"{name} must be None or a label, a string or a number, got {value!r}.")
+        if isinstance(value, str) and holds_pair(value):
+            raise ValueError(f"{name} is {value!r:.80}, which holds a pair of surrogates: make it one character.")
 
 
 def _is_one_of(value: Any, others: tuple[Any, ...]) -> bool:
