@@ -31,6 +31,7 @@ spelling
 guesses
 interrupts sides data files foreign extras
 sources moments
+swallowed
 tables
 readers
 cells

@@ -6,16 +6,15 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from . import moments
 from .backends import Backend, numpy_arrays
 from .host import HostArray
 from .labels import holds_pair
-from .moments import ROUNDING, Moments
 from .namespace import Array
 from .series import Series, Texts
 from .spelling import FORMS, Spelling
@@ -23,10 +22,6 @@ from .spelling import FORMS, Spelling
 UNKNOWN = 0
 """The number of a token that was not seen in training. Its input to the first layer is zero, and stays so: it says
 nothing, rather than something that was never learned."""
-
-
-CHUNK = 2**22
-"""How many numbers of a series are scaled at once on a device: a part of its memory, and not as much as X itself."""
 
 
 class _Learned:
@@ -188,12 +183,12 @@ class Scaler(_Learned):
             return cls.unscaled(series.features)
         if series.place is not None:
             with series.place.current():
-                unit, mean, deviation = series.place.to_host(_moments(series.place, series.values, gaps))
+                unit, mean, deviation = series.place.to_host(moments.of_device(series.place, series.values, gaps))
             return cls.of(unit, mean, deviation, standardize, gaps)
-        moments = Moments(series.features)
+        found = moments.Moments(series.features)
         for values in series.blocks():
-            moments.add(values)
-        return cls.of(moments.unit, moments.mean, moments.deviation, standardize, gaps)
+            found.add(values)
+        return cls.of(found.unit, found.mean, found.deviation, standardize, gaps)
 
     @classmethod
     def of(
@@ -212,7 +207,7 @@ class Scaler(_Learned):
         if not standardize:
             return cls.unscaled(len(mean), mean * unit if gaps else None)
         scale = deviation * unit
-        alike = (deviation < ROUNDING) | (scale < np.finfo(np.float64).tiny)
+        alike = (deviation < moments.ROUNDING) | (scale < np.finfo(np.float64).tiny)
         scale[alike] = np.where(deviation[alike] == 0, 1, np.maximum(unit[alike], 1))
         return cls(mean * unit, scale, np.zeros(len(mean)) if gaps else None)
 
@@ -250,7 +245,7 @@ class Scaler(_Learned):
             numbers = self._on(place, np.stack([self.scale, self.mean / self.scale, filling]))  # (3, D)
             shape = (series.steps.shape[0], self.width)
             steps = xp.empty(shape, dtype=getattr(xp, dtype), device=numbers.device)
-            for values in series.blocks() if series.place is None else _chunked(series.steps):
+            for values in series.blocks() if series.place is None else moments.chunked(series.steps):
                 part = slice(begin, begin + values.shape[0])
                 # Each divided first: the difference of two numbers near the end of the range could overflow.
                 scaled = values / numbers[0, :]
@@ -267,62 +262,6 @@ class Scaler(_Learned):
         """What a file keeps."""
         state = {"kind": self.kind, "mean": self.mean.tolist(), "scale": self.scale.tolist()}
         return state if self.filling is None else {**state, "filling": self.filling.tolist()}
-
-
-def _chunks(values: Array) -> Iterator[slice]:
-    """All steps of (S, D) on a device, some at once."""
-    S, D = values.shape
-    some = max(1, CHUNK // D)
-    return (slice(start, start + some) for start in range(0, S, some))
-
-
-def _chunked(values: Array) -> Iterator[Array]:
-    return (values[part, :] for part in _chunks(values))
-
-
-def _moments(place: Backend, values: Array, gaps: bool = False) -> Array:
-    """(3, D) float64: of each feature a power of two next to its largest absolute value, 1 for 0, and of the values
-    (S, D) divided by it mean and standard deviation: as `Moments` has them, on the device of the values.
-
-    With `gaps` NaN counts for nothing.
-    """
-    xp, parts = place.namespace, list(_chunks(values))
-
-    def highest(of: Callable[[Array], Array]) -> Array:
-        return xp.max(xp.stack([xp.max(of(values[part, :]), axis=0) for part in parts]), axis=0)
-
-    def there(some: Array, otherwise: float) -> Array:
-        """Where there are numbers, and where not another."""
-        return xp.where(xp.isnan(some), xp.full_like(some, otherwise), some) if gaps else some
-
-    largest = xp.astype(highest(lambda some: xp.abs(there(some, 0.0))), xp.float64)
-    largest = xp.where(largest == 0, xp.ones_like(largest), largest)
-    unit = xp.pow(xp.full_like(largest, 2.0), xp.floor(xp.log2(largest)))
-    origin = xp.astype(highest(lambda some: there(some, -math.inf)), xp.float64) / unit
-    origin = xp.where(xp.isfinite(origin), origin, xp.zeros_like(origin))  # of which all are missing
-
-    def sums(of: Callable[[Array, Array], Array]) -> Array:
-        """Over all numbers, of their distances to the origin in units, 0 where there is none, and whether there is."""
-        parted = []
-        for part in parts:
-            some = values[part, :]
-            distance, gone = xp.astype(some, xp.float64) / unit - origin, xp.isnan(some)
-            if gaps:
-                distance = xp.where(gone, xp.zeros_like(distance), distance)
-            parted.append(xp.sum(of(distance, gone), axis=0))
-        return xp.sum(xp.stack(parted), axis=0)
-
-    count: Any = values.shape[0]
-    if gaps:
-        count = sums(lambda distance, gone: xp.astype(~gone, xp.float64))
-        count = xp.where(count == 0, xp.ones_like(count), count)
-    mean = sums(lambda distance, gone: distance) / count
-
-    def squared(distance: Array, gone: Array) -> Array:
-        square = xp.square(distance - mean)
-        return xp.where(gone, xp.zeros_like(square), square) if gaps else square
-
-    return xp.stack([unit, origin + mean, xp.sqrt(sums(squared) / count)])
 
 
 Encoder = TokenEncoder | Scaler

@@ -1,10 +1,19 @@
-"""Mean and standard deviation of numbers that come in parts."""
+"""Mean and standard deviation of numbers that come in parts, or lie on a device."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 
+from .backends import Backend
 from .host import HostArray
+from .namespace import Array
+
+CHUNK = 2**22
+"""How many numbers of a series are scaled at once on a device: a part of its memory, and not as much as X itself."""
 
 
 class Moments:
@@ -90,3 +99,60 @@ def power_of_two(peak: HostArray) -> HostArray:
 
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 """What deviates by less, in units, deviates by float64's own rounding of the numbers."""
+
+
+def _chunks(values: Array) -> Iterator[slice]:
+    """All steps of (S, D) on a device, some at once."""
+    S, D = values.shape
+    some = max(1, CHUNK // D)
+    return (slice(start, start + some) for start in range(0, S, some))
+
+
+def chunked(values: Array) -> Iterator[Array]:
+    """All steps of (S, D) on a device, some at once."""
+    return (values[part, :] for part in _chunks(values))
+
+
+def of_device(place: Backend, values: Array, gaps: bool = False) -> Array:
+    """(3, D) float64: of each feature a power of two next to its largest absolute value, 1 for 0, and of the values
+    (S, D) divided by it mean and standard deviation: as `Moments` has them, on the device of the values.
+
+    With `gaps` NaN counts for nothing.
+    """
+    xp, parts = place.namespace, list(_chunks(values))
+
+    def highest(of: Callable[[Array], Array]) -> Array:
+        return xp.max(xp.stack([xp.max(of(values[part, :]), axis=0) for part in parts]), axis=0)
+
+    def there(some: Array, otherwise: float) -> Array:
+        """Where there are numbers, and where not another."""
+        return xp.where(xp.isnan(some), xp.full_like(some, otherwise), some) if gaps else some
+
+    largest = xp.astype(highest(lambda some: xp.abs(there(some, 0.0))), xp.float64)
+    largest = xp.where(largest == 0, xp.ones_like(largest), largest)
+    unit = xp.pow(xp.full_like(largest, 2.0), xp.floor(xp.log2(largest)))
+    origin = xp.astype(highest(lambda some: there(some, -math.inf)), xp.float64) / unit
+    origin = xp.where(xp.isfinite(origin), origin, xp.zeros_like(origin))  # of which all are missing
+
+    def sums(of: Callable[[Array, Array], Array]) -> Array:
+        """Over all numbers, of their distances to the origin in units, 0 where there is none, and whether there is."""
+        parted = []
+        for part in parts:
+            some = values[part, :]
+            distance, gone = xp.astype(some, xp.float64) / unit - origin, xp.isnan(some)
+            if gaps:
+                distance = xp.where(gone, xp.zeros_like(distance), distance)
+            parted.append(xp.sum(of(distance, gone), axis=0))
+        return xp.sum(xp.stack(parted), axis=0)
+
+    count: Any = values.shape[0]
+    if gaps:
+        count = sums(lambda distance, gone: xp.astype(~gone, xp.float64))
+        count = xp.where(count == 0, xp.ones_like(count), count)
+    mean = sums(lambda distance, gone: distance) / count
+
+    def squared(distance: Array, gone: Array) -> Array:
+        square = xp.square(distance - mean)
+        return xp.where(gone, xp.zeros_like(square), square) if gaps else square
+
+    return xp.stack([unit, origin + mean, xp.sqrt(sums(squared) / count)])

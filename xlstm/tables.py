@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from .swallowed import Swallowed
+
 Item = TypeVar("Item")
 
 STANDARD_INPUT = "-"
@@ -223,55 +225,6 @@ class _Records:
         )
 
 
-class _Columns:
-    """What stands in the columns of rows of a line each: in some few values again and again, in some numbers alone.
-
-    By these it is known whether a line inside a quoted field is a row that was swallowed.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._rows = 0
-        self._values: dict[int, set[str]] = {column: set() for column in range(width)}
-        self._numbers: set[int] = set()
-
-    def add(self, rows: Sequence[Sequence[str]]) -> None:
-        """Rows of a line each."""
-        self._rows += len(rows)
-        for column, values in list(self._values.items()):
-            values.update(row[column].strip() for row in rows if column < len(row))
-            if len(values) > FEW:
-                if all(map(_is_number, values)):
-                    self._numbers.add(column)
-                del self._values[column]
-
-    def hold(self, rows: Sequence[Sequence[str]]) -> bool:
-        """Whether rows of the table's width stand in some column for what is usual there, each of them."""
-        often = {column for column, values in self._values.items() if 0 < len(values) <= self._rows / 2}
-        for column in range(len(rows[0])):
-            fields = [row[column].strip() for row in rows]
-            if any('"' in field for field in fields):
-                continue
-            values = self._values.get(column, ())
-            numbers = column in self._numbers or (bool(values) and all(map(_is_number, values)))
-            if (column in often and all(field in values for field in fields)) or (
-                numbers and all(map(_is_number, fields))
-            ):
-                return True
-        return False
-
-
-FEW = 1000
-"""A column of more different values than these is none of classes."""
-
-
-def _is_number(field: str) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True
-
-
 class Table:
     """A table whose first line names the columns.
 
@@ -329,8 +282,7 @@ class Table:
                 f"{self.name} has its columns in quotation marks, which are part of a field where tabs separate the "
                 "columns: write it without them (quote=FALSE in R, quoting=csv.QUOTE_NONE in pandas), or as CSV"
             )
-        self._usual = _Columns(len(self.columns))
-        self._doubtful: list[tuple[int, list[str]]] = []  # last line and lines of rows that may have swallowed others
+        self._swallowed = Swallowed(self.name, len(self.columns), self.delimiter)
         for flag, column in wanted.items():
             if column not in self.columns:
                 raise ValueError(self._lacking(flag, column, fitting))
@@ -379,37 +331,13 @@ class Table:
                 fields = fields or [*blank]
                 number += bool(fields)
                 if len(records.taken) > 1:
-                    self._doubt(records.taken, fields)
+                    self._swallowed.look_at(records.taken, self._lines.count, fields)
                 elif fields:
-                    self._usual.add([fields])
+                    self._swallowed.learn([fields])
                 yield Row(number, self._lines.count, fields) if fields else None
         except csv.Error as error:
             raise records.wrong(error) from None
-        self._refuse_swallowed()
-
-    def _doubt(self, lines: list[str], fields: list[str]) -> None:
-        """Raise where a row of several lines swallowed others, between two quotation marks that are part of texts."""
-        plain = list(csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE))
-        width = len(self.columns)
-        if width == 1 or any(len(row) != width for row in plain):
-            return  # not each of the lines would be a row
-        self._doubtful.append((self._lines.count, lines))
-        if sum("\n" in field or "\r" in field for field in fields) > 1:
-            raise self._swallowed(*self._doubtful[-1])
-        self._refuse_swallowed()
-
-    def _refuse_swallowed(self) -> None:
-        """Raise where rows that came are seen by others to be several: as at the end, where all others are known."""
-        for last, lines in self._doubtful:
-            if self._usual.hold(list(csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE))):
-                raise self._swallowed(last, lines)
-
-    def _swallowed(self, last: int, lines: list[str]) -> ValueError:
-        return ValueError(
-            f"{self.name} cannot be read as a table: the quotation mark that opens in line {last - len(lines) + 1} "
-            f"swallows the lines up to {last}, each of which looks like a row. Where a mark is part of a text, double "
-            "it and put marks around the whole field; where these lines are one text, write the table as JSON lines"
-        )
+        self._swallowed.refuse()
 
     def blocks(self) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
         """The rows that are here together, and the lines in which they end: in less time than one by one.
@@ -424,7 +352,7 @@ class Table:
             with contextlib.suppress(csv.Error):
                 rows = list(_fields(lines, self.delimiter))
                 if len(rows) == len(lines) and all(rows):
-                    self._usual.add(rows)
+                    self._swallowed.learn(rows)
                     yield rows, range(last - len(rows) + 1, last + 1)
                     continue
             # Blank lines, fields that hold the end of a line, or wrong quotation marks.
@@ -437,7 +365,7 @@ class Table:
                     break
             if slowly:
                 yield [row.fields for row in slowly], [row.line for row in slowly]
-        self._refuse_swallowed()
+        self._swallowed.refuse()
 
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""

@@ -11,7 +11,7 @@ import pytest
 from xlstm.backends import conveyor
 
 import xlstm
-from xlstm import backends, channels, encode, feed, ondevice, sequences, series
+from xlstm import backends, channels, encode, feed, moments, ondevice, sequences, series
 from xlstm.tasks import Classes, Task
 
 from .. import gpu as work
@@ -621,7 +621,7 @@ def test_targets_lie_on_the_device_unless_a_task_has_its_own_way(device: Gpu):
 
 @pytest.mark.parametrize("chunk", [1, 7, 2**22])
 def test_scaling_in_pieces(chunk, device: Gpu, monkeypatch):
-    monkeypatch.setattr(encode, "CHUNK", chunk)
+    monkeypatch.setattr(moments, "CHUNK", chunk)
     X = np.random.default_rng(0).standard_normal((9, 5, 3)) * [1e-3, 1e3, 0] + [1, -1, 5]
     data, there = sequences.read(X), sequences.read(device.asarray(X))
     expected, found = encode.Scaler.fit(data, True), encode.Scaler.fit(there, True)

@@ -306,13 +306,3 @@ def test_labels_that_numpy_or_a_file_would_change_are_refused(label, kind):
 
 def test_labels_of_any_text_are_kept():
     assert classes_of(["a\0b", "\U0001f600", "ab"])[0].tolist() == ["a\0b", "ab", "\U0001f600"]
-
-
-@pytest.mark.parametrize("name", ["", "a rather long name of a class "])
-def test_a_message_of_an_unknown_label_has_an_end_however_many_classes_there_are(name):
-    classes = np.array([f"{name}{k:05}" for k in range(30_000)])
-    with pytest.raises(ValueError, match=r"row 1 .* is none of the classes .* … and 29980 others"):
-        known([classes[0].item(), "x" * 10_000], classes)
-    with pytest.raises(ValueError, match="none of the classes") as raised:
-        known(["x" * 10_000], classes)
-    assert len(str(raised.value)) < 2000

@@ -16,6 +16,7 @@ from .. import columns, guesses, ondevice, sources
 from ..batch import size_for
 from ..fitted import Fitted
 from ..seeds import own_generator
+from ..series import Texts
 from ..sources import Batches, first_pass, naming
 from ..survey import Survey
 from ..tasks import Task
@@ -122,6 +123,8 @@ class BatchTrainable(Trainable):
                     task.follow(self)
                     survey, labels_there = task.survey(fitted is None and declared is None), ondevice.are_there(given.y)
                 if fitted is None:
+                    if isinstance(some.data, Texts):
+                        some = some._replace(data=self.spelling().before_cutting(some.data))
                     data.add(some.data, some.own)
                 else:
                     some = some._replace(data=fitted.matched(some.data))
