@@ -30,7 +30,8 @@ class Stream:
     def feed(self, part: Any) -> Any:
         """The next steps: a string, a list of tokens, or an array (time, D) or (time,), on the host or the model's GPU.
 
-        The end of a part is the end of a token: where strings are cut into words, a part holds whole words.
+        The end of a part is the end of a token: where strings are cut into words, a part holds whole words, and an
+        accent stands in the part of its letter.
 
         Returns
         -------
