@@ -31,7 +31,7 @@ spelling
 guesses
 interrupts sides data files foreign extras
 sources moments
-swallowed
+quotation
 tables
 readers
 cells

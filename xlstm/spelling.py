@@ -32,8 +32,8 @@ class Spelling(NamedTuple):
         if self.normalize is None:
             return text.casefold() if self.fold_case else text
         if self.fold_case:  # as D145 of the Unicode standard: some marks fold rightly only where they stand apart
-            text = unicodedata.normalize("NFKD" if "K" in self.normalize else "NFD", text).casefold()
-        return unicodedata.normalize(self.normalize, text)
+            text = _in_form("NFKD" if "K" in self.normalize else "NFD", text).casefold()
+        return _in_form(self.normalize, text)
 
     def before_cutting(self, texts: Texts) -> Texts:
         """Texts of characters in that form, where they are brought into it as a whole; all others as they are."""
@@ -52,4 +52,8 @@ class Spelling(NamedTuple):
         """Whether a text would have another number of characters, were it brought into its normal form as a whole."""
         if self.normalize is None or text.isascii():
             return False
-        return len(unicodedata.normalize(self.normalize, text)) != len(text)
+        return len(_in_form(self.normalize, text)) != len(text)
+
+
+def _in_form(form: str, text: str) -> str:
+    return unicodedata.normalize(form, text)  # type: ignore[arg-type]  # one of FORMS

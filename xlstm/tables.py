@@ -10,7 +10,6 @@ import contextlib
 import csv
 import gzip
 import io
-import re
 import sys
 import zlib
 from collections import deque
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from .swallowed import Swallowed
+from . import quotation
 
 Item = TypeVar("Item")
 
@@ -169,16 +168,6 @@ def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterato
         yield here
 
 
-def _fields(lines: Iterable[str], delimiter: str, strict: bool = True) -> Any:
-    """The rows of lines as lists of fields. Where tabs separate them, quotation marks are part of a field."""
-    return csv.reader(
-        lines,
-        delimiter=delimiter,
-        strict=strict,
-        quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
-    )
-
-
 class _Records:
     """The rows of lines as lists of fields; of the last of them, the lines too.
 
@@ -188,7 +177,7 @@ class _Records:
     def __init__(self, lines: Lines, delimiter: str, strict: bool = True) -> None:
         self.taken: list[str] = []
         self._lines, self._delimiter = lines, delimiter
-        self._reader = _fields(self._noted(), delimiter, strict)
+        self._reader = quotation.fields(self._noted(), delimiter, strict)
 
     def _noted(self) -> Iterator[str]:
         for line in self._lines:
@@ -203,26 +192,8 @@ class _Records:
         return next(self._reader)
 
     def wrong(self, error: csv.Error) -> ValueError:
-        """What to say of the error that was raised for the last row, and of the quotation mark that is to blame."""
-        text, last, end = "".join(self.taken), self._lines.count, re.escape(self._delimiter)
-        # All fields before the wrong one are whole: in quotation marks, or without one in front.
-        whole = re.compile(rf'(?:"[^"]*(?:""[^"]*)*"|[^"{end}\r\n][^{end}\r\n]*)?{end}')
-        place = 0
-        while (field := whole.match(text, place)) is not None:
-            place = field.end()
-        if text[place : place + 1] != '"' or "NUL" in str(error):  # Python 3.10 takes no NUL
-            return ValueError(f"{self._lines.name} cannot be read as a table, line {last}: {error}")
-        line = last - len(self.taken)
-        for part in self.taken:
-            line += 1
-            if place < len(part):
-                break
-            place -= len(part)
-        closed = "is never closed" if "end of data" in str(error) else f"is closed in line {last}, before more text"
-        return ValueError(
-            f"{self._lines.name} cannot be read as a table: the quotation mark that opens in line {line} {closed}. "
-            "Quotation marks stand around a whole field, and those within are doubled"
-        )
+        """What to say of the error that was raised for the last row."""
+        return quotation.wrong(self._lines.name, self._delimiter, self.taken, self._lines.count, error)
 
 
 class Table:
@@ -282,7 +253,7 @@ class Table:
                 f"{self.name} has its columns in quotation marks, which are part of a field where tabs separate the "
                 "columns: write it without them (quote=FALSE in R, quoting=csv.QUOTE_NONE in pandas), or as CSV"
             )
-        self._swallowed = Swallowed(self.name, len(self.columns), self.delimiter)
+        self._swallowed = quotation.Swallowed(self.name, len(self.columns), self.delimiter)
         for flag, column in wanted.items():
             if column not in self.columns:
                 raise ValueError(self._lacking(flag, column, fitting))
@@ -350,7 +321,7 @@ class Table:
         while lines := self._lines.here():
             last = self._lines.count
             with contextlib.suppress(csv.Error):
-                rows = list(_fields(lines, self.delimiter))
+                rows = list(quotation.fields(lines, self.delimiter))
                 if len(rows) == len(lines) and all(rows):
                     self._swallowed.learn(rows)
                     yield rows, range(last - len(rows) + 1, last + 1)

@@ -105,7 +105,8 @@ def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
             columns = block.answers.columns
             lines = io.StringIO(newline="")
             tabs = delimiter == "\t"
-            quoting, mark = (csv.QUOTE_NONE, None) if tabs else (csv.QUOTE_MINIMAL, '"')
+            quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+            mark = None if tabs else '"'
             writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n", quoting=quoting, quotechar=mark)
             if first:
                 writer.writerow((block.key, *columns, "note"))

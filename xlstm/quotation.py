@@ -1,12 +1,57 @@
-"""Rows of a table that a field swallowed, because texts of two of them have a quotation mark each."""
+"""What quotation marks mean in a table, and where they are wrong."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 FEW = 1000
 """A column of more different values than these is none of classes."""
+ENOUGH = 100_000
+"""So many rows say what usually stands in a column."""
+
+
+def fields(lines: Iterable[str], delimiter: str, strict: bool = True) -> Any:
+    """The rows of lines as lists of fields. Where tabs separate them, quotation marks are part of a field."""
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        strict=strict,
+        quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL,
+    )
+
+
+def wrong(name: str, delimiter: str, lines: Sequence[str], last: int, error: csv.Error) -> ValueError:
+    """What to say of the error that was raised for a row, and of the quotation mark that is to blame.
+
+    Parameters
+    ----------
+    name
+        The table.
+    lines, last
+        Those of the row, and the number of the last of them.
+    """
+    text, end = "".join(lines), re.escape(delimiter)
+    # All fields before the wrong one are whole: in quotation marks, or without one in front.
+    whole = re.compile(rf'(?:"[^"]*(?:""[^"]*)*"|[^"{end}\r\n][^{end}\r\n]*)?{end}')
+    place = 0
+    while (field := whole.match(text, place)) is not None:
+        place = field.end()
+    if text[place : place + 1] != '"' or "NUL" in str(error):  # Python 3.10 takes no NUL
+        return ValueError(f"{name} cannot be read as a table, line {last}: {error}")
+    line = last - len(lines)
+    for part in lines:
+        line += 1
+        if place < len(part):
+            break
+        place -= len(part)
+    closed = "is never closed" if "end of data" in str(error) else f"is closed in line {last}, before more text"
+    return ValueError(
+        f"{name} cannot be read as a table: the quotation mark that opens in line {line} {closed}. "
+        "Quotation marks stand around a whole field, and those within are doubled"
+    )
 
 
 class Swallowed:
@@ -36,6 +81,8 @@ class Swallowed:
 
     def learn(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows of a line each."""
+        if self._rows >= ENOUGH:
+            return
         self._rows += len(rows)
         for column, values in list(self._values.items()):
             values.update(row[column].strip() for row in rows if column < len(row))
@@ -58,7 +105,7 @@ class Swallowed:
         self._doubtful.append((last - len(lines) + 1, last, rows))
         if sum("\n" in field or "\r" in field for field in fields) > 1:
             raise self._wrong(last - len(lines) + 1, last)
-        self.refuse()
+        self._check(*self._doubtful[-1])
 
     def refuse(self) -> None:
         """Raise where a row that was looked at swallowed others: to be asked at the end, when all others are known.
@@ -68,9 +115,12 @@ class Swallowed:
         ValueError
             As `look_at`.
         """
-        for first, last, rows in self._doubtful:
-            if any(self._fits(column, [row[column].strip() for row in rows]) for column in range(self._width)):
-                raise self._wrong(first, last)
+        for doubtful in self._doubtful:
+            self._check(*doubtful)
+
+    def _check(self, first: int, last: int, rows: list[list[str]]) -> None:
+        if any(self._fits(column, [row[column].strip() for row in rows]) for column in range(self._width)):
+            raise self._wrong(first, last)
 
     def _wrong(self, first: int, last: int) -> ValueError:
         return ValueError(
