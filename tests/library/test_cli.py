@@ -854,6 +854,13 @@ def test_other_encodings(run):
     assert run("predict", "data.xlstm", "--encoding", "latin-1", "--json", stdin=b"\xe9\n").json == predicted
     one_error(run("predict", "data.xlstm", stdin=b"\xe9\n"), "standard input is not UTF-8", "line 1", "--encoding")
     assert run("predict", "data.xlstm", "--json", stdin="\ufeffé\n").json == predicted  # a byte order mark is no text
+    Path("lines.txt").write_text("\ufeffé\n", encoding="utf-8")
+    assert run("predict", "data.xlstm", "--lines", "lines.txt", "--json").json == predicted
+    assert run("predict", "data.xlstm", "--encoding", "UTF8", "--json", stdin="\ufeffé\n").json == predicted
+    assert (
+        run("predict", "data.xlstm", "--encoding", "utf-16", "--json", stdin="é\n".encode("utf-16")).json == predicted
+    )
+    assert run("predict", "data.xlstm", "--data", "-", "--json", stdin="\ufefftext\né\n").json == predicted
 
 
 def test_a_column_may_be_predicted(run, model):

@@ -210,3 +210,19 @@ def test_warnings_can_be_silenced_and_made_errors():
         with pytest.raises(xlstm.AmbiguousDataWarning):
             clf.fit(X, y)
         assert not hasattr(clf, "classes_")  # as any other error, it leaves the estimator as it was
+
+
+@pytest.mark.parametrize("form", [np.asarray, list])
+def test_few_steps_of_many_features_may_have_their_channels_first(form):
+    X, y = RNG.standard_normal((20, 3, 20)), [0, 1] * 10
+    (message,) = said(form(X), y)
+    assert "each sequence of X was taken for 3 steps of 20 features, (n, time, features)" in message
+    assert "If it is 3 channels of 20 steps, (n, channels, time), pass xlstm.from_channels_first(X)" in message
+    assert not said(xlstm.from_channels_first(X), y)
+
+
+def test_other_arrays_have_their_steps_first():
+    y = [0, 1] * 10
+    assert not said(RNG.standard_normal((20, 20, 3)), y)
+    assert not said(RNG.standard_normal((20, 5, 20)), y)
+    assert not said([RNG.standard_normal((3 + k % 2, 40)) for k in range(20)], y)  # of several lengths

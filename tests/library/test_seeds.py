@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import xlstm
 from xlstm.seeds import generator
 
 
@@ -40,3 +41,16 @@ def test_numpys_own_generator_is_left_alone():
     generator(3).random(10)
     generator(None).random(10)
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_the_seed_of_numpys_global_generator_is_of_no_effect():
+    """As the docstring says of random_state=None: neither is it drawn from."""
+    X, y = ["ab", "ba"] * 4, [0, 1] * 4
+    found = []
+    for _ in range(2):
+        np.random.seed(0)  # noqa: NPY002
+        before = np.random.get_state()[1].tolist()  # noqa: NPY002
+        found.append(xlstm.SequenceClassifier(hidden_size=3, max_iter=1, device="cpu").fit(X, y).predict_proba(X))
+        assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    assert not np.array_equal(*found)
+    assert "`numpy.random.seed` is of no effect" in " ".join((xlstm.SequenceClassifier.__doc__ or "").split())
