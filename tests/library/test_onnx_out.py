@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,25 @@ def test_every_character_that_folds_to_a_known_one_is_known(tmp_path: Path) -> N
     xlstm.to_onnx(estimator, tmp_path / "model.onnx")
     X = ["ẞSsKkÉXqß", "ſ\u212a", "x"]
     assert error(run(tmp_path / "model.onnx", padded(estimator, X))["probabilities"], estimator.predict_proba(X)) < 1e-6
+
+
+def test_texts_are_passed_as_the_page_says(tmp_path: Path) -> None:
+    """Whole texts in the form of the model; and any single character that is one there as it is."""
+    texts = ["Straße", "CAFE\u0301", "ﬁn", "ὈΔΥΣΣΕΎΣ"]
+    estimator = xlstm.SequenceClassifier(hidden_size=3, max_iter=1, random_state=0, device="cpu").fit(
+        texts, [0, 1, 0, 1]
+    )
+    xlstm.to_onnx(estimator, tmp_path / "model.onnx")
+
+    def given(text: str) -> Any:
+        feed = {"tokens": np.array([list(text)], object), "lengths": np.array([len(text)])}
+        return run(tmp_path / "model.onnx", feed)["probabilities"]
+
+    for text in (*texts, "STRASSE", "café", "ὀδυσσεύς"):
+        spelled = unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+        assert error(given(spelled), estimator.predict_proba([text])) < 1e-6
+    assert error(given("CAFÉ"), estimator.predict_proba(["cafe\u0301"])) < 1e-6
+    assert "casefold" in onnx.load(tmp_path / "model.onnx").graph.input[0].doc_string
 
 
 def test_a_large_vocabulary_is_looked_up(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -236,7 +237,8 @@ def _numbers_of(graph: Graph, encoder: TokenEncoder) -> str:
 def _one_for(spelling: Spelling) -> dict[str, str]:
     """What stands for each single character that is spelled in another way."""
     every = map(chr, range(sys.maxunicode + 1))
-    return {character: one for character in every if (one := spelling.of(character)) != character}
+    others = [c for c in every if c.casefold() != c or not unicodedata.is_normalized("NFKD", c)]  # in whatever form
+    return {character: one for character in others if (one := spelling.of(character)) != character}
 
 
 def _told(spelling: Spelling) -> str:
