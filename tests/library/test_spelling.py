@@ -116,6 +116,13 @@ def test_a_model_knows_characters_in_their_form_however_it_came_to_know_them():
     assert alone.fitted_state().encoder.vocabulary == ["a", "b", "e", "s", "\u0301"]
 
 
+def test_a_text_that_begins_with_a_mark_leaves_the_one_before_as_it_is():
+    X = ["ae", "\u0301b", "é", "b"]
+    clf = classifier(max_iter=2).fit(X * 3, [0, 1, 0, 1] * 3)
+    assert clf.fitted_state().encoder.vocabulary == ["a", "b", "e", "é", "\u0301"]
+    np.testing.assert_allclose(clf.predict_proba(X), np.concatenate([clf.predict_proba([x]) for x in X]), rtol=1e-5)
+
+
 def test_the_form_is_that_of_the_model_whatever_is_set_later(tmp_path):
     clf = classifier(max_iter=3, warm_start=True).fit(*accents(20, 0, "NFC"))
     X, y = accents(20, 1, "NFD")
