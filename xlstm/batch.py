@@ -16,6 +16,12 @@ POOL_BATCHES = 16
 rows of a batch have about one length, and few enough that they are other rows in each epoch."""
 
 
+MAX_STEPS = 2**16
+"""Steps of a batch, the padding included, that take little memory: so many are never parted to save some."""
+MOST_STEPS = 2**20
+"""Steps that training computes at once: a batch of more is parted, however little of it is padding."""
+
+
 class Lengths(list[int]):
     """The lengths of a batch on a device, which has them too: so that nothing asks the host for them again.
 
@@ -88,7 +94,23 @@ def shuffled(lengths: HostArray, batch_size: int, rng: np.random.Generator) -> l
     return [batches[k] for k in rng.permutation(len(batches))]
 
 
-def by_length(lengths: HostArray, max_steps: int = 65536) -> Iterator[HostArray]:
+def pieces(lengths: HostArray, rows: HostArray) -> list[HostArray]:
+    """A batch's `rows`, shortest first as `shuffled` gives them, in as few parts as their padding asks for.
+
+    Of a part that has more than `MAX_STEPS` steps, the padding included, at most half are padding, and it has at most
+    `MOST_STEPS`; but a row alone may be as long as it is. So one long row among short ones is computed alone, and
+    memory goes with the steps that are there. Mostly that is one part: all of them, as they are.
+    """
+    found, start, valid = [], 0, 0
+    for k, length in enumerate(lengths[rows].tolist()):
+        valid += length
+        if length * (k + 1 - start) > max(MAX_STEPS, min(2 * valid, MOST_STEPS)) and k > start:
+            found.append(rows[start:k])
+            start, valid = k, length
+    return [*found, rows[start:]]
+
+
+def by_length(lengths: HostArray, max_steps: int = MAX_STEPS) -> Iterator[HostArray]:
     """Every row once, longest first, in batches of at most `max_steps` steps, the padding included: for prediction."""
     order = np.argsort(-lengths, kind="stable")
     start = 0

@@ -167,6 +167,15 @@ class _Seen:
         return loss, scores if score is None else {**scores, task.weighted_name: score}
 
 
+class _Piece(NamedTuple):
+    """Rows of a batch that are computed at once, mostly all: its gradient is the sum of those of its pieces."""
+
+    rows: HostArray
+    share: float  # of the terms of the batch: what the gradient of the piece's own mean loss counts
+    is_last: bool  # of its batch: the optimiser's step comes after it
+    is_all: bool  # it is the batch
+
+
 class _Part:
     """Labelled rows, as epochs ask for them: batches on the model's device, and their targets and weights.
 
@@ -188,10 +197,20 @@ class _Part:
     def parts(self, rng: np.random.Generator | None) -> Iterator[_Part]:
         yield self
 
+    def pieces(self, drawn: list[HostArray]) -> list[_Piece]:
+        """What batches are computed in: see `xlstm.batch.pieces`."""
+        found = []
+        for batch in drawn:
+            cut, of_all = batching.pieces(self.lengths, batch), max(1, self._terms(batch))
+            found += [_Piece(rows, self._terms(rows) / of_all, rows is cut[-1], len(cut) == 1) for rows in cut]
+        return found
+
     def tally(self, chosen: list[HostArray]) -> Tally:
-        """For batches of these row numbers."""
-        terms = [len(rows) if self._of_rows is None else int(self._of_rows[rows].sum()) for rows in chosen]
-        return Tally(self._model, self._task, chosen, terms)
+        """For batches of these row numbers, or pieces of them."""
+        return Tally(self._model, self._task, chosen, [self._terms(rows) for rows in chosen])
+
+    def _terms(self, rows: HostArray) -> int:
+        return len(rows) if self._of_rows is None else int(self._of_rows[rows].sum())
 
     def batches(
         self, chosen: Sequence[HostArray], token_dropout: float = 0.0, rng: np.random.Generator | None = None
@@ -343,12 +362,22 @@ class Trainer:
         model, optimizer, seen = self.model, self.optimizer, _Seen()
         with model.backend.current():
             for part in training.parts(self.rng):
-                chosen = batching.shuffled(part.lengths, settings.batch_size, self.rng)
+                pieces = part.pieces(batching.shuffled(part.lengths, settings.batch_size, self.rng))
+                chosen, before = [piece.rows for piece in pieces], None
                 tally = part.tally(chosen)
-                for inputs, targets, weights in part.batches(chosen, settings.token_dropout, self.rng):
+                batches = part.batches(chosen, settings.token_dropout, self.rng)
+                for piece, (inputs, targets, weights) in zip(pieces, batches, strict=True):
                     outputs, tape = model.forward(inputs, self.rng)
-                    model.backward(tape, tally.add(outputs, targets, weights))
-                    del outputs, tape  # the next forward pass takes their memory
+                    d_outputs = tally.add(outputs, targets, weights)
+                    model.backward(tape, d_outputs if piece.is_all else d_outputs * piece.share)
+                    del outputs, d_outputs, tape  # the next forward pass takes their memory
+                    if not piece.is_all:
+                        gradients = model.gradients.flat
+                        if before is not None:
+                            gradients += before
+                        before = None if piece.is_last else model.backend.namespace.asarray(gradients, copy=True)
+                        if not piece.is_last:
+                            continue
                     done, top = optimizer.updates - first_update, settings.learning_rate
                     rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
                     optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)

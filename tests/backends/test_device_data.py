@@ -11,7 +11,7 @@ import pytest
 from xlstm.backends import conveyor
 
 import xlstm
-from xlstm import backends, channels, encode, feed, moments, ondevice, sequences, series
+from xlstm import backends, batch, channels, encode, feed, moments, ondevice, sequences, series
 from xlstm.tasks import Classes, Task
 
 from .. import gpu as work
@@ -112,6 +112,17 @@ def test_training_on_it_is_that_of_the_cpu(kind, device: Gpu):
     np.testing.assert_allclose(on_gpu.loss_curve_, on_cpu.loss_curve_, rtol=1e-10)
     expected = on_cpu.predict_proba(X)
     np.testing.assert_allclose(device.get(on_gpu.predict_proba(on(device, X))), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["ragged", "ragged, of one feature", "ragged tokens"])
+def test_batches_in_pieces_are_those_of_the_cpu(kind, device: Gpu, monkeypatch):
+    monkeypatch.setattr(batch, "MAX_STEPS", 5)
+    monkeypatch.setattr(batch, "MOST_STEPS", 5)
+    X, options = DATA[kind]
+    options = {**options, "dtype": "float64"}
+    on_cpu, on_gpu = classifier("cpu", **options).fit(X, Y), classifier(device.name, **options).fit(on(device, X), Y)
+    np.testing.assert_allclose(on_gpu.loss_curve_, on_cpu.loss_curve_, rtol=1e-10)
+    np.testing.assert_allclose(device.get(on_gpu.predict_proba(on(device, X))), on_cpu.predict_proba(X), rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["series", "ragged", "tokens"])
@@ -833,7 +844,7 @@ def test_no_x_crosses(kind, entry, gpu: Machine):
         assert (to_device, to_host_bytes) == (0, 0 if options else 2)
 
 
-@pytest.mark.parametrize("kind", ["ragged", "tokens"])
+@pytest.mark.parametrize("kind", ["ragged", "ragged, of one feature", "ragged tokens"])
 def test_kernels_take_it_too(kind, gpu: Machine):
     """Those of the level that is chosen without a word, full batches and ragged ones."""
     import cupy

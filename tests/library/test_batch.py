@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from xlstm.batch import Encoded, by_length, shuffled, stratified_split
+from xlstm.batch import MAX_STEPS, MOST_STEPS, Encoded, by_length, pieces, shuffled, stratified_split
 
 from ..peers import peer
 
@@ -53,6 +53,40 @@ def test_padded_is_a_copy():
     block, _ = encoded.padded(np.array([1]))
     block[...] = -1
     assert encoded.steps.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+# ---------------------------------------------------------------- pieces
+
+
+MANY = st.lists(st.sampled_from([1, 10, 300, 4000, 70_000, 3 * MOST_STEPS]), min_size=1, max_size=300)
+
+
+@given(MANY)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_a_part_of_a_batch_is_not_mostly_padding(lengths):
+    lengths = np.sort(lengths)
+    rows = np.random.default_rng(0).permutation(len(lengths))
+    in_place = np.empty_like(lengths)
+    in_place[rows] = lengths  # so that row numbers are not places in the batch
+    found = pieces(in_place, rows)
+    assert np.concatenate(found).tolist() == rows.tolist()
+    for part in found:
+        padded = len(part) * int(in_place[part].max())
+        assert len(part) == 1 or padded <= max(MAX_STEPS, min(2 * in_place[part].sum(), MOST_STEPS))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[10] * 256, [4096] * 256, [1] * 15 + [4096], [5 * MOST_STEPS], [40_000, 40_000, 70_000]]
+)
+def test_a_batch_of_little_padding_stays_whole(lengths):
+    rows = np.arange(len(lengths))
+    (only,) = pieces(np.array(lengths), rows)
+    assert only.tolist() == rows.tolist()
+
+
+def test_one_long_row_is_computed_alone():
+    lengths = np.array([10] * 255 + [10**6])
+    assert [part.tolist() for part in pieces(lengths, np.arange(256))] == [list(range(255)), [255]]
 
 
 # ---------------------------------------------------------------- shuffled

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -143,8 +144,16 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(params=["whole", "in pieces"])
+def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches whole, or in pieces of at most four steps."""
+    if request.param == "in pieces":
+        monkeypatch.setattr(batch, "MAX_STEPS", 4)
+        monkeypatch.setattr(batch, "MOST_STEPS", 4)
+
+
 @pytest.mark.parametrize("name", RUNS)
-def test_training_is_what_it_is_by_hand(name):
+def test_training_is_what_it_is_by_hand(name, batches):
     given = {"X": TEXTS, "y": LABELS, "sample_weight": None, **RUNS[name]}
     X, y, sample_weight = (given.pop(part) for part in ("X", "y", "sample_weight"))
     settings = {**FULL, "max_iter": 4, "learning_rate_init": 0.05, "max_grad_norm": None, "alpha": 0.0, **given}
@@ -168,6 +177,68 @@ def test_training_is_what_it_is_by_hand(name):
     for parameter, values in truth.parameters_of(clf).items():
         np.testing.assert_allclose(values, hand.p[parameter], rtol=1e-8, atol=1e-10, err_msg=parameter)
     assert not np.allclose(truth.flat(hand.p), truth.flat(start_of(X, y, **settings)), atol=1e-3)
+
+
+OF_STEPS = [list(labels) for labels in ("xy", "xyz", "x", "xx", "zxz", "y", "zy")]
+PIECES: dict[str, dict[str, Any]] = {
+    "numbers": {"estimator": xlstm.SequenceRegressor, "loss": "huber", "y": np.arange(7.0)},
+    "weighted": {"sample_weight": [1.0, 0.5, 0.0, 2.0, 3.0, 1.0, 0.25]},
+    "more numbers": {"estimator": xlstm.SequenceRegressor, "readout": "attention", "y": np.eye(7)[:, :2]},
+    "several labels": {"y": [[], ["p"], ["p", "q"], ["q"], ["p"], [], ["q", "r"]]},
+    "steps": {"estimator": xlstm.SequenceLabeler, "class_weight": "balanced", "y": OF_STEPS},
+    "steps of which some count": {"estimator": xlstm.SequenceLabeler, "ignore": "x", "y": OF_STEPS},
+}
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adamw"])
+@pytest.mark.parametrize("kind", PIECES)
+def test_the_pieces_of_a_batch_are_one_update(kind, solver, monkeypatch):
+    settings = {**FULL, "max_iter": 3, "batch_size": 4, "bidirectional": True, "solver": solver, **PIECES[kind]}
+    estimator, weights = settings.pop("estimator", xlstm.SequenceClassifier), settings.pop("sample_weight", None)
+    y = settings.pop("y", LABELS)
+
+    def trained(steps: int) -> xlstm.SequenceClassifier:
+        monkeypatch.setattr(batch, "MAX_STEPS", steps)
+        monkeypatch.setattr(batch, "MOST_STEPS", steps)
+        return estimator(device="cpu", **settings).fit(SERIES, y, weights)
+
+    whole, parted = trained(10**6), trained(1)
+    np.testing.assert_allclose(
+        truth.flat(truth.parameters_of(parted)), truth.flat(truth.parameters_of(whole)), rtol=1e-10
+    )
+    np.testing.assert_allclose(parted.loss_curve_, whole.loss_curve_, rtol=1e-12)
+    assert parted.fitted_state().trainer.optimizer.updates == whole.fitted_state().trainer.optimizer.updates == 6
+
+
+def test_pieces_have_their_randomness_from_the_seed(monkeypatch):
+    monkeypatch.setattr(batch, "MAX_STEPS", 3)
+    monkeypatch.setattr(batch, "MOST_STEPS", 3)
+    settings = {**FULL, "num_layers": 2, "dropout": 0.4, "token_dropout": 0.2, "max_iter": 3}
+    first, again, other = (make(**{**settings, "random_state": seed}).fit(TEXTS, LABELS) for seed in (0, 0, 1))
+    assert first.loss_curve_ == again.loss_curve_ != other.loss_curve_
+    np.testing.assert_array_equal(first.predict_proba(TEXTS), again.predict_proba(TEXTS))
+
+
+@pytest.mark.parametrize("estimator", [xlstm.SequenceClassifier, xlstm.SequenceLabeler])
+def test_memory_goes_with_the_steps_that_are_there(estimator):
+    """Of one long row among many short ones: padded to it they would take a hundred times as much."""
+    lengths = [3] * 127 + [20_000]
+    X = [np.sin(np.arange(n)) for n in lengths]
+    y: Any = [k % 2 for k in range(128)]
+    if estimator is xlstm.SequenceLabeler:
+        y = [np.arange(n) % 2 for n in lengths]
+    model = estimator(hidden_size=2, max_iter=1, batch_size=128, random_state=0, device="cpu")
+    order = np.random.default_rng(0).permutation(128)
+    tracemalloc.start()
+    try:
+        model.fit(X, y)
+        answers, others = model.predict_proba(X), model.predict_proba([X[k] for k in order])
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 300 * sum(lengths)  # bytes: kernels, or plain NumPy with its tape
+    for place, row in enumerate(order):
+        np.testing.assert_array_equal(others[place], answers[row])
 
 
 @pytest.mark.parametrize("schedule", [{}, {"learning_rate": "constant", "warmup": 2}])
