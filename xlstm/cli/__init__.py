@@ -2,7 +2,7 @@
 
 Progress, notices and warnings go to stderr, results to stdout; with --json exactly one line there, one JSON object.
 Exit codes: 0 for success, 1 for what failed while running (one line on stderr for each problem, no traceback), 2 for a
-wrong call.
+wrong call, 130 and 143 where Ctrl-C or SIGTERM ended it.
 
 A command is a function of the parsed arguments that returns the exit code; `parser.py` says which arguments there are.
 """
@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from . import signals
 from .common import Failure, tell
 from .parser import parsed
 from .train import NAMES_SETTINGS
@@ -28,13 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's arguments where none are given. Returns the exit code."""
     options = parsed(arguments)
     try:
-        with _notices():
+        with signals.alike(), _notices():
             code: int = options.run(options)
             return code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("xlstm: interrupted", file=sys.stderr)
+        return signals.exit_code()
     except Failure as failure:
         for line in failure.lines:
             tell("error", line)

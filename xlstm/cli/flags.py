@@ -86,6 +86,12 @@ def _results(parser: argparse.ArgumentParser) -> None:
         help="keep the training there while it runs, and go on from there after a kill (default: it is not kept)",
     )
     parser.add_argument(
+        "--keep-interrupted",
+        action="store_true",
+        help="write the model of the whole epochs where Ctrl-C or SIGTERM ends the training (default: nothing is "
+        "written then, an older model stays; the exit code is 130 or 143 in any case)",
+    )
+    parser.add_argument(
         "--seed", type=arguments.seed, default=0, help="of the split, the weights and the order (default: 0)"
     )
     parser.add_argument(

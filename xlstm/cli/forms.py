@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from .answers import Answers
 
 NOTHING_KNOWN = "no token of it is known"
+WIDEST = 60
+"""The most characters to which the names of a block are padded: a longer one stands out, and widens no other line."""
 
 
 class Answered(NamedTuple):
@@ -52,7 +54,7 @@ def text(blocks: Iterable[Answered]) -> Iterator[str]:
     """For people; what has no answer is named on stderr alone."""
     for block in blocks:
         names = [name.replace("\r", "\\r").replace("\n", "\\n") for name in block.right()]
-        width = max(map(len, names), default=0)
+        width = min(WIDEST, max(map(len, names), default=0))
         told = zip(names, block.answers.texts(), block.notes(f"  ({NOTHING_KNOWN})", ""), strict=True)
         yield "".join([f"{name:<{width}}  {answer}{note}\n" for name, answer, note in told])
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Collection
+import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import tables
-from ..files import check_target
+from ..files import check_target, write_whole
 from .common import Failure, is_same_file
 
 NAMES_MODEL = "names.xlstm"
@@ -61,6 +63,52 @@ def stale(model: Path, older: str | None, held_out: Path | None, digest: str | N
         if path.is_file() and digest_of(path.read_bytes()) == older:
             return path
     return None
+
+
+@contextlib.contextmanager
+def replaced_with(model: Path, held_out: Path | None, content: bytes) -> Iterator[None]:
+    """Has the file of held-out rows replaced together with the model, which is written inside.
+
+    At no moment do rows stand beside a model that they are not of, for it may have trained on them: older ones are set
+    aside under a hidden name, and so are the new ones until the model is there. Where it cannot be written the older
+    ones come back; a kill in just that moment leaves them hidden beside it.
+    """
+    path = None if held_out is None else Path(check_target(held_out))
+    if path is None or (path.exists() and path.read_bytes() == content):
+        yield
+        return
+    new, old = (path.with_name(f".{path.name}.{which}") for which in ("new", "old"))
+    was_there, before = path.exists(), _identity(model)
+    try:
+        if was_there:
+            os.replace(path, old)
+            new.touch(0o600)
+            shutil.copymode(old, new)
+        write_whole(new, [content])  # which syncs the folder: the older ones are gone after a loss of power, too
+        yield
+    except BaseException:
+        if _identity(model) == before:
+            if was_there and not path.exists():
+                os.replace(old, path)
+            new.unlink(missing_ok=True)
+            raise
+        _completed(path, new, old)
+        raise
+    _completed(path, new, old)
+
+
+def _completed(path: Path, new: Path, old: Path) -> None:
+    os.replace(new, path)
+    old.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of a file, which is another once it was replaced."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def digest_of(content: bytes) -> str:

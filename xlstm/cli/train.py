@@ -13,12 +13,12 @@ from typing import Any
 
 from ..checkpoint import is_free_for_a_model
 from ..estimators.state import table_of
-from ..files import check_target, write_whole
+from ..files import check_target
 from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
 from ..tables import counted
-from . import labelled, results
-from .common import Failure, check_output, show
+from . import labelled, results, signals
+from .common import Failure, check_output, show, tell
 from .cut import Cut, of_one
 from .kinds import KINDS, Kind
 from .streamed import of_several
@@ -59,7 +59,7 @@ SETTINGS = {
 
 
 def run(options: Any) -> int:
-    """All of it; nothing is written before the training is through."""
+    """All of it; nothing is written before the training is through. One that is interrupted is not, unless asked for."""
     kind = None if options.task is None else KINDS[options.task]
     options.data = options.files[0] if options.files else None
     _check_call(options, kind or KINDS["classes"])
@@ -88,6 +88,8 @@ def run(options: Any) -> int:
     with ProgressBar() as progress, _interrupts() as interrupts:
         _fit(estimator, found, progress, options.resume)
     seconds = time.perf_counter() - begin
+    if interrupts and not options.keep_interrupted:
+        return _interrupted(estimator, model, options)
     scores: dict[str, Any] = dict.fromkeys(("accuracy", "balanced_accuracy", "recall"))
     if held_out is not None:
         scores = found.kind.scores(estimator, *found.measured)
@@ -102,14 +104,13 @@ def run(options: Any) -> int:
         device=estimator.device_,
         scores=None if held_out is None else _single(scores) | {"sequences": found.aside},
     )
-    estimator.save(model)
+    with signals.held_off(), results.replaced_with(model, None if appeared else held_out, found.content):
+        estimator.save(model)
     if appeared:
         raise Failure(
             f"{model} is written, but its held-out rows are not: {held_out} has come there since the training began. "
             "Train again with --held-out FILE, or with --force"
         )
-    if held_out is not None:
-        write_whole(held_out, [found.content])
     stale = results.stale(model, before and before.held_out, held_out, digest)
     values = {
         **scores,
@@ -147,7 +148,19 @@ def run(options: Any) -> int:
         f"model: {model}\n"
         f"next: xlstm predict {shlex.quote(str(model))} {found.example}"
     )
-    return show(options, text, values)
+    return show(options, text, values, signals.exit_code() if interrupts else 0)
+
+
+def _interrupted(estimator: Any, model: Path, options: Any) -> int:
+    """Says that nothing is written. Returns the exit code."""
+    stays = f"{model} is as it was" if model.exists() else "there is no model"
+    hint = (
+        "--keep-interrupted writes the model of the whole epochs, --resume FILE keeps a training that can go on"
+        if options.resume is None
+        else f"the same command goes on from {options.resume}"
+    )
+    tell("error", f"interrupted after {counted(int(estimator.n_iter_), 'whole epoch')}, so {stays}: {hint}")
+    return signals.exit_code()
 
 
 def _fit(estimator: Any, found: Cut, progress: Any, resume: str | None) -> None:
@@ -207,7 +220,7 @@ OF_SOME_KINDS = ("class_weight", "readout", "loss", "ignore", "separator")
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[Warning | str]]:
-    """The warnings, as long as this lasts, that Ctrl-C ended a training; they are told like all others."""
+    """The warnings, as long as this lasts, that Ctrl-C ended a training: `run` tells them in its own words."""
     noted: list[Warning | str] = []
     with warnings.catch_warnings():
         tell_of = warnings.showwarning
@@ -215,7 +228,8 @@ def _interrupts() -> Iterator[list[Warning | str]]:
         def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, InterruptedFit):
                 noted.append(message)
-            tell_of(message, category, *where, **more)
+            else:
+                tell_of(message, category, *where, **more)
 
         warnings.showwarning = told
         warnings.simplefilter("always", InterruptedFit)
