@@ -1,7 +1,7 @@
 """In which forms `predict` writes its answers: text for people, JSON lines, tables, one JSON object.
 
-A form takes blocks of answers as they come and gives pieces of text, one a block, so that each is out before the next
-block is waited for.
+A form takes blocks of answers as they come and gives pieces of text, all of a block before it waits for the next: the
+rows of a sequence are one piece, so that no more text is made at once.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def text(blocks: Iterable[Answered]) -> Iterator[str]:
         names = [name.replace("\r", "\\r").replace("\n", "\\n") for name in block.right()]
         width = min(WIDEST, max(map(len, names), default=0))
         told = zip(names, block.answers.texts(), block.notes(f"  ({NOTHING_KNOWN})", ""), strict=True)
-        yield "".join([f"{name:<{width}}  {answer}{note}\n" for name, answer, note in told])
+        yield from (f"{name:<{width}}  {answer}{note}\n" for name, answer, note in told)
 
 
 def json_lines(blocks: Iterable[Answered]) -> Iterator[str]:
     """An object for each sequence, in order, those without an answer too."""
     for block in blocks:
-        yield "".join([f"{line}\n" for line in block.woven(_objects(block), _errors(block))])
+        yield from (f"{line}\n" for line in block.woven(_objects(block), _errors(block)))
 
 
 def one_object(blocks: Iterable[Answered], more: Callable[[], dict[str, Any]]) -> Iterator[str]:
@@ -76,18 +76,18 @@ def one_object(blocks: Iterable[Answered], more: Callable[[], dict[str, Any]]) -
     yield f'{{"predictions": [{", ".join(right)}], "errors": [{", ".join(wrong)}], {last[1:]}\n'
 
 
-def _objects(block: Answered) -> list[str]:
+def _objects(block: Answered) -> Iterator[str]:
     key = json.dumps(block.key)
     notes = block.notes(', "unknown": true', ', "unknown": false')
     told = zip(map(json.dumps, block.right()), block.answers.members(), notes, strict=True)
-    return [f"{{{key}: {name}, {members}{note}}}" for name, members, note in told]
+    return (f"{{{key}: {name}, {members}{note}}}" for name, members, note in told)
 
 
-def _errors(block: Answered) -> list[str]:
-    return [
+def _errors(block: Answered) -> Iterator[str]:
+    return (
         json.dumps({"row": block.rows[place], block.key: block.names[place], "error": problem})
         for place, problem in block.wrong.items()
-    ]
+    )
 
 
 def _without_tabs(field: Any) -> Any:
@@ -105,21 +105,23 @@ def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
         first = True
         for block in blocks:
             columns = block.answers.columns
-            lines = io.StringIO(newline="")
-            tabs = delimiter == "\t"
-            quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-            mark = None if tabs else '"'
-            writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n", quoting=quoting, quotechar=mark)
             if first:
-                writer.writerow((block.key, *columns, "note"))
+                yield as_text([(block.key, *columns, "note")])
                 first = False
             told = zip(block.right(), block.answers.rows(), block.notes(NOTHING_KNOWN, ""), strict=True)
             right = ([(name, *fields, note) for fields in rows] for name, rows, note in told)
             empty = ("",) * len(columns)
             wrong = ([(block.names[place], *empty, problem)] for place, problem in block.wrong.items())
-            for rows in block.woven(right, wrong):
-                writer.writerows([[_without_tabs(field) for field in row] for row in rows] if tabs else rows)
-            yield lines.getvalue()
+            yield from map(as_text, block.woven(right, wrong))
+
+    def as_text(rows: list[tuple[str, ...]]) -> str:
+        lines = io.StringIO(newline="")
+        tabs = delimiter == "\t"
+        quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+        mark = None if tabs else '"'
+        writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n", quoting=quoting, quotechar=mark)
+        writer.writerows([[_without_tabs(field) for field in row] for row in rows] if tabs else rows)
+        return lines.getvalue()
 
     return written
 

@@ -40,6 +40,8 @@ def run(options: Any) -> int:
             failed += len(found.wrong)
             nothing = False
             yield found
+            if options.out is None:  # before the next is waited for
+                sys.stdout.flush()
         if nothing:
             raise Failure(
                 "there is nothing to classify: give texts as arguments, as lines on standard input or in a file "
@@ -55,7 +57,7 @@ def run(options: Any) -> int:
     else:
         for part in parts:
             sys.stdout.write(part)
-            sys.stdout.flush()
+        sys.stdout.flush()
     if len(options.texts) == 1 and os.path.isfile(options.texts[0]):
         tell(
             "note",

@@ -59,7 +59,7 @@ SETTINGS = {
 
 
 def run(options: Any) -> int:
-    """All of it; nothing is written before the training is through. One that is interrupted is not, unless asked for."""
+    """All of it; nothing is written before the training is through, nor of one that is interrupted, unasked."""
     kind = None if options.task is None else KINDS[options.task]
     options.data = options.files[0] if options.files else None
     _check_call(options, kind or KINDS["classes"])
