@@ -19,6 +19,7 @@ from typing import Any
 
 from . import signals
 from .common import Failure, tell
+from .letters import out_as_utf8
 from .parser import parsed
 from .train import NAMES_SETTINGS
 
@@ -28,6 +29,12 @@ __all__ = ["NAMES_SETTINGS", "main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's arguments where none are given. Returns the exit code."""
     options = parsed(arguments)
+    with out_as_utf8():
+        return _ended(options)
+
+
+def _ended(options: Any) -> int:
+    """Run the command, and tell why it ended early. Returns the exit code."""
     try:
         with signals.alike(), _notices():
             code: int = options.run(options)

@@ -10,6 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import backends
+from .letters import readable, typed
+
+
+def text(argument: str) -> str:
+    """A name or a label as it was typed: its bytes are UTF-8, whatever the locale is."""
+    try:
+        return typed(argument)
+    except UnicodeError:
+        raise argparse.ArgumentTypeError(f"must be UTF-8 text, got {readable(argument)!r}") from None
 
 
 def seed(text: str) -> int:
@@ -54,11 +63,11 @@ def device(text: str) -> str:
     return text
 
 
-def delimiter(text: str) -> str:
+def delimiter(argument: str) -> str:
     """What separates columns: a character, or the word tab."""
-    character = "\t" if text in ("tab", "\\t") else text
+    character = "\t" if argument in ("tab", "\\t") else text(argument)
     if len(character) != 1 or character in '"\r\n\0':
-        raise argparse.ArgumentTypeError(f"must be one character, or tab, and no quotation mark, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be one character, or tab, and no quotation mark, got {character!r}")
     return character
 
 
@@ -90,13 +99,14 @@ class ClassWeight(argparse.Action):
         setattr(namespace, self.dest, {**before, **new})
 
 
-def class_weight(text: str) -> str | dict[str, float]:
+def class_weight(argument: str) -> str | dict[str, float]:
     """A comma or an equals sign belongs to a label where no weight stands before the comma, or after the sign."""
-    if text == "balanced":
-        return text
+    if argument == "balanced":
+        return argument
+    given = text(argument)
     weights: dict[str, float] = {}
     label = ""
-    for part in text.split(","):
+    for part in given.split(","):
         label += part
         name, _, weight = label.rpartition("=")
         name = name.strip()  # as labels of a table are
@@ -104,27 +114,29 @@ def class_weight(text: str) -> str | dict[str, float]:
             label += ","
             continue
         if name in weights:
-            raise argparse.ArgumentTypeError(f"the label {name!r} has two weights in {text!r}")
+            raise argparse.ArgumentTypeError(f"the label {name!r} has two weights in {given!r}")
         weights[name], label = _float(weight), ""
     if label:
         raise argparse.ArgumentTypeError(
-            f"must be balanced, or LABEL=WEIGHT with weights of 0 or more, separated by commas, got {text!r}"
+            f"must be balanced, or LABEL=WEIGHT with weights of 0 or more, separated by commas, got {given!r}"
         )
     return weights
 
 
-def columns(text: str) -> list[str]:
+def columns(argument: str) -> list[str]:
     """Names, separated by commas; a name that holds one stands in quotation marks."""
-    names = next(csv.reader([text], skipinitialspace=True), [])
+    given = text(argument)
+    names = next(csv.reader([given], skipinitialspace=True), [])
     if not names or not all(names):
-        raise argparse.ArgumentTypeError(f"must be names of columns, separated by commas, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be names of columns, separated by commas, got {given!r}")
     if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"names a column twice: {text!r}")
+        raise argparse.ArgumentTypeError(f"names a column twice: {given!r}")
     return names
 
 
-def separator(text: str) -> str:
+def separator(argument: str) -> str:
     """What stands between several labels."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError(f"must be a character or more, and no white space alone, got {text!r}")
-    return text
+    given = text(argument)
+    if not given.strip():
+        raise argparse.ArgumentTypeError(f"must be a character or more, and no white space alone, got {given!r}")
+    return given

@@ -16,6 +16,7 @@ from ..readers.delimited import Delimited
 from ..readers.grouping import bare
 from . import given, reading
 from .common import Failure, is_empty
+from .letters import readable, typed
 
 AT_ONCE = 4096
 """So many sequences of a file are answered together: their answers need no more memory."""
@@ -37,7 +38,16 @@ class Block(NamedTuple):
 
 def of_arguments(texts: list[str], split: str) -> Iterator[Block]:
     """All of them at once."""
-    yield _texts(texts, range(1, len(texts) + 1), lambda place: f"text {place + 1}", split)
+    wrong: dict[int, str] = {}
+    for place, text in enumerate(texts):
+        try:
+            typed(text)
+        except UnicodeError:
+            wrong[place] = (
+                f"text {place + 1}, {readable(text)!r:.80}, is not UTF-8: give it as a line of a file by --lines, with "
+                "its --encoding"
+            )
+    yield _texts(list(map(readable, texts)), range(1, len(texts) + 1), lambda k: f"text {k + 1}", split, wrong)
 
 
 def of_lines(source: str, encoding: str, split: str) -> Iterator[Block]:

@@ -15,6 +15,7 @@ from ..estimators.base import SequenceEstimator
 from ..estimators.state import load
 from ..sequences import SPLITS
 from ..tables import STANDARD_INPUT
+from .letters import without_surrogates
 
 
 class Failure(Exception):
@@ -27,7 +28,7 @@ class Failure(Exception):
 
 def tell(kind: str, message: object) -> None:
     """One line on stderr, where anybody reads it."""
-    line = " ".join(str(message).split()) or type(message).__name__
+    line = without_surrogates(" ".join(str(message).split())) or type(message).__name__
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # whoever read has gone
             print(f"xlstm: {kind}: {line}", file=sys.stderr, flush=True)
@@ -36,12 +37,14 @@ def tell(kind: str, message: object) -> None:
 def show(options: Any, text: str, values: dict[str, Any], exit_code: int = 0) -> int:
     """The result on stdout, for people or as JSON. Returns the exit code."""
     check_output()
-    print(json.dumps(_as_json_has(values)) if options.json else text, flush=True)
+    print(json.dumps(_as_json_has(values)) if options.json else without_surrogates(text), flush=True)
     return exit_code
 
 
 def _as_json_has(value: Any) -> Any:
-    """The same with null for each number that JSON does not have: infinities and NaN."""
+    """The same with null for each number that JSON does not have, infinities and NaN, and with whole letters."""
+    if isinstance(value, str):
+        return without_surrogates(value)
     if isinstance(value, dict):
         return {name: _as_json_has(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

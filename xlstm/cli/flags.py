@@ -169,6 +169,7 @@ def _settings(parser: argparse.ArgumentParser, usual: SequenceClassifier) -> Non
     )
     parser.add_argument(
         "--ignore",
+        type=arguments.text,
         metavar="LABEL",
         help="for --task steps: a label that does not count (default: all count)",
     )
@@ -229,7 +230,10 @@ def text_and_label(parser: argparse.ArgumentParser, default: str) -> None:
     """Which columns hold texts and labels."""
     for name in ("text", "label"):
         parser.add_argument(
-            f"--{name}", metavar="COLUMN", help=f"the column of the {name}s (default: {default.format(name)})"
+            f"--{name}",
+            type=arguments.text,
+            metavar="COLUMN",
+            help=f"the column of the {name}s (default: {default.format(name)})",
         )
 
 
@@ -238,11 +242,13 @@ def forms_of_tables(parser: argparse.ArgumentParser, remembered: bool = False) -
     otherwise = "as of the model" if remembered else "a row is a sequence"
     parser.add_argument(
         "--id",
+        type=arguments.text,
         metavar="COLUMN",
         help=f"a row of the table is a step of the sequence that this column names (default: {otherwise})",
     )
     parser.add_argument(
         "--time",
+        type=arguments.text,
         metavar="COLUMN",
         help="with --id: the order of the steps, numbers or dates (default: "
         f"{'as of the model' if remembered else 'that of the rows'})",
@@ -263,6 +269,7 @@ def forms_of_tables(parser: argparse.ArgumentParser, remembered: bool = False) -
         return
     parser.add_argument(
         "--delta",
+        type=arguments.text,
         metavar="NAME",
         help="with --time: make the time since the step before a feature of this name (default: it is none)",
     )

@@ -105,23 +105,23 @@ def table(delimiter: str) -> Callable[[Iterable[Answered]], Iterator[str]]:
         first = True
         for block in blocks:
             columns = block.answers.columns
+            lines = io.StringIO(newline="")
+            tabs = delimiter == "\t"
+            quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+            mark = None if tabs else '"'
+            writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n", quoting=quoting, quotechar=mark)
             if first:
-                yield as_text([(block.key, *columns, "note")])
+                writer.writerow((block.key, *columns, "note"))
                 first = False
             told = zip(block.right(), block.answers.rows(), block.notes(NOTHING_KNOWN, ""), strict=True)
             right = ([(name, *fields, note) for fields in rows] for name, rows, note in told)
             empty = ("",) * len(columns)
             wrong = ([(block.names[place], *empty, problem)] for place, problem in block.wrong.items())
-            yield from map(as_text, block.woven(right, wrong))
-
-    def as_text(rows: list[tuple[str, ...]]) -> str:
-        lines = io.StringIO(newline="")
-        tabs = delimiter == "\t"
-        quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-        mark = None if tabs else '"'
-        writer = csv.writer(lines, delimiter=delimiter, lineterminator="\n", quoting=quoting, quotechar=mark)
-        writer.writerows([[_without_tabs(field) for field in row] for row in rows] if tabs else rows)
-        return lines.getvalue()
+            for rows in block.woven(right, wrong):
+                writer.writerows([[_without_tabs(field) for field in row] for row in rows] if tabs else rows)
+                yield lines.getvalue()
+                lines.seek(0)
+                lines.truncate()
 
     return written
 
