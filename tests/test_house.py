@@ -51,6 +51,7 @@ feed
 history
 progress
 callbacks
+tally
 train
 fitted
 buffer survey

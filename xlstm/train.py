@@ -17,7 +17,7 @@ from .feed import Feed
 from .history import History, Measured
 from .host import HostArray
 from .model import Batch, Model
-from .namespace import Array
+from .tally import Seen, Tally
 from .tasks import Task
 
 UPDATE_BUDGET = 1000
@@ -96,75 +96,6 @@ class Source(Protocol):
 
     def parts(self, rng: np.random.Generator | None) -> Iterator[Labelled]:
         """All rows once: to train on in an order that `rng` draws, or with None in their own, to be measured."""
-
-
-class Tally:
-    """The loss and the scores of some batches, on the device until all are there.
-
-    Parameters
-    ----------
-    model, task
-        Of which outputs, and what they are to be.
-    batches
-        The rows of each batch that will come.
-    terms
-        Of how many terms the loss of each batch is a mean, numbers on the host.
-    """
-
-    def __init__(self, model: Model, task: Task, batches: list[HostArray], terms: list[int]) -> None:
-        self._backend, self._task = model.backend, task
-        self._fast = task.fast_loss(model.backend, model.architecture.dtype, model.requested_kernels)
-        self._seen: list[tuple[Any, ...]] = []  # of each batch: its loss and what its scores are made of, each ()
-        self._table, self._count, self._terms = None, 0, terms
-        if self._fast is not None:  # one table for all, instead of arrays that have to be brought together at the end
-            self._table = self._fast.table(len(batches), max(map(len, batches)))
-
-    def add(self, outputs: Array, targets: Any, weights: Array, gradient: bool = True) -> Array:
-        """The gradient of the loss of a batch, like its outputs; without `gradient` it may be None."""
-        number, self._count = self._count, self._count + 1
-        if self._table is not None:
-            return self._fast.add(outputs, targets, weights, self._table[number], gradient)
-        loss, d_outputs = self._task.loss(outputs, targets, weights)
-        self._seen.append((loss * self._terms[number], *self._task.score_sums(outputs, targets)))
-        return d_outputs
-
-    def totals(self, in_turn: bool = False) -> HostArray:
-        """The sums over all batches, on the host: of the loss times its terms, and of what the scores are made of.
-
-        `in_turn` adds one batch after another, instead of by halves: those of a validation part were always summed so.
-        """
-        xp = self._backend.namespace
-        if self._table is not None:
-            sums = xp.sum(self._table, axis=(0, 1))
-        elif in_turn:
-            sums = xp.sum(xp.stack([xp.stack(list(each)) for each in self._seen]), axis=0)
-        else:
-            sums = xp.stack([xp.sum(xp.stack(list(column))) for column in zip(*self._seen, strict=True)])
-        totals: HostArray = self._backend.to_host(sums)
-        return totals
-
-
-class _Seen:
-    """The totals of all parts of a pass, on the host."""
-
-    def __init__(self) -> None:
-        self._sums: Any = 0.0
-        self._terms = 0
-        self._weighted: Any = None  # where rows have weights: what the weighted score is made of
-
-    def add(self, totals: HostArray, terms: int, weighted: HostArray | None = None) -> None:
-        self._sums = self._sums + totals.astype(np.float64)
-        self._terms += terms
-        if weighted is not None:
-            self._weighted = weighted if self._weighted is None else self._weighted + weighted
-
-    def means(self, task: Task) -> Measured:
-        if not self._terms:  # of batches that were others when they were read at first
-            raise ValueError("no label of y counts in what was read again: there is nothing to measure.")
-        total, *rest = self._sums.tolist()
-        loss, scores = total / self._terms, task.scores(rest, self._terms)
-        score = None if self._weighted is None else task.weighted_score(self._weighted.tolist(), loss)
-        return loss, scores if score is None else {**scores, task.weighted_name: score}
 
 
 class _Piece(NamedTuple):
@@ -359,7 +290,7 @@ class Trainer:
     def _epoch(
         self, training: _Part | _Source, settings: Settings, first_update: int, total: int
     ) -> tuple[float, dict[str, float]]:
-        model, optimizer, seen = self.model, self.optimizer, _Seen()
+        model, optimizer, seen = self.model, self.optimizer, Seen()
         with model.backend.current():
             for part in training.parts(self.rng):
                 pieces = part.pieces(batching.shuffled(part.lengths, settings.batch_size, self.rng))
@@ -392,7 +323,7 @@ class Trainer:
         return self._evaluate(self._placed(rows))
 
     def _evaluate(self, rows: _Part | _Source) -> tuple[float, dict[str, float]]:
-        model, seen, is_weighted = self.model, _Seen(), rows.weighted or self.task.weighs_terms
+        model, seen, is_weighted = self.model, Seen(), rows.weighted or self.task.weighs_terms
         with model.backend.current():
             for part in rows.parts(None):
                 chosen = list(batching.by_length(part.lengths))

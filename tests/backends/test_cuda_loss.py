@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xlstm import backends, losses
 from xlstm.tasks.classes import Binary, Classes
-from xlstm.train import Tally
+from xlstm.tally import Tally
 
 from ..gpu import Gpu, classifier, gpu_or_standin, labelled
 from ..measure import FORWARD, GRADIENTS, relative_error

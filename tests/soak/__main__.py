@@ -11,9 +11,9 @@ import argparse
 import subprocess
 import sys
 
-from . import memory, starts, threads
+from . import kills, memory, starts, threads
 
-SOAKS = {"starts": starts.soak, "threads": threads.soak, "memory": memory.soak}
+SOAKS = {"starts": starts.soak, "threads": threads.soak, "memory": memory.soak, "kills": kills.soak}
 
 
 def main() -> int:
