@@ -101,6 +101,8 @@ def pieces(lengths: HostArray, rows: HostArray) -> list[HostArray]:
     `MOST_STEPS`; but a row alone may be as long as it is. So one long row among short ones is computed alone, and
     memory goes with the steps that are there. Mostly that is one part: all of them, as they are.
     """
+    if len(rows) * int(lengths[rows[-1]]) <= MAX_STEPS:
+        return [rows]
     found, start, valid = [], 0, 0
     for k, length in enumerate(lengths[rows].tolist()):
         valid += length

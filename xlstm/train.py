@@ -104,7 +104,6 @@ class _Piece(NamedTuple):
     rows: HostArray
     share: float  # of the terms of the batch: what the gradient of the piece's own mean loss counts
     is_last: bool  # of its batch: the optimiser's step comes after it
-    is_all: bool  # it is the batch
 
 
 class _Part:
@@ -133,7 +132,7 @@ class _Part:
         found = []
         for batch in drawn:
             cut, of_all = batching.pieces(self.lengths, batch), max(1, self._terms(batch))
-            found += [_Piece(rows, self._terms(rows) / of_all, rows is cut[-1], len(cut) == 1) for rows in cut]
+            found += [_Piece(rows, self._terms(rows) / of_all, rows is cut[-1]) for rows in cut]
         return found
 
     def tally(self, chosen: list[HostArray]) -> Tally:
@@ -294,24 +293,23 @@ class Trainer:
         with model.backend.current():
             for part in training.parts(self.rng):
                 pieces = part.pieces(batching.shuffled(part.lengths, settings.batch_size, self.rng))
-                chosen, before = [piece.rows for piece in pieces], None
+                chosen = [piece.rows for piece in pieces]
                 tally = part.tally(chosen)
                 batches = part.batches(chosen, settings.token_dropout, self.rng)
+                earlier, gradients = None, model.gradients.flat
                 for piece, (inputs, targets, weights) in zip(pieces, batches, strict=True):
                     outputs, tape = model.forward(inputs, self.rng)
                     d_outputs = tally.add(outputs, targets, weights)
-                    model.backward(tape, d_outputs if piece.is_all else d_outputs * piece.share)
+                    model.backward(tape, d_outputs if piece.share == 1.0 else d_outputs * piece.share)
                     del outputs, d_outputs, tape  # the next forward pass takes their memory
-                    if not piece.is_all:
-                        gradients = model.gradients.flat
-                        if before is not None:
-                            gradients += before
-                        before = None if piece.is_last else model.backend.namespace.asarray(gradients, copy=True)
-                        if not piece.is_last:
-                            continue
+                    if earlier is not None:
+                        gradients += earlier
+                    earlier = None if piece.is_last else model.backend.namespace.asarray(gradients, copy=True)
+                    if not piece.is_last:
+                        continue
                     done, top = optimizer.updates - first_update, settings.learning_rate
                     rate = optim.learning_rate_at(done, total, settings.schedule, top, settings.warmup)
-                    optimizer.step(model.parameters.flat, model.gradients.flat, rate, settings.max_grad_norm)
+                    optimizer.step(model.parameters.flat, gradients, rate, settings.max_grad_norm)
                 seen.add(tally.totals(), part.terms)  # the only numbers that leave the device, once a part
         return seen.means(self.task)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xlstm import backends, losses
-from xlstm.tasks.classes import Binary, Classes
 from xlstm.tally import Tally
+from xlstm.tasks.classes import Binary, Classes
 
 from ..gpu import Gpu, classifier, gpu_or_standin, labelled
 from ..measure import FORWARD, GRADIENTS, relative_error

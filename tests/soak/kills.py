@@ -20,7 +20,7 @@ from typing import Any
 
 from .row import Row
 
-LIMIT = 60.0
+LIMIT = 300.0
 """Seconds that a training may take."""
 ROWS = 300
 KEPT, MODEL, HELD_OUT = "kept.xlstm", "data.xlstm", "data.held-out.csv"

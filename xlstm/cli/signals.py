@@ -44,7 +44,8 @@ def held_off() -> Iterator[None]:
     if not _is_main():  # where no signal is handled
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    ours = [number for number in _SIGNALS if signal.getsignal(number) is not None]  # others could not be set again
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ours}
     try:
         yield
     finally:

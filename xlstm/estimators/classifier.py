@@ -82,7 +82,8 @@ class SequenceClassifier(LabelEstimator):
     warmup : int
         Number of updates over which the learning rate rises linearly.
     batch_size : int or "auto"
-        "auto" is a 128th of the rows, from 32 to 256.
+        "auto" is a 128th of the rows, from 32 to 256. Where one long sequence would pad the others of its batch, or a
+        batch has more than a million steps, it is computed in pieces, which make one update.
     max_iter : int or None
         Epochs. None stands for a budget of updates: as many epochs as make 1000 of them, from 20 to 400.
     max_grad_norm : float or None
