@@ -32,6 +32,7 @@ TASKS_TEST, TRIAL_TEST = "tests/library/test_tasks.py", "tests/library/test_tria
 CELLS_TEST, LAYERS_TEST, MODEL_TEST = (f"tests/library/test_{name}.py" for name in ("cells", "layers", "model"))
 CONVEYOR, FEED, DEVICE_TEST = "backends/conveyor.py", "xlstm/feed.py", "tests/backends/test_device_data.py"
 SEVERAL, LABELSETS = "xlstm/tasks/several.py", "xlstm/labelsets.py"
+PIECES_TEST, INTERRUPTED_TEST = (f"tests/library/test_{name}.py::test_" for name in ("train", "cli_interrupted"))
 BATCHES_TEST = "tests/library/test_batches.py"
 SEVERAL_TEST = "tests/library/test_several.py"
 ENCODE, GAPS_TEST = "xlstm/encode.py", "tests/library/test_gaps.py"
@@ -259,7 +260,7 @@ MUTANTS = [
     Mutant("labels of a later batch at the place of others", SEVERAL, "counts[:, np.searchsorted(every, before)] = self._counts", "counts[:, : len(before)] = self._counts", f"{SEVERAL_TEST}::test_batches_train_as_all_rows_at_once"),
     Mutant("another NaN, another row", "xlstm/sides.py", "numbers[np.isnan(numbers)] = np.nan", "pass", f"{GAPS_TEST}::test_rows_are_known_again_whatever_nan_it_is"),
     Mutant("a task's own loss not asked", CLASSES, "if kind.loss is not Classes.loss or", "if", CUDA_LOSS_TEST),
-    Mutant("sums fetched in every step", "xlstm/train.py", "            return self._fast.add(", "            self._backend.to_host(self._table[number])\n            return self._fast.add(", "tests/backends/test_training_step.py"),
+    Mutant("sums fetched in every step", "xlstm/tally.py", "            return self._fast.add(", "            self._backend.to_host(self._table[number])\n            return self._fast.add(", "tests/backends/test_training_step.py"),
     # Data on a GPU.
     Mutant("a block used before it has arrived", CONVEYOR, "wait_event(sent.event)", "record()", f"{DEVICE_TEST}::test_blocks_of_any_sizes_take_turns"),
     Mutant("pinned memory filled before its copy has ended", CONVEYOR, "            self.event.synchronize()", "            pass", DEVICE_TEST),
@@ -306,6 +307,13 @@ MUTANTS = [
     Mutant("a row lost when half of the buffer leaves", "xlstm/buffer.py", "rest = self._rows(joined, order[leave:])", "rest = self._rows(joined, order[leave + 1 :])", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),
     Mutant("a buffer in the order of the source", "xlstm/buffer.py", "rng.permutation(here)", "np.arange(here)", f"{BATCHES_TEST}::test_a_small_buffer_gives_each_row_once_and_mixes"),
     Mutant("steps of rows that stay taken from the beginning", "xlstm/batch.py", "self.steps[np.arange(len(shift)) + shift]", "self.steps[np.arange(len(shift))]", f"{BATCHES_TEST}::test_rows_alone_keep_their_steps"),
+    Mutant("a piece of a batch that counts as all of it", "xlstm/train.py", "d_outputs * piece.share", "d_outputs", f"{PIECES_TEST}the_pieces_of_a_batch_are_one_update"),
+    Mutant("the last piece of a batch alone", "xlstm/train.py", "gradients += earlier", "pass", f"{PIECES_TEST}the_pieces_of_a_batch_are_one_update"),
+    Mutant("short rows padded to a long one", "xlstm/batch.py", "min(2 * valid, MOST_STEPS)", "MOST_STEPS * valid", f"{PIECES_TEST}memory_goes_with_the_steps_that_are_there"),
+    Mutant("an interrupted training that replaces the model", "xlstm/cli/train.py", "if interrupts and not options.keep_interrupted:", "if False:", f"{INTERRUPTED_TEST}an_interrupted_training_leaves_the_older_model"),
+    Mutant("older held-out rows beside a new model", "xlstm/cli/results.py", "if _identity(model) == before:", "if True:", f"{INTERRUPTED_TEST}an_error_after_the_model_was_replaced"),
+    Mutant("arguments decoded by the locale", "xlstm/cli/letters.py", "return _bytes_of(argument).decode()", "return argument", "tests/library/test_cli_letters.py"),
+    Mutant("texts of arguments decoded by the locale", "xlstm/cli/asked.py", "list(map(readable, texts))", "texts", "tests/library/test_cli_letters.py"),
     Mutant("rows taken as those from the beginning", "xlstm/blocks.py", "ends = np.cumsum(lengths)[rows]", "ends = np.cumsum(lengths)[: len(rows)]", "tests/library/test_blocks.py::test_some_at_a_time_are_all"),
     Mutant("some rows of another type than all", "xlstm/blocks.py", "self.lengths[rows], self.dtype)", "self.lengths[rows])", "tests/library/test_blocks.py::test_some_rows_are_read_as_all_are"),
     Mutant("a block's last row in the next one too", "xlstm/blocks.py", "        start = stop\n", "        start = max(start + 1, stop - 1)\n", "tests/library/test_blocks.py::test_some_at_a_time_are_all"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import xlstm
-from xlstm import interrupts, optim
+from xlstm import checkpoint, interrupts, optim
 
 from .. import classifier as truth
 from .command import Done, run, write_rows
@@ -172,3 +172,21 @@ def test_what_cannot_be_replaced_leaves_model_and_rows_together(run, monkeypatch
     if model_is_old:
         assert contents() == before
         assert done.code == 1
+
+
+def test_an_error_after_the_model_was_replaced(run, monkeypatch):
+    """As where its folder cannot be synced: the new one is there, so that its rows have to be."""
+    write_rows("data.csv", ("text", "label"), ROWS)
+    assert run("train", "data.csv", *QUICK, "--seed", 5).code == 0
+    before, right = contents(), checkpoint.write_whole
+
+    def unsynced(*given: Any) -> None:
+        right(*given)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_whole", unsynced)
+        done = run("train", "data.csv", *QUICK, "--seed", 6)
+    assert (done.code, sorted(contents())) == (1, sorted(before))
+    assert contents()["data.xlstm"] != before["data.xlstm"]
+    assert held_out_is_of("data.xlstm", "data.held-out.csv")
