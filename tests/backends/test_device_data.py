@@ -844,7 +844,7 @@ def test_no_x_crosses(kind, entry, gpu: Machine):
         assert (to_device, to_host_bytes) == (0, 0 if options else 2)
 
 
-@pytest.mark.parametrize("kind", ["ragged", "ragged, of one feature", "ragged tokens"])
+@pytest.mark.parametrize("kind", ["ragged", "tokens"])
 def test_kernels_take_it_too(kind, gpu: Machine):
     """Those of the level that is chosen without a word, full batches and ragged ones."""
     import cupy

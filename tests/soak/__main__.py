@@ -11,9 +11,9 @@ import argparse
 import subprocess
 import sys
 
-from . import kills, memory, starts, threads
+from . import memory, resumed, starts, threads
 
-SOAKS = {"starts": starts.soak, "threads": threads.soak, "memory": memory.soak, "kills": kills.soak}
+SOAKS = {"starts": starts.soak, "threads": threads.soak, "memory": memory.soak, "resumed": resumed.soak}
 
 
 def main() -> int:
