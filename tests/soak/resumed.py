@@ -115,10 +115,10 @@ def undisturbed(folder: Path, seed: int) -> float:
     return time.perf_counter() - begin
 
 
-def soak(short: bool = False, planted: bool = False) -> Row:
+def soak(short: bool = False, planted: bool = False, tries: int | None = None) -> Row:
     """Planted: files are written in place, so that a kill leaves half of one."""
-    count, rng = (4 if short else 200), random.Random(0)
-    tries, trainings, went_on = 0, 0, 0
+    count, rng = tries or (4 if short else 200), random.Random(0)
+    done, trainings, went_on = 0, 0, 0
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as there:
         start, scene = Path(there, "start"), Path(there, "scene")
@@ -130,7 +130,7 @@ def soak(short: bool = False, planted: bool = False) -> Row:
         shutil.copytree(start, scene)
         seconds = undisturbed(scene, seed=2)
         whole, rows = (scene / MODEL).read_bytes(), (scene / HELD_OUT).read_bytes()
-        while not failures and (tries < count or (scene / MODEL).read_bytes() != whole):  # the last goes on to its end
+        while not failures and (done < count or (scene / MODEL).read_bytes() != whole):  # the last goes on to its end
             if (scene / MODEL).read_bytes() == whole:  # a training has ended: another begins
                 shutil.rmtree(scene)
                 shutil.copytree(start, scene)
@@ -138,14 +138,14 @@ def soak(short: bool = False, planted: bool = False) -> Row:
             anew = not (scene / KEPT).exists()
             went_on += not anew
             begin = time.perf_counter()
-            moment = begin + (rng.uniform(0, seconds) if tries < count else LIMIT)
+            moment = begin + (rng.uniform(0, seconds) if done < count else LIMIT)
             child = train(scene, 2, planted)
-            code = ended(child, moment, scene if planted or (tries < count and rng.random() < 0.5) else None)
+            code = ended(child, moment, scene if planted or (done < count and rng.random() < 0.5) else None)
             if code is None:  # killed, or, the last time, a hang
-                failures += ["a training does not end"] * (tries >= count)
+                failures += ["a training does not end"] * (done >= count)
                 os.kill(child, 9)
                 os.waitpid(child, 0)
-                tries += 1
+                done += 1
                 failures += wrong(scene, older, whole)
             elif code != 0:
                 failures.append(f"a training ends with {code}: {(scene / 'log').read_text(encoding='utf-8')[-300:]}")
@@ -153,4 +153,4 @@ def soak(short: bool = False, planted: bool = False) -> Row:
                 failures.append("a training that went on gave another model than the one that nobody killed")
             elif anew:  # not killed in time: on a busy machine the first may have taken long
                 seconds = min(seconds, time.perf_counter() - begin)
-    return Row("resumed", tries, failures, f"{trainings} trainings, gone on with {went_on} times")
+    return Row("resumed", done, failures, f"{trainings} trainings, gone on with {went_on} times")
