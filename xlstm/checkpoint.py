@@ -11,7 +11,9 @@ Layout, all integers little-endian:
     32 bytes  SHA-256 of all bytes before
 
 The header names the arrays with dtype and shape; nothing in it is executed. A reader compares the lengths with the
-file's size before it takes memory for them, and the checksum before it believes a word of it.
+file's size before it takes memory for them, the checksum before it believes a word of it, and what the header would take
+as objects before it makes them: reading costs at most three times the file and 16 MB (`headers.py`). So the header of
+next to no file, one of very many tiny words or epochs, ends with spaces.
 
 What the header says of an estimator is the matter of `estimators/state.py`, of a layer that of `layerfile.py`; its
 `kind` says which it is, and `state.load` asks it. This file knows the format, and what older versions wrote. Files live
@@ -34,13 +36,15 @@ import math
 import os
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import foreign
+from . import foreign, headers
 from .files import write_whole
+from .headers import told
 from .host import HostArray
+from .labels import bytes_of_state
 from .registry import Registry
 
 MAGIC = b"xlstm\x00\r\n"
@@ -65,22 +69,33 @@ def write_file(path: Any, header: dict[str, Any], arrays: list[HostArray]) -> No
     OSError
         If it cannot be written; an older file is then untouched.
     """
-    text = json.dumps(header, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
     blocks = [np.ascontiguousarray(array, dtype=_DTYPES[str(array.dtype)]).tobytes() for array in arrays]
-    parts = [_PREFIX.pack(MAGIC, VERSION, len(text), sum(map(len, blocks))), text, *blocks]
+    size = sum(map(len, blocks))
+    text = json.dumps(header, allow_nan=False, separators=(",", ":"), sort_keys=True).encode()
+    text = headers.filled(text, _labels(header), size)
+    parts = [_PREFIX.pack(MAGIC, VERSION, len(text), size), text, *blocks]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
     write_whole(path, [*parts, digest.digest()])
 
 
-def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
-    """The version, the header and the arrays of a file.
+class Content(NamedTuple):
+    """What a file holds."""
+
+    version: int
+    header: dict[str, Any]
+    arrays: list[HostArray]  # read-only
+    text: int  # bytes of the header
+
+
+def read_file(path: Any) -> Content:
+    """The version, the header and the arrays of a file, in as much memory as it has bytes, and what its header takes.
 
     Raises
     ------
     ValueError
-        If it is foreign, newer, truncated or damaged.
+        If it is foreign, newer, truncated or damaged, or its header would take more memory than `headers.allowed`.
     OSError
         If it cannot be read.
     """
@@ -91,8 +106,8 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(_PREFIX.size)
         if prefix[: len(MAGIC)] != MAGIC[: len(prefix)] or not prefix:
-            told = foreign.told(path, file)
-            raise ValueError(f"{path} is not a model file of xlstm: it begins with {prefix[:8]!r}.{told}")
+            kind = foreign.told(path, file)
+            raise ValueError(f"{path} is not a model file of xlstm: it begins with {prefix[:8]!r}.{kind}")
         if len(prefix) < _PREFIX.size:
             raise ValueError(f"{path} is truncated: it has {len(prefix)} bytes.")
         _, version, header_size, arrays_size = _PREFIX.unpack(prefix)
@@ -106,31 +121,45 @@ def read_file(path: Any) -> tuple[int, dict[str, Any], list[HostArray]]:
             raise ValueError(f"{path} is damaged: it has {size} bytes where {expected} are announced.")
         if size < expected:
             raise ValueError(f"{path} is truncated: it has {size} bytes of {expected}.")
-        content = file.read(header_size + arrays_size)
+        text, block = file.read(header_size), np.empty(arrays_size, dtype=np.uint8)
+        read = file.readinto(block)  # type: ignore[arg-type]  # an array is a buffer
         checksum = file.read(_CHECKSUM)
-    if hashlib.sha256(prefix + content).digest() != checksum:
+    digest = hashlib.sha256(prefix)
+    digest.update(text)
+    digest.update(block)
+    if read != arrays_size or digest.digest() != checksum:
         raise ValueError(f"{path} is damaged: its checksum does not fit its content.")
+    block.flags.writeable = False
     try:
-        header = json.loads(content[:header_size].decode())
+        header = headers.parsed(text, arrays_size)
         if not isinstance(header, dict) or not isinstance(header.get("arrays"), list):
             raise ValueError("the header is no object with arrays")
-        arrays, start = [], header_size
-        for entry in header["arrays"]:
-            shape = tuple(entry["shape"])
-            dtype = np.dtype(_DTYPES[entry["dtype"]])
-            if any(type(n) is not int or n < 0 for n in shape):
-                raise ValueError(f"an array has shape {shape}")
-            end = start + math.prod(shape) * dtype.itemsize
-            if end > len(content):
-                raise ValueError("the arrays are longer than announced")
-            block = np.frombuffer(content[start:end], dtype=dtype).reshape(shape)
-            arrays.append(block.astype(dtype.newbyteorder("=")))
-            start = end
-        if start != len(content):
-            raise ValueError("the arrays are shorter than announced")
+        arrays = _arrays(header["arrays"], block)
+    except headers.TooLarge as error:
+        raise ValueError(f"{path} cannot be understood: {error}.") from error
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{path} cannot be understood: {error!r}.") from error
-    return version, header, arrays
+        raise ValueError(f"{path} cannot be understood: {error!r:.400}.") from error
+    return Content(version, header, arrays, header_size)
+
+
+def _arrays(entries: list[Any], block: HostArray) -> list[HostArray]:
+    """The arrays that a header names, as views of the bytes that hold them."""
+    arrays, start = [], 0
+    for entry in entries:
+        shape = tuple(entry["shape"])
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        if any(type(n) is not int or n < 0 for n in shape):
+            raise ValueError(f"an array has shape {told(shape)}")
+        end = start + math.prod(shape) * dtype.itemsize
+        if end > len(block):
+            raise ValueError("the arrays are longer than announced")
+        array = np.frombuffer(block[start:end], dtype=dtype).reshape(shape)
+        # One of doubles after one of an odd number of singles does not begin where it has to.
+        arrays.append(array.astype(dtype.newbyteorder("="), copy=not array.flags.aligned))
+        start = end
+    if start != len(block):
+        raise ValueError("the arrays are shorter than announced")
+    return arrays
 
 
 def is_free_for_a_model(path: Any) -> bool:
@@ -157,11 +186,19 @@ def read_state(path: Any) -> tuple[dict[str, Any], list[HostArray]]:
     ValueError, OSError
         As `read_file`; a ValueError too if the header cannot be made one of today.
     """
-    version, header, arrays = read_file(path)
+    version, header, arrays, text = read_file(path)
+    size = sum(array.nbytes for array in arrays)
     with understood(path), understanding():
         header = READERS[version](header)
+        headers.check(_labels(header), text, size)
         del header["arrays"]  # the arrays themselves have been read
     return header, arrays
+
+
+def _labels(header: Mapping[str, Any]) -> int:
+    """Bytes that the labels of the header's task take, where it has some: as strings all are as long as the longest."""
+    task = header.get("task")
+    return sum(map(bytes_of_state, task.values())) if isinstance(task, dict) else 0
 
 
 # ---------------------------------------------------------------- what a header may hold
@@ -183,18 +220,18 @@ def understanding() -> Iterator[None]:
         yield
     except NotUnderstood:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise NotUnderstood(str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise NotUnderstood(f"{error!s:.400}") from error
 
 
 def same_names(found: Any, known: Collection[str], what: str, before: Mapping[str, Any] | None = None) -> None:
     """Raise where a name is not known, or one that has no value from `before` is missing."""
     if not isinstance(found, dict):
-        raise ValueError(f"its {what}s are {found!r:.80}")
+        raise ValueError(f"its {what}s are {told(found)}")
     for name in found:
         if name not in known:
             raise ValueError(
-                f"it holds the {what} {name!r}, which this version of xlstm does not know: it was written by a newer "
+                f"it holds the {what} {told(name)}, which this version of xlstm does not know: it was written by a newer "
                 "xlstm (upgrade xp-lstm), or is damaged"
             )
     for name in known:
@@ -214,7 +251,7 @@ def named(registry: Registry, name: object) -> Any:
         return registry.find(name)
     except LookupError as error:
         raise NotUnderstood(
-            f"it holds the {registry.what} {name!r}, which this version of xlstm does not know (it knows "
+            f"it holds the {registry.what} {told(name)}, which this version of xlstm does not know (it knows "
             f"{', '.join(registry.names)}): it was written by a newer xlstm (upgrade xp-lstm), or is damaged"
         ) from error
 
@@ -227,7 +264,7 @@ def number_to_json(number: float) -> float | str:
 def number_of_json(found: Any) -> float:
     """The contrary of `number_to_json`; a ValueError where it is no number."""
     if type(found) not in (int, float) and found not in ("inf", "-inf", "nan"):
-        raise ValueError(f"{found!r:.80} is no number")
+        raise ValueError(f"{told(found)} is no number")
     return float(found)
 
 

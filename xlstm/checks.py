@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .headers import told
 from .namespace import Array, array_namespace
 
 DTYPES = ("float32", "float64")
@@ -16,9 +17,9 @@ INITS = ("orthogonal", "pytorch")
 def checked(dropout: Any, init: Any) -> float:
     """`dropout` as a float; ValueError where it or `init` is not what a layer or model can be built with."""
     if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {dropout!r}.")
+        raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {told(dropout)}.")
     if init not in INITS:
-        raise ValueError(f"init must be one of {INITS}, got {init!r}.")
+        raise ValueError(f"init must be one of {INITS}, got {told(init)}.")
     return float(dropout)
 
 
@@ -31,11 +32,11 @@ def positive(name: str, value: Any, most: int = 2**31 - 1) -> int:
     try:
         number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+        raise TypeError(f"{name} must be an integer, got {told(value)}.") from None
     if number < 1:
-        raise ValueError(f"{name} must be 1 or more, got {value!r}.")
+        raise ValueError(f"{name} must be 1 or more, got {told(value)}.")
     if number > most:
-        raise ValueError(f"{name} must be {most} or less, got {value!r:.80}.")
+        raise ValueError(f"{name} must be {most} or less, got {told(value)}.")
     return number
 
 
@@ -56,5 +57,5 @@ def dtype_name(dtype: Any) -> str:
     except TypeError:
         name = str(dtype)
     if name not in DTYPES:
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {told(dtype)}.")
     return name

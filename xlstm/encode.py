@@ -6,6 +6,8 @@ device is encoded there; what was learnt of it comes to the host, where an encod
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,7 +70,11 @@ class TokenEncoder(_Learned):
         self.fold_case, self.normalize, self.apart = spelling
         if kind == "words":
             _refuse_pairs(vocabulary)
-        self._numbers = {token: number for number, token in enumerate(vocabulary, start=1)}
+
+    @functools.cached_property
+    def _numbers(self) -> dict[Any, int]:
+        """Made when it is first needed: of a large vocabulary it takes more memory than the file that it comes from."""
+        return {token: number for number, token in enumerate(self.vocabulary, start=1)}
 
     @classmethod
     def fit(cls, texts: Texts, spelling: Spelling) -> TokenEncoder:
@@ -348,7 +354,8 @@ def from_state(state: dict[str, Any]) -> Encoder:
         if expected is int and not -(2**63) <= min(vocabulary) <= max(vocabulary) < 2**63:
             raise ValueError("the vocabulary holds integers that do not fit 64 bits.")
         spelling = Spelling(kept["fold_case"], kept["normalize"], kept["apart"])
-        if sorted(set(vocabulary)) != vocabulary or not all(type(spelling[k]) is bool for k in (0, 2)):
+        flags = all(type(spelling[k]) is bool for k in (0, 2))
+        if any(a >= b for a, b in itertools.pairwise(vocabulary)) or not flags:
             raise ValueError("the vocabulary must be sorted, without repetition.")
         if spelling.normalize is not None and spelling.normalize not in FORMS:
             raise ValueError(f"the normal form is {spelling.normalize!r:.80}, expected one of {', '.join(FORMS)}.")

@@ -5,44 +5,74 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
+import time
+import warnings
 from collections.abc import Iterable
 from typing import Any
+
+from .labels import callers_level
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed
+    fcntl = None  # type: ignore[assignment]
+
+_PART = re.compile(r"\.xlstm-[0-9a-f]{12}\.part")
+_DAY = 86400.0
+_NOT_EVERYWHERE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""What systems say that cannot sync a folder."""
 
 
 def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     """Write `parts` to a temporary file beside `path`, sync it, and rename it over `path`.
 
-    A reader, or whoever looks after a crash, finds the old file or the new one. The new one has the permissions of the
-    old, or those of any new file.
+    A reader, or whoever looks after a crash, finds the old file or the new one. The new one has the permissions and, as
+    far as the process may give them, the owner and group of the old (a warning says where the owner is another), or
+    those of any new file; what is written is at no time readable by more. Temporary files of processes that have died
+    are removed.
 
     Raises
     ------
     OSError
-        If it cannot be written; an older file is then untouched, and nothing is left beside it.
+        If it cannot be written; an older file is then untouched, and nothing is left beside it. An error of the folder
+        comes after the new file has taken its place: it may not survive a loss of power.
     """
     path = check_target(path)
-    temporary = os.path.join(os.path.dirname(path), f".xlstm-{os.urandom(6).hex()}.part")
-    file = None  # closed below: a Ctrl-C that comes as a `with` ends would leave it open
+    folder = os.path.dirname(path)
+    _remove_abandoned(folder)
+    temporary, file = "", None  # closed below: a Ctrl-C that comes as a `with` ends would leave it open
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        file = os.fdopen(os.open(temporary, flags, 0o666), "wb")
+        old = _status(path)
+        temporary, handle = _opened(folder, 0o666 if old is None else 0o600)
+        file = os.fdopen(handle, "wb")
+        kept = old is None or _take_over(temporary, handle, old)
         for part in parts:
             file.write(part)
         file.flush()
         os.fsync(file.fileno())
-        file.close()
-        if os.path.exists(path):
-            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+        if fcntl is None:
+            file.close()  # what is open cannot be renamed there; elsewhere its lock goes with it
         os.replace(temporary, path)
-    except BaseException:
+        temporary = ""
+        file.close()
+    except OSError as error:
+        if error.errno is None or error.filename == path:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error  # a full disk names none, others the temporary one
+    finally:
         with contextlib.suppress(OSError):
             if file is not None:
                 file.close()
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(os.path.dirname(path))
+            if temporary:
+                os.unlink(temporary)
+    _sync_folder(folder, path)
+    if not kept:
+        warnings.warn(
+            f"{path} belonged to another user, and belongs to the user of this process now.", stacklevel=callers_level()
+        )
 
 
 def check_target(path: Any) -> str:
@@ -55,10 +85,12 @@ def check_target(path: Any) -> str:
             errno.ENOENT, "the working folder was deleted: name a path that is whole", given
         ) from None
     folder = os.path.dirname(path)
+    if os.path.isdir(path) or os.path.basename(given) in ("", os.curdir, os.pardir):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file", given if given else path)
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "this link leads to itself", given)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder of the file does not exist", path)
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file", path)
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "this is no regular file: name another", path)
     if not os.access(folder, os.W_OK):
@@ -66,12 +98,85 @@ def check_target(path: Any) -> str:
     return str(path)
 
 
-def _sync_folder(folder: str) -> None:
-    """So that the new name too survives a loss of power; not every system can."""
-    if os.name == "posix":
-        with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _opened(folder: str, mode: int) -> tuple[str, int]:
+    """A new temporary file, and its handle: locked for as long as the process lives, so that others can tell."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        temporary = os.path.join(folder, f".xlstm-{os.urandom(6).hex()}.part")
+        handle = os.open(temporary, flags, mode)
+        if fcntl is None:
+            return temporary, handle
+        with contextlib.suppress(OSError):  # of a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)  # who looks whether it is abandoned has it for a moment
+        if os.fstat(handle).st_nlink:
+            return temporary, handle
+        os.close(handle)  # another process took it for abandoned before it was locked
+
+
+def _take_over(temporary: str, handle: int, old: os.stat_result) -> bool:
+    """Give a new file the owner, group and permissions of the old, before anything is in it; whether it has its owner.
+
+    Where it cannot have the group, that group's rights are those of all others: no other group gets them.
+    """
+    mode, same = stat.S_IMODE(old.st_mode), True
+    if hasattr(os, "fchown"):
+        now = os.fstat(handle)
+        if now.st_gid != old.st_gid:
             try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+                os.fchown(handle, -1, old.st_gid)
+            except OSError:
+                mode = mode & ~(stat.S_IRWXG | stat.S_ISGID) | (mode & stat.S_IRWXO) << 3
+        if now.st_uid != old.st_uid:
+            try:
+                os.fchown(handle, old.st_uid, -1)
+            except OSError:
+                mode, same = mode & ~stat.S_ISUID, False
+    os.chmod(handle if os.chmod in os.supports_fd else temporary, mode)
+    return same
+
+
+def _remove_abandoned(folder: str) -> None:
+    """Remove temporary files of processes that died while they wrote. What cannot be removed stays."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _PART.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    _remove_if_abandoned(entry.path)
+
+
+def _remove_if_abandoned(temporary: str) -> None:
+    if fcntl is None:
+        if time.time() - os.stat(temporary).st_mtime > _DAY:
+            os.unlink(temporary)
+        return
+    handle = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an OSError where its process lives
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            os.unlink(temporary)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: str, path: str) -> None:
+    """So that the new name too survives a loss of power; not every system can."""
+    if os.name != "posix":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written to, and not be read
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_EVERYWHERE:
+            raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(handle)

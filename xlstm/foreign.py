@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import zipfile
 from typing import BinaryIO
 
-_LARGEST_HEADER = 10_000_000
-"""Bytes of a safetensors header that are read; longer ones are not looked at."""
+from . import headers
+
+_MOST = 500_000
+"""Bytes of a file that are read at once: what is to be known of it stands in fewer."""
 
 
 def told(path: str, file: BinaryIO) -> str:
@@ -43,9 +44,9 @@ def _kind(path: str, file: BinaryIO) -> str:
         return "gguf"
     if len(start) > 8 and start[8:9] == b"{":
         (length,) = struct.unpack("<Q", start[:8])
-        if length <= min(size - 8, _LARGEST_HEADER):
+        if length <= min(size - 8, _MOST):
             file.seek(8)
-            header = json.loads(file.read(length))  # an object, for it begins with a brace
+            header = headers.parsed(file.read(length))  # an object, for it begins with a brace
             # A dict of dicts, each of them an array; the metadata alone are no arrays to be read.
             arrays = [entry for name, entry in header.items() if name != "__metadata__"]
             if arrays and all(isinstance(entry, dict) and "dtype" in entry for entry in arrays):
@@ -56,8 +57,23 @@ def _kind(path: str, file: BinaryIO) -> str:
     return ""
 
 
+class _Sparing:
+    """A file of which nobody reads much at once: the list of an archive's files may be all of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MOST:
+            raise ValueError(f"{size} bytes are asked for at once")
+        return self._file.read(_MOST if size < 0 else size)
+
+    def seekable(self) -> bool:
+        return True
+
+
 def _of_zip(file: BinaryIO) -> str:
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(_Sparing(file)) as archive:  # type: ignore[call-overload]  # a file as far as it is read
         names = archive.namelist()
     last = {name.rpartition("/")[2] for name in names}
     if "data.pkl" in last:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .headers import told
 from .host import HostArray, is_missing, on_host
 from .ondevice import brought
 
@@ -54,15 +55,32 @@ def to_state(labels: HostArray) -> dict[str, Any]:
     return {"dtype": labels.dtype.str.lstrip("<>=|"), "values": labels.tolist()}
 
 
+def bytes_of_state(state: Any) -> int:
+    """Bytes that the strings of a file's `state` take as an array, all as long as the longest; 0 of all else."""
+    values = state.get("values") if isinstance(state, dict) else None
+    if not isinstance(values, list):
+        return 0
+    return 4 * len(values) * max((len(value) for value in values if isinstance(value, str)), default=0)
+
+
 def from_state(state: Any) -> HostArray:
-    """The labels of a file's `state`, in their order; ValueError where it is none."""
+    """The labels of a file's `state`, in their order; ValueError where it is none, or no y could hold them."""
     kinds = {"b": bool, "i": int, "u": int, "f": float, "U": str}
     code, values = state["dtype"], state["values"]
-    if not re.fullmatch("b1|[iuf][1248]|U[0-9]+", code):
-        raise ValueError(f"the classes are of dtype {code!r}")
+    if not isinstance(code, str) or not re.fullmatch("b1|[iuf][1248]|U[0-9]{1,9}", code):
+        raise ValueError(f"the classes are of dtype {told(code)}")
     if not isinstance(values, list) or any(type(v) is not kinds[code[:1]] for v in values):
-        raise ValueError(f"the classes are {values!r} of dtype {code!r}")
-    return np.array(values) if code[0] == "U" else np.array(values, dtype=code)
+        raise ValueError(f"the classes are {told(values)} of dtype {code!r}")
+    if code[0] == "U":
+        if any(value.endswith("\0") for value in values):
+            raise ValueError("a class ends with a null character")
+        labels = np.array(values, dtype=str)
+        kept = labels.dtype.str.lstrip("<>=|")
+        if code != kept:
+            raise ValueError(f"the classes are of dtype {code!r}, expected {kept!r}")
+    else:
+        labels = np.array(values, dtype=code)
+    return checked(labels, lambda row: f"the class {row}")
 
 
 def of_all_labels(classes: HostArray, labels: HostArray) -> HostArray:

@@ -14,7 +14,8 @@ import numpy as np
 
 from .backends import KERNELS, PRECISIONS, Backend, portable
 from .cells import CELLS
-from .checks import DTYPES, checked, positive
+from .checks import DTYPES, MOST_LAYERS, checked, positive
+from .headers import told
 from .stack import Sizes
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class SavedLayer:
         name = os.fsdecode(path)
         if header.get("kind") != KIND:
             raise ValueError(
-                f"{name} holds no layer, but the kind {header.get('kind')!r:.80}: load it with xlstm.load."
+                f"{name} holds no layer, but the kind {told(header.get('kind'))}: load it with xlstm.load."
             )
         with checkpoint.understood(path):
             cell = cell_of(header)
@@ -148,7 +149,7 @@ def cell_of(header: Mapping[str, Any]) -> str:
         cell = header["layer"]["cell"]
         if type(cell) is not str or cell not in CELLS:
             raise ValueError(
-                f"it holds a layer of the cell {cell!r:.80}, which is not known here (known are {', '.join(CELLS)}): "
+                f"it holds a layer of the cell {told(cell)}, which is not known here (known are {', '.join(CELLS)}): "
                 "register it first (xlstm.cells.register); or a newer xlstm wrote it, or it is damaged"
             )
         return cell
@@ -194,13 +195,14 @@ def _settings(found: Any) -> dict[str, Any]:
     settings = {**SETTINGS_BEFORE, **found}
     for name, kind in SETTINGS.items():
         if type(settings[name]) is not kind:
-            raise ValueError(f"{name} is {settings[name]!r:.80}")
-    for name in ("input_size", "hidden_size", "num_layers"):
+            raise ValueError(f"{name} is {told(settings[name])}")
+    for name in ("input_size", "hidden_size"):
         positive(name, settings[name])
+    positive("num_layers", settings["num_layers"], MOST_LAYERS)
     checked(settings["dropout"], settings["init"])
     for name, known in (("dtype", DTYPES), ("kernels", KERNELS), ("precision", PRECISIONS)):
         if settings[name] not in known:
-            raise ValueError(f"{name} is {settings[name]!r:.80}, expected one of {known}")
+            raise ValueError(f"{name} is {told(settings[name])}, expected one of {known}")
     # Compiled kernels that the other machine had may be missing here: the numbers are the same without them.
     settings["kernels"] = portable(settings["kernels"])
     return settings

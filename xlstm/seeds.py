@@ -16,14 +16,18 @@ def generator(seed: Any) -> np.random.Generator:
         return np.random.default_rng(seed.randint(2**31, size=4))
     if seed is None:
         return np.random.default_rng()
+    if not is_seed(seed):
+        raise ValueError(f"a seed must be None, an integer of 0 or more, or a NumPy random generator, got {seed!r}.")
+    return np.random.default_rng(operator.index(seed))
+
+
+def is_seed(seed: Any) -> bool:
+    """Whether it is an integer of 0 or more."""
     try:
         # To older NumPys their booleans and arrays of one element are indices.
-        number = -1 if isinstance(seed, (bool, np.bool_, np.ndarray)) else operator.index(seed)
+        return not isinstance(seed, (bool, np.bool_, np.ndarray)) and operator.index(seed) >= 0
     except TypeError:
-        number = -1
-    if number < 0:
-        raise ValueError(f"a seed must be None, an integer of 0 or more, or a NumPy random generator, got {seed!r}.")
-    return np.random.default_rng(number)
+        return False
 
 
 def own_generator(seed: Any) -> np.random.Generator:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .. import backends, batchwise, labelsets, sources
 from ..encode import TokenEncoder
@@ -18,6 +18,7 @@ from ..registry import ESTIMATORS
 from ..seeds import own_generator
 from ..tasks import Classes, SeveralLabels, Task
 from . import moved
+from .constraints import ClassWeight, Constraint
 from .declared import LabelEstimator
 
 Self = TypeVar("Self", bound="SequenceClassifier")
@@ -187,6 +188,7 @@ class SequenceClassifier(LabelEstimator):
 
     _estimator_type = "classifier"
     tasks = (Classes, SeveralLabels)
+    constraints: ClassVar[dict[str, Constraint]] = {**LabelEstimator.constraints, "class_weight": ClassWeight()}
 
     class_weight: Any = None
 

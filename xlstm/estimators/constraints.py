@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Collection
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..backends import is_device, meant
+from ..headers import told
 from ..labels import holds_pair
+from ..seeds import is_seed
 
 
 class Constraint:
@@ -20,7 +23,10 @@ class Constraint:
         raise NotImplementedError
 
     def plain(self, value: Any) -> Any:
-        """A value that was checked, as Python's own: NumPy's float64 would make float64 of all that it touches."""
+        """A value that was checked, as Python's own: NumPy's float64 would make float64 of all that it touches.
+
+        So a file keeps it, too.
+        """
         return value
 
 
@@ -38,7 +44,7 @@ class OneOf(Constraint):
             return
         if not isinstance(value, str) or value not in self.options:
             expected = f"{_either(self.besides)}one of {tuple(self.options)}"
-            raise ValueError(f"{name} must be {expected}, got {value!r}.{self.hint}{meant(value)}")
+            raise ValueError(f"{name} must be {expected}, got {told(value)}.{self.hint}{meant(value)}")
 
     def plain(self, value: Any) -> Any:
         return value if _is_one_of(value, self.besides) else str(value)
@@ -49,7 +55,7 @@ class Device(Constraint):
 
     def check(self, name: str, value: Any) -> None:
         if value is not None and not is_device(value):
-            raise ValueError(f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {value!r}.{meant(value)}")
+            raise ValueError(f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {told(value)}.{meant(value)}")
 
 
 class Flag(Constraint):
@@ -62,10 +68,10 @@ class Flag(Constraint):
         if self.levels and isinstance(value, (int, np.integer)) and value >= 0:
             return
         if not isinstance(value, (bool, np.bool_)):
-            raise ValueError(f"{name} must be True or False, got {value!r}.")
+            raise ValueError(f"{name} must be True or False, got {told(value)}.")
 
-    def plain(self, value: Any) -> bool:
-        return bool(value)
+    def plain(self, value: Any) -> bool | int:
+        return bool(value) if isinstance(value, (bool, np.bool_)) else operator.index(value)
 
 
 class Integer(Constraint):
@@ -84,7 +90,7 @@ class Integer(Constraint):
         if not self.low <= number < self.below:
             most = f" and below {self.below}" if self.below < 2**31 or number >= self.below else ""
             raise ValueError(
-                f"{name} must be {_either(self.besides)}an integer of {self.low} or more{most}, got {value!r:.80}."
+                f"{name} must be {_either(self.besides)}an integer of {self.low} or more{most}, got {told(value)}."
             )
 
     def plain(self, value: Any) -> Any:
@@ -100,16 +106,16 @@ class Number(Constraint):
     def check(self, name: str, value: Any) -> None:
         if _is_one_of(value, self.besides):
             return
-        real = isinstance(value, (int, float, np.integer, np.floating))
-        if not (real and self._above(value) and self._below(value)):
+        number = _real(value)
+        if number is None or not (self._above(number) and self._below(number)):
             span = f"{self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
-            raise ValueError(f"{name} must be {_either(self.besides)}a number in {span}, got {value!r}.")
+            raise ValueError(f"{name} must be {_either(self.besides)}a number in {span}, got {told(value)}.")
 
-    def _above(self, value: Any) -> bool:
-        return bool(value >= self.low if self.ends[0] == "[" else value > self.low)
+    def _above(self, value: float) -> bool:
+        return value >= self.low if self.ends[0] == "[" else value > self.low
 
-    def _below(self, value: Any) -> bool:
-        return bool(value <= self.high if self.ends[1] == "]" else value < self.high)
+    def _below(self, value: float) -> bool:
+        return value <= self.high if self.ends[1] == "]" else value < self.high
 
     def plain(self, value: Any) -> Any:
         return value if _is_one_of(value, self.besides) else float(value)
@@ -121,9 +127,8 @@ class Levels(Constraint):
     def check(self, name: str, value: Any) -> None:
         several = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1 and len(value)
         for level in value if several else [value]:
-            real = isinstance(level, (int, float, np.integer, np.floating)) and not isinstance(level, bool)
-            if not (real and 0 < level < 1):
-                raise ValueError(f"{name} must be a number in (0, 1), or a list of them, got {value!r}.")
+            if isinstance(level, bool) or not 0 < (_real(level) or 0) < 1:
+                raise ValueError(f"{name} must be a number in (0, 1), or a list of them, got {told(value)}.")
 
     def plain(self, value: Any) -> Any:
         return float(value) if np.ndim(value) == 0 else [float(level) for level in value]
@@ -136,7 +141,7 @@ class FloatType(Constraint):
 
     def check(self, name: str, value: Any) -> None:
         if self._name(value) not in self.names:
-            raise ValueError(f"{name} must be 'float32' or 'float64', got {value!r}.")
+            raise ValueError(f"{name} must be 'float32' or 'float64', got {told(value)}.")
 
     def plain(self, value: Any) -> str:
         return self._name(value)
@@ -145,20 +150,78 @@ class FloatType(Constraint):
     def _name(value: Any) -> str:
         try:
             return str(None if value is None else np.dtype(value).name)
-        except TypeError:
-            return str(value)
+        except (TypeError, ValueError, KeyError, RecursionError):  # whatever NumPy says to what is no dtype
+            return ""
 
 
 class Label(Constraint):
     """A label, a string or a number; or None for none."""
 
     def check(self, name: str, value: Any) -> None:
-        number = isinstance(value, (int, float, np.integer, np.floating)) and bool(-np.inf < value < np.inf)
-        if value is not None and not isinstance(value, str) and not number:
-            raise ValueError(f"{name} must be None or a label, a string or a number, got {value!r}.")
+        if value is not None and not _is_label(value):
+            raise ValueError(f"{name} must be None or a label, a string or a number, got {told(value)}.")
         if isinstance(value, str) and holds_pair(value):
-            raise ValueError(f"{name} is {value!r:.80}, which holds a pair of surrogates: make it one character.")
+            raise ValueError(f"{name} is {told(value)}, which holds a pair of surrogates: make it one character.")
 
+    def plain(self, value: Any) -> Any:
+        return _plain_label(value)
+
+
+class ClassWeight(Constraint):
+    """None, "balanced", or a dict of weights by label. Whether they fit the labels, training finds out."""
+
+    def check(self, name: str, value: Any) -> None:
+        if value is None or (isinstance(value, str) and value == "balanced"):
+            return
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} must be None, 'balanced' or a dict, got {told(value)}.")
+        for label, weight in value.items():
+            number = _real(weight)
+            if number is None:
+                raise ValueError(f"{name} must hold a number for each label, got {told(weight)} for {told(label)}.")
+            if not 0 <= number < np.inf:
+                raise ValueError(f"{name} must hold finite weights of 0 or more, got {told(weight)} for {told(label)}.")
+            if not _is_label(label):
+                raise ValueError(f"{name} must name labels, strings or numbers, got {told(label)}.")
+
+    def plain(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return None if value is None else str(value)
+        return {_plain_label(label): float(weight) for label, weight in value.items()}
+
+
+class Seed(Constraint):
+    """None, an integer of 0 or more, or a generator: that of a model goes on, so a plain value has none."""
+
+    def check(self, name: str, value: Any) -> None:
+        if not (value is None or isinstance(value, (np.random.Generator, np.random.RandomState)) or is_seed(value)):
+            raise ValueError(
+                f"{name} must be None, an integer of 0 or more, or a NumPy random generator, got {told(value)}."
+            )
+
+    def plain(self, value: Any) -> int | None:
+        return operator.index(value) if is_seed(value) else None
+
+
+def _real(value: Any) -> float | None:
+    """A real number as Python's float, which may be infinity then; None for all else."""
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+
+
+def _is_label(value: Any) -> bool:
+    """Whether it is a string or a finite number."""
+    number = _real(value)
+    return isinstance(value, (str, np.bool_)) or (number is not None and math.isfinite(number))
+
+
+def _plain_label(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return float(value) if isinstance(value, np.longdouble) else value
 
 def _is_one_of(value: Any, others: tuple[Any, ...]) -> bool:
     return any(value is other or (isinstance(value, str) and value == other) for other in others)

@@ -14,7 +14,7 @@ from ..registry import ESTIMATORS
 from ..tasks import Numbers, Task
 from .base import SequenceEstimator
 from .classifier import SequenceClassifier
-from .constraints import Constraint, OneOf
+from .constraints import ClassWeight, Constraint, OneOf
 from .declared import LabelEstimator
 from .going_on import another_model
 from .manners import Framed
@@ -71,6 +71,7 @@ class SequenceFeatures(Framed, LabelEstimator):
         **SequenceEstimator.constraints,
         **NUMBERS_CONSTRAINTS,
         "task": OneOf(TASKS),
+        "class_weight": ClassWeight(),
     }
 
     task: str = "auto"

@@ -9,7 +9,7 @@ from ..host import HostArray
 from ..namespace import Array
 from ..registry import ESTIMATORS
 from ..tasks import StepClasses, Task
-from .constraints import Constraint, Label, OneOf
+from .constraints import ClassWeight, Constraint, Label, OneOf
 from .declared import LabelEstimator
 from .going_on import another_model
 
@@ -64,6 +64,7 @@ class SequenceLabeler(LabelEstimator):
         **LabelEstimator.constraints,
         "readout": OneOf(("steps",)),
         "ignore": Label(),
+        "class_weight": ClassWeight(),
     }
 
     class_weight: Any = None
@@ -71,7 +72,7 @@ class SequenceLabeler(LabelEstimator):
 
     def _learn(self, y: Any, rows: int, declared: Any) -> tuple[Task, Any]:
         """See the base."""
-        return StepClasses.learn(y, rows, declared, self.ignore)
+        return StepClasses.learn(y, rows, declared, self.plain_setting("ignore"))
 
     def _check_same_model(self, fitted: Any) -> None:
         """See the base: a model's answers are of one kind for ever."""

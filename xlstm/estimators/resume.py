@@ -104,7 +104,7 @@ class Resumable:
         self._start = run.start
         if run.keeps_reached:
             fitted.model.write(arrays[-1])
-        self.fitted, self.run, self._best = fitted, run, arrays[0]
+        self.fitted, self.run, self._best = fitted, run, np.array(arrays[0])  # what a file gave is one block
 
     @contextlib.contextmanager
     def on_its_data(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import backends, series
 from ..checkpoint import number_of_json, same_names
+from ..headers import told
 from ..host import HostArray, on_host
 from ..tasks import Task
 from ..train import Labelled, Standing
@@ -56,13 +57,13 @@ class Run(NamedTuple):
         same_names(found, cls._fields, "part of a training")
         run = cls(**found)
         counts = (run.epoch, run.first_update, run.since_best, run.rows)
-        if any(type(count) is not int or not 0 <= count < 2**63 for count in counts) or type(run.finished) is not bool:
-            raise ValueError(f"the training that it holds stands at {found!r:.200}")
+        if any(type(count) is not int or not 0 <= count < 2**53 for count in counts) or type(run.finished) is not bool:
+            raise ValueError(f"the training that it holds stands at {told(found)}")
         score = run.best_score
         if score is not None and not (type(score) is list and len(score) == 2 and all(map(_is_number, score))):
-            raise ValueError(f"the best score of its training is {score!r:.80}")
-        if type(run.seconds) not in (int, float) or {type(run.start), type(run.validation)} - {str, type(None)}:
-            raise ValueError(f"the training that it holds began at {run.start!r:.80}, {run.seconds!r:.80} seconds ago")
+            raise ValueError(f"the best score of its training is {told(score)}")
+        if type(run.seconds) not in (int, float) or not 0 <= run.seconds < 2**53 or {type(run.start), type(run.validation)} - {str, type(None)}:
+            raise ValueError(f"the training that it holds began at {told(run.start)}, {told(run.seconds)} seconds ago")
         same_names(run.data, (*DIGESTED, *OF_BATCHES), "digest of the data", OF_BATCHES)
         return run
 

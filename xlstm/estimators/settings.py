@@ -7,6 +7,7 @@ more, or another default, is a dataclass too (`classifier.py`), or has a constru
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -14,14 +15,17 @@ import numpy as np
 
 from .. import backends, cells, optim, sequences
 from ..checks import INITS, MOST_LAYERS
+from ..headers import told
 from ..readout import READOUTS
 from ..spelling import FORMS
 from . import display
-from .constraints import Constraint, Device, Flag, FloatType, Integer, Number, OneOf
+from .constraints import Constraint, Device, Flag, FloatType, Integer, Number, OneOf, Seed
 
 Self = TypeVar("Self", bound="Configured")
 
 OPTIMIZER_SETTINGS = ("alpha", "momentum", "beta_1", "beta_2", "epsilon")
+OF_THE_MACHINE = ("device",)
+"""Settings that stay behind where a file goes elsewhere."""
 
 
 @dataclass(eq=False, repr=False)
@@ -78,6 +82,7 @@ class Configured:
         "kernels": OneOf(backends.KERNELS),
         "precision": OneOf(backends.PRECISIONS),
         "verbose": Flag(levels=True),
+        "random_state": Seed(),
         "split": OneOf(sequences.SPLITS),
         "missing": OneOf(sequences.MISSING),
         "normalize": OneOf(FORMS, besides=(None,)),
@@ -154,7 +159,9 @@ class Configured:
         return display.as_html(self)
 
     def check_parameters(self) -> None:
-        """Raise where a setting is out of its range: all but those that are checked where they are used.
+        """Raise where a setting is out of its range, or is nothing that a file could keep.
+
+        What fits the data alone, such as labels that have weights, is checked where it is used.
 
         Raises
         ------
@@ -163,6 +170,11 @@ class Configured:
         """
         for name, constraint in self.constraints.items():
             constraint.check(name, getattr(self, name))
+        self.plain_settings()
+
+    def plain_settings(self) -> dict[str, Any]:
+        """All settings but the device, which were checked, as JSON has them: what a file keeps."""
+        return {name: in_json(name, self.plain_setting(name)) for name in self.get_params() if name not in OF_THE_MACHINE}
 
     def optimizer_numbers(self) -> dict[str, float]:
         """The settings that the optimiser goes by, apart from the learning rate."""
@@ -172,3 +184,28 @@ class Configured:
         """A setting that was checked, as Python's own value where a constraint says what it is."""
         value = getattr(self, name)
         return self.constraints[name].plain(value) if name in self.constraints else value
+
+
+def in_json(name: str, value: Any) -> Any:
+    """A setting as JSON has it: lists for arrays and tuples, pairs for a dict, whose keys may be numbers.
+
+    Raises
+    ------
+    ValueError
+        If no file could keep it, and give it back.
+    """
+    if name == "max_grad_norm" and value == math.inf:
+        return None  # which never clips either, and is known to JSON
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, dict):
+        value = list(value.items())
+    if isinstance(value, (list, tuple)):
+        return [in_json(name, each) for each in value]
+    if isinstance(value, np.longdouble):
+        value = float(value)
+    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(
+        f"{name} is {told(value)}, which no file could keep: expected None, text, a finite number, or lists of such."
+    )

@@ -7,8 +7,6 @@ ValueError.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from .. import backends, checkpoint, encode, layerfile, layers, optim, train
 from ..checkpoint import named, number_of_json, number_to_json, same_names, understanding
 from ..fitted import Fitted, Table
+from ..headers import told
 from ..history import History
 from ..host import HostArray
 from ..model import Architecture, Model
@@ -26,6 +25,7 @@ from ..tasks import Task
 from . import kept_table
 from .going_on import start_of_state
 from .run import Run
+from .settings import OF_THE_MACHINE
 
 SequenceEstimator = Any
 """`xlstm.estimators.base.SequenceEstimator`, which imports this file."""
@@ -33,6 +33,8 @@ SequenceEstimator = Any
 PARTS = ("kind", "settings", "architecture", "encoder", "task", "columns", "feature_names", "history", "updates",
          "solver", "generator", "table",
          "sides", "answers_there", "precision", "run", "start")  # fmt: skip
+MOST = 2**53
+"""Counts are below it, so that nobody runs into the end of 64 bits by going on."""
 HISTORY = ("loss", "scores", "validation_loss", "validation_scores")
 PARTS_BEFORE: dict[str, Any] = {
     "table": None, "sides": None, "answers_there": False, "precision": None, "run": None,
@@ -40,8 +42,6 @@ PARTS_BEFORE: dict[str, Any] = {
 }  # fmt: skip
 """Of each part that came after version 2, what a file without it stands for. They never change. No precision of the
 model is that of the settings, and so is no start. The files of `resume` alone have a run."""
-OF_THE_MACHINE = ("device",)
-"""Settings that stay behind."""
 
 
 # ---------------------------------------------------------------- whole files
@@ -142,7 +142,7 @@ def header_of(estimator: SequenceEstimator, fitted: Fitted) -> dict[str, Any]:
     trainer, model = fitted.trainer, fitted.model
     return {
         "kind": estimator.kind,
-        "settings": _plain_settings(estimator),
+        "settings": estimator.plain_settings(),
         "architecture": model.architecture._asdict(),
         "encoder": fitted.encoder.state(),
         "task": {"kind": fitted.task.kind, **fitted.task.state()},
@@ -168,31 +168,6 @@ def _registered(registry: Registry, thing: SequenceEstimator) -> Any:
             f"{name} is no registered {registry.what}, so no file can name it: register it under a name of its own "
             f"(xlstm.registry.{registry.what.upper()}S.register)."
         ) from None
-
-
-def _plain_settings(estimator: SequenceEstimator) -> dict[str, Any]:
-    """The constructor's parameters as JSON has them."""
-    plain: dict[str, Any] = {}
-    for name, value in estimator.get_params().items():
-        if name in OF_THE_MACHINE:
-            continue
-        value = _plain(value)
-        if isinstance(value, (tuple, np.ndarray)):
-            value = [_plain(each) for each in value]
-        if name == "random_state" and not (value is None or isinstance(value, int)):
-            value = None  # what was drawn from it goes on under "generator"
-        if name == "max_grad_norm" and value == math.inf:
-            value = None  # which never clips either, and is known to JSON
-        if name == "dtype":
-            value = str(np.dtype(value))
-        if isinstance(value, dict):
-            value = [[_plain(label), float(weight)] for label, weight in value.items()]
-        plain[name] = value
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 # ---------------------------------------------------------------- from a file
@@ -234,6 +209,10 @@ def learned(
         same_names(header, PARTS, "part", PARTS_BEFORE)
         header = {**PARTS_BEFORE, **header}
         architecture = _architecture(type(estimator), header["architecture"])
+        # The size that it asks for is compared before anything of that size is built.
+        wanted = architecture.parameter_count()
+        if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
+            raise ValueError(f"the arrays are {told([array.shape for array in arrays])}, expected ({wanted},) each")
     backend = place(architecture)
     with understanding():
         return _fitted(header, arrays, estimator, architecture, backend)
@@ -243,7 +222,7 @@ def settings_that_differ(estimator: SequenceEstimator, found: Any) -> dict[str, 
     """Of each setting that a file has with another value than the estimator: both. `verbose` does not matter."""
     with understanding():
         _settings(type(estimator), found)
-    now = json.loads(json.dumps(_plain_settings(estimator)))
+    now = estimator.plain_settings()
     before = {**estimator.settings_before, **found}
     return {name: (before[name], now[name]) for name in now if before[name] != now[name] and name != "verbose"}
 
@@ -265,12 +244,12 @@ def _architecture(estimator: SequenceEstimator, found: Any) -> Architecture:
                 "bidirectional": bool, "outputs": int, "dtype": str, "init": str}  # fmt: skip
     for name, kind in expected.items():
         if type(getattr(architecture, name)) is not kind:
-            raise ValueError(f"{name} is {getattr(architecture, name)!r}")
+            raise ValueError(f"{name} is {told(getattr(architecture, name))}")
     if type(architecture.embedding_size) not in (int, type(None)) or type(architecture.dropout) not in (int, float):
-        raise ValueError(f"embedding_size is {architecture.embedding_size!r}, dropout {architecture.dropout!r}")
+        raise ValueError(f"embedding_size is {told(architecture.embedding_size)}, dropout {told(architecture.dropout)}")
     for name, default in Architecture._field_defaults.items():
         if name not in expected and type(getattr(architecture, name)) is not type(default):
-            raise ValueError(f"{name} is {getattr(architecture, name)!r}")
+            raise ValueError(f"{name} is {told(getattr(architecture, name))}")
     for name, constraint in estimator.constraints.items():
         if name in Architecture._fields:
             constraint.check(name, getattr(architecture, name))
@@ -299,7 +278,7 @@ def _fitted(
     )
     there = header["answers_there"]
     if type(there) is not bool:
-        raise ValueError(f"where its answers lie is {there!r:.80}, expected true or false")
+        raise ValueError(f"where its answers lie is {told(there)}, expected true or false")
     start = start_of_state(header["start"], estimator, encoder)
     return Fitted(trainer, encoder, columns, named, type(estimator).__name__, table, sides, there, start)
 
@@ -314,14 +293,10 @@ def _trainer(
 ) -> train.Trainer:
     """The model with its optimiser, its generator and its history."""
     history = _history(task, header["history"])
-    # The size that the architecture asks for is compared before a model of that size is built.
-    wanted = architecture.parameter_count()
-    if any(array.shape != (wanted,) or str(array.dtype) != architecture.dtype for array in arrays):
-        raise ValueError(f"the arrays are {[array.shape for array in arrays]}, expected ({wanted},) each")
     moments, run = optim.MOMENTS[header["solver"]], Run.from_state(header["run"])
     expected = 1 + moments + (run is not None and run.keeps_reached)
     if len(arrays) != expected:
-        raise ValueError(f"there are {len(arrays)} arrays for the solver {header['solver']!r}, expected {expected}")
+        raise ValueError(f"there are {len(arrays)} arrays for the solver {told(header['solver'])}, expected {expected}")
     if not all(np.isfinite(array).all() for array in arrays) or (moments == 2 and (arrays[2] < 0).any()):
         raise ValueError("it holds numbers that no training leaves: NaN, infinity or a negative second moment")
     rng = np.random.default_rng(0)
@@ -331,7 +306,7 @@ def _trainer(
     # As the model has it: the setting may have been changed after the training.
     precision = estimator.precision if header["precision"] is None else header["precision"]
     if precision not in backends.PRECISIONS:
-        raise ValueError(f"its precision is {precision!r:.80}, expected one of {', '.join(backends.PRECISIONS)}")
+        raise ValueError(f"its precision is {told(precision)}, expected one of {', '.join(backends.PRECISIONS)}")
     model = Model(architecture, backend, kernels, None, precision)
     model.write(arrays[0])
     optimizer = estimator.optimizer_for(model, header["solver"])
@@ -359,7 +334,7 @@ def _columns(header: dict[str, Any], encoder: encode.Encoder) -> tuple[int | Non
 def _task(estimator: SequenceEstimator, found: dict[str, Any]) -> Task:
     kind: type[Task] = named(TASKS, found["kind"])
     if not issubclass(kind, estimator.tasks):
-        raise ValueError(f"a {type(estimator).__name__} does not have the task {found['kind']!r}")
+        raise ValueError(f"a {type(estimator).__name__} does not have the task {told(found['kind'])}")
     task = kind.from_state({name: value for name, value in found.items() if name != "kind"})
     task.follow(estimator)
     return task
@@ -384,6 +359,6 @@ def _numbers(values: Any) -> list[float]:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError(f"{value!r} is no count")
+    if type(value) is not int or not 0 <= value < MOST:
+        raise ValueError(f"{told(value)} is no count")
     return value

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import backends, guesses, losses, quantities
 from ..backends import Backend
+from ..headers import told
 from ..host import HostArray
 from ..moments import ROUNDING, Moments
 from ..namespace import Array, array_namespace
@@ -376,15 +377,15 @@ class Numbers(Task):
             raise ValueError(f"the task has {sorted(state)}, expected {sorted(names)}")
         columns, dtype, loss, quantile = (state[name] for name in ("columns", "dtype", "loss", "quantile"))
         if dtype not in ("float32", "float64") or loss not in LOSSES:
-            raise ValueError(f"its numbers are of the dtype {dtype!r:.80}, its loss is {loss!r:.80}")
+            raise ValueError(f"its numbers are of the dtype {told(dtype)}, its loss is {told(loss)}")
         if columns is not None and (type(columns) is not int or columns < 1):
-            raise ValueError(f"it has {columns!r:.80} columns")
+            raise ValueError(f"it has {told(columns)} columns")
         levels = quantile if isinstance(quantile, list) else [quantile]
         if not levels or not all(type(level) is float and 0 < level < 1 for level in levels):
-            raise ValueError(f"its quantile is {quantile!r:.80}")
+            raise ValueError(f"its quantile is {told(quantile)}")
         delta = state["huber_delta"]
         if type(delta) is not float or not 0 < delta < math.inf:
-            raise ValueError(f"its huber_delta is {delta!r:.80}")
+            raise ValueError(f"its huber_delta is {told(delta)}")
         task = cls(columns, dtype)
         for name in ("center", "scale"):
             values = np.array(state[name], dtype=np.float64)
@@ -393,7 +394,7 @@ class Numbers(Task):
                 or not np.isfinite(values).all()
                 or (name == "scale" and (values <= 0).any())
             ):
-                raise ValueError(f"its {name} is {state[name]!r:.80}")
+                raise ValueError(f"its {name} is {told(state[name])}")
             setattr(task, name, values)
         task._settle(state)
         return task

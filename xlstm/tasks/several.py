@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import guesses, labelsets
+from ..headers import told
 from ..host import HostArray
 from ..labels import check_known_of_parts, check_named, from_state, listed, of_all_labels, to_state
 from ..losses import logistic_cross_entropy
@@ -330,7 +331,7 @@ class SeveralLabels(Task):
         if len(classes) < 1 or len(np.unique(classes)) < len(classes):
             raise ValueError("the labels must be one or more, without repetition")
         if type(matrix) is not bool:
-            raise ValueError(f"whether y is a matrix is {matrix!r:.80}, expected true or false")
+            raise ValueError(f"whether y is a matrix is {told(matrix)}, expected true or false")
         if not isinstance(thresholds, list) or any(type(value) is not float for value in thresholds):
-            raise ValueError(f"the thresholds are {thresholds!r:.80}, expected numbers")
+            raise ValueError(f"the thresholds are {told(thresholds)}, expected numbers")
         return cls(classes, matrix).with_thresholds(thresholds)

@@ -14,6 +14,7 @@ import numpy as np
 from .. import backends, losses, ondevice, steplabels
 from ..backends import Backend, numpy_arrays
 from ..batch import Encoded
+from ..headers import told
 from ..host import HostArray
 from ..labels import class_factors, weights_of, weights_of_part
 from ..namespace import Array, array_namespace
@@ -269,7 +270,7 @@ class StepClasses(Task):
             raise ValueError(f"the task has {sorted(state)}, expected the classes and the label to ignore")
         classes, ignore = Classes.from_state({"classes": state["classes"]}).classes, state["ignore"]
         if ignore is not None and (not isinstance(ignore, (str, bool, int, float)) or ignore in classes.tolist()):
-            raise ValueError(f"the label to ignore is {ignore!r:.80}")
+            raise ValueError(f"the label to ignore is {told(ignore)}")
         return cls(classes, ignore)
 
 
