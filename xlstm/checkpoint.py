@@ -131,7 +131,10 @@ def read_file(path: Any) -> Content:
         raise ValueError(f"{path} is damaged: its checksum does not fit its content.")
     block.flags.writeable = False
     try:
-        header = headers.parsed(text, arrays_size)
+        letters = headers.decoded(text, arrays_size)
+        del text
+        header = headers.parsed(letters)
+        del letters
         if not isinstance(header, dict) or not isinstance(header.get("arrays"), list):
             raise ValueError("the header is no object with arrays")
         arrays = _arrays(header["arrays"], block)

@@ -46,7 +46,7 @@ def _kind(path: str, file: BinaryIO) -> str:
         (length,) = struct.unpack("<Q", start[:8])
         if length <= min(size - 8, _MOST):
             file.seek(8)
-            header = headers.parsed(file.read(length))  # an object, for it begins with a brace
+            header = headers.parsed(headers.decoded(file.read(length)))  # an object, for it begins with a brace
             # A dict of dicts, each of them an array; the metadata alone are no arrays to be read.
             arrays = [entry for name, entry in header.items() if name != "__metadata__"]
             if arrays and all(isinstance(entry, dict) and "dtype" in entry for entry in arrays):

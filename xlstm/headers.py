@@ -27,21 +27,21 @@ class TooLarge(ValueError):
 def allowed(text: int, arrays: int = 0) -> int:
     """Bytes that the objects of a header may take, of which so many bytes are text, beside so many of arrays.
 
-    A model is built of its arrays in 2.4 times their size at most: half of that size is left.
+    A model is built of its arrays in 2.7 times their size at most: a quarter of that size is left.
     """
-    return HEADROOM + 3 * text + arrays // 2
+    return HEADROOM + 3 * text + arrays // 4
 
 
 def claim(text: bytes) -> int:
-    """Bytes that `parsed` takes at most, the decoded text included; as 64-bit CPython 3.10 and later have them."""
-    marks = text
+    """Bytes that `parsed` takes at most, and the decoded text; as 64-bit CPython 3.10 and later have them."""
+    text = marks = text.rstrip(b" ")
     if b"\\" in text:
         marks = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")  # now each quotation mark is one of a string
     count = _outside_of_strings(marks)
     strings, opened, names = count[ord('"')], count[ord("[")] + count[ord("{")], count[ord(":")]
     values = count[ord(",")] + opened
     return (
-        2 * len(text) + 7 * _wide(marks)  # letters
+        2 * len(text) - sum(count) // 2 + 7 * _wide(marks)  # letters, those of strings once more, and long integers
         + 8 * values + 64 * strings + 32 * max(0, values - strings)  # items of lists, strings, numbers
         + 64 * opened + 128 * names  # lists and objects, and names in these
     )  # fmt: skip
@@ -84,22 +84,32 @@ def check(claimed: int, text: int, arrays: int = 0) -> None:
 
 def filled(text: bytes, more: int = 0, arrays: int = 0) -> bytes:
     """The text with so many spaces at its end that it may claim what it does, and `more`."""
-    # A space adds three bytes to what is allowed, and two to what is claimed.
-    return text + b" " * max(0, claim(text) + more - allowed(len(text), arrays))
+    return text + b" " * max(0, -(-(claim(text) + more - allowed(len(text), arrays)) // 3))
 
 
-def parsed(text: bytes, arrays: int = 0) -> Any:
-    """What the text says.
+def decoded(text: bytes, arrays: int = 0) -> str:
+    """The text as it is to be `parsed`. The caller lets go of the bytes before that.
 
     Raises
     ------
     ValueError
-        If it is no JSON, holds a number that is not finite, or would take more memory than it may (`TooLarge`).
+        If it is no UTF-8, or would take more memory than it may (`TooLarge`).
+    """
+    check(claim(text), len(text), arrays)
+    return text.rstrip(b" ").decode()
+
+
+def parsed(letters: str) -> Any:
+    """What a text says.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or holds a number that is not finite.
     RecursionError
         If it is nested too deeply.
     """
-    check(claim(text), len(text), arrays)
-    return json.loads(text.decode(), parse_float=_finite, parse_constant=_no_number)
+    return json.loads(letters, parse_float=_finite, parse_constant=_no_number)
 
 
 def _finite(text: str) -> float:
@@ -114,7 +124,13 @@ def _no_number(text: str) -> Any:
 # ---------------------------------------------------------------- messages
 
 
-_BEGINNING = reprlib.Repr()
+class _Beginning(reprlib.Repr):
+    def repr_int(self, number: int, level: int) -> str:
+        bits = number.bit_length()
+        return super().repr_int(number, level) if bits <= 10_000 else f"an integer of {bits} bits"
+
+
+_BEGINNING = _Beginning()
 _BEGINNING.maxstring = _BEGINNING.maxother = _BEGINNING.maxlong = 80
 _BEGINNING.maxlist = _BEGINNING.maxtuple = _BEGINNING.maxdict = 20
 

@@ -195,7 +195,7 @@ class Model:
     def write(self, host_values: Any) -> None:
         """Overwrite all parameters with such an array."""
         with self.backend.current():
-            self.parameters.flat[...] = self.backend.from_host(host_values)
+            self.parameters.flat[...] = self.backend.adopt(host_values)
 
     def pack(self, precision: str | None = None) -> None:
         """Let inference read a copy of the parameters in the kernels' own order: these must not be written any more.

@@ -191,8 +191,10 @@ class Optimizer:
                 f"the solver {self.solver!r} goes on with {len(self.moments)} moments of shape {shape} and dtype "
                 f"{dtype}, as host_moments gave them; got {told or 'none'}."
             )
-        moments = [backend.from_host(moment) for moment in host_moments]
-        self.updates, self.moments = count, moments
+        with self._current():
+            for moment, found in zip(self.moments, host_moments, strict=True):
+                moment[...] = backend.adopt(found)  # in its place: each is as large as the model
+        self.updates = count
 
     def _owner(self) -> Backend:
         if self.backend is None:
@@ -220,7 +222,7 @@ class Optimizer:
         self.__dict__.update(state)
         if self.backend is not None:
             self.decayed = self.backend.from_host(self.decayed)
-            self.resume(self.updates, self.moments)
+            self.moments = [self.backend.from_host(moment) for moment in self.moments]
             self.fast = self._find_fast()
 
     # ------------------------------------------------------------ the step

@@ -83,7 +83,7 @@ def change(rng: random.Random, header: Any) -> None:
     elif kind < 0.6:
         del container[key]
     elif isinstance(value, (int, float)):
-        container[key] = rng.choice([-value, value + 1, value * 10 ** rng.randrange(9), value * 1e-9, float(value)])
+        container[key] = rng.choice([-value, value + 1, value * 10 ** rng.randrange(9), value * 1e-9, float(value)] if abs(value) < 1e300 else [0.0, -value])
     elif isinstance(value, str):
         container[key] = rng.choice([value * 2, value[::-1], value + "\0", value.upper(), value[:1], list(value)])
     elif isinstance(value, list):
@@ -274,8 +274,8 @@ def some_of(estimator: Any) -> Any:
     encoder = fitted.encoder
     if encoder.kind == "series":
         if fitted.columns is not None:
-            return np.zeros((2, fitted.columns))
-        return [np.zeros((3, encoder.size))] * 2
+            return np.full((2, fitted.columns), encoder.mean)
+        return [np.stack([encoder.mean] * 3)] * 2
     tokens = encoder.vocabulary[:3]
     return ["".join(tokens)] * 2 if encoder.kind == "characters" else [tokens] * 2
 

@@ -118,7 +118,7 @@ class Number(Constraint):
         return value <= self.high if self.ends[1] == "]" else value < self.high
 
     def plain(self, value: Any) -> Any:
-        return value if _is_one_of(value, self.besides) else float(value)
+        return value if _is_one_of(value, self.besides) else _real(value)
 
 
 class Levels(Constraint):

@@ -186,6 +186,10 @@ class Configured:
         return self.constraints[name].plain(value) if name in self.constraints else value
 
 
+_MOST_BITS = 10_000
+"""Of an integer that Python writes in decimals."""
+
+
 def in_json(name: str, value: Any) -> Any:
     """A setting as JSON has it: lists for arrays and tuples, pairs for a dict, whose keys may be numbers.
 
@@ -204,7 +208,11 @@ def in_json(name: str, value: Any) -> Any:
         return [in_json(name, each) for each in value]
     if isinstance(value, np.longdouble):
         value = float(value)
-    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int) and value.bit_length() <= _MOST_BITS:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     raise ValueError(
         f"{name} is {told(value)}, which no file could keep: expected None, text, a finite number, or lists of such."

@@ -297,7 +297,8 @@ def _trainer(
     expected = 1 + moments + (run is not None and run.keeps_reached)
     if len(arrays) != expected:
         raise ValueError(f"there are {len(arrays)} arrays for the solver {told(header['solver'])}, expected {expected}")
-    if not all(np.isfinite(array).all() for array in arrays) or (moments == 2 and (arrays[2] < 0).any()):
+    squares = 2 if moments == 2 else None  # the second moments, which may overflow: such parameters then rest
+    if not all((array >= 0 if k == squares else np.isfinite(array)).all() for k, array in enumerate(arrays)):
         raise ValueError("it holds numbers that no training leaves: NaN, infinity or a negative second moment")
     rng = np.random.default_rng(0)
     rng.bit_generator.state = header["generator"]
@@ -355,7 +356,10 @@ def _history(task: Task, found: dict[str, Any]) -> History:
 
 
 def _numbers(values: Any) -> list[float]:
-    return [number_of_json(value) for value in values]
+    if not isinstance(values, list):
+        raise ValueError(f"its history holds {told(values)}")
+    plain = set(map(type, values)) <= {float}  # then it is taken as it is, for it may be long
+    return values if plain else [number_of_json(value) for value in values]
 
 
 def _count(value: Any) -> int:
