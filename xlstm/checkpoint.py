@@ -11,9 +11,9 @@ Layout, all integers little-endian:
     32 bytes  SHA-256 of all bytes before
 
 The header names the arrays with dtype and shape; nothing in it is executed. A reader compares the lengths with the
-file's size before it takes memory for them, the checksum before it believes a word of it, and what the header would take
-as objects before it makes them: reading costs at most three times the file and 16 MB (`headers.py`). So the header of
-next to no file, one of very many tiny words or epochs, ends with spaces.
+file's size before it takes memory for them, the checksum before it believes a word of it, and what the header would
+take as objects before it makes them: loading costs at most three times the file and 16 MB (`headers.py`). A header of
+very many tiny words or epochs, beside next to no arrays, therefore ends with spaces.
 
 What the header says of an estimator is the matter of `estimators/state.py`, of a layer that of `layerfile.py`; its
 `kind` says which it is, and `state.load` asks it. This file knows the format, and what older versions wrote. Files live
@@ -234,8 +234,8 @@ def same_names(found: Any, known: Collection[str], what: str, before: Mapping[st
     for name in found:
         if name not in known:
             raise ValueError(
-                f"it holds the {what} {told(name)}, which this version of xlstm does not know: it was written by a newer "
-                "xlstm (upgrade xp-lstm), or is damaged"
+                f"it holds the {what} {told(name)}, which this version of xlstm does not know: it was written by a "
+                "newer xlstm (upgrade xp-lstm), or is damaged"
             )
     for name in known:
         if name not in found and name not in (before or {}):

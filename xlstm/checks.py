@@ -17,7 +17,9 @@ INITS = ("orthogonal", "pytorch")
 def checked(dropout: Any, init: Any) -> float:
     """`dropout` as a float; ValueError where it or `init` is not what a layer or model can be built with."""
     if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {told(dropout)}.")
+        raise ValueError(
+            f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {told(dropout)}."
+        )
     if init not in INITS:
         raise ValueError(f"init must be one of {INITS}, got {told(init)}.")
     return float(dropout)

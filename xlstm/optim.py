@@ -221,8 +221,7 @@ class Optimizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self.backend is not None:
-            self.decayed = self.backend.from_host(self.decayed)
-            self.moments = [self.backend.from_host(moment) for moment in self.moments]
+            self.decayed, *self.moments = map(self.backend.from_host, [self.decayed, *self.moments])
             self.fast = self._find_fast()
 
     # ------------------------------------------------------------ the step

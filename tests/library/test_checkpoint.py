@@ -27,7 +27,6 @@ import xlstm
 from xlstm.model import Architecture
 
 from .. import classifier as truth
-from ..kill_while_saving import run as kill_while_saving
 
 OLD = Path(__file__).parents[1] / "files" / "v1"
 PREFIX = struct.Struct("<8sIQQ")  # magic, version, bytes of the header, bytes of the arrays
@@ -781,9 +780,3 @@ def test_where_nothing_can_be_written_saving_is_an_oserror(tmp_path, other):
             other.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
     assert list((tmp_path / "folder").iterdir()) == []
-
-
-def test_a_killed_process_leaves_the_old_or_the_new_file(tmp_path):
-    """Some rounds; `python benchmarks/kill_while_saving.py` does more."""
-    found = kill_while_saving(6, tmp_path)
-    assert found["old"] + found["new"] == 6

@@ -55,7 +55,9 @@ class Device(Constraint):
 
     def check(self, name: str, value: Any) -> None:
         if value is not None and not is_device(value):
-            raise ValueError(f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {told(value)}.{meant(value)}")
+            raise ValueError(
+                f"{name} must be None, 'auto', 'cpu', 'cuda' or 'cuda:N', got {told(value)}.{meant(value)}"
+            )
 
 
 class Flag(Constraint):
@@ -222,6 +224,7 @@ def _is_label(value: Any) -> bool:
 def _plain_label(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     return float(value) if isinstance(value, np.longdouble) else value
+
 
 def _is_one_of(value: Any, others: tuple[Any, ...]) -> bool:
     return any(value is other or (isinstance(value, str) and value == other) for other in others)

@@ -62,7 +62,11 @@ class Run(NamedTuple):
         score = run.best_score
         if score is not None and not (type(score) is list and len(score) == 2 and all(map(_is_number, score))):
             raise ValueError(f"the best score of its training is {told(score)}")
-        if type(run.seconds) not in (int, float) or not 0 <= run.seconds < 2**53 or {type(run.start), type(run.validation)} - {str, type(None)}:
+        if (
+            type(run.seconds) not in (int, float)
+            or not 0 <= run.seconds < 2**53
+            or {type(run.start), type(run.validation)} - {str, type(None)}
+        ):
             raise ValueError(f"the training that it holds began at {told(run.start)}, {told(run.seconds)} seconds ago")
         same_names(run.data, (*DIGESTED, *OF_BATCHES), "digest of the data", OF_BATCHES)
         return run

@@ -174,7 +174,9 @@ class Configured:
 
     def plain_settings(self) -> dict[str, Any]:
         """All settings but the device, which were checked, as JSON has them: what a file keeps."""
-        return {name: in_json(name, self.plain_setting(name)) for name in self.get_params() if name not in OF_THE_MACHINE}
+        return {
+            name: in_json(name, self.plain_setting(name)) for name in self.get_params() if name not in OF_THE_MACHINE
+        }
 
     def optimizer_numbers(self) -> dict[str, float]:
         """The settings that the optimiser goes by, apart from the learning rate."""
