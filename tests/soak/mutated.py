@@ -1,8 +1,8 @@
 """Model files that somebody changed, under a limit of memory and of time: refused by a ValueError that names the
 file, or as good as any other.
 
-Each is whole, its checksum fits: only what it says is wrong. A file that failed once stands in `tests/files/corpus`, and
-is tried first.
+Each is whole, its checksum fits: only what it says is wrong. A file that failed once stands in `tests/files/corpus`,
+and is tried first.
 """
 
 from __future__ import annotations

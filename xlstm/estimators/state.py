@@ -92,7 +92,7 @@ def table_of(path: Any) -> Table | None:
     No model is built, and no device asked for.
     """
     try:
-        _, header, _ = checkpoint.read_file(path)
+        header = checkpoint.read_file(path).header
         with understanding():
             return kept_table.of_json(header.get("table"))
     except (ValueError, OSError):
