@@ -126,7 +126,7 @@ def read_file(path: Any) -> Content:
         checksum = file.read(_CHECKSUM)
     digest = hashlib.sha256(prefix)
     digest.update(text)
-    digest.update(memoryview(block))
+    digest.update(block)  # type: ignore[arg-type]  # as above
     if read != arrays_size or digest.digest() != checksum:
         raise ValueError(f"{path} is damaged: its checksum does not fit its content.")
     block.flags.writeable = False

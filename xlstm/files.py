@@ -42,12 +42,16 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
     path = check_target(path)
     folder = os.path.dirname(path)
     _remove_abandoned(folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     temporary, file = "", None  # closed below: a Ctrl-C that comes as a `with` ends would leave it open
     try:
         old = _status(path)
-        temporary, handle = _opened(folder, 0o666 if old is None else 0o600)
-        file = os.fdopen(handle, "wb")
-        kept = old is None or _take_over(temporary, handle, old)
+        while file is None or not _locked(file.fileno()):
+            if file is not None:
+                file.close()
+            temporary = os.path.join(folder, f".xlstm-{os.urandom(6).hex()}.part")
+            file = os.fdopen(os.open(temporary, flags, 0o666 if old is None else 0o600), "wb")
+        kept = old is None or _take_over(temporary, file.fileno(), old)
         for part in parts:
             file.write(part)
         file.flush()
@@ -105,19 +109,14 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _opened(folder: str, mode: int) -> tuple[str, int]:
-    """A new temporary file, and its handle: locked for as long as the process lives, so that others can tell."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    while True:
-        temporary = os.path.join(folder, f".xlstm-{os.urandom(6).hex()}.part")
-        handle = os.open(temporary, flags, mode)
-        if fcntl is None:
-            return temporary, handle
-        with contextlib.suppress(OSError):  # of a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)  # who looks whether it is abandoned has it for a moment
-        if os.fstat(handle).st_nlink:
-            return temporary, handle
-        os.close(handle)  # another process took it for abandoned before it was locked
+def _locked(handle: int) -> bool:
+    """Lock a new temporary file for as long as the process lives, so that others can tell; False where it is gone:
+    another process took it for abandoned before."""
+    if fcntl is None:
+        return True
+    with contextlib.suppress(OSError):  # of a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)  # who looks whether it is abandoned has it for a moment
+    return os.fstat(handle).st_nlink > 0
 
 
 def _take_over(temporary: str, handle: int, old: os.stat_result) -> bool:

@@ -742,7 +742,7 @@ def test_a_saved_file_may_be_read_like_any_other(tmp_path, other):
     assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-class Failing(io.BytesIO):
+class Failing(io.FileIO):
     """A file on a full disk."""
 
     def write(self, content: Any) -> int:
@@ -750,7 +750,7 @@ class Failing(io.BytesIO):
 
 
 FAILURES = {
-    "the disk is full": ("fdopen", lambda handle, *_: (os.close(handle), Failing())[1]),
+    "the disk is full": ("fdopen", Failing),
     "the disk fails to sync": ("fsync", lambda handle: (_ for _ in ()).throw(OSError(5, "Input/output error"))),
     "the name cannot be changed": ("replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "denied"))),
     "Ctrl-C before the name is changed": ("replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)),
@@ -762,8 +762,6 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(model, other, monkey
     before = model.read_bytes()
     name, replacement = FAILURES[failure]
     monkeypatch.setattr(os, name, replacement)
-    if failure == "the disk is full":  # Failing has no descriptor: it never comes so far as to ask for it
-        monkeypatch.setattr(os, "fsync", lambda handle: None)
     with pytest.raises((OSError, KeyboardInterrupt)):
         other.save(model)
     monkeypatch.undo()

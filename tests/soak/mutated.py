@@ -251,6 +251,10 @@ def tried(path: Path, scratch: Path, measured: bool = True) -> str | None:
         return f"loaded, then {type(error).__name__}: {error!s:.200}"
 
 
+def hangs(*_: object) -> None:
+    raise TimeoutError("no end after 60 seconds of the processor")
+
+
 def used(loaded: Any, scratch: Path) -> str | None:
     """What loaded answers, and is saved and loaded again, twice the same."""
     loaded.save(scratch)
@@ -311,6 +315,7 @@ def soak(short: bool = False, planted: bool = False, tries: int | None = None, k
     """Planted: nobody looks at what a header would take."""
     if planted:
         headers.check = lambda *_: None  # type: ignore[assignment]
+    signal.signal(signal.SIGPROF, hangs)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm", encoding="ascii") as file:
         begun = int(file.read().split()[0]) * 4096
@@ -322,9 +327,9 @@ def soak(short: bool = False, planted: bool = False, tries: int | None = None, k
         path, scratch = Path(folder) / "model.xlstm", Path(folder) / "scratch"
         for name, content in cases(tries, 1_500_000 if short else 20_000_000):
             path.write_bytes(content)
-            signal.alarm(120)  # a hang ends the process
+            signal.setitimer(signal.ITIMER_PROF, 60)  # seconds of the processor
             found = tried(path, scratch) or (tried(path, scratch, measured=False) if len(content) > 10**6 else None)
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             number += 1
             if found:
                 failures.append(f"{name}: {found}")
