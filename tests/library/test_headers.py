@@ -247,3 +247,13 @@ def test_files_of_others_are_recognised_at_little_cost(tmp_path):
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     with open(path, "rb") as file:
         assert "safetensors" in foreign.told(str(path), file)
+
+
+def test_numbers_of_very_many_columns_are_refused_before_they_are_made(tmp_path):
+    xlstm.SequenceRegressor(hidden_size=1, max_iter=1, device="cpu").fit(["ab", "b"], [1.0, 2.0]).save(
+        tmp_path / "model"
+    )
+    file = File(tmp_path / "model")
+    file.header["task"]["columns"] = 10**7
+    file.write()
+    assert peak_of(lambda: refuse(file.path, "its center is")) < 2 * MB

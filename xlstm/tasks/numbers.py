@@ -386,15 +386,11 @@ class Numbers(Task):
         delta = state["huber_delta"]
         if type(delta) is not float or not 0 < delta < math.inf:
             raise ValueError(f"its huber_delta is {told(delta)}")
-        task = cls(columns, dtype)
-        for name in ("center", "scale"):
-            values = np.array(state[name], dtype=np.float64)
-            if (
-                values.shape != (columns or 1,)
-                or not np.isfinite(values).all()
-                or (name == "scale" and (values <= 0).any())
-            ):
+        center, scale = (np.array(state[name], dtype=np.float64) for name in ("center", "scale"))
+        for name, values in (("center", center), ("scale", scale)):
+            if values.shape != (columns or 1,) or not np.isfinite(values).all() or (scale <= 0).any():
                 raise ValueError(f"its {name} is {told(state[name])}")
-            setattr(task, name, values)
+        task = cls(columns, dtype)  # of a size that was compared
+        task.center, task.scale = center, scale
         task._settle(state)
         return task
