@@ -198,7 +198,8 @@ class Seed(Constraint):
     def check(self, name: str, value: Any) -> None:
         if not (value is None or isinstance(value, (np.random.Generator, np.random.RandomState)) or is_seed(value)):
             raise ValueError(
-                f"{name} must be None, an integer of 0 or more (a seed), or a NumPy random generator, got {told(value)}."
+                f"{name} must be None, an integer of 0 or more (a seed), or a NumPy random generator, "
+                f"got {told(value)}."
             )
 
     def plain(self, value: Any) -> int | None:
