@@ -47,13 +47,13 @@ xlstm.checkpoint.write_whole = in_place
 class Scene:
     """A folder in which one process after the other saves a new model over an old one."""
 
-    def __init__(self, folder: Path, hidden_size: int, planted: bool) -> None:
+    def __init__(self, folder: Path, hidden_size: int, measured: int, planted: bool) -> None:
         self.old, self.new = (_model_file(folder / which, which, hidden_size) for which in ("old", "new"))
         self.contents = {"old": self.old.read_bytes(), "new": self.new.read_bytes()}
         self.folder, self.program = folder / "scene", (PLANTED if planted else "") + CHILD
         self.file, self.found = self.folder / "model", Counter[str]()
         self.folder.mkdir()
-        self.seconds = statistics.median(self.saved_by_a_process(None)[1] for _ in range(3))
+        self.seconds = statistics.median(self.saved_by_a_process(None)[1] for _ in range(measured))
 
     def saved_by_a_process(self, until: Callable[[], None] | None) -> tuple[bool, float]:
         """A process saves, and is killed when `until` returns, or not at all.
@@ -113,9 +113,9 @@ def _model_file(path: Path, label: str, hidden_size: int) -> Path:
 
 def soak(short: bool = False, planted: bool = False, tries: int | None = None) -> Row:
     """Planted: the file is written in its place, to a slow disk."""
-    wanted, rng, failures = tries or (5 if short else 1000), random.Random(0), []
+    wanted, rng, failures = tries or (3 if short else 1000), random.Random(0), []
     with tempfile.TemporaryDirectory() as folder:
-        scene = Scene(Path(folder), 64 if short else 512, planted)
+        scene = Scene(Path(folder), 64 if short else 512, 1 if short else 3, planted)
         while scene.found["old"] + scene.found["new"] + len(failures) < wanted:
             if failure := scene.killed(rng):
                 failures.append(failure)

@@ -325,7 +325,7 @@ def soak(short: bool = False, planted: bool = False, tries: int | None = None, k
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path, scratch = Path(folder) / "model.xlstm", Path(folder) / "scratch"
-        for name, content in cases(tries, 1_500_000 if short else 20_000_000):
+        for name, content in cases(tries, 900_000 if short else 20_000_000):
             path.write_bytes(content)
             signal.setitimer(signal.ITIMER_PROF, 60)  # seconds of the processor
             found = tried(path, scratch) or (tried(path, scratch, measured=False) if len(content) > 10**6 else None)

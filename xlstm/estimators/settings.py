@@ -170,13 +170,17 @@ class Configured:
         """
         for name, constraint in self.constraints.items():
             constraint.check(name, getattr(self, name))
-        self.plain_settings()
+        for name in self.kept_names():
+            if name not in self.constraints or not isinstance(getattr(self, name), dict):  # which may be large
+                in_json(name, self.plain_setting(name))
 
     def plain_settings(self) -> dict[str, Any]:
         """All settings but the device, which were checked, as JSON has them: what a file keeps."""
-        return {
-            name: in_json(name, self.plain_setting(name)) for name in self.get_params() if name not in OF_THE_MACHINE
-        }
+        return {name: in_json(name, self.plain_setting(name)) for name in self.kept_names()}
+
+    def kept_names(self) -> list[str]:
+        """The names of the settings that a file keeps."""
+        return [name for name in self.get_params() if name not in OF_THE_MACHINE]
 
     def optimizer_numbers(self) -> dict[str, float]:
         """The settings that the optimiser goes by, apart from the learning rate."""
