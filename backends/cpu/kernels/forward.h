@@ -14,8 +14,8 @@ namespace {
 // so few rows a step reads all weights for little work; over all steps, the product has many rows to use them for.
 constexpr long FEW_ROWS = 4;
 constexpr long CHUNK = 64;  // the most rows that go through a step of a unit tile together: their z stays near
-// About how many rows of input are put in tiles, and projected, before the steps that read them: enough for the product,
-// and for the threads to wait seldom. What a pass needs of memory does not grow with the number of steps.
+// About how many rows of input are put in tiles, and projected, before the steps that read them: enough for the
+// product, and for the threads to wait seldom. What a pass needs of memory does not grow with the number of steps.
 constexpr long AHEAD_ROWS = 1024;
 
 template <class Cell> struct ForwardWalk {
@@ -239,8 +239,8 @@ template <class Cell> struct ForwardWalk {
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
     const real *h = h_before(task, t) + b * TILE;
-    Panels::compute(rows, with_x ? x_tiles + (x_row(task, t) + b) * TILE : h, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0,
-                    weights, D, H, from, from_stride, z, most_inputs,
+    Panels::compute(rows, with_x ? x_tiles + (x_row(task, t) + b) * TILE : h, x_stride, with_x ? D : 0, h, stride,
+                    with_h ? H : 0, weights, D, H, from, from_stride, z, most_inputs,
                     [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
   }
 
