@@ -52,7 +52,7 @@ class History:
         return self  # nobody changes it: of many calls of `partial_fit` each would copy the numbers of all before
 
     def columns(self) -> dict[str, list[float]]:
-        """All of it as lists by name: "loss", the scores, and with a validation part the same as "validation_…".
+        """All of it as lists by name: "loss", the scores, and with a validation part the same, "validation" before.
 
         All are of one length: NaN stands where an epoch had no validation part.
         """

@@ -109,7 +109,7 @@ def logistic_cross_entropy(
 ) -> tuple[Array, Array]:
     """The loss of `labels`, 0 or 1, of one logit for the class 1, and its gradient.
 
-    log(1 + exp(z)) - label·z, written as max(z, 0) - label·z + log(1 + exp(-|z|)).
+    log(1 + exp(z)) - label·z, written as `max(z, 0) - label·z + log(1 + exp(-|z|))`.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ def squared_error(
 def absolute_error(
     outputs: Array, targets: Array, weights: Array | None = None, *, lengths: Any = None, mask: Array | None = None
 ) -> tuple[Array, Array]:
-    """The absolute residual, |r|: least where an output is the median of its targets. Its gradient at 0 is 0.
+    """The absolute residual, `|r|`: least where an output is the median of its targets. Its gradient at 0 is 0.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def huber(
     lengths: Any = None,
     mask: Array | None = None,
 ) -> tuple[Array, Array]:
-    """r²/2 for residuals up to `delta`, delta · (|r| - delta/2) beyond: outliers pull no harder than delta.
+    """r²/2 for residuals up to `delta`, delta · `(|r| - delta/2)` beyond: outliers pull no harder than delta.
 
     Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35 (1964).
 
@@ -131,7 +131,7 @@ def quantile(
 ) -> tuple[Array, Array]:
     """The pinball loss: least where the share `level` of the targets lies below an output.
 
-    level · (-r) where the output is too low, (1 - level) · r where it is too high: |r|/2 + (0.5 - level) · r. At level
+    level · (-r) where the output is too low, (1 - level) · r where it is too high: `|r|/2 + (0.5 - level) · r`. At level
     0.5 it is half the absolute error. At r = 0 the gradient is the mean of both slopes. Koenker and Bassett,
     "Regression Quantiles", Econometrica 46 (1978).
 
