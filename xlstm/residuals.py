@@ -131,8 +131,8 @@ def quantile(
 ) -> tuple[Array, Array]:
     """The pinball loss: least where the share `level` of the targets lies below an output.
 
-    level · (-r) where the output is too low, (1 - level) · r where it is too high: `|r|/2 + (0.5 - level) · r`. At level
-    0.5 it is half the absolute error. At r = 0 the gradient is the mean of both slopes. Koenker and Bassett,
+    level · (-r) where the output is too low, (1 - level) · r where it is too high: `|r|/2 + (0.5 - level) · r`. At
+    level 0.5 it is half the absolute error. At r = 0 the gradient is the mean of both slopes. Koenker and Bassett,
     "Regression Quantiles", Econometrica 46 (1978).
 
     Parameters

@@ -79,9 +79,7 @@ def main(arguments: list[str]) -> int:
         if threads:
             environment["LD_PRELOAD"] = f"{library('libtsan.so')} {plain_threads(folder)}"
             environment["TSAN_OPTIONS"] = "halt_on_error=1"
-            environment["OPENBLAS_NUM_THREADS"] = (
-                "1"  # its threads wait in a way that the sanitizer does not see either
-            )
+            environment["OPENBLAS_NUM_THREADS"] = "1"  # the sanitizer does not see its waiting either
         else:
             environment["LD_PRELOAD"] = library("libasan.so")
             # Python frees little of what it has at its end. A few freed blocks are kept, to see who still uses them.
