@@ -60,7 +60,7 @@ stream
 estimators
 onnx
 inspection measures
-plots
+plots reports
 gradpair
 gradcheck
 __init__

@@ -48,6 +48,7 @@ if _typing.TYPE_CHECKING:
     from .readers import read
     from .readers.files import from_files
     from .readers.frames import from_long
+    from .reports import report
     from .sources import Batches
 
 __version__ = "0.1.0"
@@ -83,6 +84,7 @@ __all__ = [
     "plots",
     "read",
     "release_memory",
+    "report",
     "sampling",
     "set_threads",
     "to_onnx",
@@ -107,6 +109,7 @@ _LATER = {
     "from_onnx": "onnx.reading",
     "load": "estimators.state",
     "read": "readers",
+    "report": "reports",
     "to_onnx": "onnx.writing",
 }
 

@@ -99,3 +99,38 @@ def calibration(
     observed = sums(np.where(positive, weights, 0))[there] / total
     error = float(np.average(np.abs(predicted - observed), weights=total)) if len(total) else float("nan")
     return Calibration(predicted, observed, total, error)
+
+
+class ByClass(NamedTuple):
+    """How good the answers of each of K classes or labels are; NaN where there is nothing to divide by.
+
+    Attributes
+    ----------
+    precision : (K,)
+        Of the answers that name it, the share that is right.
+    recall : (K,)
+        Of those that have it, the share that is found.
+    f1 : (K,)
+        The harmonic mean of both.
+    """
+
+    precision: HostArray
+    recall: HostArray
+    f1: HostArray
+
+
+def by_class(right: HostArray, answered: HostArray, there: HostArray) -> ByClass:
+    """Of how often each class was answered rightly, answered at all, and there, each (K,)."""
+
+    def divided(part: HostArray, whole: HostArray) -> HostArray:
+        shares = np.full(len(whole), np.nan)
+        np.divide(part, whole, out=shares, where=whole > 0)
+        return shares
+
+    right = right.astype(np.float64)
+    return ByClass(divided(right, answered), divided(right, there), divided(2 * right, answered + there))
+
+
+def log_loss(log_probabilities: HostArray, true: HostArray) -> float:
+    """The mean of minus the logarithm of what the true class (n,) was given, of logarithms (n, K)."""
+    return float(-np.mean(log_probabilities[np.arange(len(true)), true]))

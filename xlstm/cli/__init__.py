@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, show, bench, devices, check.
+"""The command line: train, predict, evaluate, report, show, bench, devices, check.
 
 Progress, notices and warnings go to stderr, results to stdout; with --json exactly one line there, one JSON object.
 Exit codes: 0 for success, 1 for what failed while running (one line on stderr for each problem, no traceback), 2 for a

@@ -9,15 +9,27 @@ from . import given, kinds, labelled
 from .common import Failure, listed, show, trained
 
 
-def run(options: Any) -> int:
-    """Read, predict, compare."""
-    model = trained(options.model, options.device)
-    kind = kinds.of_model(model)
+def labelled_data(options: Any, model: Any, kind: kinds.Kind) -> given.Given:
+    """What a model is to be measured on: all of it, or the sequences that `--only` lists.
+
+    Raises
+    ------
+    Failure
+        With all that is wrong.
+    """
     found = given.for_measuring(options, model, kind)
     if options.only is not None:
         found = given.only(found, options.only, options.encoding)
     if problems := given.not_finite(found.X, found.where, model.missing):
         raise listed(list(problems.values()), "")
+    return found
+
+
+def run(options: Any) -> int:
+    """Read, predict, compare."""
+    model = trained(options.model, options.device)
+    kind = kinds.of_model(model)
+    found = labelled_data(options, model, kind)
     try:
         scores = kind.scores(model, found.X, found.y)
     except (ValueError, TypeError) as error:

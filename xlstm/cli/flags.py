@@ -226,6 +226,19 @@ def of_evaluate(parser: argparse.ArgumentParser) -> None:
     skipping(parser)
 
 
+def of_report(parser: argparse.ArgumentParser) -> None:
+    """What the page is of, and where it goes."""
+    of_evaluate(parser)
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="FILE",
+        default="report.html",
+        help="the page, written whole or not at all, in place of a file of that name (default: report.html)",
+    )
+    parser.add_argument("--title", metavar="TEXT", help="of the page (default: the names of model and data)")
+
+
 def text_and_label(parser: argparse.ArgumentParser, default: str) -> None:
     """Which columns hold texts and labels."""
     for name in ("text", "label"):

@@ -284,7 +284,10 @@ def only(given: Given, path: str, encoding: str) -> Given:
         rows.append(places[name])
     if not rows:
         raise Failure(f"{path} lists no sequence{f' of {given.name}' if FILE in table.columns else ''}")
-    return given._replace(X=chosen(given.X, rows), y=chosen(given.y, rows), where=lambda k: given.where(rows[k]))
+    ids = None if given.ids is None else chosen(given.ids, rows)
+    return given._replace(
+        X=chosen(given.X, rows), y=chosen(given.y, rows), where=lambda k: given.where(rows[k]), ids=ids
+    )
 
 
 def _separator(remembered: Table | None) -> str:

@@ -89,6 +89,14 @@ class Kind:
         """The classes in what y holds of one sequence."""
         return [label]
 
+    def as_learned(self, y: Any, model: Any) -> Any:
+        """y as the model itself takes it, whose labels may be numbers: what files have of them is written."""
+        names = self.known(model)
+        if names is None:
+            return y
+        labels = dict(zip(names, [*model.classes_.tolist(), getattr(model, "ignore", None)], strict=False))
+        return [labels[label] if isinstance(label, str) else [labels[one] for one in label] for label in y]
+
     def strata(self, y: Any) -> Any:
         """(n,) By what the rows are held out in proportion; None where by chance alone."""
         return None
@@ -169,7 +177,9 @@ class Number(Kind):
     def told(self, scores: dict[str, Any]) -> str:
         names = {"r2": "R²", "d2": "D²", "mae": "mean absolute error", "rmse": "root mean squared error"}
         return ", ".join(
-            f"{names.get(name, name)} {value:.4g}" for name, value in scores.items() if isinstance(value, float)
+            f"{names.get(name, name.replace('_', ' '))} {value:.4g}"
+            for name, value in scores.items()
+            if isinstance(value, float)
         )
 
 
@@ -244,6 +254,11 @@ class Labels(Kind):
 
     def classes_in(self, label: Any) -> Sequence[str]:
         return label if isinstance(label, list) else []
+
+    def as_learned(self, y: Any, model: Any) -> Any:
+        found = _indicator(y, [str(label) for label in model.classes_.tolist()])
+        whole = model.fitted_state().task.matrix
+        return found.astype(np.int64) if whole else [model.classes_[row].tolist() for row in found]
 
     def scores(self, model: Any, X: Any, y: Any) -> dict[str, Any]:
         predicted, names = model.predict(X), [str(label) for label in model.classes_.tolist()]
@@ -361,6 +376,10 @@ def _cut(text: str, split: str) -> Sequence[str]:
 def _indicator(y: Any, names: list[str]) -> Any:
     """(n, K) booleans: which of the labels each sequence has."""
     if isinstance(y, np.ndarray) and y.ndim == 2:
+        if y.shape[1] != len(names):
+            raise Failure(
+                f"there are {y.shape[1]} columns of labels, but the model has {len(names)}: {_some({*names})}"
+            )
         return y != 0
     places = {name: k for k, name in enumerate(names)}
     found = np.zeros((len(y), len(names)), dtype=bool)

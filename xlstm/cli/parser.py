@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
-from . import arguments, describe, evaluate, flags, machine, predict, train
+from . import arguments, describe, evaluate, flags, machine, predict, report, train
 
 READS = (
     "Texts are rows of a table, or lines; series of numbers come from tables with a step a row (--id) or a series a "
@@ -54,6 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     flags.of_predict(command("predict", predict.run, "answer for texts, or for the sequences of a file", READS))
     flags.of_evaluate(command("evaluate", evaluate.run, "measure a model on a file with labels", READS))
+    flags.of_report(
+        command(
+            "report",
+            report.run,
+            "write a page on a model and a file with labels",
+            "One HTML file that needs nothing else: measures, pictures of them, the worst mistakes with the steps that "
+            "count, the data, settings, learning curves.",
+        )
+    )
     shown = command("show", describe.run, "tell what a model reads and answers, and how it was trained")
     shown.add_argument("model", help="a file that train wrote, or save")
 
