@@ -58,9 +58,9 @@ class Swallowed:
     """Finds rows of several lines that are several rows.
 
     Such a row may be right: a text may have several lines. It is wrong where each of its lines would be a row of the
-    table's width, were quotation marks part of a text, and in some column holds what stands in that of other rows: one
-    of some few values, or a number. What stands there is learned of the rows that are a line each; a row that nothing
-    is said of yet is looked at again.
+    table's width, were quotation marks part of a text, and these rows hold what others hold: in some column the same
+    values, or numbers, and in no column of numbers or of few values mostly others. What stands there is learned of the
+    rows that are a line each: so a row is judged when many are known, and at the end.
 
     Parameters
     ----------
@@ -74,7 +74,8 @@ class Swallowed:
 
     def __init__(self, name: str, width: int, delimiter: str) -> None:
         self._name, self._width, self._delimiter = name, width, delimiter
-        self._doubtful: list[tuple[int, int, list[list[str]]]] = []  # first line, last line, and what rows these are
+        # First line, last line, what rows these are, and whether several of the row's fields hold ends of lines.
+        self._doubtful: list[tuple[int, int, list[list[str]], bool]] = []
         self._rows = 0
         self._values: dict[int, set[str]] = {column: set() for column in range(width)}
         self._numbers: set[int] = set()  # columns of numbers, more than a few
@@ -102,10 +103,10 @@ class Swallowed:
         rows = list(csv.reader(lines, delimiter=self._delimiter, quoting=csv.QUOTE_NONE))
         if self._width == 1 or any(len(row) != self._width for row in rows):
             return  # not each of the lines would be a row
-        self._doubtful.append((last - len(lines) + 1, last, rows))
-        if sum("\n" in field or "\r" in field for field in fields) > 1:
-            raise self._wrong(last - len(lines) + 1, last)
-        self._check(*self._doubtful[-1])
+        several = sum("\n" in field or "\r" in field for field in fields) > 1
+        self._doubtful.append((last - len(lines) + 1, last, rows, several))
+        if self._rows >= FEW:
+            self._check(*self._doubtful[-1])
 
     def refuse(self) -> None:
         """Raise where a row that was looked at swallowed others: to be asked at the end, when all others are known.
@@ -118,8 +119,13 @@ class Swallowed:
         for doubtful in self._doubtful:
             self._check(*doubtful)
 
-    def _check(self, first: int, last: int, rows: list[list[str]]) -> None:
-        if any(self._fits(column, [row[column].strip() for row in rows]) for column in range(self._width)):
+    def _check(self, first: int, last: int, rows: list[list[str]], several: bool) -> None:
+        """Raise where these are rows of their own; `several` as there are such in the row that swallowed them."""
+        columns = [[field.strip() for field in fields] for fields in zip(*rows, strict=True)]
+        # The first mark may be part of its text; what stands in other columns has none where these are rows.
+        opens = next((column for column, fields in enumerate(columns) if '"' in fields[0]), None)
+        told = [self._fits(fields, column) for column, fields in enumerate(columns) if column != opens]
+        if False not in told and (several or True in told):
             raise self._wrong(first, last)
 
     def _wrong(self, first: int, last: int) -> ValueError:
@@ -129,15 +135,16 @@ class Swallowed:
             "around the whole field; where these lines are one text, write the table as JSON lines"
         )
 
-    def _fits(self, column: int, fields: list[str]) -> bool:
-        """Whether all these are what stands in a column."""
-        if any('"' in field for field in fields):
-            return False
+    def _fits(self, fields: list[str], column: int) -> bool | None:
+        """Whether these are what stands in a column: False where half of them are not, None where nobody can say."""
         values = self._values.get(column, set())
-        if values and len(values) <= self._rows / 2 and values.issuperset(fields):
+        alike = sum(field in values for field in fields)
+        if of_numbers := column in self._numbers or (bool(values) and all(map(_is_number, values))):
+            alike = sum(map(_is_number, fields))
+        if alike >= 3 / 4 * len(fields):  # a value of these rows alone is known of none
             return True
-        of_numbers = column in self._numbers or (bool(values) and all(map(_is_number, values)))
-        return of_numbers and all(map(_is_number, fields))
+        of_few = len(values) <= self._rows / 2 and bool(values)
+        return False if (of_numbers or of_few) and alike <= len(fields) / 2 else None
 
 
 def _is_number(field: str) -> bool:

@@ -239,6 +239,21 @@ def test_texts_of_several_lines_are_texts(tmp_path, text):
     assert rows_of(content, tmp_path / "t.csv") == expected
 
 
+@pytest.mark.parametrize("text", ["1,2\n3,4", "size 3, 40 EUR\n2, blue", "1,2\r\n3,4\r\n5,6", 'a, "b"\n12, 13'])
+@pytest.mark.parametrize("first", [0, 7])
+def test_lines_of_a_text_that_would_be_rows_of_another_label_are_a_text(tmp_path, text, first):
+    expected = [[str(k), f"text number {k}", ("good", "bad")[k % 2]] for k in range(20)]
+    expected[first][1] = expected[12][1] = text
+    content = tables.content([["id", "text", "label"], *expected], ",").decode()
+    assert rows_of(content, tmp_path / "t.csv") == expected
+
+
+def test_rows_that_are_swallowed_are_seen_where_one_of_their_labels_is_that_of_no_other(tmp_path):
+    content = with_lone_marks('"hello,a', '5",b').replace("text number 7,b", "text number 7,c")
+    with pytest.raises(ValueError, match="opens in line 6 swallows the lines up to 12"):
+        rows_of(content, tmp_path / "t.csv")
+
+
 def test_between_tabs_a_quotation_mark_is_part_of_a_field(tmp_path):
     expected = [[f"text {k}", "ab"[k % 2]] for k in range(20)]
     for k, text in enumerate(['"', '"hello', '5"', '"all"', 'a "b" c', '""']):
