@@ -112,6 +112,10 @@ def test_a_model_knows_characters_in_their_form_however_it_came_to_know_them():
     parts = classifier().partial_fit(X, y, vocabulary="abÉß")
     for model in (batches, parts):
         assert model.fitted_state().encoder.state() == whole.fitted_state().encoder.state()
+    apart = classifier().partial_fit(X, y, vocabulary="abe\u0301ß")  # as in a text
+    assert apart.fitted_state().encoder.vocabulary == ["a", "b", "e", "s", "é", "\u0301"]
+    np.testing.assert_array_equal(apart.predict_proba(["E\u0301"]), apart.predict_proba(["é"]))
+    assert apart.predict_proba(["é"]).tolist() != apart.predict_proba(["?"]).tolist()
     alone = classifier().partial_fit(X, y, vocabulary=["a", "b", "e", "\u0301", "s"])  # each is a character
     assert alone.fitted_state().encoder.vocabulary == ["a", "b", "e", "s", "\u0301"]
 

@@ -125,10 +125,10 @@ class SequenceEstimator(BatchTrainable):
             (n,) weights of 0 or more, which count as they are given, and are not brought to mean 1. Rows that all have
             weight 0 change nothing; in the first call they are an error.
         vocabulary
-            All tokens that will ever come, in any order: characters, words or integers, as X has them; characters in
-            the form of `normalize`, in which a letter with an accent is one. Without it the first call settles the
-            vocabulary: tokens that it does not hold stay unknown for ever, and the first later X most of whose tokens
-            are unknown is told by an `xlstm.AmbiguousDataWarning`.
+            All tokens that will ever come, in any order: characters, words or integers, as X has them. Characters are a
+            string, or a collection of them in the form of `normalize`, in which a letter with an accent is one. Without
+            it the first call settles the vocabulary: tokens that it does not hold stay unknown for ever, and the first
+            later X most of whose tokens are unknown is told by an `xlstm.AmbiguousDataWarning`.
         scale_from
             Sequences of numbers as X, or batches of them, by which features are scaled, in place of the first X: mean
             and standard deviation of all their steps. Without it the first call settles the scale, for ever.

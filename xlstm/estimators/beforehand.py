@@ -82,7 +82,10 @@ class Beforehand(NamedTuple):
         if not tokens:
             raise ValueError("it is empty: nothing could be learned.")
         encoding = "tokens" if kind == "integers" else "auto"
-        data = sequences.read(tokens if kind == "characters" else [tokens], encoding)  # characters: each a text
+        texts = tokens if kind == "characters" else [tokens]  # characters: each a text
+        if isinstance(self.vocabulary, str):
+            texts = [*texts, self.vocabulary]  # a letter and the mark on it may be one character of a text
+        data = sequences.read(texts, encoding)
         return encode.fit(data, estimator.spelling(), bool(estimator.standardize))
 
     def _scale(self, estimator: Trainable, names: HostArray | None, size: int) -> encode.Encoder:
