@@ -23,6 +23,12 @@ def fields(lines: Iterable[str], delimiter: str, strict: bool = True) -> Any:
     )
 
 
+def is_csv(field: str) -> bool:
+    """Whether a field is what CSV makes of a text that holds quotation marks: in marks, those within doubled."""
+    within = field[1:-1]
+    return len(field) > 1 and field[0] == field[-1] == '"' and '""' in within and '"' not in within.replace('""', "")
+
+
 def wrong(name: str, delimiter: str, lines: Sequence[str], last: int, error: csv.Error) -> ValueError:
     """What to say of the error that was raised for a row, and of the quotation mark that is to blame.
 

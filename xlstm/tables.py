@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from . import quotation
+from . import guesses, quotation
 
 Item = TypeVar("Item")
 
@@ -25,6 +25,7 @@ STANDARD_INPUT = "-"
 DELIMITERS = (",", "\t", ";", "|")
 """What usually separates columns: what to name where another fails."""
 _CHUNK = 65536
+_UNQUOTED = "write it without them (quote=FALSE in R, quoting=csv.QUOTE_NONE in pandas)"
 _GZIP = b"\x1f\x8b"  # no text in UTF-8 begins with it
 
 
@@ -200,7 +201,8 @@ class Table:
     """A table whose first line names the columns.
 
     In a table of one column a blank line is a row with an empty field, elsewhere it is no row. Where tabs separate the
-    columns, quotation marks are part of a field, and a field holds neither a tab nor the end of a line.
+    columns, quotation marks are part of a field, and a field holds neither a tab nor the end of a line; a warning tells
+    of those that look as CSV has them.
 
     Parameters
     ----------
@@ -251,9 +253,10 @@ class Table:
         if self.delimiter == "\t" and all(len(name) > 1 and name[0] == name[-1] == '"' for name in self.columns):
             raise ValueError(
                 f"{self.name} has its columns in quotation marks, which are part of a field where tabs separate the "
-                "columns: write it without them (quote=FALSE in R, quoting=csv.QUOTE_NONE in pandas), or as CSV"
+                f"columns: {_UNQUOTED}, or as CSV"
             )
         self._swallowed = quotation.Swallowed(self.name, len(self.columns), self.delimiter)
+        self._doubted = self.delimiter != "\t"
         for flag, column in wanted.items():
             if column not in self.columns:
                 raise ValueError(self._lacking(flag, column, fitting))
@@ -299,6 +302,7 @@ class Table:
         blank = [""] if len(self.columns) == 1 else []
         try:
             for fields in records:
+                self._doubt(records.taken)
                 fields = fields or [*blank]
                 number += bool(fields)
                 if len(records.taken) > 1:
@@ -320,6 +324,7 @@ class Table:
         """
         while lines := self._lines.here():
             last = self._lines.count
+            self._doubt(lines)
             with contextlib.suppress(csv.Error):
                 rows = list(quotation.fields(lines, self.delimiter))
                 if len(rows) == len(lines) and all(rows):
@@ -337,6 +342,18 @@ class Table:
             if slowly:
                 yield [row.fields for row in slowly], [row.line for row in slowly]
         self._swallowed.refuse()
+
+    def _doubt(self, lines: Sequence[str]) -> None:
+        """Warn, once, where one of the last lines was written as CSV is, but for the tabs."""
+        for line, text in enumerate([] if self._doubted else lines, start=self._lines.count - len(lines) + 1):
+            if '""' in text and any(map(quotation.is_csv, text.rstrip("\r\n").split("\t"))):
+                self._doubted = True
+                guesses.warn(
+                    f"line {line} of {self.name} has a field in quotation marks with doubled ones in it, as CSV has "
+                    f"them: where tabs separate the columns, all marks are part of a field. If they are not meant, "
+                    f"{_UNQUOTED}, or as CSV."
+                )
+                return
 
     def value(self, row: Row, column: str) -> str:
         """Of one column; empty where the row ends before it."""

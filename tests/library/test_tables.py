@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import xlstm
 from xlstm import tables
 
 TEXT = 'text,label,id\r\n"a, ""b""\r\nc",x,1\nü€𝄞,y,2\r\r\n\n"",z\n  spaced ,"w",4,5\nlast,v,6'
@@ -268,6 +269,22 @@ def test_a_table_of_tabs_whose_columns_stand_in_quotation_marks_is_refused(tmp_p
     """As R writes it by default."""
     with pytest.raises(ValueError, match=r"columns in quotation marks.*quote=FALSE in R"):
         rows_of('"text"\t"label"\n"a"\t"b"\n', tmp_path / "t.tsv")
+
+
+@pytest.mark.parametrize("blank", ["", "\n"])  # row by row, too
+def test_fields_between_tabs_that_were_written_as_csv_are_told_of_once(tmp_path, blank):
+    rows = [["plain", "a"], ['he said "hi"', "b"], ['"', "a"]]
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t", lineterminator="\n").writerows([["text", "label"], *rows])
+    path = tmp_path / "t.tsv"
+    path.write_text(text.getvalue() + blank, encoding="utf-8")
+    for read in (lambda table: list(table.rows()), lambda table: list(table.blocks())):
+        with (
+            tables.Lines(str(path)) as lines,
+            pytest.warns(xlstm.AmbiguousDataWarning, match=r"line 3 .*QUOTE_NONE") as w,
+        ):
+            read(tables.Table(lines, {"--text": "text"}))
+        assert len(w) == 1
 
 
 def test_quotation_marks_that_are_right(tmp_path):
