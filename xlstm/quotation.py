@@ -64,9 +64,9 @@ class Swallowed:
     """Finds rows of several lines that are several rows.
 
     Such a row may be right: a text may have several lines. It is wrong where each of its lines would be a row of the
-    table's width, were quotation marks part of a text, and these rows hold what others hold: in some column the same
-    values, or numbers, and in no column of numbers or of few values mostly others. What stands there is learned of the
-    rows that are a line each: so a row is judged when many are known, and at the end.
+    table's width, were quotation marks part of a text, and these rows hold what others hold: in some column one of some
+    few values, or numbers, and in no such column mostly something else. What stands there is learned of the rows that
+    are a line each: so a row is judged when many of these are known, and at the end.
 
     Parameters
     ----------
@@ -93,6 +93,7 @@ class Swallowed:
         self._rows += len(rows)
         for column, values in list(self._values.items()):
             values.update(row[column].strip() for row in rows if column < len(row))
+            values.discard("")  # there is nothing
             if len(values) > FEW:
                 if all(map(_is_number, values)):
                     self._numbers.add(column)
@@ -143,14 +144,15 @@ class Swallowed:
 
     def _fits(self, fields: list[str], column: int) -> bool | None:
         """Whether these are what stands in a column: False where half of them are not, None where nobody can say."""
-        values = self._values.get(column, set())
-        alike = sum(field in values for field in fields)
-        if of_numbers := column in self._numbers or (bool(values) and all(map(_is_number, values))):
-            alike = sum(map(_is_number, fields))
+        values, fields = self._values.get(column, set()), list(filter(None, fields))
+        of_numbers = column in self._numbers or (bool(values) and all(map(_is_number, values)))
+        of_few = 0 < len(values) <= self._rows / 2
+        if not fields or not (of_numbers or of_few):
+            return None
+        alike = sum(_is_number(field) if of_numbers else field in values for field in fields)
         if alike >= 3 / 4 * len(fields):  # a value of these rows alone is known of none
             return True
-        of_few = len(values) <= self._rows / 2 and bool(values)
-        return False if (of_numbers or of_few) and alike <= len(fields) / 2 else None
+        return False if alike <= len(fields) / 2 else None
 
 
 def _is_number(field: str) -> bool:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -173,17 +174,21 @@ def test_blocks_of_rows_are_the_rows_one_by_one(rows, blank):
     text = tables.content([["x", "y"], *rows], ",").decode()
     text = text.replace("\r\n", "\r\n" * (blank + 1))
 
-    def table() -> tables.Table:
-        lines = tables.Lines("-")
-        return tables.Table(lines, {})
+    def outcome(read: Callable[[tables.Table], Iterable[Any]]) -> list[Any] | str:
+        """What is read; or why not, for chance makes texts whose lines look like rows."""
+        with pytest.MonkeyPatch.context() as here:
+            here.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text.encode()))))
+            try:
+                return list(read(tables.Table(tables.Lines("-"), {})))
+            except ValueError as error:
+                return str(error)
 
-    patch = pytest.MonkeyPatch()
-    with patch.context() as here:
-        here.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text.encode()))))
-        one_by_one = [(row.fields, row.line) for row in table().rows() if row is not None]
-        here.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text.encode()))))
-        together = [pair for rows, lines in table().blocks() for pair in zip(rows, lines, strict=True)]
+    one_by_one = outcome(lambda table: ((row.fields, row.line) for row in table.rows() if row is not None))
+    together = outcome(lambda table: (pair for rows, lines in table.blocks() for pair in zip(rows, lines, strict=True)))
     assert together == one_by_one
+    if isinstance(together, str):
+        assert "each of which looks like a row" in together
+        return
     assert [fields for fields, _ in together] == [row for row in csv.reader(io.StringIO(text, newline="")) if row][1:]
 
 

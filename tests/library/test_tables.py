@@ -249,6 +249,18 @@ def test_lines_of_a_text_that_would_be_rows_of_another_label_are_a_text(tmp_path
     assert rows_of(content, tmp_path / "t.csv") == expected
 
 
+def test_empty_fields_do_not_make_rows_of_the_lines_of_a_text(tmp_path):
+    expected = [["ab", "good"], *[[f"text {k}", ""] for k in range(9)], ["sender,\nreceiver", ""]]
+    content = tables.content([["text", "label"], *expected], ",").decode()
+    assert rows_of(content, tmp_path / "t.csv") == expected
+
+
+def test_rows_that_are_swallowed_are_seen_by_numbers_of_which_some_are_missing(tmp_path):
+    numbered = ["score,text", *(f"{k or ''},a text {k}" for k in range(10)), '10,"', "11,z", '12,5"', "13,y"]
+    with pytest.raises(ValueError, match="opens in line 12 swallows the lines up to 14"):
+        rows_of("\n".join(numbered), tmp_path / "t.csv")
+
+
 def test_rows_that_are_swallowed_are_seen_where_one_of_their_labels_is_that_of_no_other(tmp_path):
     content = with_lone_marks('"hello,a', '5",b').replace("text number 7,b", "text number 7,c")
     with pytest.raises(ValueError, match="opens in line 6 swallows the lines up to 12"):
