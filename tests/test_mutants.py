@@ -335,7 +335,7 @@ MUTANTS = [
     Mutant("held-out rows found by ids with their white space", "xlstm/cli/given.py", "seen.setdefault(bare(row.fields[place]), len(seen))", "seen.setdefault(row.fields[place], len(seen))", "tests/library/test_cli_sources.py::test_white_space_in_ids_parts_no_rows"),
     Mutant("a later setting that means what it means today", "xlstm/estimators/state.py", "{**{name: value for name, value in kind.settings_before.items() if name in known}, **found}", "dict(found)", "tests/library/test_checkpoint.py"),
     Mutant("an older file's scores lost", "xlstm/checkpoint.py", '"scores": {"accuracy": history["accuracy"]},', '"scores": {"accuracy": history["loss"]},', "tests/library/test_old_files.py"),
-    Mutant("a checksum not verified", "xlstm/checkpoint.py", "if hashlib.sha256(prefix + content).digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),
+    Mutant("a checksum not verified", "xlstm/checkpoint.py", "if read != arrays_size or digest.digest() != checksum:", "if False:", "tests/library/test_checkpoint.py"),
     # The command line.
     Mutant("an answer beside another text where one is missing", "xlstm/cli/forms.py", "yield next(others if place in self.wrong else these)", "yield next(others if place + 1 in self.wrong else these)", "tests/library/test_cli.py::test_predict_names_empty_texts_and_goes_on"),
     Mutant("held-out rows of other sequences", "xlstm/cli/given.py", "seen.setdefault(bare(row.fields[place]), len(seen))", "seen.setdefault(bare(row.fields[place]), len(seen) + 1)", "tests/library/test_cli_data.py::test_the_held_out_rows_of_a_long_table_are_whole_sequences"),

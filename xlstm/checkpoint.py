@@ -42,9 +42,9 @@ import numpy as np
 
 from . import foreign, headers
 from .files import write_whole
-from .headers import told
 from .host import HostArray
 from .labels import bytes_of_state
+from .messages import told
 from .registry import Registry
 
 MAGIC = b"xlstm\x00\r\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .headers import told
+from .messages import told
 from .namespace import Array, array_namespace
 
 DTYPES = ("float32", "float64")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from typing import Any
 
 import numpy as np
@@ -119,22 +118,3 @@ def _finite(text: str) -> float:
 
 def _no_number(text: str) -> Any:
     raise ValueError(f"it holds the number {text:.80}, which is not finite")
-
-
-# ---------------------------------------------------------------- messages
-
-
-class _Beginning(reprlib.Repr):
-    def repr_int(self, number: int, level: int) -> str:
-        bits = number.bit_length()
-        return super().repr_int(number, level) if bits <= 10_000 else f"an integer of {bits} bits"
-
-
-_BEGINNING = _Beginning()
-_BEGINNING.maxstring = _BEGINNING.maxother = _BEGINNING.maxlong = 80
-_BEGINNING.maxlist = _BEGINNING.maxtuple = _BEGINNING.maxdict = 20
-
-
-def told(found: Any) -> str:
-    """Whatever somebody gave, for a message: its beginning, made at the cost of the beginning."""
-    return f"{_BEGINNING.repr(found):.80}"

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .headers import told
 from .host import HostArray, is_missing, on_host
+from .messages import told
 from .ondevice import brought
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from .backends import KERNELS, PRECISIONS, Backend, portable
 from .cells import CELLS
 from .checks import DTYPES, MOST_LAYERS, checked, positive
-from .headers import told
+from .messages import told
 from .stack import Sizes
 
 if TYPE_CHECKING:

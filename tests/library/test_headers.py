@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import xlstm
-from xlstm import foreign, headers
+from xlstm import foreign, headers, messages
 from xlstm.estimators.state import MOST
 
 from .test_checkpoint import File, make, peak_of, refuse
@@ -91,9 +91,9 @@ def test_numbers_that_are_not_finite_are_refused(text):
 
 def test_what_is_told_costs_its_beginning():
     for found in ("x" * MB, ["x" * 1000] * MB, {k: "x" * 1000 for k in range(100_000)}, 10**4000, [[[[["x" * MB]]]]]):
-        assert peak_of(lambda found=found: headers.told(found)) < 2 * MB
-        assert len(headers.told(found)) <= 80
-    assert headers.told("a b") == "'a b'"
+        assert peak_of(lambda found=found: messages.told(found)) < 2 * MB
+        assert len(messages.told(found)) <= 80
+    assert messages.told("a b") == "'a b'"
 
 
 # ---------------------------------------------------------------- files

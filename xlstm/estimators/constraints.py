@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..backends import is_device, meant
-from ..headers import told
 from ..labels import holds_pair
+from ..messages import told
 from ..seeds import is_seed
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..checkpoint import number_of_json, number_to_json, same_names
 from ..fitted import Table
-from ..headers import told
+from ..messages import told
 
 FORMS = ("text", "long", "wide", "file")
 

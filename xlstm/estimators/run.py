@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import backends, series
 from ..checkpoint import number_of_json, same_names
-from ..headers import told
 from ..host import HostArray, on_host
+from ..messages import told
 from ..tasks import Task
 from ..train import Labelled, Standing
 

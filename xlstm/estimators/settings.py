@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import backends, cells, optim, sequences
 from ..checks import INITS, MOST_LAYERS
-from ..headers import told
+from ..messages import told
 from ..readout import READOUTS
 from ..spelling import FORMS
 from . import display

@@ -15,9 +15,9 @@ import numpy as np
 from .. import backends, checkpoint, encode, layerfile, layers, optim, train
 from ..checkpoint import named, number_of_json, number_to_json, same_names, understanding
 from ..fitted import Fitted, Table
-from ..headers import told
 from ..history import History
 from ..host import HostArray
+from ..messages import told
 from ..model import Architecture, Model
 from ..registry import ESTIMATORS, TASKS, Registry
 from ..sides import Sides

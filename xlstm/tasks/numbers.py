@@ -15,8 +15,8 @@ import numpy as np
 
 from .. import backends, guesses, losses, quantities
 from ..backends import Backend
-from ..headers import told
 from ..host import HostArray
+from ..messages import told
 from ..moments import ROUNDING, Moments
 from ..namespace import Array, array_namespace
 from ..registry import TASKS

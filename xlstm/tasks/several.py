@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import guesses, labelsets
-from ..headers import told
 from ..host import HostArray
 from ..labels import check_known_of_parts, check_named, from_state, listed, of_all_labels, to_state
 from ..losses import logistic_cross_entropy
+from ..messages import told
 from ..namespace import Array, array_namespace, sigmoid
 from ..registry import TASKS
 from ..series import Series, Texts

@@ -14,9 +14,9 @@ import numpy as np
 from .. import backends, losses, ondevice, steplabels
 from ..backends import Backend, numpy_arrays
 from ..batch import Encoded
-from ..headers import told
 from ..host import HostArray
 from ..labels import class_factors, weights_of, weights_of_part
+from ..messages import told
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
 from ..steplabels import IGNORED, StepLabels
