@@ -88,7 +88,7 @@ def weights_of(classifier: SequenceClassifier) -> Any:
     """All parameters, one after another: embedding, layers, head."""
     with tempfile.TemporaryDirectory() as folder:
         classifier.save(Path(folder, "model"))
-        return checkpoint.read_file(Path(folder, "model"))[-1][0]
+        return checkpoint.read_file(Path(folder, "model")).arrays[0]
 
 
 def our_start_and_step(job: Job, seed: int, rows: Any) -> tuple[Any, dict[str, Any]]:

@@ -16,7 +16,8 @@ the whole that they belong to. What is left of a whole, less its parts, is memor
 Before and after each block a product runs whose numbers are all in the first-level cache. Where it has less than 0.88
 of the peak, something else used the same core: on virtual machines most often a neighbour on its other hardware
 thread, which takes instructions and cache from a product and nothing from the loop of multiply-adds. Such blocks are
-left out where at least three others are left; the table says how many were counted.
+left out where at least three others are left; the table says how many were counted, and what share of the peak that
+product had beside them ("near"): more than that no product of this machine had then.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def measured(shape: str, programs: dict[str, Path], options: Any) -> list[Row]:
             row["parts"][part] = {
                 "seconds": spread([kept["seconds"][k] for k in blocks]),
                 "flops_at_peak": statistics.median(of_peak),
+                "near_share": statistics.median(kept["near"][k] / kept["peak"][k] for k in blocks),
                 "blocks": len(blocks),
                 "blocks_of": len(kept["seconds"]),
             }
@@ -166,14 +168,15 @@ def text(results: Row) -> str:
                     part,
                     f"{of['seconds']['median'] * 1e3:.3f}",
                     share,
+                    f"{of['near_share']:.2f}",
                     percent,
                     f"{of['blocks']}/{of['blocks_of']}",
                 ]
             )
         for whole in WHOLES:
             if f"{whole}_share" in row and whole not in parts:
-                lines.append([row["shape"], row["target"], whole, "", f"{row[f'{whole}_share']:.2f}", "", ""])
-    header = ["shape", "kernels", "part", "ms", "of the peak", "% of its whole", "blocks"]
+                lines.append([row["shape"], row["target"], whole, "", f"{row[f'{whole}_share']:.2f}", "", "", ""])
+    header = ["shape", "kernels", "part", "ms", "of the peak", "near", "% of its whole", "blocks"]
     told = [
         f"{target}: " + ", ".join(f"{name.removesuffix('_share')} {share:.3f}" for name, share in shares.items())
         for target, shares in results["means"].items()
