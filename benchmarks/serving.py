@@ -88,7 +88,9 @@ def main() -> int:
     made = parser("onnx_serving", __doc__)
     made.add_argument("--rounds", type=int, default=300, help="calls of each side (default: 300)")
     made.add_argument("--hidden-size", type=int, default=64, help="hidden units (default: 64)")
-    made.add_argument("--node", type=Path, help="a folder with onnxruntime-web in its node_modules")
+    made.add_argument(
+        "--node", dest="folder", metavar="FOLDER", type=Path, help="a folder with onnxruntime-web in its node_modules"
+    )
     options = made.parse_args()
     X, y = data.first_names()
     clf = xlstm.SequenceClassifier(hidden_size=options.hidden_size, max_iter=1, random_state=0, device="cpu")
@@ -102,8 +104,8 @@ def main() -> int:
         size = os.path.getsize(os.path.join(folder, "names.onnx"))
         seconds = latency(folder, texts, options.rounds)
         memory = {side: peak(side, folder, texts) for side in ("numpy", *SIDES)}
-        if options.node:
-            seconds["onnxruntime-web"] = in_node(options.node, Path(folder), texts, options.rounds, clf)
+        if options.folder:
+            seconds["onnxruntime-web"] = in_node(options.folder, Path(folder), texts, options.rounds, clf)
     stream = letters(clf, texts, options.rounds)
     rows = []
     for side, each in seconds.items():
