@@ -46,7 +46,7 @@ def build(folder: Path, flags: str, change: Callable[[], None] = lambda: None) -
     change()
     subprocess.run(
         [sys.executable, "setup.py", "build_ext", "--build-lib", "built", "--build-temp", "objects"],
-        cwd=folder, env={**os.environ, "XLSTM_BUILD_FLAGS": flags}, check=True,
+        cwd=folder, env={**os.environ, "XLSTM_BUILD_FLAGS": flags}, stdout=subprocess.DEVNULL, check=True,
     )  # fmt: skip
     extension = next((folder / "built").rglob("_kernels*.so"), None)  # the extension is optional: its failure is none
     if extension is None:
