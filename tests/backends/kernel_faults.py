@@ -41,7 +41,7 @@ FAULTS = [
     Fault("the product of h left without r backwards", "gru.h", "d_h = dx * r;", "d_h = dx;", LAYERS),
     Fault("the older h = o · tanh(c) of the c before", "lstm.h", "if constexpr (IN_TWO_PASSES) store(zr, c_new);", "if constexpr (IN_TWO_PASSES) store(zr, c_before);", LAYERS),
     Fault("a cell's gradient without the forget gate", "lstm.h", "store(dc + r * TILE + k, dc_r * f);", "store(dc + r * TILE + k, dc_r);", LAYERS),
-    Fault("a span's columns counted from the panel's first", "matrix.h", "pack_rows<count<Span>(P)>(matrix, K, rows, part, B * TILE - P * WIDTH - first<Span>(P));", "pack_rows<count<Span>(P)>(matrix, K, rows, part, B * TILE - P * WIDTH);", LAYERS),
+    Fault("a span's gates counted from the cell's first", "cell.h", "return Cell::COLUMNS[FIRST / TILE + k].gate;", "return Cell::COLUMNS[k].gate;", LAYERS),
     Fault("blocks of inputs that begin with the first weights", "matrix.h", "by_h(weights, P, K_x, K_h) + h_done * HN * W;", "by_h(weights, P, K_x, K_h);", LARGER),
     Fault("gates of a block before its product is whole", "matrix.h", "if (last && P == COUNT - 1) done(r, size);", "if (P == COUNT - 1) done(r, size);", LARGER),
     Fault("the steps ahead taken from the block's begin", "forward.h", "input_packed ? task.start[t] - packed_from", "input_packed ? task.start[t] - task.start[0] + 0 * packed_from", LARGER),
