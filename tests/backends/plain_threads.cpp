@@ -46,7 +46,10 @@ void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned)
 int omp_get_thread_num() { return number; }
 int omp_get_num_threads() { return team; }
 int omp_get_num_procs() { return processors(); }
-int omp_get_thread_limit() { return 1 << 16; }
+int omp_get_thread_limit() {
+  const char *limit = std::getenv("OMP_THREAD_LIMIT");
+  return limit ? std::atoi(limit) : 1 << 16;
+}
 int omp_get_max_threads() {
   const char *asked = std::getenv("OMP_NUM_THREADS");
   return asked ? std::atoi(asked) : processors();
