@@ -230,11 +230,7 @@ def accuracies() -> Iterator[str]:
 
 def serving() -> Iterator[str]:
     """Of serving.py."""
-    results = [result for _, result in kept("serving")]
-    if not results:
-        yield "**Not measured yet**: `python benchmarks/serving.py --out`."
-        return
-    result = max(results, key=lambda each: str(each["date"]))
+    result = newest("serving")
     title = f"First names by an LSTM of 64 units, one thread ({measured_on(result)}; the file for ONNX: "
     title += f"{result['file_size'] / 1000:.0f} kB)"
     yield from heading(title, ["served by", "1 name, µs", "32 names, µs", "memory of the process, MB"])

@@ -131,8 +131,10 @@ class _Part:
         """What batches are computed in: see `xlstm.batch.pieces`."""
         found = []
         for batch in drawn:
-            cut, of_all = batching.pieces(self.lengths, batch), max(1, self._terms(batch))
-            found += [_Piece(rows, self._terms(rows) / of_all, rows is cut[-1]) for rows in cut]
+            cut = batching.pieces(self.lengths, batch)
+            terms = [self._terms(rows) for rows in cut]
+            of_all = max(1, sum(terms))
+            found += [_Piece(rows, own / of_all, rows is cut[-1]) for rows, own in zip(cut, terms, strict=True)]
         return found
 
     def tally(self, chosen: list[HostArray]) -> Tally:

@@ -1,8 +1,10 @@
-"""Curves of labels: how well they are told from the others, and whether their probabilities can be trusted."""
+"""Of labels: how well they are told from the others, and curves of that and of how far to trust their probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from .. import measures
 from ..host import HostArray
@@ -16,6 +18,27 @@ def area(positive: HostArray, scores: HostArray) -> float:
     if positive.all() or not positive.any():
         return float("nan")
     return measures.roc(positive, scores).area
+
+
+def most_frequent(there: HostArray, count: int) -> HostArray:
+    """The numbers of so many labels, of which there are most, in their own order."""
+    return np.sort(np.argsort(-there, kind="stable")[:count])
+
+
+def of_each(
+    names: Sequence[str], there: HostArray, by_label: measures.ByClass, areas: Mapping[int, float]
+) -> dict[str, dict[str, float]]:
+    """The measures by the label's name, of those whose area is given."""
+    return {
+        names[k]: {
+            "n": int(there[k]),
+            "precision": float(by_label.precision[k]),
+            "recall": float(by_label.recall[k]),
+            "f1": float(by_label.f1[k]),
+            "roc_auc": each,
+        }
+        for k, each in areas.items()
+    }
 
 
 def of_labels(labels: Mapping[int, tuple[HostArray, HostArray]], names: Sequence[str]) -> Html:

@@ -67,8 +67,7 @@ def report(found: Found) -> Answers:
     there, said = np.bincount(it.true, minlength=K), np.bincount(it.said, minlength=K)
     right = it.true == it.said
     by_class = measures.by_class(np.bincount(it.true[right], minlength=K), said, there)
-    shown = np.argsort(-there, kind="stable")[:MOST_CLASSES]
-    shown = np.sort(shown)
+    shown = curves.most_frequent(there, MOST_CLASSES)
     areas = {k: curves.area(it.true == k, it.logs[:, k]) for k in shown.tolist()}
     common = int(np.argmax(there))
     values: dict[str, Any] = {
@@ -82,16 +81,7 @@ def report(found: Found) -> Answers:
         values["roc_auc"] = areas[1]
     if it.steps is not None:
         values["n_steps"] = m
-    values["classes"] = {
-        names[k]: {
-            "n": int(there[k]),
-            "precision": float(by_class.precision[k]),
-            "recall": float(by_class.recall[k]),
-            "f1": float(by_class.f1[k]),
-            "roc_auc": areas[k],
-        }
-        for k in shown.tolist()
-    }
+    values["classes"] = curves.of_each(names, there, by_class, areas)
     unit = "sequence" if it.steps is None else "step"
     return Answers(
         [

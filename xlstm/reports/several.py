@@ -26,7 +26,7 @@ def report(found: Found) -> Answers:
     both, there, answered = (true & said).sum(axis=0), true.sum(axis=0), said.sum(axis=0)
     by_label = measures.by_class(both, answered, there)
     total = int(there.sum() + answered.sum())
-    shown = np.sort(np.argsort(-there, kind="stable")[:MOST_CLASSES])
+    shown = curves.most_frequent(there, MOST_CLASSES)
     areas = {k: curves.area(true[:, k], outputs[:, k]) for k in shown.tolist()}
     whole = (true == said).all(axis=1)
     values: dict[str, Any] = {
@@ -35,16 +35,7 @@ def report(found: Found) -> Answers:
         "subset_accuracy": float(whole.mean()),
         "hamming_loss": float((true != said).mean()),
         "log_loss": float(loss.mean()),
-        "labels": {
-            names[k]: {
-                "n": int(there[k]),
-                "precision": float(by_label.precision[k]),
-                "recall": float(by_label.recall[k]),
-                "f1": float(by_label.f1[k]),
-                "roc_auc": areas[k],
-            }
-            for k in shown.tolist()
-        },
+        "labels": curves.of_each(names, there, by_label, areas),
     }
     rows = [
         (

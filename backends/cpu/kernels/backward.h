@@ -207,10 +207,11 @@ template <class Cell> struct BackwardWalk {
       for (long b = 0; b < task.rows; ++b) {
         const long at = task.row[b] * H + u * TILE;
         real *dh_row = dh_before + u * state_stride + b * TILE;
-        if constexpr (Cell::H_PASSES)
-          if (f.dh0)
+        if (f.dh0) {
+          if constexpr (Cell::H_PASSES)
             for (int k = 0; k < TILE; ++k) dh_row[k] += dc[u * state_stride + (task.first + b) * TILE + k];
-        if (f.dh0) write_tile(dh_row, H - u * TILE, (real *)f.dh0 + at);
+          write_tile(dh_row, H - u * TILE, (real *)f.dh0 + at);
+        }
         if constexpr (Cell::HAS_C) {
           if (f.dc0)
             write_tile(dc + u * state_stride + (task.first + b) * TILE, H - u * TILE, (real *)f.dc0 + at);
