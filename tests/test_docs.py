@@ -71,6 +71,8 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XLSTM_DEVICE", raising=False)
     text = page.read_text(encoding="utf-8")
+    if "xlstm.plots" in text:
+        peer("matplotlib")
     if "import pandas" in text:
         peer("pandas"), peer("sklearn")
     if "import onnxruntime" in text:

@@ -243,6 +243,7 @@ def test_from_keras_and_its_files(kind, more, layers, bidirectional, bias, tmp_p
 @pytest.mark.parametrize(("layers", "bidirectional"), STACKS)
 @pytest.mark.parametrize(("kind", "more"), FORMS)
 def test_to_keras(kind, more, layers, bidirectional):
+    keras()
     layer = random_layer(getattr(xlstm, kind), layers, bidirectional, **more)
     model = layer.to_keras()
     assert relative_error(layer(X, lengths=LENGTHS)[0], of_keras(model)) < 2e-6
@@ -254,6 +255,7 @@ def test_to_keras(kind, more, layers, bidirectional):
 
 
 def test_float64_goes_to_keras_and_back():
+    keras()
     layer = random_layer(xlstm.LSTM, dtype="float64")
     model = layer.to_keras()
     assert bits(xlstm.LSTM.from_keras(model)) == bits(layer)
