@@ -12,13 +12,16 @@ REQUIRE_PEERS = "XLSTM_REQUIRE_PEERS"
 
 
 def peer(name: str) -> Any:
-    """The module `name`, or a skip that says what was not compared."""
+    """The module `name`, or a skip that says what was not compared: of a test, or of a file that asks at its top."""
     try:
         return importlib.import_module(name)
     except ImportError:
         if os.environ.get(REQUIRE_PEERS) == "1":
             pytest.fail(f"{name} is not installed, and {REQUIRE_PEERS}=1 asks for every comparison")
-        pytest.skip(f"{name} is not installed: the comparison with it was skipped (pip install -e '.[dev]')")
+        pytest.skip(
+            f"{name} is not installed: the comparison with it was skipped (pip install -e '.[dev]')",
+            allow_module_level=True,
+        )
 
 
 REPEATED = {"check_sample_weight_equivalence_on_dense_data": "repeated rows make other batches, in another order"}

@@ -325,6 +325,7 @@ def soak(short: bool = False, planted: bool = False, tries: int | None = None, k
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path, scratch = Path(folder) / "model.xlstm", Path(folder) / "scratch"
+        gc.freeze()  # what is here already is not looked through again before each file
         for name, content in cases(tries, 900_000 if short else 20_000_000):
             path.write_bytes(content)
             signal.setitimer(signal.ITIMER_PROF, 60)  # seconds of the processor
@@ -337,5 +338,6 @@ def soak(short: bool = False, planted: bool = False, tries: int | None = None, k
                     (keep / f"{hashlib.sha256(content).hexdigest()[:12]}.xlstm").write_bytes(content)
             if planted and failures:
                 break
+    gc.unfreeze()
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     return Row("mutated", number, failures)

@@ -6,6 +6,7 @@ more, or another default, is a dataclass too (`classifier.py`), or has a constru
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from dataclasses import dataclass
@@ -128,13 +129,9 @@ class Configured:
     missing: str = "error"
     normalize: str | None = "NFC"
 
-    @classmethod
-    def _parameter_names(cls) -> list[str]:
-        return list(inspect.signature(cls).parameters)
-
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's parameters and their values. `deep` is of no effect: none of them is an estimator."""
-        return {name: getattr(self, name) for name in self._parameter_names()}
+        return {name: getattr(self, name) for name in _parameter_names(type(self))}
 
     def set_params(self: Self, **values: Any) -> Self:
         """Set some of the constructor's parameters.
@@ -144,7 +141,7 @@ class Configured:
         ValueError
             If there is no such parameter; none is then changed.
         """
-        known = self._parameter_names()
+        known = _parameter_names(type(self))
         for name in values:
             if name not in known:
                 raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
@@ -190,6 +187,12 @@ class Configured:
         """A setting that was checked, as Python's own value where a constraint says what it is."""
         value = getattr(self, name)
         return self.constraints[name].plain(value) if name in self.constraints else value
+
+
+@functools.cache
+def _parameter_names(estimator: type) -> list[str]:
+    """The names of the constructor's parameters: read once, for a signature takes longer than what is done with it."""
+    return list(inspect.signature(estimator).parameters)
 
 
 _MOST_BITS = 10_000
