@@ -129,9 +129,13 @@ class Configured:
     missing: str = "error"
     normalize: str | None = "NFC"
 
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return _names_of(cls)
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's parameters and their values. `deep` is of no effect: none of them is an estimator."""
-        return {name: getattr(self, name) for name in _parameter_names(type(self))}
+        return {name: getattr(self, name) for name in self._parameter_names()}
 
     def set_params(self: Self, **values: Any) -> Self:
         """Set some of the constructor's parameters.
@@ -141,7 +145,7 @@ class Configured:
         ValueError
             If there is no such parameter; none is then changed.
         """
-        known = _parameter_names(type(self))
+        known = self._parameter_names()
         for name in values:
             if name not in known:
                 raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {known!r}.")
@@ -190,7 +194,7 @@ class Configured:
 
 
 @functools.cache
-def _parameter_names(estimator: type) -> list[str]:
+def _names_of(estimator: type) -> list[str]:
     """The names of the constructor's parameters: read once, for a signature takes longer than what is done with it."""
     return list(inspect.signature(estimator).parameters)
 
