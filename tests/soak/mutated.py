@@ -7,6 +7,7 @@ and is tried first.
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
 import json
@@ -64,6 +65,11 @@ OTHERS: list[Any] = [
 ]  # fmt: skip
 
 
+def another(rng: random.Random) -> Any:
+    """One of these, of its own: what is put into a header may itself be changed next."""
+    return copy.deepcopy(rng.choice(OTHERS))
+
+
 def places(value: Any) -> list[tuple[Any, Any]]:
     """All values in a value: what holds each, and its name or number there."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -76,7 +82,7 @@ def change(rng: random.Random, header: Any) -> None:
     container, key = rng.choice(every)
     value, kind = container[key], rng.random()
     if kind < 0.4:
-        container[key] = rng.choice(OTHERS)
+        container[key] = another(rng)
     elif kind < 0.5:
         other, where = rng.choice(every)
         container[key] = json.loads(json.dumps(other[where]))
@@ -91,10 +97,10 @@ def change(rng: random.Random, header: Any) -> None:
     elif isinstance(value, str):
         container[key] = rng.choice([value * 2, value[::-1], value + "\0", value.upper(), value[:1], list(value)])
     elif isinstance(value, list):
-        more = rng.choice([value, value[:1], [rng.choice(OTHERS)]])
+        more = rng.choice([value, value[:1], [another(rng)]])
         container[key] = rng.choice([value + more, value[::-1], value[:-1], value * 50])
     elif isinstance(value, dict):
-        value[rng.choice(["more", "kind", "dtype", ""])] = rng.choice(OTHERS)
+        value[rng.choice(["more", "kind", "dtype", ""])] = another(rng)
     else:
         container[key] = not value
 
