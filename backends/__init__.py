@@ -338,7 +338,7 @@ def find_step(backend: Backend, dtype: str, kernels: str) -> Any:
 
 
 def find_loss(kind: str, backend: Backend, dtype: str, kernels: str) -> Any:
-    """A loss with its sums by one call (see `xlstm.backends.cuda.loss`), or None for that of `xlstm.losses`.
+    """A loss with its sums by one call (see `xlstm.backends.cpu.loss`), or None for that of `xlstm.losses`.
 
     Parameters as in `find`. None is no error for any `kernels`: of the cells and the optimiser it is said that they are
     compiled.

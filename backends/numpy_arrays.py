@@ -82,7 +82,10 @@ class NumPyBackend:
         return Fast(None, "", cpu.why_not(), mendable=cpu.mendable())
 
     def fast_loss(self, kind: str, dtype: str) -> Fast:
-        return Fast(None, "", "there are no compiled losses for the CPU")
+        implementation = cpu.find_loss(kind, dtype)
+        if implementation is not None:
+            return Fast(implementation, str(cpu.target), cpu.about())
+        return Fast(None, "", f"no compiled loss {kind} for the CPU in {dtype}")
 
     def current(self) -> AbstractContextManager[Any]:
         return nullcontext()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..notices import say_once
 from .cell import CompiledCell
+from .loss import KINDS, CompiledLoss
 from .update import CompiledStep
 
 
@@ -108,6 +109,13 @@ def find_step(dtype: str) -> CompiledStep | None:
     check_target()
     found = None if target is None else _kernels.find_update(target, dtype)
     return None if found is None else CompiledStep(_kernels, found)
+
+
+def find_loss(kind: str, dtype: str) -> CompiledLoss | None:
+    """A compiled loss, or None where there is none. Raises as `find_cell`."""
+    check_target()
+    there = target is not None and kind in KINDS and dtype in ("float32", "float64")
+    return CompiledLoss(_kernels, kind, dtype) if there else None
 
 
 def about() -> str:

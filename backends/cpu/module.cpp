@@ -1,5 +1,5 @@
 // The Python module xlstm.backends.cpu._kernels: its functions, which unpack their arguments and call the kernels.
-// backends/cpu/__init__.py, cell.py and update.py are the only callers, and they check what a user can get wrong; the
+// backends/cpu/__init__.py, cell.py, update.py and loss.py are the only callers, and they check what a user can get wrong; the
 // checks here only keep a mistake of ours from reading or writing outside of an array.
 #include "arguments.h"  // Python.h comes before any other header
 
@@ -11,6 +11,7 @@
 #include "attempts.h"
 #include "frozen.h"
 #include "handles.h"
+#include "loss.h"
 #include "run.h"
 #include "schedule.h"
 #include "targets.h"
@@ -408,6 +409,7 @@ PyMethodDef METHODS[] = {
     {"frozen", (PyCFunction)(void (*)())guarded<frozen>, METH_FASTCALL, nullptr},
     {"backward", (PyCFunction)(void (*)())guarded<backward>, METH_FASTCALL, nullptr},
     {"update", (PyCFunction)(void (*)())guarded<update>, METH_FASTCALL, nullptr},
+    {"loss", (PyCFunction)(void (*)())guarded<loss>, METH_FASTCALL, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, METHODS, nullptr, nullptr, nullptr, nullptr};

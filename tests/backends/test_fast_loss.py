@@ -1,11 +1,13 @@
-"""The losses of a GPU, with their sums, against those of xlstm.losses and finite differences."""
+"""Fast losses, on a GPU and on the CPU, with their sums, against those of xlstm.losses and finite differences."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xlstm.backends import cpu
 
 from xlstm import backends, losses
 from xlstm.tally import Tally
@@ -14,6 +16,19 @@ from xlstm.tasks.classes import Binary, Classes
 from ..gpu import Gpu, classifier, gpu_or_standin, labelled
 from ..measure import FORWARD, GRADIENTS, relative_error
 from ..standin import machine
+
+
+@pytest.fixture(params=["cpu", "cuda", "cuda:1"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
+    """Each device that has fast losses, in the words of a GPU."""
+    monkeypatch.delenv("XLSTM_DEVICE", raising=False)
+    if request.param == "cpu":
+        if cpu.target is None:
+            pytest.skip("there are no compiled kernels here")
+        yield Gpu("cpu", None)
+    else:
+        with gpu_or_standin(request.param) as gpu:
+            yield gpu
 
 
 def example(N: int, K: int, dtype: str = "float64", seed: int = 0, scale: float = 3.0) -> tuple[Any, Any, Any]:
@@ -73,7 +88,13 @@ def test_any_sizes_in_any_order_of_blocks(N, K, seed):
         (gradient, sums), (again, sums_again) = (run(device, *given, schedule) for schedule in (0, seed))
     np.testing.assert_array_equal(gradient, again)
     np.testing.assert_array_equal(sums, sums_again)
-    expected, expected_sums = truth(*given)
+    agree(given, gradient, sums)
+    if cpu.target is not None:
+        agree(given, *run(Gpu("cpu", None), *given))
+
+
+def agree(given: Any, gradient: Any, sums: Any) -> None:
+    N, expected, expected_sums = len(gradient), *truth(*given)
     # A label that is nearly certain leaves a small difference of numbers of size 1.
     assert relative_error(gradient, expected, floor=0.1 / N) < GRADIENTS["float32"]
     np.testing.assert_allclose(sums, expected_sums, rtol=FORWARD["float32"], atol=N * FORWARD["float32"])
@@ -168,14 +189,19 @@ def test_what_does_not_fit_is_refused(device: Gpu):
 
 
 def test_who_has_a_fast_loss(device: Gpu):
-    gpu, cpu = backends.select(device.name), backends.select("cpu")
+    place = backends.select(device.name)
     for labels, kind in ((["a", "b"], "logistic"), (["a", "b", "c"], "softmax")):
         task = Classes(np.array(labels))
-        assert task.fast_loss(gpu, "float32", "auto") is gpu.fast_loss(kind, "float32").implementation is not None
-        assert task.fast_loss(gpu, "float32", "reference") is None
-        assert task.fast_loss(cpu, "float32", "auto") is None
-    assert gpu.fast_loss("softmax", "float16").implementation is None
-    assert gpu.fast_loss("hinge", "float32").implementation is None
+        found, made = task.fast_loss(place, "float32", "auto"), place.fast_loss(kind, "float32").implementation
+        assert type(found) is type(made) is not type(None)
+        assert task.fast_loss(place, "float32", "reference") is None
+    assert place.fast_loss("softmax", "float16").implementation is None
+    assert place.fast_loss("hinge", "float32").implementation is None
+
+
+def test_no_kernels_no_fast_loss(monkeypatch):
+    monkeypatch.setattr(cpu, "target", None)
+    assert Classes(np.array(["a", "b"])).fast_loss(backends.select("cpu"), "float32", "auto") is None
 
 
 def test_a_task_with_a_loss_of_its_own_keeps_it(device: Gpu):
@@ -221,7 +247,8 @@ def test_a_task_with_a_loss_of_its_own_keeps_it(device: Gpu):
 def test_a_training_tells_the_same_losses_and_scores(kind, early_stopping, device: Gpu):
     X, y = labelled(kind)
     options: dict[str, Any] = {"early_stopping": early_stopping, "class_weight": "balanced", "max_iter": 3}
-    on_cpu, on_gpu = (classifier(name, **options).fit(X, y) for name in ("cpu", device.name))
+    on_cpu = classifier("cpu", kernels="reference", **options).fit(X, y)
+    on_gpu = classifier(device.name, **options).fit(X, y)
     np.testing.assert_allclose(on_gpu.loss_curve_, on_cpu.loss_curve_, rtol=1e-10)
     assert on_gpu.accuracy_curve_ == on_cpu.accuracy_curve_
     if early_stopping:
