@@ -1,6 +1,6 @@
-// The losses of xlstm/losses.py for logits (N, K), with their gradient and what is counted of them, in one pass over the
-// rows; and the function of the module that calls them. Compiled once: they take a few exponentials a row, which the C
-// library computes as well as any instruction set.
+// The losses of xlstm/losses.py for logits (N, K), with their gradient and what is counted of them, in one pass over
+// the rows; and the function of the module that calls them. Compiled once: they take a few exponentials a row, which
+// the C library computes as well as any instruction set.
 #pragma once
 
 #include "arguments.h"

@@ -1,6 +1,6 @@
 // The Python module xlstm.backends.cpu._kernels: its functions, which unpack their arguments and call the kernels.
-// backends/cpu/__init__.py, cell.py, update.py and loss.py are the only callers, and they check what a user can get wrong; the
-// checks here only keep a mistake of ours from reading or writing outside of an array.
+// backends/cpu/__init__.py, cell.py, update.py and loss.py are the only callers, and they check what a user can get
+// wrong; the checks here only keep a mistake of ours from reading or writing outside of an array.
 #include "arguments.h"  // Python.h comes before any other header
 
 #include <dlfcn.h>
