@@ -51,12 +51,24 @@ def blocks_of(page: str) -> list[Block]:
     return [Block(match[1], match[2], page.count("\n", 0, match.start(2))) for match in FENCE.finditer(page)]
 
 
-def run_page(page: str, name: str) -> None:
-    """Run a page's python blocks, in one namespace; compare what each prints with the output block that follows it."""
+APART = ("aeon", "sktime")
+"""Libraries too heavy for the extra dev, the first of which needs an older NumPy. What imports one is run by itself."""
+
+
+def library_of(block: Block) -> str | None:
+    """The library of these that a block imports."""
+    return next((name for name in APART if re.search(rf"^(import|from) {name}\b", block.text, re.MULTILINE)), None)
+
+
+def run_page(page: str, name: str, library: str | None = None) -> None:
+    """Run a page's python blocks, in one namespace; compare what each prints with the output block that follows it.
+
+    Those that import a library of `APART` are run for that library alone, and for None all others.
+    """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     blocks = blocks_of(page)
     for block, following in zip(blocks, [*blocks, Block("", "", 0)][1:], strict=True):
-        if block.language == "python":
+        if block.language == "python" and library_of(block) == library:
             # The empty lines in front make a traceback name the line of the page.
             code = compile("\n" * block.line + block.text, name, "exec")
             printed = io.StringIO()
@@ -66,6 +78,7 @@ def run_page(page: str, name: str) -> None:
                 assert printed.getvalue() == following.text, f"{name}, line {following.line}"
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:keras")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -77,7 +90,21 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         peer("pandas"), peer("sklearn")
     if "import onnxruntime" in text:
         peer("onnx"), peer("onnxruntime")
+    if "import keras" in text:
+        monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "torch"))  # it is read at the first import
+        peer("torch"), peer("keras")
     run_page(text, str(page))
+
+
+@pytest.mark.filterwarnings("default")  # these libraries warn of themselves
+@pytest.mark.parametrize("library", APART)
+def test_what_needs_a_library_that_is_rarely_there_runs(library: str, tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip(library, exc_type=ImportError)
+    monkeypatch.chdir(tmp_path)
+    pages = [page for page in PAGES if any(library_of(b) == library for b in blocks_of(page.read_text("utf-8")))]
+    assert pages
+    for page in pages:
+        run_page(page.read_text(encoding="utf-8"), str(page), library)
 
 
 def test_the_pages_are_there() -> None:
