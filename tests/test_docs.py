@@ -90,6 +90,8 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         peer("pandas"), peer("sklearn")
     if "import onnxruntime" in text:
         peer("onnx"), peer("onnxruntime")
+    if "from fastapi" in text:
+        peer("fastapi"), peer("httpx")
     if "import keras" in text:
         monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "torch"))  # it is read at the first import
         peer("torch"), peer("keras")
