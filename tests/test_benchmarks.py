@@ -102,6 +102,24 @@ def test_the_pages_have_the_tables_of_the_results(command: Any) -> None:
         assert tables.page_with(name, tables.made_for(name)) == page, told
 
 
+def test_the_charts_are_those_of_the_results(command: Any) -> None:
+    chart = importlib.import_module("chart")
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    for name, drawn in chart.CHARTS.items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == drawn(), "draw again: python benchmarks/chart.py"
+        assert f"]({name})" in pages
+
+
+def test_in_a_chart_the_fastest_way_of_a_peer_counts_and_wrong_ones_do_not(command: Any) -> None:
+    chart = importlib.import_module("chart")
+    speeds = {"xlstm": 2.0, "torch": 0.5, "onnxruntime run, 1 thread": 0.25, "onnxruntime binding, 1 thread": 1.0,
+              "onnxruntime run, 2 threads": 3.0, "jax": 4.0, "torch, full batch": 5.0}  # fmt: skip
+    row = {"size": [1, 1, 16, 64], "ours": "xlstm", "against_fastest": speeds,
+           "wrong": ["onnxruntime run, 2 threads", "jax"]}  # fmt: skip
+    label, bars = chart.bars_of(row, "stream", held=False)
+    assert (label, bars) == ("One step, 16 features, 64 hidden", {"xlstm": 2.0, "torch": 0.5, "onnxruntime": 1.0})
+
+
 @pytest.fixture
 def results(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Another folder of results; a function that puts one there, of two shapes, whose figures can be foretold."""
@@ -153,9 +171,9 @@ def test_kernels_held_to_less_are_told_by_their_share_of_that_peak(command: Any,
     text = " ".join(lines)
     assert text.index("kernels: avx512") < text.index("The kernels held to avx2 (`XLSTM_CPU_TARGET=avx2`)")
     own, held = command.of_each_kind("peers-gru")
-    assert chart.bars_of(own["train"][1], held=False)[1] == {"xlstm": 1.5, "torch": 1.0}
-    assert chart.bars_of(held["train"][1], held=True)[1] == {"xlstm": 0.625}
-    drawn = chart.drawing([own, held])
+    assert chart.bars_of(own["train"][1], "train", held=False)[1] == {"xlstm": 1.5, "torch": 1.0}
+    assert chart.bars_of(held["train"][1], "train", held=True)[1] == {"xlstm": 0.625}
+    drawn = chart.layer([own, held])
     assert drawn.count("1: the fastest peer") == drawn.count("1: the peak") == 2
     assert "How fast is one GRU layer?" in drawn
 
