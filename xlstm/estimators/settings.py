@@ -131,7 +131,8 @@ class Configured:
 
     @classmethod
     def _parameter_names(cls) -> list[str]:
-        return _names_of(cls)
+        constructor: type = cls  # as such it is hashable, which the checker doubts of a dataclass's
+        return _names_of(constructor)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's parameters and their values. `deep` is of no effect: none of them is an estimator."""
