@@ -10,6 +10,8 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
+
 Array = Any
 """An array of any supported library."""
 
@@ -69,6 +71,8 @@ def array_namespace(*arrays: Array, anywhere: bool = False) -> Namespace:
     ValueError
         If one is a CuPy array of another device than the current one, and `anywhere` does not allow it.
     """
+    if {*map(type, arrays)} == {np.ndarray}:  # mostly
+        return np
     given = [array for array in arrays if array is not None]
     names = {library(array) for array in given}
     if len(names) != 1:

@@ -95,6 +95,9 @@ def take(data: Series | Texts, rows: HostArray) -> Series | Texts:
 def parts(data: Series | Texts, numbers: int) -> Iterator[tuple[slice, Series | Texts]]:
     """Host data, some rows at a time: which, and these rows, of so many numbers or tokens or of one row."""
     width = data.features if isinstance(data, Series) else 1
+    if int(data.lengths.sum()) * width <= numbers:
+        yield slice(0, len(data.lengths)), data
+        return
     begin, whole = 0, data[0]  # steps or tokens
     some: Any
     for rows in blocks.cuts(data.lengths, max(1, numbers // width)):
