@@ -10,8 +10,6 @@ import functools
 import math
 from typing import Any
 
-import numpy as np
-
 Array = Any
 """An array of any supported library."""
 
@@ -19,6 +17,9 @@ Namespace = Any
 """A module with the functions of the array API standard."""
 
 SUPPORTED = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "array_api_strict": "array-api-strict"}
+
+OWN_NAMESPACE = {"numpy", "array_api_strict"}
+"""Libraries whose arrays name their namespace themselves."""
 
 
 def library(array: Any) -> str:
@@ -71,14 +72,15 @@ def array_namespace(*arrays: Array, anywhere: bool = False) -> Namespace:
     ValueError
         If one is a CuPy array of another device than the current one, and `anywhere` does not allow it.
     """
-    if {*map(type, arrays)} == {np.ndarray}:  # mostly
-        return np
+    kinds = {*map(type, arrays)}
+    if len(kinds) == 1 and arrays[0] is not None and _library_of(*kinds) in OWN_NAMESPACE:  # mostly
+        return arrays[0].__array_namespace__()
     given = [array for array in arrays if array is not None]
     names = {library(array) for array in given}
     if len(names) != 1:
         found = " and ".join(sorted(SUPPORTED[name] for name in names)) or "none"
         raise TypeError(f"all arrays must be of one library, got {found}. Convert them to one of them first.")
-    if names <= {"numpy", "array_api_strict"}:
+    if names <= OWN_NAMESPACE:
         return given[0].__array_namespace__()
     if "cupy" in names and not anywhere:
         _check_device(given)
