@@ -594,3 +594,18 @@ def test_what_is_wrong_is_told_in_one_line(folder, monkeypatch, capsys, name):
         assert part in line[place:], line
         place = line.index(part, place)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_features_that_were_learned_of_are_told(run):
+    rows = [(f"r{k}", step, k % 2 + step, k, "ab"[k % 2]) for k in range(20) for step in range(3)]
+    write_rows("sensors.csv", ("id", "time", "speed", "hours", "label"), rows)
+    told = run("train", "sensors.csv", "--id", "id", "--time", "time", "--epochs", 1, "--hidden-size", 2)
+    assert "\nfeatures: speed, hours\n" in told.out
+
+
+def test_numbers_where_classes_are_meant(run):
+    rows = [(f"r{k}", step, 0.5, 100 + k) for k in range(20) for step in range(2)]
+    write_rows("hours.csv", ("id", "time", "speed", "hours"), rows)
+    told = run("train", "hours.csv", "--id", "id", "--time", "time", "--label", "hours")
+    assert told.code == 1
+    assert "Is 'hours' the column of the labels? If they are numbers to be learned, say --task number." in told.err

@@ -630,6 +630,21 @@ def test_bad_files_of_keras_are_refused(tmp_path, monkeypatch):
         refused(message, xlstm.LSTM.from_keras, name)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_classifier_of_the_state_of_a_whole_module(tmp_path, bias):
+    torch = peer("torch")
+    module = torch.nn.ModuleDict({"lstm": module_of(xlstm.LSTM), "fc": torch.nn.Linear(4, 3, bias=bias)})
+    torch.save({"epoch": 3, "model": module.state_dict()}, tmp_path / "checkpoint.pt")
+    torch.save(module.state_dict(), tmp_path / "module.pt")
+    parts = {"classes": ["b", "c", "a"], "device": "cpu"}
+    expected = xlstm.SequenceClassifier.from_torch(module["lstm"], module["fc"], **parts).predict_proba(X)
+    for source, above in (
+        (module.state_dict(), ""), (tmp_path / "module.pt", ""), (tmp_path / "checkpoint.pt", "model.")
+    ):  # fmt: skip
+        found = xlstm.SequenceClassifier.from_torch(source, f"{above}fc", prefix=f"{above}lstm", **parts)
+        np.testing.assert_array_equal(found.predict_proba(X), expected)
+
+
 def test_bad_parts_of_a_classifier_are_refused_by_name():
     torch = peer("torch")
     lstm, linear, table = module_of(xlstm.LSTM), torch.nn.Linear(4, 2), torch.nn.Embedding(5, 3)
@@ -643,6 +658,10 @@ def test_bad_parts_of_a_classifier_are_refused_by_name():
         ({"linear": {"weight": f32(2, 4), "gain": f32(2)}}, "linear must have weight and bias, it has weight, gain"),
         ({"linear": {"weight": f32(2, 4), "bias": f32(3)}}, r"bias of linear has shape \(3,\)"),
         ({"linear": {"weight": f32(2, 4) * np.nan}}, "weight of linear holds NaN"),
+        ({"linear": "fc"}, "linear='fc' is where the head stands in a state_dict or its file, and recurrent is none"),
+        ({"linear": "fc", "recurrent": lstm.state_dict()}, "there is nothing below the prefix 'fc'; there is"),
+        ({"linear": {"fc.weight": f32(2, 4), "fc.bias": f32(2)}}, "Pass where the head stands in it, linear='fc'"),
+        ({"linear": 3}, "linear must be a torch.nn.Linear, its state_dict, or where it stands"),
         ({"readout": "attention"}, "readout must be one without weights"),
         ({"mean": [1.0]}, r"mean has shape \(1,\), expected \(3,\)"),
         ({"scale": [1.0, 0.0, 1.0]}, "scale must be finite, and above 0"),

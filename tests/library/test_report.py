@@ -488,15 +488,35 @@ def test_the_command_reports_what_evaluate_measures(run):
     assert "held out when the model was trained" in html.text()
     told = run("report", "long.xlstm", "long.csv")
     assert told.code == 0, told.err
-    assert re.search(r"^accuracy [01]\.\d+, balanced .*\nreport: report\.html, \d+ bytes$", told.out)
+    not_held_out = (
+        "These are not the sequences that were held out when the model was trained: it may have learned of some."
+    )
+    assert re.search(rf"^accuracy [01]\.\d+, balanced .*\n{not_held_out}\nreport: report\.html, \d+ bytes$", told.out)
     html = Read(Path("report.html").read_text(encoding="utf-8"))
-    assert "held out when" not in html.text()
+    assert not_held_out in html.text()
+    assert not_held_out in run("evaluate", "long.xlstm", "long.csv").out
+    assert "held out when" not in run("evaluate", "long.xlstm", "long.held-out.csv").out
     run("train", "long.csv", *LONG, *QUICK, "--test-fraction", "0")
     assert run("report", "long.xlstm", "long.held-out.csv").code == 0
     assert "held out when" not in Path("report.html").read_text(encoding="utf-8"), "they trained this one"
     ids = {name for name, _ in recordings()}
     for rows in (rows for caption, rows in html.tables.items() if "mistake" in caption):
         assert {row[0] for row in rows[1:]} <= ids
+
+
+def test_the_command_replaces_nothing_but_reports(run):
+    write_long("long.csv")
+    run("train", "long.csv", *LONG, *QUICK)
+    for name in ("page.html", "page.html", "empty.html"):
+        Path("empty.html").touch()
+        assert run("report", "long.xlstm", "long.held-out.csv", "-o", name).code == 0
+    Path("mine.html").write_text("<!doctype html>\n<title>mine</title>")
+    refused = run("report", "long.xlstm", "long.held-out.csv", "-o", "mine.html")
+    assert refused.code == 1
+    assert "mine.html is there already, and is no report: name another file by --out, or add --force" in refused.err
+    assert "mine" in Path("mine.html").read_text()
+    assert run("report", "long.xlstm", "long.held-out.csv", "-o", "mine.html", "--force").code == 0
+    assert "long.held-out.csv" in Path("mine.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("task", ["number", "steps", "labels"])

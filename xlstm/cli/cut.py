@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +91,13 @@ def check_fits(options: Any, X: Any, name: str) -> None:
         raise Failure(f"--missing is for numbers, but {name} holds texts: leave it out")
 
 
+def _are_numbers(labels: Sequence[Any]) -> bool:
+    try:
+        return bool(np.isfinite(np.array(labels, dtype=np.float64)).all())
+    except (TypeError, ValueError):
+        return False
+
+
 def _split(found: Given, options: Any) -> tuple[list[int], list[int]]:
     """The numbers of the rows to train on, and of those held out, in the proportion of their classes."""
     n, rng = found.size, np.random.default_rng(options.seed)
@@ -107,7 +114,10 @@ def _split(found: Given, options: Any) -> tuple[list[int], list[int]]:
     try:
         kept, aside = batch.stratified_split(numbers, options.test_fraction, rng)
     except ValueError as error:
-        raise Failure(f"{found.name}: {error} Is {found.table.label!r} the column of the labels?") from None
+        numbers = ""
+        if _are_numbers(found.y):
+            numbers = " If they are numbers to be learned, say --task number."
+        raise Failure(f"{found.name}: {error} Is {found.table.label!r} the column of the labels?{numbers}") from None
     return kept.tolist(), aside.tolist()
 
 

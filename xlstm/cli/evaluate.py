@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from ..tables import counted
-from . import given, kinds, labelled
+from ..tables import STANDARD_INPUT, counted
+from . import given, kinds, labelled, results
 from .common import Failure, listed, show, trained
 
 
@@ -25,6 +27,23 @@ def labelled_data(options: Any, model: Any, kind: kinds.Kind) -> given.Given:
     return found
 
 
+HELD_OUT = {
+    True: "These are the sequences that were held out when the model was trained.",
+    False: "These are not the sequences that were held out when the model was trained: it may have learned of some.",
+    None: "",
+}
+
+
+def are_held_out(options: Any, model: Any) -> bool | None:
+    """Whether these are the sequences that were held out when the model was trained; None where that is not known."""
+    table = model.fitted_state().table
+    source = options.only or options.data
+    # Without scores nothing was held out: the digest is then that of an older model's rows.
+    if table is None or table.scores is None or source == STANDARD_INPUT or not os.path.isfile(source):
+        return None
+    return results.digest_of(Path(source).read_bytes()) == table.held_out
+
+
 def run(options: Any) -> int:
     """Read, predict, compare."""
     model = trained(options.model, options.device)
@@ -34,8 +53,10 @@ def run(options: Any) -> int:
         scores = kind.scores(model, found.X, found.y)
     except (ValueError, TypeError) as error:
         raise Failure(f"{found.name}: {error}") from None
+    also_learned = HELD_OUT[False] if are_held_out(options, model) is False else ""
     text = (
         f"{kind.told(scores)}, on {counted(found.size, found.what)}\n"
+        + (f"{also_learned}\n" if also_learned else "")
         + labelled.told_of(found.skipped, options)
         + "".join(f"  {line}\n" for line in kind.details(scores))
         + f"device: {model.device_}, kernels: {model.kernels_}"

@@ -234,8 +234,9 @@ def of_report(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         default="report.html",
-        help="the page, written whole or not at all, in place of a file of that name (default: report.html)",
+        help="the page, written whole or not at all, in place of an older one of that name (default: report.html)",
     )
+    parser.add_argument("--force", action="store_true", help="replace the file, whatever is in it")
     parser.add_argument("--title", metavar="TEXT", help="of the page (default: the names of model and data)")
 
 

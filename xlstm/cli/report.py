@@ -8,10 +8,10 @@ from typing import Any
 
 from .. import reports
 from ..files import check_target
-from ..tables import STANDARD_INPUT, counted
-from . import kinds, labelled, results
+from ..reports import page
+from ..tables import counted
+from . import evaluate, kinds, labelled
 from .common import Failure, check_output, is_same_file, show, trained
-from .evaluate import labelled_data
 from .given import Given
 
 
@@ -21,12 +21,15 @@ def run(options: Any) -> int:
         if source is not None and is_same_file(options.out, source):
             raise Failure(f"the report would overwrite {source}: name another file by --out")
     check_target(options.out)
+    if not options.force and not page.is_free_for_a_report(options.out):
+        raise Failure(f"{options.out} is there already, and is no report: name another file by --out, or add --force")
     check_output()
     model = trained(options.model, options.device)
     kind = kinds.of_model(model)
-    found = labelled_data(options, model, kind)
+    found = evaluate.labelled_data(options, model, kind)
     left_out = labelled.told_of(found.skipped, options).strip()
-    notes = [_held_out(options, model), f"{left_out.capitalize()}." if left_out else ""]
+    of_training = evaluate.HELD_OUT[evaluate.are_held_out(options, model)]
+    notes = [of_training, f"{left_out.capitalize()}." if left_out else ""]
     try:
         made = reports.report(
             model,
@@ -43,6 +46,7 @@ def run(options: Any) -> int:
     text = (
         f"{kind.told(made.measures)}, on {counted(found.size, found.what)}\n"
         + (f"{left_out}\n" if left_out else "")
+        + (f"{of_training}\n" if of_training else "")
         + f"report: {options.out}, {counted(size, 'byte')}"
     )
     values = {
@@ -62,15 +66,3 @@ def _names(found: Given) -> list[str]:
     if found.ids is not None:
         return found.ids
     return [found.where(k).removesuffix(f" of {found.name}").replace(" ", "\u00a0") for k in range(found.size)]
-
-
-def _held_out(options: Any, model: Any) -> str:
-    """Whether these are the sequences that were held out when the model was trained, as far as that is known."""
-    table = model.fitted_state().table
-    source = options.only or options.data
-    # Without scores nothing was held out: the digest is then that of an older model's rows.
-    if table is None or table.scores is None or source == STANDARD_INPUT or not os.path.isfile(source):
-        return ""
-    if results.digest_of(Path(source).read_bytes()) != table.held_out:
-        return ""
-    return "These are the sequences that were held out when the model was trained."

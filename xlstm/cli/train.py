@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator
@@ -144,11 +145,17 @@ def run(options: Any) -> int:
         f"{measured}{left}{labelled.told_of(found.skipped, options)}"
         f"trained {counted(int(estimator.n_iter_), 'epoch')} on {counted(found.kept, found.what)}"
         f"{classes} in {seconds:.1f} s{', interrupted' if interrupts else ''}\n"
-        f"device: {estimator.device_}, kernels: {estimator.kernels_}\n{precision}"
+        f"{_features(estimator)}device: {estimator.device_}, kernels: {estimator.kernels_}\n{precision}"
         f"model: {model}\n"
         f"next: xlstm predict {shlex.quote(str(model))} {found.example}"
     )
     return show(options, text, values, signals.exit_code() if interrupts else 0)
+
+
+def _features(estimator: Any) -> str:
+    """What it learned from, where that has names: a column more than was meant is seen here."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return "" if names is None else f"features: {textwrap.shorten(', '.join(names), 300, placeholder=' …')}\n"
 
 
 def _interrupted(estimator: Any, model: Path, options: Any) -> int:

@@ -295,8 +295,9 @@ class SequenceClassifier(LabelEstimator):
             A torch.nn.LSTM, GRU or RNN, its state_dict or a file of it, as `LSTM.from_torch` takes them; or a layer of
             xlstm, as `LSTM.from_keras` makes them.
         linear
-            A torch.nn.Linear, or its state_dict: weight (K, F) and maybe bias (K,). Of two classes it may have one row,
-            the logit of the second.
+            A torch.nn.Linear, or its state_dict: weight (K, F) and maybe bias (K,). Or, where `recurrent` is the
+            state_dict of a larger module or its file, where the head stands there: "fc". Of two classes it may have one
+            row, the logit of the second.
         classes
             (K,) labels, in the order of the rows of `linear`; `classes_` has them sorted.
         embedding
@@ -310,7 +311,8 @@ class SequenceClassifier(LabelEstimator):
             For numbers: (D,) what is subtracted of each feature, and what it is then divided by. None is 0, and 1.
         readout
             "final", "mean", "max", "final+max" or "final+mean+max": what the head reads, of valid steps alone. "final"
-            is PyTorch's h_n of the last layer for packed sequences, both directions side by side.
+            is PyTorch's h_n of the last layer for packed sequences, both directions side by side. With two directions
+            that is not `outputs[n, lengths[n] - 1]`, where the second has read one step alone; no readout here is.
         split, fold_case, normalize, device, kernels, random_state
             See the class.
         prefix, dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ def parts(
     values = {f"recurrent.{name}": array for name, array in _by_name(found).items()}
     _check_readout(readout)
     labels, order = _classes(classes)
-    values |= _head(linear, labels, order, READOUTS[readout].width(sizes.output_size), found.dtype)
+    values |= _head(_linear(linear, recurrent), labels, order, READOUTS[readout].width(sizes.output_size), found.dtype)
     settings = {
         "cell": sizes.cell, "hidden_size": sizes.hidden_size, "num_layers": sizes.num_layers, "readout": readout,
         "bidirectional": sizes.bidirectional, "dropout": found.dropout, "dtype": found.dtype,
@@ -105,15 +106,37 @@ def _classes(classes: Any) -> tuple[HostArray, HostArray]:
     return labels, order
 
 
-def _head(linear: Any, labels: HostArray, order: HostArray, F: int, dtype: str) -> dict[str, HostArray]:
-    """The head in the order of our classes; of two classes the logit of the second, whether there were one or two."""
-    state = linear
-    if not isinstance(state, Mapping):
-        if type(linear).__name__ not in ("Linear", "NonDynamicallyQuantizableLinear"):
-            raise TypeError(f"linear must be a torch.nn.Linear or its state_dict, got {type(linear).__name__}.")
+def _linear(linear: Any, recurrent: Any) -> Mapping[str, Any]:
+    """The weight, and the bias where there is one."""
+    if isinstance(linear, str):
+        if not isinstance(recurrent, (Mapping, str, bytes, os.PathLike)):
+            raise ValueError(
+                f"linear={linear!r:.80} is where the head stands in a state_dict or its file, and recurrent is none: "
+                "pass the torch.nn.Linear."
+            )
+        state = torch.part_below(recurrent if isinstance(recurrent, Mapping) else torch.read(recurrent), linear)
+    elif isinstance(linear, Mapping):
+        state = linear
+    elif type(linear).__name__ in ("Linear", "NonDynamicallyQuantizableLinear"):
         state = linear.state_dict()
+    else:
+        raise TypeError(
+            "linear must be a torch.nn.Linear, its state_dict, or where it stands in that of recurrent, such as 'fc'; "
+            f"got {type(linear).__name__}."
+        )
     if not {"weight"} <= set(state) <= {"weight", "bias"}:
-        raise ValueError(f"linear must have weight and bias, it has {listed(state)}.")
+        heads = [name.removesuffix(".weight") for name, each in state.items() if _may_be_a_head(name, each)]
+        hint = f" Pass where the head stands in it, linear={heads[0]!r}." if heads else ""
+        raise ValueError(f"linear must have weight and bias, it has {listed(state)}.{hint}")
+    return state
+
+
+def _may_be_a_head(name: Any, values: Any) -> bool:
+    return isinstance(name, str) and name.endswith(".weight") and getattr(values, "ndim", 0) == 2
+
+
+def _head(state: Mapping[str, Any], labels: HostArray, order: HostArray, F: int, dtype: str) -> dict[str, HostArray]:
+    """The head in the order of our classes; of two classes the logit of the second, whether there were one or two."""
     arrays = of_floats({f"{name} of linear": array for name, array in state.items()}, dtype)
     weight, K = arrays["weight of linear"], len(labels)
     rows = 1 if K == 2 and weight.shape[:1] == (1,) else K

@@ -123,7 +123,7 @@ def _cell_of_module(module: Any, cells: Sequence[str]) -> str:
 
 
 def _of_state(state: Mapping[str, Any], cells: Sequence[str], prefix: str, dtype: Any) -> Taken:
-    own = _below(state, prefix)
+    own = part_below(state, prefix)
     parts: dict[tuple[int, str], set[str]] = {}
     for name in own:
         match = NAME.fullmatch(name)
@@ -157,7 +157,7 @@ def _of_state(state: Mapping[str, Any], cells: Sequence[str], prefix: str, dtype
     return in_one(sizes, str(arrays["weight_hh_l0"].dtype), found)
 
 
-def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def part_below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The part of a state below a prefix; mappings in it, as training scripts save them, are gone through."""
     flat: dict[str, Any] = {}
 

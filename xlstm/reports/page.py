@@ -154,6 +154,19 @@ def grid(figures: Iterable[Html]) -> Html:
     return tag("div", *figures, class_="grid")
 
 
+GENERATOR = '<meta name="generator" content="xlstm report">'
+
+
+def is_free_for_a_report(path: Any) -> bool:
+    """Whether a report may be written there without a loss of anything else: no file, an empty one, or a report."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            start = file.read(2000)
+    except FileNotFoundError:
+        return True
+    return not start or GENERATOR in start
+
+
 class Section(NamedTuple):
     """A chapter of the page."""
 
@@ -199,6 +212,7 @@ def written(
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+{GENERATOR}
 <title>{escaped(cut(title))}</title>
 <link rel="icon" href="data:,">
 <style>{STYLE}</style>
