@@ -16,7 +16,7 @@ from xlstm.namespace import array_namespace
 
 from .. import oracle
 from ..conftest import Library
-from ..measure import FORWARD, check_forward, check_gradients, relative_error
+from ..measure import FORWARD, check, check_forward, check_gradients, gradient_errors, relative_error
 from ..peers import peer
 
 NUMPY = Library("numpy")
@@ -196,6 +196,48 @@ def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
     assert set(got) == set(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(got[name], values, err_msg=name)
+
+
+# ---------------------------------------------------------------- the cells' own equations, by complex steps
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, [3, 5, 1]])
+def test_backward_is_the_derivative_of_forward_to_1e_12(cell, lengths, reverse, monkeypatch):
+    """The imaginary part of f(p + ih) / h, which has no difference to lose digits in: of every number that enters.
+
+    Squire and Trapp, "Using Complex Variables to Estimate Derivatives of Real Functions" (1998). `forward` runs as it
+    is, on complex numbers; only the check that refuses them is left out.
+    """
+
+    def unchecked(xp: Any, cell: Any, params: Any, x: Any, lengths: Any, *_: Any) -> Order:
+        return Order(xp, check_lengths(lengths, *x.shape[:2]), *x.shape[:2], x.device)
+
+    case = make(cell, shape=(3, 5, 2, 3), lengths=lengths, scale=1.0)
+    arrays = hand_over(case, NUMPY, padding=0.0)
+    _, _, tape = forward(case, arrays, reverse=reverse)
+    gradients = gradient_arrays(case, *backward(case, arrays, tape))
+    monkeypatch.setattr(cells.walk, "check_input", unchecked)
+
+    given = {"dx": case.x, **{f"d{name}": values for name, values in case.state.items()}, **case.params}
+    given = {name: values.astype(complex) for name, values in given.items()}
+    states, step = tuple(given[f"d{name}"] for name in case.state), 1e-30
+
+    def loss() -> Any:
+        state = states if len(states) > 1 else states[0]
+        outputs, final, _ = cells.CELLS[cell].forward(given, given["dx"], state, lengths, reverse=reverse)
+        by_state = zip(flat(final), case.d_state.values(), strict=True)
+        return np.sum(outputs * case.d_outputs) + sum(np.sum(values * d) for values, d in by_state)
+
+    expected = {}
+    for name, values in given.items():
+        expected[name] = np.zeros(values.shape)
+        for index in np.ndindex(values.shape):
+            real = values[index]
+            values[index] += 1j * step
+            expected[name][index] = loss().imag / step
+            values[index] = real
+    check(gradient_errors(gradients, expected), 1e-12)
 
 
 # ---------------------------------------------------------------- the oracle itself
