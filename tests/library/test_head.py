@@ -7,6 +7,7 @@ import xlstm
 from xlstm import head
 
 from ..measure import check_forward, check_gradients
+from ..peers import peer
 from ..standin import machine
 
 SHAPES = [(4, 3, 5), (1, 1, 1), (3, 4, 1), (1, 2, 6), (5, 1, 2)]
@@ -76,6 +77,19 @@ def test_every_step_is_a_row(xp, dtype):
         np.testing.assert_array_equal(xp.to_host(gradient), xp.to_host(d_expected[name]))
 
 
+def test_a_single_vector_is_a_row(xp, dtype):
+    """Of no batch: the numbers of a batch of one."""
+    params, features, d_logits = example((1, 3, 2), dtype)
+    params = {name: xp.asarray(values) for name, values in params.items()}
+    logits = xp.to_host(head.forward(params, xp.asarray(features[0])))
+    check_forward({"logits": logits}, {"logits": xp.to_host(head.forward(params, xp.asarray(features)))[0]}, dtype)
+    d_features, d_params = head.backward(params, xp.asarray(features[0]), xp.asarray(d_logits[0]))
+    d_row, expected = head.backward(params, xp.asarray(features), xp.asarray(d_logits))
+    np.testing.assert_allclose(xp.to_host(d_features), xp.to_host(d_row)[0], rtol=1e-6)
+    for name, gradient in d_params.items():
+        np.testing.assert_allclose(xp.to_host(gradient), xp.to_host(expected[name]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("init", ["orthogonal", "pytorch"])
 def test_new_parameters_are_like_the_layers(xp, dtype, init):
     like = xp.asarray(np.zeros(1, dtype))
@@ -87,7 +101,11 @@ def test_new_parameters_are_like_the_layers(xp, dtype, init):
     limit = (6 / 250) ** 0.5 if init == "orthogonal" else 200**-0.5
     assert 0.98 * limit < np.abs(weight).max() <= limit
     assert abs(weight.std() - limit / 3**0.5) < 0.02 * limit
-    assert (np.abs(bias).max() > 0.8 * limit) if init == "pytorch" else not bias.any()
+    if init == "pytorch":  # uniform in ±limit, as the weight
+        assert 0.8 * limit < np.abs(bias).max() <= limit
+        assert abs(bias.std() - limit / 3**0.5) < 0.2 * limit
+    else:
+        assert not bias.any()
     again = head.parameters(200, 50, like, seed=0, init=init)
     np.testing.assert_array_equal(xp.to_host(again.flat), xp.to_host(made.flat))
 
@@ -103,12 +121,34 @@ def test_new_parameters_on_the_second_gpu():
         np.testing.assert_array_equal(cupy.asnumpy(made.flat), host.flat)
 
 
+def test_arrays_of_two_gpus_are_refused():
+    params, features, _ = example((4, 3, 5), "float32")
+    with machine(devices=2):
+        import cupy
+
+        with cupy.cuda.Device(1):
+            there = {name: cupy.asarray(values) for name, values in params.items()}
+            features = cupy.asarray(features)
+        with pytest.raises(ValueError, match=r"cuda:1, and CuPy's current device is cuda:0"):
+            head.forward(there, features)
+
+
+def test_gradients_of_another_library_are_refused():
+    torch = peer("torch")
+    params, features, d_logits = example((4, 3, 5), "float64")
+    into = {name: torch.zeros(*values.shape, dtype=torch.float64) for name, values in params.items()}
+    with pytest.raises(TypeError, match="all arrays must be of one library, got NumPy and PyTorch"):
+        head.backward(params, features, d_logits, into=into)
+
+
 def test_wrong_calls_say_what_to_pass():
     layer = xlstm.LSTM(2, 3, device="cpu")
     params = head.parameters(3, 2, like=layer.parameters)
     features = np.zeros((4, 3), "float32")
     with pytest.raises(ValueError, match=r"features must be \(N, 3\) or \(N, T, 3\) .*\(2, 3\); got shape \(4, 5\)"):
         head.forward(params, np.zeros((4, 5), "float32"))
+    with pytest.raises(ValueError, match=r"features must be \(N, 3\) or \(N, T, 3\) .*got shape \(\)"):
+        head.forward(params, np.zeros((), "float32"))
     with pytest.raises(
         TypeError, match=r"must hold the weight .* as xlstm.head.parameters makes them; got weight_ih_l0"
     ):

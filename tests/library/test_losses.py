@@ -240,6 +240,23 @@ def test_softmax_at_the_ends(xp, dtype):
     np.testing.assert_array_equal(p, [[1, 0], [0.5, 0.5], [1, 0], [0.5, 0.5]])
 
 
+@pytest.mark.parametrize("shape", [(4,), (1,), (3, 1), (2, 3, 1), (2, 1, 3), (2, 3, 4)])
+def test_softmax_and_its_logarithm_go_along_the_last_axis(xp, shape):
+    """Whatever stands before it: nothing, a batch, or batch and time. Of one class the probability is 1."""
+    logits = np.random.default_rng(len(shape)).normal(0, 3, shape)
+    e = np.exp(logits)
+    expected = e / e.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(xp.to_host(losses.softmax(xp.asarray(logits))), expected, rtol=1e-13)
+    log_p = xp.to_host(losses.log_softmax(xp.asarray(logits)))
+    np.testing.assert_allclose(log_p, np.log(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 0)])
+def test_a_softmax_of_nothing_is_refused(shape):
+    with pytest.raises(ValueError, match=r"logits must be \(N, K\) or \(N, T, K\), with K classes; got shape"):
+        losses.softmax(np.zeros(shape))
+
+
 # ---------------------------------------------------------------- on a GPU
 
 
@@ -367,6 +384,38 @@ def test_more_classes_than_the_labels_type_can_count():
     logits, labels = np.random.default_rng(0).normal(size=(3, 300)), np.array([0, 255, 100], np.uint8)
     loss, _ = losses.softmax_cross_entropy(logits, labels)
     assert loss == pytest.approx(true_loss(logits, labels, np.ones(3)))
+
+
+def test_labels_of_a_small_type_at_steps_of_many_classes():
+    """Fewer steps than classes, and more classes than the type of the labels can count."""
+    logits, labels = np.random.default_rng(1).normal(size=(2, 1, 200)), np.array([[3], [127]], np.int8)
+    loss, _ = losses.softmax_cross_entropy(logits, labels)
+    assert loss == pytest.approx(true_loss(logits[:, 0], labels[:, 0], np.ones(2)))
+
+
+def test_the_first_label_that_is_wrong_is_named():
+    """Not one after a row's length, and with the number of classes, which is not that of the steps."""
+    labels = np.array([[0, 9, 9, 9, 9], [1, 2, 3, 0, 0]])
+    with pytest.raises(ValueError, match=r"labels\[1, 2\] is 3: expected 0 to 2: the logits have K = 3"):
+        losses.softmax_cross_entropy(np.zeros((2, 5, 3)), labels, lengths=[1, 4])
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "hint"),
+    [
+        ((4, 3), (3,), ""),
+        ((4, 1), (4, 1), ""),
+        ((4, 5, 1), (4, 5, 1), ""),
+        ((4, 1, 3), (4, 1, 3), "Of one column a class, pass xp.argmax(labels, axis=-1)."),
+        ((4, 5, 3), (5,), ""),
+        ((4, 5, 3), (4,), "For one label a row, pass the logits of its last valid step, (N, K)."),
+    ],
+)
+def test_what_is_said_of_labels_of_a_wrong_shape(logits, labels, hint):
+    loss = losses.logistic_cross_entropy if logits[-1] == 1 else losses.softmax_cross_entropy
+    with pytest.raises(ValueError, match=r"^labels must be \(4") as raised:
+        loss(np.zeros(logits), np.zeros(labels, int))
+    assert str(raised.value).partition("got shape")[2] == f" {labels}.{' ' * bool(hint)}{hint}"
 
 
 Z2, Z3, Y2, Y3 = np.zeros((4, 3)), np.zeros((4, 5, 3)), np.zeros(4, int), np.zeros((4, 5), int)
