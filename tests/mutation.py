@@ -15,6 +15,7 @@ fault stands in `tests/equivalent_mutants.txt`, with the reason. Exits with 0 on
 
 import argparse
 import ast
+import contextlib
 import difflib
 import gc
 import importlib.abc
@@ -68,6 +69,10 @@ ARRAY_CODE = "not compiled and not avx2 and not avx512 and not sse2 and not neon
 
 
 IN_PLACE = {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "@=": "*=", "|=": "&=", "&=": "|="}
+
+
+OTHER = re.compile("torch-|strict-|readonly-")
+"""Tests with these in their names are of another array library than NumPy."""
 
 
 class ChangeInPlace(Operator):
@@ -251,18 +256,31 @@ AFRESH = 77
 """The exit status of a process that could not put a mutant in."""
 
 
-class Forks:
+class Order:
+    """A plugin of pytest: one array library first, which finds most of what is wrong, since all of them take long."""
+
+    def __init__(self, quick: bool) -> None:
+        self.quick = quick
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        first = [item for item in items if not OTHER.search(item.name)]
+        items[:] = first if self.quick else first + [item for item in items if OTHER.search(item.name)]
+
+
+class Forks(Order):
     """A plugin of pytest: the tests are collected once, and run for each source in a fork of that process."""
 
     def __init__(self, file: str, sources: list[str], quick: bool, tell: Callable[[int, int | None], None]) -> None:
-        self.file, self.sources, self.quick, self.tell = file, sources, quick, tell
+        super().__init__(quick)
+        self.file, self.sources, self.tell = file, sources, tell
+        self.failed, self.of_child = os.pipe()  # the name of the test that noticed a mutant
+        os.set_blocking(self.failed, False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        # One library finds most of what is wrong, and all of them take long.
-        first = [item for item in session.items if not re.search("torch-|strict-|readonly-", item.name)]
-        session.items[:] = first if self.quick else first + [item for item in session.items if item not in set(first)]
         imported, limit = Imported(self.file), 600.0
+        gc.freeze()  # else each fork looks through all that is there, and so copies it
         for number, source in enumerate(self.sources):
             begin = time.monotonic()
             child = os.fork()
@@ -273,11 +291,18 @@ class Forks:
                 os._exit(AFRESH)
             status = _wait(child, limit)
             if status == AFRESH:
-                status = _afresh(self.file, source, limit)
+                status = _afresh(self.file, source, self.quick, limit)
             if number == 0:  # the module as it is
                 limit = 10 + 3 * (time.monotonic() - begin)
             self.tell(number, status)
+            with contextlib.suppress(BlockingIOError):  # what has noticed one is likely to notice the next: first
+                name = os.read(self.failed, 2**16).decode()
+                session.items.sort(key=lambda item: item.nodeid != name)
         return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            os.write(self.of_child, report.nodeid.encode())
 
 
 def _wait(child: int, limit: float) -> int | None:
@@ -293,9 +318,9 @@ def _wait(child: int, limit: float) -> int | None:
     return None
 
 
-def _afresh(file: str, source: str, limit: float) -> int | None:
+def _afresh(file: str, source: str, quick: bool, limit: float) -> int | None:
     """The exit status of the tests in a process that imports this source in place of the module's."""
-    command = [sys.executable, __file__, "--alone", file]
+    command = [sys.executable, __file__, "--alone", file, *(["--quick"] if quick else [])]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         process.communicate(source.encode(), timeout=limit)
@@ -306,13 +331,13 @@ def _afresh(file: str, source: str, limit: float) -> int | None:
     return process.returncode
 
 
-def run_tests(file: str, *plugins: Any) -> int:
-    """Run the tests of a module; in every fork that a plugin makes, too, which ends with them."""
+def run_tests(file: str, plugin: Order) -> int:
+    """Run the tests of a module; in every fork that the plugin makes, too, which ends with them."""
     options = ["-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
     options += ["--hypothesis-profile=first-failure", "-k", ARRAY_CODE]
     process = os.getpid()
     with tempfile.TemporaryDirectory() as folder:
-        status = int(pytest.main([*options, f"--basetemp={folder}/tests", *MODULES[file]], [*plugins]))
+        status = int(pytest.main([*options, f"--basetemp={folder}/tests", *MODULES[file]], [plugin]))
         if os.getpid() != process:
             os._exit(status)
     return status
@@ -348,11 +373,12 @@ def check(file: str, sample: int | None, seed: int, quick: bool) -> bool:
     screen = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
 
     def tell(number: int, status: int | None) -> None:
-        if (number == 0 and status) or status == pytest.ExitCode.INTERNAL_ERROR:
-            what = "with\n    " + "\n    ".join(tried[number - 1].change) if number else "as it is"
+        unchanged = number in (0, len(tried) + 1)
+        if (unchanged and status != 0) or status == pytest.ExitCode.INTERNAL_ERROR:
+            what = "as it is" if unchanged else "with\n    " + "\n    ".join(tried[number - 1].change)
             print(f"{file}: its tests cannot be run, or fail, {what}", file=screen)
             os._exit(1)
-        if number:
+        if not unchanged:
             found.append({0: "lives", None: "too slow"}.get(status, "caught"))
             if found[-1] == "lives":
                 print(f"{file}: lives\n    " + "\n    ".join(tried[number - 1].change), file=screen)
@@ -360,7 +386,8 @@ def check(file: str, sample: int | None, seed: int, quick: bool) -> bool:
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what the tests say
         os.dup2(nothing, stream)
-    run_tests(file, Forks(file, [source, *(mutant.source for mutant in tried)], quick, tell))
+    # At the end as it is once more: in the order to which the tests have come then.
+    run_tests(file, Forks(file, [source, *(mutant.source for mutant in tried), source], quick, tell))
     if len(found) < len(tried):
         print(f"{file}: its tests cannot be collected", file=screen)
         return False
@@ -390,7 +417,7 @@ def main() -> None:
         os.environ[f"{name}_NUM_THREADS"] = "1"
     if given.alone:
         sys.meta_path.insert(0, _Instead(given.files[0], sys.stdin.read()))
-        raise SystemExit(run_tests(given.files[0]))
+        raise SystemExit(run_tests(given.files[0], Order(given.quick)))
     for library in ("numpy", "hypothesis", "array_api_compat", "array_api_strict", "torch"):
         if importlib.util.find_spec(library):
             importlib.import_module(library)
