@@ -380,15 +380,16 @@ def test_softmax_of_every_step(xp, dtype):
     np.testing.assert_array_equal(p.reshape(6, 4), flat)
 
 
-def test_more_classes_than_the_labels_type_can_count():
-    logits, labels = np.random.default_rng(0).normal(size=(3, 300)), np.array([0, 255, 100], np.uint8)
+@pytest.mark.parametrize("K", [256, 257, 300])
+def test_more_classes_than_the_labels_type_can_count(K):
+    logits, labels = np.random.default_rng(0).normal(size=(3, K)), np.array([0, 255, 100], np.uint8)
     loss, _ = losses.softmax_cross_entropy(logits, labels)
     assert loss == pytest.approx(true_loss(logits, labels, np.ones(3)))
 
 
 def test_labels_of_a_small_type_at_steps_of_many_classes():
     """Fewer steps than classes, and more classes than the type of the labels can count."""
-    logits, labels = np.random.default_rng(1).normal(size=(2, 1, 200)), np.array([[3], [127]], np.int8)
+    logits, labels = np.random.default_rng(1).normal(size=(2, 1, 300)), np.array([[3], [127]], np.int8)
     loss, _ = losses.softmax_cross_entropy(logits, labels)
     assert loss == pytest.approx(true_loss(logits[:, 0], labels[:, 0], np.ones(2)))
 
@@ -406,6 +407,7 @@ def test_the_first_label_that_is_wrong_is_named():
         ((4, 3), (3,), ""),
         ((4, 1), (4, 1), ""),
         ((4, 5, 1), (4, 5, 1), ""),
+        ((4, 2), (4, 2), "Of one column a class, pass xp.argmax(labels, axis=-1)."),
         ((4, 1, 3), (4, 1, 3), "Of one column a class, pass xp.argmax(labels, axis=-1)."),
         ((4, 5, 3), (5,), ""),
         ((4, 5, 3), (4,), "For one label a row, pass the logits of its last valid step, (N, K)."),

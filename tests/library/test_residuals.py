@@ -190,6 +190,70 @@ def test_a_weight_of_a_row_is_that_of_its_steps(name, dtype):
     np.testing.assert_allclose(one[1], other[1], rtol=1e-6)
 
 
+def test_one_target_a_step_goes_for_all_outputs(name, xp):
+    outputs, targets, weights, lengths, valid = steps("float64")
+    targets = targets[:, :, :1]
+    loss, d_outputs = run(name, xp, outputs, targets, weights, lengths=lengths)
+    rows = outputs[valid], targets[valid], weights[valid]
+    check_forward({"loss": loss}, {"loss": true_loss(name, *rows)}, "float64", floor=0.1)
+    check_gradients({"d_outputs": d_outputs[valid]}, {"d_outputs": true_gradient(name, *rows)}, "float64")
+
+
+@pytest.mark.parametrize("form", [{"lengths": [5, 5, 5, 5]}, {"mask": np.ones((4, 5), bool)}, {}])
+def test_steps_that_are_all_valid_are_rows(name, form):
+    outputs, targets, weights = (array.reshape(20, -1) for array in np.random.default_rng(1).normal(size=(3, 4, 5, 3)))
+    weights = np.abs(weights[:, 0])
+    loss_of, own = LOSSES[name]
+    steps_of = (outputs.reshape(4, 5, 3), targets.reshape(4, 5, 3), weights.reshape(4, 5))
+    loss, d_outputs = loss_of(*steps_of, **form, **own)
+    check_forward({"loss": loss}, {"loss": true_loss(name, outputs, targets, weights)}, "float64")
+    expected = true_gradient(name, outputs, targets, weights)
+    check_gradients({"d_outputs": d_outputs.reshape(20, 3)}, {"d_outputs": expected}, "float64")
+
+
+def test_a_single_step_with_a_mask():
+    one = np.array([[[2.0]]])
+    loss, d_outputs = losses.squared_error(one, one - 3, mask=np.array([[True]]))
+    assert (float(loss), d_outputs.item()) == (9.0, 6.0)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64"])
+def test_weights_may_be_of_another_type(xp, dtype, kind):
+    """The results are of the type of the outputs."""
+    name = "squared"
+    outputs, targets, _ = example(dtype)
+    weights = np.array([1, 2, 0, 3, 1, 1], kind)
+    loss, d_outputs = run(name, xp, outputs, targets, weights)
+    wide = outputs.astype(float), targets.astype(float), weights.astype(float)
+    check_forward({"loss": loss}, {"loss": true_loss(name, *wide)}, dtype, floor=0.1)
+    check_gradients({"d_outputs": d_outputs}, {"d_outputs": true_gradient(name, *wide)}, dtype)
+
+
+@pytest.mark.parametrize("levels", [(0.2, 0.9), (0.5,)])
+def test_as_many_levels_as_outputs(levels, xp):
+    """The mean over the outputs of what each level says of its own."""
+    outputs, targets, weights = example("float64", K=len(levels))
+    arguments = [xp.asarray(values) for values in (outputs, targets, weights)]
+    loss, d_outputs = losses.quantile(*arguments, levels=levels)
+    each = [
+        losses.quantile(outputs[:, k : k + 1], targets[:, k : k + 1], weights, levels=level)
+        for k, level in enumerate(levels)
+    ]
+    check_forward({"loss": xp.to_host(loss)}, {"loss": np.mean([value for value, _ in each])}, "float64")
+    expected = np.concatenate([gradient for _, gradient in each], axis=1) / len(levels)
+    check_gradients({"d": xp.to_host(d_outputs)}, {"d": expected}, "float64")
+
+
+def test_what_they_are_where_nothing_is_said():
+    """Huber's delta is 1, and the quantile the median: half the absolute error."""
+    torch = peer("torch")
+    outputs, targets, _ = example("float64", 20)
+    expected = torch.nn.functional.huber_loss(torch.tensor(outputs), torch.tensor(targets))
+    assert float(losses.huber(outputs, targets)[0]) == pytest.approx(expected.item(), rel=1e-12)
+    half = losses.absolute_error(outputs, targets)[0] / 2
+    assert float(losses.quantile(outputs, targets)[0]) == pytest.approx(float(half), rel=1e-12)
+
+
 def test_nothing_comes_to_the_host(name):
     outputs, targets, weights, _, valid = steps("float32")
     loss_of, own = LOSSES[name]
@@ -211,6 +275,9 @@ def test_nothing_comes_to_the_host(name):
 Z, Z3 = np.zeros((4, 3)), np.zeros((4, 5, 3))
 WRONG_CALLS = {
     "targets (N,)": (losses.squared_error, (Z[:, :1], Z[:, 0]), {}, "targets must be (4, 1) like the outputs, or of one column for all of them; got shape (4,). Of one number a row, pass targets[..., None]."),
+    "targets (N, T)": (losses.squared_error, (Z3, Z3[:, :, 0]), {}, "targets must be (4, 5, 3) like the outputs, or of one column for all of them; got shape (4, 5). Of one number a row, pass targets[..., None]."),
+    "targets (N, 1) for steps": (losses.squared_error, (Z3, Z[:, :1]), {}, "targets must be (4, 5, 3) like the outputs, or of one column for all of them; got shape (4, 1)."),
+    "targets (N,) for steps": (losses.squared_error, (Z3, Z[:, 0]), {}, "targets must be (4, 5, 3) like the outputs, or of one column for all of them; got shape (4,)."),
     "targets of other rows": (losses.huber, (Z, Z[:3]), {}, "targets must be (4, 3) like the outputs, or of one column for all of them; got shape (3, 3)."),
     "outputs (N,)": (losses.absolute_error, (Z[:, 0], Z[:, 0]), {}, "outputs must be (N, K), or (N, T, K) with a target for every step; got shape (4,)."),
     "whole outputs": (losses.squared_error, (Z.astype(int), Z), {}, "outputs must be real numbers of a floating type, got dtype int64."),
