@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xlstm.readout import READOUTS, Seen
+from xlstm.readout import READOUTS, Readout, Seen
 
 from ..conftest import Library
 from ..measure import FORWARD, GRADIENTS, relative_error
@@ -80,6 +80,17 @@ def test_features_are_those_of_plain_loops(name, lengths, xp, dtype):
     features, _ = READOUTS[name].forward(case.params(xp), case.seen(xp))
     assert relative_error(xp.to_host(features), case.expected()) < FORWARD[dtype]
     assert str(xp.to_host(features).dtype) == dtype
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_width_and_parameters_are_told_beforehand(name, xp):
+    """They are those of the features, and of the parameters that `forward` reads and `backward` differentiates."""
+    case, readout = Case(name, None), READOUTS[name]
+    features, saved = readout.forward(case.params(xp), case.seen(xp))
+    assert readout.width(F) == features.shape[-1]
+    _, d_params = readout.backward(case.params(xp), saved, xp.asarray(case.d_features))
+    assert readout.shapes(F) == {name: tuple(gradient.shape) for name, gradient in d_params.items()}
+    assert readout.shapes(F) == {name: tuple(values.shape) for name, values in case.params(xp).items()}
 
 
 @pytest.mark.parametrize("name", ["steps", *POOLED, *BESIDE])
@@ -177,6 +188,26 @@ def test_a_sequence_in_parts_gives_what_it_gives_as_a_whole(name, cuts, xp):
         features, carry = READOUTS[name].carried(params, carry, Seen(part, [last], None))
         begin += length
     assert relative_error(xp.to_host(features), xp.to_host(whole)) < 1e-14
+
+
+def test_every_step_of_a_sequence_in_parts_is_its_own(xp):
+    case, carry, found = Case("steps", None), None, []
+    for begin in range(0, T, 2):
+        part = xp.asarray(case.outputs[:, begin : begin + 2])
+        features, carry = READOUTS["steps"].carried({}, carry, Seen(part, [], None))
+        found.append(xp.to_host(features))
+    np.testing.assert_array_equal(np.concatenate(found, axis=1), case.expected())
+
+
+def test_the_contract_has_no_answers_of_its_own():
+    seen = Seen(np.zeros((1, 2, 3)), [], None)
+    for call in (
+        lambda: Readout().forward({}, seen),
+        lambda: Readout().backward({}, None, np.zeros((1, 3))),
+        lambda: Readout().carried({}, None, seen),
+    ):
+        with pytest.raises(NotImplementedError):
+            call()
 
 
 @pytest.mark.parametrize("name", ["mean", "attention"])
