@@ -290,7 +290,7 @@ class Forks(Order):
                     return None  # pytest goes on, with the tests
                 os._exit(AFRESH)
             status = _wait(child, limit)
-            if status == AFRESH:
+            if status == AFRESH or (status == 0 and source != self.sources[0]):  # or one that ran at the import alone
                 status = _afresh(self.file, source, self.quick, limit)
             if number == 0:  # the module as it is
                 limit = 10 + 3 * (time.monotonic() - begin)

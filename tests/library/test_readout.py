@@ -1,5 +1,6 @@
 """The readouts: against plain loops, against finite differences, and in parts; on every array library."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,12 @@ def test_width_and_parameters_are_told_beforehand(name, xp):
     case, readout = Case(name, None), READOUTS[name]
     features, saved = readout.forward(case.params(xp), case.seen(xp))
     assert readout.width(F) == features.shape[-1]
+    assert readout.each_step == (features.ndim == 3)
+    read = True
+    with contextlib.suppress(Exception):
+        found, _ = readout.forward(case.params(xp), case.seen(xp)._replace(outputs=None))
+        read = found is None
+    assert readout.needs_outputs == read
     _, d_params = readout.backward(case.params(xp), saved, xp.asarray(case.d_features))
     assert readout.shapes(F) == {name: tuple(gradient.shape) for name, gradient in d_params.items()}
     assert readout.shapes(F) == {name: tuple(values.shape) for name, values in case.params(xp).items()}
