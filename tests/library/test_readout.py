@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xlstm.readout import READOUTS, Readout, Seen
+from xlstm.readout import READOUTS, Beside, Readout, Seen
 
 from ..conftest import Library
 from ..measure import FORWARD, GRADIENTS, relative_error
@@ -195,6 +195,35 @@ def test_a_sequence_in_parts_gives_what_it_gives_as_a_whole(name, cuts, xp):
         features, carry = READOUTS[name].carried(params, carry, Seen(part, [last], None))
         begin += length
     assert relative_error(xp.to_host(features), xp.to_host(whole)) < 1e-14
+
+
+def test_parameters_of_one_of_several_side_by_side(lengths, xp):
+    """What each of them gives alone, of its own part of the gradient."""
+    case, parts = Case("attention", lengths), [READOUTS["final"], READOUTS["attention"]]
+    params, both = case.params(xp), Beside(*parts)
+    assert both.shapes(F) == {"query": (F,)}
+    assert both.width(F) == 2 * F
+    d_features = np.concatenate([case.d_features, case.d_features[::-1]], axis=1)
+    _, saved = both.forward(params, case.seen(xp))
+    _, d_params = both.backward(params, saved, xp.asarray(d_features))
+    _, saved = parts[1].forward(params, case.seen(xp))
+    _, expected = parts[1].backward(params, saved, xp.asarray(np.ascontiguousarray(d_features[:, F:])))
+    np.testing.assert_array_equal(xp.to_host(d_params["query"]), xp.to_host(expected["query"]))
+
+
+@pytest.mark.parametrize("rise", [6.0, -6.0])
+def test_attention_in_parts_keeps_its_digits_where_the_largest_score_changes(rise):
+    """What rounding has taken from the sums is scaled as they are: steps in float32, against all of them in float64."""
+    rng = np.random.default_rng(0)
+    outputs = rng.uniform(0.1, 0.2, (1, 1200, 2)).astype("float32")
+    outputs[0, 1000:, 0] += np.float32(rise)  # the query reads the first feature
+    query, carry = np.array([1.0, 0.0], "float32"), None
+    for t in range(outputs.shape[1]):
+        step = Seen(outputs[:, t : t + 1], [], None)
+        features, carry = READOUTS["attention"].carried({"query": query}, carry, step)
+    wide = outputs.astype(float)
+    expected, _ = READOUTS["attention"].forward({"query": query.astype(float)}, Seen(wide, [], None))
+    assert relative_error(features, expected) < 4e-7
 
 
 def test_every_step_of_a_sequence_in_parts_is_its_own(xp):
