@@ -50,7 +50,7 @@ MODULES = {
     "xlstm/cells/lstm.py": (CELLS, CONVERT, LAYERS),
     "xlstm/cells/gru.py": (CELLS, CONVERT),
     "xlstm/cells/rnn.py": (CELLS, CONVERT),
-    "xlstm/cells/walk.py": (CELLS,),
+    "xlstm/cells/walk.py": (CELLS, "tests/library/test_trial_cell.py"),
     "xlstm/cells/sequence.py": (CELLS,),
     "xlstm/cells/projection.py": (CELLS,),
     "xlstm/cells/arguments.py": (CELLS,),

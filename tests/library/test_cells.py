@@ -361,6 +361,44 @@ def test_any_memory_layout_is_fine(cell):
     check_gradients(gradient_arrays(case, *backward(case, arrays, tape)), expected_gradients, "float64")
 
 
+@pytest.mark.parametrize("column", [None, 0, 1, 2])
+@pytest.mark.parametrize("lengths", [None, RAGGED])
+def test_columns_of_wider_arrays(cell, lengths, column):
+    """As two directions share them: nothing else is written, and nothing else is read."""
+    case = make(cell, lengths=lengths)
+    arrays = hand_over(case, NUMPY)
+    begin = {} if column is None else {"column": column}
+    here = slice(column or 0, (column or 0) + 2)  # of H = 2
+    wide = np.zeros((4, 6, 4))
+    outputs, state, tape = forward(case, arrays, out=wide, **begin)
+    assert outputs is wide
+    expected, gradients = truth(case)
+    check_forward(forward_arrays(case, wide[:, :, here], state), expected, "float64")
+    assert not np.delete(wide, here, axis=2).any()
+    d_wide = np.full((4, 6, 4), np.nan)
+    d_wide[:, :, here] = arrays.d_outputs
+    found = backward(case, arrays._replace(d_outputs=d_wide), tape, column=column or 0)
+    check_gradients(gradient_arrays(case, *found), gradients, "float64")
+
+
+@pytest.mark.parametrize("absent", ["", "h c"])
+def test_what_is_left_out_changes_nothing_else(cell, absent):
+    case = make(cell, absent=absent)
+    arrays = hand_over(case, NUMPY)
+    none, state, tape = forward(case, arrays, outputs=False)
+    expected, gradients = truth(case)
+    assert none is None
+    check_forward(named(cell, "", state), named(cell, "", tuple(expected[s] for s in oracle.STATES[cell])), "float64")
+    dx, d_state, d_params = backward(case, arrays, tape, state_gradient=False)
+    assert d_state is None
+    found = {"dx": dx, **d_params}
+    check_gradients(found, {name: gradients[name] for name in found}, "float64")
+    dx, d_state, d_params = backward(case, arrays, tape, input_gradient=False)
+    assert dx is None
+    found = {**named(cell, "d", d_state), **d_params}
+    check_gradients(found, {name: gradients[name] for name in found}, "float64")
+
+
 def test_torch_tensors_that_require_a_gradient(cell):
     """Parameters of a torch module come so; autograd must neither be needed nor be in the way."""
     torch = peer("torch")
