@@ -22,9 +22,11 @@ import importlib.abc
 import importlib.util
 import inspect
 import itertools
+import math
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -282,10 +284,11 @@ class Forks(Order):
         imported, limit = Imported(self.file), 600.0
         gc.freeze()  # else each fork looks through all that is there, and so copies it
         for number, source in enumerate(self.sources):
-            begin = time.monotonic()
+            begin = _of_children()
             child = os.fork()
             if not child:
                 os.setpgid(0, 0)
+                _at_most(limit)
                 if imported.put_in(source):
                     return None  # pytest goes on, with the tests
                 os._exit(AFRESH)
@@ -293,7 +296,7 @@ class Forks(Order):
             if status == AFRESH or (status == 0 and source != self.sources[0]):  # or one that ran at the import alone
                 status = _afresh(self.file, source, self.quick, limit)
             if number == 0:  # the module as it is
-                limit = 10 + 3 * (time.monotonic() - begin)
+                limit = 10 + 3 * (_of_children() - begin)
             self.tell(number, status)
             with contextlib.suppress(BlockingIOError):  # what has noticed one is likely to notice the next: first
                 name = os.read(self.failed, 2**16).decode()
@@ -305,13 +308,32 @@ class Forks(Order):
             os.write(self.of_child, report.nodeid.encode())
 
 
+PATIENCE = 20
+"""How many times the seconds of the processor that a mutant may take it may be there at all: one may wait for ever."""
+
+
+def _of_children() -> float:
+    """The seconds of the processor that processes took which have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _at_most(limit: float) -> None:
+    """End this process after so many seconds of the processor: those of the clock another process may take."""
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 1))
+
+
+def _status(code: int) -> int | None:
+    return None if code == -signal.SIGXCPU else code
+
+
 def _wait(child: int, limit: float) -> int | None:
-    """The exit status of a process; None where it was ended after so many seconds."""
-    end = time.monotonic() + limit
+    """The exit status of a process; None where it was ended by its limit."""
+    end = time.monotonic() + PATIENCE * limit
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
+            return _status(os.waitstatus_to_exitcode(status))
         time.sleep(0.01)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -321,14 +343,16 @@ def _wait(child: int, limit: float) -> int | None:
 def _afresh(file: str, source: str, quick: bool, limit: float) -> int | None:
     """The exit status of the tests in a process that imports this source in place of the module's."""
     command = [sys.executable, __file__, "--alone", file, *(["--quick"] if quick else [])]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, start_new_session=True, preexec_fn=lambda: _at_most(limit)
+    )
     try:
-        process.communicate(source.encode(), timeout=limit)
+        process.communicate(source.encode(), timeout=PATIENCE * limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return None
-    return process.returncode
+    return _status(process.returncode)
 
 
 def run_tests(file: str, plugin: Order) -> int:
