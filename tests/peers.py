@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import warnings
 from typing import Any
 
@@ -16,7 +17,8 @@ def peer(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        if os.environ.get(REQUIRE_PEERS) == "1":
+        there_is_none = sys.platform == "darwin" and name.partition(".")[0] == "cupy"
+        if os.environ.get(REQUIRE_PEERS) == "1" and not there_is_none:
             pytest.fail(f"{name} is not installed, and {REQUIRE_PEERS}=1 asks for every comparison")
         pytest.skip(
             f"{name} is not installed: the comparison with it was skipped (pip install -e '.[dev]')",

@@ -1,6 +1,7 @@
-"""What pip gets: the source distribution and the wheel, built offline and without a compiler."""
+"""What pip gets: the source distribution and the wheel, built offline and without a compiler; and what CI installs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,3 +130,37 @@ def test_kernels_of_an_earlier_version_go_where_new_ones_cannot_be_built(folder)
     earlier.write_text("")
     python("exec(open('setup.py').read())", unpacked(folder), "build_ext", "--inplace")
     assert not earlier.exists()
+
+
+# ---------------------------------------------------------------- what CI installs
+
+
+@pytest.mark.parametrize(("locked", "extra"), [("dev", "dev"), ("oldest", "dev"), ("test", "test"), ("docs", "docs")])
+def test_what_an_extra_needs_is_locked(locked, extra):
+    """Each by one version and the hashes of its files, within the bounds: else .ci/lock is to be run again."""
+    tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
+    requirements = pytest.importorskip("packaging.requirements")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / ".ci" / "locked" / f"{locked}.txt").read_text(encoding="utf-8")
+    pinned: dict[str, list[str]] = {}
+    for block in re.split(r"\n(?=\S)", text.rstrip()):
+        first, *hashes = block.split("\n")
+        name, version = re.fullmatch(r"([a-z0-9._-]+)==(\S+)( ;.+)? \\", first).groups()[:2]
+        assert hashes
+        assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in hashes)
+        pinned.setdefault(name, []).append(version)
+    extras = project["optional-dependencies"]
+    lines = [line for line in extras[extra] if not line.startswith("xp-lstm")]
+    lines += [*project["dependencies"], *(extras["test"] if extra == "dev" else []), "setuptools>=77"]
+    for line in lines:
+        wanted = requirements.Requirement(line)
+        assert wanted.name in pinned, line
+        assert all(version in wanted.specifier for version in pinned[wanted.name]), line
+
+
+def test_actions_are_pinned_by_commit():
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    used = [line for file in files for line in file.read_text(encoding="utf-8").splitlines() if " uses: " in line]
+    assert used
+    for line in used:
+        assert re.search(r" uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
