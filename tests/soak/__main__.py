@@ -20,7 +20,7 @@ SOAKS: dict[str, Any] = {
     "starts": starts.soak, "threads": threads.soak, "memory": memory.soak, "resumed": resumed.soak,
     "mutated": mutated.soak, "killed": killed.soak,
 }  # fmt: skip
-COUNTED = ("resumed", "mutated", "killed")
+COUNTED = ("starts", "resumed", "mutated", "killed")
 """Those that may be tried more often or less."""
 
 
