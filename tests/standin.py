@@ -890,7 +890,7 @@ def machine(
         mock.patch.object(sys, "meta_path", [importer, *sys.meta_path]),
         mock.patch.object(importlib.metadata, "distributions", return_value=installed),
         mock.patch.dict(backends.cupy_arrays._backends, clear=True),
-        mock.patch.object(backends.notices, "said", set()),
+        mock.patch.object(backends.notices, "said", {}),
         mock.patch.object(library, "load", _no_cudnn if library.load is _load_cudnn else library.load),
     ):
         if not distributions:

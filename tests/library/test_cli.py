@@ -1251,7 +1251,7 @@ def test_check_fails_where_a_gradient_is_wrong(run, monkeypatch):
         return right_check(layer, **options) if isinstance(layer, xlstm.RNN) else quick
 
     monkeypatch.setattr(backends.cpu, "target", None)  # the reference is what is made wrong
-    monkeypatch.setattr(backends.notices, "said", {"no kernels"})
+    monkeypatch.setattr(backends.notices, "said", {"no kernels": None})
     monkeypatch.setattr(rnn.CELL, "backward", wrong_backward)
     monkeypatch.setattr(gradcheck, "check_gradients", check_rnns)
     done = run("check", "--device", "cpu")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -17,6 +16,8 @@ MISSING = frozenset(("", "na", "nan", "n/a", "<na>", "#n/a", "null", "none", "?"
 """Fields, in lower case, that stand for a value that is not there."""
 
 _NANOSECONDS = re.compile(r"(?<=[.,]\d{6})\d{1,3}(?!\d)")
+_PLAIN_DATE = re.compile(r"[-+]?\d+-\d+(-\d+)?([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?)?")
+"""A date with or without a time of day, which NumPy reads or refuses without a warning."""
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -128,15 +129,13 @@ def times(fields: Sequence[str], column: str, where: Callable[[int], str]) -> Ho
     except ValueError:
         pass
     try:
-        if not all("-" in field.strip()[1:] for field in fields):
-            raise ValueError("NumPy takes a number for a year")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # an offset from UTC is one, and is read below
+        # Of others NumPy may warn. To catch that would change what warnings do in every thread.
+        if all(_PLAIN_DATE.fullmatch(field.strip()) for field in fields):
             unit = "ns" if any(map(_NANOSECONDS.search, fields)) else "us"
             dates = np.array([field.strip() for field in fields], dtype=f"datetime64[{unit}]")
-        if not np.isnat(dates).any():
-            return dates
-    except (ValueError, UserWarning, DeprecationWarning):
+            if not np.isnat(dates).any():
+                return dates
+    except ValueError:
         pass
     return _one_by_one(fields, column, where)
 
