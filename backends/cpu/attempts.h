@@ -14,6 +14,7 @@
 #include "caches.h"
 #include "kernels/clock.h"
 #include "kernels/kernels.h"
+#include "lock.h"
 
 namespace xlstm {
 
@@ -36,7 +37,7 @@ class Attempts {
   double until_ = 0, pause_ = SHORTEST;
 };
 
-// Of the process; read and written with the interpreter lock held.
+// Of the process; read and written with the interpreter lock held, or as `Locked`.
 struct ThreadPolicy {
   long limit = 0;       // what set_threads was given; 0 for none
   bool steady = false;  // whether a call always uses that many, though it waits for them
@@ -78,11 +79,10 @@ struct ThreadPolicy {
 #endif
   }
 
-  // What is learnt from any call.
+  // What is learnt from any call. Not as `Locked`: it may call Python.
   void note(const Report &report) {
-    last = report;
-    if (!report.refused || !tell_refused) return;
-    const Owned tell(std::exchange(tell_refused, nullptr));
+    const Owned tell(remember(report));
+    if (!tell.object) return;
     const Owned result(PyObject_CallNoArgs(tell.object));
     if (!result.object) PyErr_WriteUnraisable(tell.object);
   }
@@ -91,9 +91,22 @@ struct ThreadPolicy {
     several_threads = shared_steps = Attempts();
     near_calls = apart_calls = 0, apart_flops = 0;
   }
+
+ private:
+  // Returns what is to be called now, or null.
+  PyObject *remember(const Report &report) {
+    const Locked locked;
+    last = report;
+    return report.refused ? std::exchange(tell_refused, nullptr) : nullptr;
+  }
 };
 
 inline ThreadPolicy policy;
+
+inline long usable_threads() {
+  const Locked locked;
+  return policy.usable_threads();
+}
 
 inline thread_local Pool pool;  // OpenMP has one for each thread that calls
 
@@ -101,6 +114,7 @@ inline thread_local Pool pool;  // OpenMP has one for each thread that calls
 class Attempt {
  public:
   explicit Attempt(Pass *pass) {
+    const Locked locked;
     // A number of threads that somebody chose is kept whatever it costs.
     pass->cores = policy.steady && policy.cores == Cores::MEASURED ? Cores::NEAR : policy.cores;
     pass->threads = policy.threads_now();
@@ -113,6 +127,7 @@ class Attempt {
   }
   void ended() const {
     policy.note(report_);
+    const Locked locked;
     // What the division of the work makes it wait says nothing of other programs.
     const double idle = report_.idle();
     if (report_.waited >= 0) policy.several_threads.ended(report_.waited <= idle + 0.5 * (1 - idle));

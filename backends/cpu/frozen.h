@@ -53,7 +53,7 @@ inline PyObject *call_frozen(PyObject *self, PyObject *const *a, Py_ssize_t coun
   if (!new_h.object) return nullptr;
   Owned new_c(has_c ? empty_array(*frozen, 1, N, H, &c) : nullptr);
   if (has_c && !new_c.object) return nullptr;
-  const OwnedSchedule schedule(N, T, nullptr, false, rows_of_a_task(cell.gates, D, H), H, policy.usable_threads());
+  const OwnedSchedule schedule(N, T, nullptr, false, rows_of_a_task(cell.gates, D, H), H, usable_threads());
   Forward f = {};
   f.pass.schedule = &schedule.schedule, f.pass.D = D, f.pass.H = H, f.pass.precision = frozen->packed->precision;
   f.x = x.data(), f.packed = frozen->packed->block.memory(), f.h0 = h0.data(), f.c0 = c0.data();

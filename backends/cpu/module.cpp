@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "attempts.h"
+#include "controls.h"
 #include "frozen.h"
 #include "handles.h"
 #include "loss.h"
@@ -73,72 +74,6 @@ PyObject *find_update(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const Kernels *kernels = find_kernels(names[0], names[1]);
   if (!kernels) Py_RETURN_NONE;
   return capsule_of(std::unique_ptr<SelectedUpdate>(new SelectedUpdate{kernels}));
-}
-
-// ---------------------------------------------------------------- threads
-
-// threads() -> the number of threads that a call may use
-PyObject *threads(PyObject *, PyObject *) { return PyLong_FromLong(policy.usable_threads()); }
-
-// set_threads(limit, always): the most threads that a call may use, 0 for no limit; and whether calls use that number
-// even after one in which the threads mostly waited
-PyObject *set_threads(PyObject *, PyObject *arguments) {
-  int wanted, always;
-  if (!PyArg_ParseTuple(arguments, "ip", &wanted, &always)) return nullptr;
-  policy.limit = wanted, policy.steady = always;
-  policy.begin_anew();
-  Py_RETURN_NONE;
-}
-
-// force_cores("near", "apart" or "measured") and count from zero: for tests and benchmarks of near_cores.h
-PyObject *force_cores(PyObject *, PyObject *argument) {
-  const char *name = PyUnicode_AsUTF8(argument);
-  if (!name) return nullptr;
-  const std::pair<const char *, Cores> answers[] = {
-      {"near", Cores::NEAR}, {"apart", Cores::APART}, {"measured", Cores::MEASURED}};
-  for (const auto &[known, cores] : answers)
-    if (!std::strcmp(name, known)) {
-      policy.cores = cores;
-      policy.begin_anew();
-      Py_RETURN_NONE;
-    }
-  return PyErr_Format(PyExc_ValueError, "expected near, apart or measured, got %s", name);
-}
-
-// cores() -> (calls that found their cores near, calls that found them apart), since the last call of the two above
-PyObject *cores(PyObject *, PyObject *) { return Py_BuildValue("(ll)", policy.near_calls, policy.apart_calls); }
-
-// crew() -> (threads that had work, threads that were woken, tasks, teams, members of each, parts of the walk and of
-// the weight gradients that the busiest thread did) of the last call of a walk or of an optimiser's step
-PyObject *crew(PyObject *, PyObject *) {
-  const Report &last = policy.last;
-  return Py_BuildValue("(llllldd)", last.threads, last.woken, last.tasks, last.teams, last.members, last.walk,
-                       last.gradients);
-}
-
-// tell_refused(function): what is to be called, once, where the system would start no more threads
-PyObject *tell_refused(PyObject *, PyObject *function) {
-  Py_INCREF(function);
-  Py_XDECREF(std::exchange(policy.tell_refused, function));
-  Py_RETURN_NONE;
-}
-
-// forked(): this process was forked from one whose OpenMP may have had threads, and this module is first loaded in it
-PyObject *forked(PyObject *, PyObject *) {
-  policy.forked = true;
-  Py_RETURN_NONE;
-}
-
-// ---------------------------------------------------------------- memory
-
-// release_memory() -> how many bytes were kept for later calls, which the system has again
-PyObject *release_memory(PyObject *, PyObject *) { return PyLong_FromSize_t(workspaces().release_all()); }
-
-// keep_for(seconds) -> what it was: how long memory that no call takes is kept. For tests
-PyObject *keep_for(PyObject *, PyObject *seconds) {
-  const double wanted = PyFloat_AsDouble(seconds);
-  if (PyErr_Occurred()) return nullptr;
-  return PyFloat_FromDouble(std::exchange(workspaces().keep_for, wanted));
 }
 
 // ---------------------------------------------------------------- lengths
@@ -264,7 +199,7 @@ PyObject *forward(PyObject *, PyObject *const *a, Py_ssize_t count) {
     return PyErr_Format(PyExc_ValueError, "an array is missing, or one too many");
 
   std::unique_ptr<OwnedSchedule> schedule(
-      new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H), H, policy.usable_threads()));
+      new OwnedSchedule(N, T, order, reverse, rows_of_a_task(cell.gates, D, H), H, usable_threads()));
   // What is checked is a copy: another thread of Python may write to the array once the interpreter's lock is released.
   std::unique_ptr<int64_t[]> checked_ids;
   if (ids.held) {
@@ -380,7 +315,11 @@ PyObject *update(PyObject *, PyObject *const *a, Py_ssize_t count) {
   u.parameters = parameters.data(), u.gradients = gradients.data(), u.decayed = decayed.data();
   u.moments[0] = first.data(), u.moments[1] = second.data();
   Report report;
-  u.threads = policy.threads_now(), u.report = &report, u.pool = &pool;
+  {
+    const Locked locked;
+    u.threads = policy.threads_now();
+  }
+  u.report = &report, u.pool = &pool;
   Py_BEGIN_ALLOW_THREADS;
   selected->kernels->update(u);
   Py_END_ALLOW_THREADS;
@@ -424,13 +363,23 @@ void before_fork() {
   static Pause *const pause = (Pause *)dlsym(RTLD_DEFAULT, "omp_pause_resource_all");
   if (pause && !policy.forked && !pause(SOFT)) pool = Pool();
 #endif
+  lock_for_fork();
 }
 
-void in_child() { policy.forked = true; }
+void in_parent() { unlock_after_fork(); }
+
+void in_child() {
+  policy.forked = true;
+  unlock_after_fork();
+}
 
 }  // namespace
 
 PyMODINIT_FUNC PyInit__kernels() {
-  pthread_atfork(before_fork, nullptr, in_child);
-  return PyModule_Create(&MODULE);
+  pthread_atfork(before_fork, in_parent, in_child);
+  PyObject *module = PyModule_Create(&MODULE);
+#ifdef Py_GIL_DISABLED
+  if (module) PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+#endif
+  return module;
 }

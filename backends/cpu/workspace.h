@@ -1,6 +1,8 @@
 // Where the memory of a call comes from, and what becomes of it afterwards: blocks that were given back are kept.
 #pragma once
 
+#include "lock.h"  // Python.h comes before any other header
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -41,13 +43,14 @@ struct Block {
   }
 };
 
-// The first touch of fresh memory costs more than the work on it. Used with the interpreter lock held.
+// The first touch of fresh memory costs more than the work on it.
 class Workspaces {
  public:
   Workspaces() { kept_.reserve(KEPT_BLOCKS + 1); }  // `give` runs where no exception may pass
 
   // A block of `bytes` or more; one without memory where the system gives none.
   Block take(size_t bytes) {
+    const Locked locked;
     bytes = bytes < PAGE ? PAGE : bytes;
     size_t best = kept_.size();
     for (size_t k = 0; k < kept_.size(); ++k)
@@ -64,7 +67,7 @@ class Workspaces {
       block.bytes = (bytes + unit - 1) / unit * unit;
       block.memory = fresh(unit, block.bytes);
       if (!block.memory) {
-        release_all();  // what is kept may be what is missing
+        release_kept();  // what is kept may be what is missing
         block.memory = fresh(unit, block.bytes);
         if (!block.memory) return {};
       }
@@ -81,11 +84,12 @@ class Workspaces {
 
   void give(Block block) {
     if (!block.memory) return;
+    const Locked locked;
     if (block.bytes > KEPT_BYTES) return release(block);  // kept, it would push out all others
     block.since = seconds();
     kept_.push_back(block);
     total_ += block.bytes;
-    while (total_ > KEPT_BYTES || kept_.size() > KEPT_BLOCKS || block.since - kept_.front().since > keep_for) {
+    while (total_ > KEPT_BYTES || kept_.size() > KEPT_BLOCKS || block.since - kept_.front().since > keep_for_) {
       release(kept_.front());
       forget(0);
     }
@@ -93,6 +97,18 @@ class Workspaces {
 
   // Gives all that is kept back to the system; returns how many bytes that was.
   size_t release_all() {
+    const Locked locked;
+    return release_kept();
+  }
+
+  // What no call took for so many seconds is released by the next. Returns what it was before.
+  double keep_for(double seconds) {
+    const Locked locked;
+    return std::exchange(keep_for_, seconds);
+  }
+
+ private:
+  size_t release_kept() {
     for (Block block : kept_) release(block);
     kept_.clear();
 #ifdef __GLIBC__
@@ -101,9 +117,6 @@ class Workspaces {
     return std::exchange(total_, 0);
   }
 
-  double keep_for = 30;  // seconds: what no call took for so long is released by the next
-
- private:
   // A block is coming that does what the next smaller one is kept for: where calls grow, each would leave one behind.
   void replace(size_t bytes) {
     size_t outgrown = kept_.size();
@@ -121,6 +134,7 @@ class Workspaces {
   static constexpr size_t KEPT_BYTES = size_t(512) << 20, KEPT_BLOCKS = 32;
   std::vector<Block> kept_;  // the longest unused first
   size_t total_ = 0;
+  double keep_for_ = 30;
 
   void forget(size_t place) {
     total_ -= kept_[place].bytes;

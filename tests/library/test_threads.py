@@ -1,6 +1,8 @@
 """What threads of Python do at the same time keeps out of each other's way; more in tests/soak/threads.py."""
 
+import subprocess
 import sys
+import sysconfig
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ from xlstm.backends import cpu
 import xlstm
 from xlstm import backends
 from xlstm.readers.fields import times
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 @contextmanager
@@ -85,12 +89,12 @@ def test_one_of_many_threads_says_what_is_said_once(monkeypatch, caplog):
 @pytest.mark.skipif(cpu._kernels is None, reason="there are no compiled kernels")
 def test_layers_of_many_threads_share_memory_and_settings():
     """What calls keep for each other, and how many threads they may use, is the process's."""
-    layers = [xlstm.LSTM(3, 5 + 13 * k, seed=k, kernels="compiled", device="cpu") for k in range(6)]
-    x = np.random.default_rng(0).normal(size=(17, 5, 3)).astype(np.float32)
+    layers = [xlstm.LSTM(3, 5 + 7 * k, seed=k, kernels="compiled", device="cpu") for k in range(6)]
+    x = np.random.default_rng(0).normal(size=(4, 3, 3)).astype(np.float32)
     expected = [layer(x)[0] for layer in layers]
 
     def work(k: int) -> None:
-        for n in range(60):
+        for n in range(1000):
             if k < len(layers):
                 np.testing.assert_array_equal(layers[k](x)[0], expected[k])
             elif k == len(layers):
@@ -103,3 +107,13 @@ def test_layers_of_many_threads_share_memory_and_settings():
         assert together(len(layers) + 2, work) == []
     finally:
         xlstm.set_threads(None)
+
+
+@pytest.mark.skipif(
+    not FREE_THREADED or cpu._kernels is None, reason="this Python has its lock, or there are no kernels"
+)
+def test_free_threaded_python_stays_so():
+    """A module that does not say that it can do without the interpreter's lock turns it on for all."""
+    program = "import sys, numpy; before = sys._is_gil_enabled(); import xlstm; print(before, sys._is_gil_enabled())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "False False\n"
