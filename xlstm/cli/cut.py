@@ -114,10 +114,10 @@ def _split(found: Given, options: Any) -> tuple[list[int], list[int]]:
     try:
         kept, aside = batch.stratified_split(numbers, options.test_fraction, rng)
     except ValueError as error:
-        numbers = ""
+        hint = ""
         if _are_numbers(found.y):
-            numbers = " If they are numbers to be learned, say --task number."
-        raise Failure(f"{found.name}: {error} Is {found.table.label!r} the column of the labels?{numbers}") from None
+            hint = " If they are numbers to be learned, say --task number."
+        raise Failure(f"{found.name}: {error} Is {found.table.label!r} the column of the labels?{hint}") from None
     return kept.tolist(), aside.tolist()
 
 

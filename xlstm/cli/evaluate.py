@@ -41,7 +41,7 @@ def are_held_out(options: Any, model: Any) -> bool | None:
     # Without scores nothing was held out: the digest is then that of an older model's rows.
     if table is None or table.scores is None or source == STANDARD_INPUT or not os.path.isfile(source):
         return None
-    return results.digest_of(Path(source).read_bytes()) == table.held_out
+    return bool(results.digest_of(Path(source).read_bytes()) == table.held_out)
 
 
 def run(options: Any) -> int:

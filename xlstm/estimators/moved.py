@@ -108,6 +108,7 @@ def _classes(classes: Any) -> tuple[HostArray, HostArray]:
 
 def _linear(linear: Any, recurrent: Any) -> Mapping[str, Any]:
     """The weight, and the bias where there is one."""
+    state: Mapping[str, Any]
     if isinstance(linear, str):
         if not isinstance(recurrent, (Mapping, str, bytes, os.PathLike)):
             raise ValueError(
