@@ -137,10 +137,13 @@ def labels_of(
     missing = nothing[codes]
     if missing.any():
         row = int(np.argmax(missing))
-        raise ValueError(
-            f"{where(row)} has no label in the column {column!r}, others have one: fill it, or leave the row out."
-        )
-    _doubt_missing_ones(unique, codes, column, where, as_labels)
+        remedy = "fill it, or leave the row out."
+        if asked.label_each_step:  # a row less would be a step less
+            remedy = (
+                "fill it, with a label that stands for none, such as '?', where there is none, and name that by ignore."
+            )
+        raise ValueError(f"{where(row)} has no label in the column {column!r}, others have one: {remedy}")
+    _doubt_missing_ones(unique, codes, column, where, as_labels, asked.label_each_step)
     names = as_labels(unique)
     if asked.label_each_step:
         return np.split(names[codes[groups.order]], np.cumsum(groups.lengths)[:-1])
@@ -167,7 +170,12 @@ def _of_each_id(codes: HostArray, unique: Sequence[Any], column: str, groups: Gr
 
 
 def _doubt_missing_ones(
-    unique: Sequence[Any], codes: HostArray, column: str, where: Where, as_labels: Callable[[Sequence[Any]], HostArray]
+    unique: Sequence[Any],
+    codes: HostArray,
+    column: str,
+    where: Where,
+    as_labels: Callable[[Sequence[Any]], HostArray],
+    each_step: bool,
 ) -> None:
     """Labels such as "NA": an error among numbers, which they would make texts; else warned of, for they may be meant.
 
@@ -184,13 +192,15 @@ def _doubt_missing_ones(
     mark, others = unique[int(codes[row])], [label for label, one in zip(unique, like, strict=True) if not one]
     if others and as_labels(others).dtype.kind in "iuf":
         raise ValueError(
-            f"{where(row)} has the label {mark!r} in the column {column!r}, others have numbers: fill it, or leave the "
-            "row out."
+            f"{where(row)} has the label {mark!r} in the column {column!r}, others have numbers: fill it, or "
+            + ("name a number by ignore that stands for none." if each_step else "leave the row out.")
         )
+    often = f"{where(row)} has the label {mark!r} in the column {column!r}, which often stands for one that is missing"
+    of_this_kind = f"({counted(int(rows.sum()), 'row')} of this kind)"
     warnings.warn(
-        f"{where(row)} has the label {mark!r} in the column {column!r}, which often stands for one that is missing: it "
-        f"was taken for a class like any other ({counted(int(rows.sum()), 'row')} of this kind). If none is meant, "
-        "leave such rows out.",
+        f"{often}: it is a class like any other unless ignore names it {of_this_kind}."
+        if each_step
+        else f"{often}: it was taken for a class like any other {of_this_kind}. If none is meant, leave such rows out.",
         AmbiguousDataWarning,
         stacklevel=callers_level(),
     )
