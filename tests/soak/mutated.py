@@ -276,6 +276,8 @@ def used(loaded: Any, scratch: Path) -> str | None:
         if (loaded.fitted_state().columns or 0) > 10**6:  # a table so wide would take the memory, not the file
             return None
         X = some_of(loaded)
+        if loaded.fitted_state().encoder.kind == "integers":
+            loaded.set_params(encoding="tokens")  # how X is read: whoever has the model may say it
         if len(call(X)) != len(X):
             return "another number of answers than of sequences"
     else:
