@@ -296,7 +296,8 @@ def check_kind(encoder: Encoder, data: Series | Texts) -> None:
 
 def _of_another_kind(trained: str, got: str) -> ValueError:
     hints = {
-        ("words", "characters"): " Strings are cut into words at white space after set_params(split='words').",
+        ("words", "characters"): " A list of words is one sequence: pass [X] where X is that. Whole "
+        "texts are cut into words at white space after set_params(split='words').",
         ("characters", "words"): " Pass strings, not lists of strings; a string is cut into characters.",
         ("series", "integers"): " Integers are numbers of a series with encoding='auto'.",
         ("integers", "series"): " Integers are tokens with encoding='tokens'.",

@@ -119,7 +119,7 @@ CASES: dict[str, tuple[Any, type[Exception], str]] = {
     "no sequences": (lambda: make().fit([], []), ValueError, r"X is empty: .*minimum of 1 is required\."),
     # Another kind than in training.
     "lists of characters": (lambda: on_texts().predict([["a", "b"]]), ValueError, r"this model was trained on characters, got words\. Pass strings, not lists of strings; a string is cut into characters\."),
-    "strings for words": (lambda: on_words().predict(["a b"]), ValueError, r"this model was trained on words, got characters\. Strings are cut into words at white space after set_params\(split='words'\)\."),
+    "strings for words": (lambda: on_words().predict(["a b"]), ValueError, r"this model was trained on words, got characters\. A list of words is one sequence: pass \[X\] where X is that\. Whole texts are cut into words at white space after set_params\(split='words'\)\."),
     "numbers for texts": (lambda: on_texts().predict(ROWS), ValueError, r"this model was trained on characters, got series\."),
     "integers as numbers": (lambda: on_integers().set_params(encoding="auto").predict([[1, 2]]), ValueError, r"this model was trained on integers, got series\. Integers are tokens with encoding='tokens'\."),
     "fractions for tokens": (lambda: on_integers().predict([[1.5]]), TypeError, r"with encoding='tokens' each row holds integers \(time_i,\), or strings; row 0 of X has dtype float64 and shape \(1,\)\."),
