@@ -24,6 +24,16 @@ def meant(value: object) -> str:
     return "" if known is None else f" Did you mean {known!r}?"
 
 
+def check_loss(outputs: Any, targets: Any, weights: Any, logistic: bool) -> None:
+    """Refuse what a fast loss cannot take: outputs are (N, K), targets and weights (N,); for one logit K is 1."""
+    N, K = outputs.shape
+    if targets.shape != (N,) or weights.shape != (N,) or (logistic and K != 1):
+        raise ValueError(
+            f"outputs {(N, K)} need targets and weights {(N,)}, and for one logit K = 1; "
+            f"got {tuple(targets.shape)} and {tuple(weights.shape)}."
+        )
+
+
 class Fast(NamedTuple):
     """A fast implementation, or why there is none."""
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..fast import check_loss
+
 KINDS = ("logistic", "softmax")
 """`logistic_cross_entropy` and `softmax_cross_entropy` of `xlstm.losses`, for logits (N, K)."""
 
@@ -24,11 +26,7 @@ class CompiledLoss:
         """The gradient of the loss, like the outputs, or None; its sums are written to a row of the table."""
         N, K = outputs.shape
         logistic = self._kind == "logistic"
-        if targets.shape != (N,) or weights.shape != (N,) or (logistic and K != 1):
-            raise ValueError(
-                f"outputs {(N, K)} need targets and weights {(N,)}, and for one logit K = 1; "
-                f"got {tuple(targets.shape)} and {tuple(weights.shape)}."
-            )
+        check_loss(outputs, targets, weights, logistic)
         outputs, weights = (array.astype(self._dtype, copy=False) for array in (outputs, weights))
         targets = targets.astype(np.int64, copy=False)
         d_outputs = np.empty((N, K), self._dtype) if gradient else None

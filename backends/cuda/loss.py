@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from ..fast import check_loss
 from .module import Module, blocks, contiguous
 
 KINDS = ("logistic", "softmax")
@@ -64,11 +65,7 @@ class CudaLoss:
         """
         cupy, (N, K) = self._cupy, outputs.shape
         logistic = self._kind == "logistic"
-        if targets.shape != (N,) or weights.shape != (N,) or (logistic and K != 1):
-            raise ValueError(
-                f"outputs {(N, K)} need targets and weights {(N,)}, and for one logit K = 1; "
-                f"got {tuple(targets.shape)} and {tuple(weights.shape)}."
-            )
+        check_loss(outputs, targets, weights, logistic)
         outputs, weights = contiguous(outputs, self._dtype), contiguous(weights, self._dtype)
         targets = contiguous(targets, "int64")
         d_outputs = cupy.empty((N, K), dtype=self._dtype) if gradient else None

@@ -132,7 +132,7 @@ class Configured:
     @classmethod
     def _parameter_names(cls) -> list[str]:
         constructor: type = cls  # as such it is hashable, which the checker doubts of a dataclass's
-        return _names_of(constructor)
+        return list(_names_of(constructor))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's parameters and their values. `deep` is of no effect: none of them is an estimator."""
@@ -195,9 +195,9 @@ class Configured:
 
 
 @functools.cache
-def _names_of(estimator: type) -> list[str]:
+def _names_of(estimator: type) -> tuple[str, ...]:
     """The names of the constructor's parameters: read once, for a signature takes longer than what is done with it."""
-    return list(inspect.signature(estimator).parameters)
+    return tuple(inspect.signature(estimator).parameters)
 
 
 _MOST_BITS = 10_000
