@@ -239,8 +239,9 @@ def test_random_shapes(data: st.DataObject) -> None:
             case = Case(data.draw(st.sampled_from(CELLS)), dtype, N, T, D, H, seed=data.draw(st.integers(0, 99)),
                         tokens=tokens, outputs=data.draw(st.booleans()), **flags)  # fmt: skip
             section = data.draw(st.sampled_from([None, 0, 8, 40]))
-            # The norm of one number or two is no average: reduced precision is given more room there.
-            slack = 1.0 if precision == "highest" else 8.0
+            # The norm of few numbers is no average: reduced precision is given more room there, most where an array may
+            # be a single one, in which the terms of z nearly cancel.
+            slack = 1.0 if precision == "highest" else 8.0 if N * H >= 8 else 32.0
             check(gpu, case, precision, strided=data.draw(st.booleans()), section=section, slack=slack)
         finally:
             stub.reset()

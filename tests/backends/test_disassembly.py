@@ -2,7 +2,7 @@
 
 The products' sums stay in registers: a compiler that keeps them on the stack makes a kernel three times slower. That is
 asked of GCC from version 12 on, by which the blocks' sizes were chosen. Where it fails the results are right, and the
-blocks of backends/cpu/kernels/matrix.h want another size.
+blocks of matrix.h or gate_panels.h in backends/cpu/kernels want another size.
 
 Instructions that only some CPUs of an instruction set have stand where the CPU was asked for them, and nowhere else.
 """

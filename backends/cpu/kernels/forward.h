@@ -164,13 +164,37 @@ template <class Cell> struct ForwardWalk {
     }
     for (long t = t0; t < t1 && task.active[t] > 0; ++t) {
       if (!tokens && !input_packed) pack_step(task, t, x_row(task, t));
-      // To and fro: every other step begins with the weights that the step before used last, which are still near.
-      for (long k = units.begin; k < units.end; ++k) {
-        const long u = t % 2 ? units.begin + units.end - 1 - k : k;
-        for (long b = 0; b < task.active[t]; b += CHUNK) step(task, t, u, b, smaller(CHUNK, task.active[t] - b));
+      if (task.active[t] <= Panels::FEW) {
+        few_rows(task, t, units);
+      } else {
+        // To and fro: every other step begins with the weights that the step before used last, which are still near.
+        for (long k = units.begin; k < units.end; ++k) {
+          const long u = t % 2 ? units.begin + units.end - 1 - k : k;
+          for (long b = 0; b < task.active[t]; b += CHUNK) step<1>(task, t, u, b, smaller(CHUNK, task.active[t] - b));
+        }
       }
       team.wait();
     }
+  }
+
+  // A step of few rows: of so many unit tiles at a time as the product takes together. To and fro, as for more.
+  void few_rows(const Task &task, long t, Share units) {
+    long left = units.end - units.begin;
+    WITH_ROWS(task.active[t], {
+      if constexpr (R <= Panels::FEW)
+        each_tiles<Panels::tiles_together(R)>(left, [&](auto count, long done) {
+          constexpr int TILES = decltype(count)::value;
+          step<TILES, R>(task, t, t % 2 ? units.end - done - TILES : units.begin + done, 0, R);
+        });
+    })
+  }
+
+  // Calls f(constant n, done before) until all of `left` are done: n at a time, and of a rest half as many.
+  template <int MOST, class F> static void each_tiles(long left, F f) {
+    long done = 0;
+    for (; left - done >= MOST; done += MOST) f(std::integral_constant<int, MOST>{}, done);
+    if constexpr (MOST > 1)
+      each_tiles<MOST / 2>(left - done, [&](auto count, long more) { f(count, done + more); });
   }
 
   real *h_before(const Task &task, long t) const {
@@ -218,30 +242,36 @@ template <class Cell> struct ForwardWalk {
     return low;
   }
 
-  // One step of `rows` rows from row b of the task on, for unit tile u.
-  void step(const Task &task, long t, long u, long b, long rows) {
+  // One step of `rows` rows from row b of the task on, for the TILES unit tiles from u on; where these are several, of
+  // R rows.
+  template <int TILES, int R = 0> void step(const Task &task, long t, long u, long b, long rows) {
     const long row = task.start[t] + b, stride = h_stride();
-    alignas(64) real z[CHUNK * C];
-    const real *weights = weights_of(u);
+    alignas(64) real z[CHUNK * C];  // [tile][row][C]
     const real *from = packed.bias + u * C;
-    long from_stride = 0;
-    if (one_hot) {  // the packed weights of the input hold a row for each token
-      for (long r = 0; r < rows; ++r)
-        Panels::choose(weights, D, H, kept.ids[row + r], from, z + r * C);
-      from = z, from_stride = C;
-    } else if (tokens) {
-      const real *rows_of_tokens = projected + u * projected_stride;
-      for (long r = 0; r < rows; ++r)
-        std::memcpy(z + r * C, rows_of_tokens + kept.ids[row + r] * long(C), C * sizeof(real));
-      from = z, from_stride = C;
+    long from_stride = 0, from_tiles = C;
+    if (tokens) {
+      for (long k = 0; k < TILES * rows; ++k) {
+        const long tile = u + k / rows, id = kept.ids[row + k % rows];
+        // The packed weights of the input hold a row for each token.
+        if (one_hot) Panels::choose(weights_of(tile), D, H, id, packed.bias + tile * C, z + k * C);
+        else std::memcpy(z + k * C, projected + tile * projected_stride + id * C, C * sizeof(real));
+      }
+      from = z, from_stride = C, from_tiles = rows * C;
     } else if (beforehand) {
       from = projected + u * projected_stride + (x_row(task, t) + b) * C, from_stride = C;
+      from_tiles = projected_stride;
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
-    const real *h = h_before(task, t) + b * TILE;
-    Panels::compute(rows, with_x ? x_tiles + (x_row(task, t) + b) * TILE : h, x_stride, with_x ? D : 0, h, stride,
-                    with_h ? H : 0, weights, D, H, from, from_stride, z, most_inputs,
-                    [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
+    const real *h = h_before(task, t) + b * TILE, *x = with_x ? x_tiles + (x_row(task, t) + b) * TILE : h;
+    if constexpr (TILES == 1) {
+      Panels::compute(rows, x, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0, weights_of(u), D, H, from,
+                      from_stride, z, most_inputs,
+                      [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
+    } else {
+      Panels::template compute_few<R, TILES>({x, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0, weights_of(u),
+                                              D, H, from, from_stride, from_tiles, z});
+      for (long k = 0; k < TILES; ++k) gates(task, t, u + k, b, rows, z + k * rows * C);
+    }
   }
 
   // From z to the new state of `rows` rows from row b of the task on.

@@ -1,12 +1,11 @@
-// The products, in tiles: small blocks of rows and vectors whose sums stay in registers, and the packing of matrices
-// into the order in which these blocks read them. Included by the files of this folder alone.
+// Products in tiles: small blocks of rows and vectors whose sums stay in registers, and the packing of matrices into the
+// order in which these blocks read them. Here those of the backward pass; the forward one is in gate_panels.h. Included
+// by the files of this folder alone.
 //
 // Everything that runs over hidden units or features stands in tiles of 16 of them, whatever the instruction set:
 // [tile][row][16], a row being one time step of one sequence. So the same memory is read along its rows by every
 // product of the forward and the backward pass, and nothing is ever transposed or packed again.
 #pragma once
-
-#include <utility>
 
 #include "vector.h"
 
@@ -76,158 +75,6 @@ INLINE void multiply_tiles(vec (&sums)[R][V], const real *a, long stride, long c
     multiply<TILE, FIRST, COUNT>(sums, a, b, TILE);
   if (count > 0) multiply<TILE, FIRST, COUNT>(sums, a, b, count);
 }
-
-// ---------------------------------------------------------------- forward: z = start + x · W + h · R
-
-// One panel of V vectors for R rows: the X_COUNT from X_FIRST on are fed by x, the H_COUNT from H_FIRST on by h. `x`
-// and `h` point to the rows in their first tile; `by_x` is [D][X_COUNT·W], `by_h` is [H][H_COUNT·W]. `start` and `z`
-// are rows of COLUMNS numbers; with start_stride 0 all rows start alike.
-//
-// Not inlined, and ending in memory that another function reads: inlined into it, GCC runs out of registers and keeps
-// the sums on the stack.
-template <int COLUMNS, int R, int V, int X_FIRST, int X_COUNT, int H_FIRST, int H_COUNT>
-NOINLINE void gate_panel([[maybe_unused]] const real *x, [[maybe_unused]] long x_stride, [[maybe_unused]] long D,
-                         [[maybe_unused]] const real *h, [[maybe_unused]] long h_stride, [[maybe_unused]] long H,
-                         [[maybe_unused]] const real *by_x, [[maybe_unused]] const real *by_h, const real *start,
-                         long start_stride, real *z) {
-  vec sums[R][V];
-  UNROLL
-  for (int r = 0; r < R; ++r) {
-    UNROLL
-    for (int j = 0; j < V; ++j) sums[r][j] = load(start + r * start_stride + j * W);
-  }
-  if constexpr (X_COUNT > 0) multiply_tiles<X_FIRST, X_COUNT>(sums, x, x_stride, D, by_x);
-  if constexpr (H_COUNT > 0) multiply_tiles<H_FIRST, H_COUNT>(sums, h, h_stride, H, by_h);
-  UNROLL
-  for (int r = 0; r < R; ++r) {
-    UNROLL
-    for (int j = 0; j < V; ++j) store(z + r * COLUMNS + j * W, sums[r][j]);
-  }
-}
-
-// Calls f with the constants 0 to COUNT - 1.
-template <class F, int... K> INLINE void for_constants(std::integer_sequence<int, K...>, F f) {
-  (f(std::integral_constant<int, K>{}), ...);
-}
-template <int COUNT, class F> INLINE void for_constants(F f) {
-  for_constants(std::make_integer_sequence<int, COUNT>{}, f);
-}
-
-// The gates of a tile of 16 units, in panels. X and H are the spans of its columns that are fed by x and by h: see
-// cell.h.
-//
-// The weights of a tile stand as [panel]{[K_x][columns that x feeds], [K_h][columns that h feeds]}, K_x and K_h being D
-// and H.
-template <class X, class H> struct GatePanels {
-  static constexpr int C = X::C, V = NV * W < C ? NV : C / W, WIDTH = V * W, COUNT = C / WIDTH;
-
-  // How many inputs' weights of a panel are half of a first-level cache of so many bytes: the rest is for the rows.
-  static long inputs_of(long first_level) {
-    const long inputs = first_level / 2 / long(WIDTH * sizeof(real)) / TILE * TILE;
-    return inputs > TILE ? inputs : TILE;
-  }
-
-  // What a span has of panel p: its first column in the panel, how many there, and how many in the panels before.
-  template <class Span> static constexpr int first(int p) {
-    const int column = Span::FIRST - p * WIDTH;
-    return column < 0 ? 0 : column < WIDTH ? column : WIDTH;
-  }
-  template <class Span> static constexpr int count(int p) {
-    const int end = Span::FIRST + Span::COUNT - p * WIDTH;
-    return (end < 0 ? 0 : end < WIDTH ? end : WIDTH) - first<Span>(p);
-  }
-  template <class Span> static constexpr int before(int p) {
-    return p == 0 ? 0 : before<Span>(p - 1) + count<Span>(p - 1);
-  }
-
-  static long size(long K_x, long K_h) { return K_x * X::COUNT + K_h * H::COUNT; }
-
-  // Of a tile's weights those of panel p that are multiplied with x, and those with h.
-  template <class Number> static Number *by_x(Number *weights, int p, long K_x, long K_h) {
-    return weights + before<X>(p) * K_x + before<H>(p) * K_h;
-  }
-  template <class Number> static Number *by_h(Number *weights, int p, long K_x, long K_h) {
-    return weights + before<X>(p + 1) * K_x + before<H>(p) * K_h;
-  }
-
-  // z (rows, C) = start + x · W + h · R; D = 0 leaves out x, and units = 0 leaves out h. `done(first, rows)` is called
-  // for groups of at most MR rows, when their z is whole and near.
-  //
-  // In blocks of `most` inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
-  // order of the sums is that without blocks.
-  template <class Done>
-  static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long units,
-                      const real *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
-                      long most, Done done) {
-    const long K = D + units, blocks = rows > MR && K > most ? (K + most - 1) / most : 1;
-    const long block = blocks == 1 ? tiles(D) * TILE + units : tiles((K + blocks - 1) / blocks) * TILE;
-    long x_done = 0, h_done = 0;
-    do {
-      const long x_here = smaller(D - x_done, block), h_here = smaller(units - h_done, block - tiles(x_here) * TILE);
-      const bool last = x_done + x_here == D && h_done + h_here == units;
-      for_constants<COUNT>([&](auto panel) {
-        constexpr int P = decltype(panel)::value, XF = first<X>(P) / W, XN = count<X>(P) / W;
-        constexpr int HF = first<H>(P) / W, HN = count<H>(P) / W;
-        const real *with_x = by_x(weights, P, K_x, K_h) + x_done * XN * W;
-        const real *with_h = by_h(weights, P, K_x, K_h) + h_done * HN * W;
-        row_groups(rows, [&](long r, long size) {
-          WITH_ROWS(size, gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
-                              x + r * TILE, x_stride, x_here, h + r * TILE, h_stride, h_here, with_x, with_h,
-                              start + r * start_stride + P * WIDTH, start_stride, z + r * C + P * WIDTH))
-          if (last && P == COUNT - 1) done(r, size);
-        });
-      });
-      x_done += x_here, h_done += h_here;
-      x += x_here / TILE * x_stride, h += h_here / TILE * h_stride;
-      start = z, start_stride = C;
-    } while (x_done < D || h_done < units);
-  }
-
-  // z (C) = start + row `k` of W: the product with an x that is 1 in one place.
-  static void choose(const real *weights, long K_x, long K_h, long k, const real *start, real *z) {
-    for_constants<COUNT>([&](auto panel) {
-      constexpr int P = decltype(panel)::value, F = first<X>(P), N = count<X>(P);
-      const real *row = by_x(weights, P, K_x, K_h) + k * N - F;
-      UNROLL
-      for (int j = 0; j < WIDTH; j += W) {
-        const vec from = load(start + P * WIDTH + j);
-        store(z + P * WIDTH + j, j >= F && j < F + N ? load(row + j) + from : from);
-      }
-    });
-  }
-
-  // Packs the 16 columns of block B that Span has, from 16 rows of `matrix` (K columns), of which `rows` exist. `part`
-  // is what by_x or by_h gives for the panel that B is in.
-  template <class Span, int B>
-  static void pack(const real *matrix, long K, long rows, real *part) {
-    constexpr int P = B * TILE / WIDTH;
-    pack_rows<count<Span>(P)>(matrix, K, rows, part, B * TILE - P * WIDTH - first<Span>(P));
-  }
-
- private:
-  // Columns [column, column + 16) of rows of N numbers. Rows that do not exist become 0.
-  template <int N> static void pack_rows(const real *matrix, long K, long rows, real *part, int column) {
-    UNROLL
-    for (int half = 0; half < TILE / W; ++half) {
-      real *to = part + column + half * W;
-      const real *from = matrix + half * W * K;
-      const long here = rows - half * W;
-      long k = 0;
-      if (here >= W) {
-        for (; k + W <= K; k += W) {
-          vec block[W];
-          UNROLL
-          for (int i = 0; i < W; ++i) block[i] = load(from + i * K + k);
-          transpose(block);
-          UNROLL
-          for (int i = 0; i < W; ++i) store(to + (k + i) * N, block[i]);
-        }
-      }
-      for (; k < K; ++k)
-        for (int i = 0; i < W; ++i) to[k * N + i] = i < here ? from[i * K + k] : real(0);
-    }
-  }
-};
 
 // ---------------------------------------------------------------- backward: d_input = dz · W
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cells.h"
+#include "gate_panels.h"
 #include "memory.h"
 #include "tiles.h"
 
