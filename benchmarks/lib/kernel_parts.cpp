@@ -156,9 +156,10 @@ int measure(long N, long T, long D, long H, long threads, long rounds, double le
     each([&](long id) {
       alignas(64) static thread_local real near_weights[NEAR_INPUTS * LSTM::C] = {}, rows[NEAR_ROWS * NEAR_INPUTS] = {};
       for (int k = 0; k < 200; ++k)
-        ::Panels<LSTM>::compute(NEAR_ROWS, rows, NEAR_ROWS * TILE, 0, rows, NEAR_ROWS * TILE, NEAR_INPUTS, near_weights,
-                                0, NEAR_INPUTS, z + id * 4096, 0, z + id * 4096 + LSTM::C, NEAR_INPUTS,
-                                [](long, long) {});
+        ::Panels<LSTM>::compute(NEAR_ROWS,
+                                {rows, NEAR_ROWS * TILE, 0, rows, NEAR_ROWS * TILE, NEAR_INPUTS, near_weights, 0,
+                                 NEAR_INPUTS, z + id * 4096, 0, 0, z + id * 4096 + LSTM::C},
+                                NEAR_INPUTS, [](long, long) {});
     });
   };
   const double near_flops = 200.0 * 2 * NEAR_ROWS * NEAR_INPUTS * LSTM::C * team;

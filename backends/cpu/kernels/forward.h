@@ -139,8 +139,9 @@ template <class Cell> struct ForwardWalk {
     const real *bias = packed.bias + u * C;
     real *to = projected + u * projected_stride;
     for (long r = begin; r < end; r += CHUNK)
-      Panels::compute(smaller(CHUNK, end - r), x + r * TILE, stride, D, x, 0, 0, weights_of(u), D, H, bias, 0,
-                      to + r * C, most_inputs, [](long, long) {});
+      Panels::compute(smaller(CHUNK, end - r),
+                      {x + r * TILE, stride, D, x, 0, 0, weights_of(u), D, H, bias, 0, 0, to + r * C}, most_inputs,
+                      [](long, long) {});
   }
 
   const real *weights_of(long u) const { return packed.gates + u * Panels::size(D, H); }
@@ -263,13 +264,13 @@ template <class Cell> struct ForwardWalk {
     }
     const bool with_x = !tokens && !beforehand, with_h = t > 0 || f.h0;
     const real *h = h_before(task, t) + b * TILE, *x = with_x ? x_tiles + (x_row(task, t) + b) * TILE : h;
+    const typename Panels::Product product = {x, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0, weights_of(u),
+                                              D, H, from, from_stride, from_tiles, z};
     if constexpr (TILES == 1) {
-      Panels::compute(rows, x, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0, weights_of(u), D, H, from,
-                      from_stride, z, most_inputs,
+      Panels::compute(rows, product, most_inputs,
                       [&](long r, long size) { gates(task, t, u, b + r, size, z + r * C); });
     } else {
-      Panels::template compute_few<R, TILES>({x, x_stride, with_x ? D : 0, h, stride, with_h ? H : 0, weights_of(u),
-                                              D, H, from, from_stride, from_tiles, z});
+      Panels::template compute_group<R, TILES>(product);
       for (long k = 0; k < TILES; ++k) gates(task, t, u + k, b, rows, z + k * rows * C);
     }
   }

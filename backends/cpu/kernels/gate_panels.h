@@ -91,63 +91,59 @@ template <class X, class H> struct GatePanels {
     return panels_together(rows) > COUNT ? panels_together(rows) / COUNT : 1;
   }
 
-  // Of a step: where the rows of x and h begin, the packed weights of its unit tiles, what z begins with and where it
-  // goes. The tiles' weights stand one after another; rows of `start` are start_stride apart and its tiles start_tiles.
-  struct FewRows {
+  // z = start + x · W + h · R: D and `units` are how many columns of x and h take part. `start` and z hold rows of C
+  // numbers; with start_stride 0 all rows start alike.
+  struct Product {
     const real *x;
     long x_stride, D;
     const real *h;
     long h_stride, units;
-    const real *weights;
+    const real *weights;  // of the first unit tile; those of the next follow
     long K_x, K_h;
     const real *start;
-    long start_stride, start_tiles;
-    real *z;  // [tile][row][C]
+    long start_stride, start_tiles;  // from row to row, and from unit tile to unit tile
+    real *z;                         // [unit tile][row][C]
+    long x_before = 0, h_before = 0;  // how many rows of the weights others have multiplied
   };
 
-  // z = start + x · W + h · R of R rows, at most FEW, and of TILES unit tiles, at most tiles_together(R).
-  template <int R, int TILES> static void compute_few(const FewRows &f) {
-    constexpr int AT_ONCE = panels_together(R) / TILES, PANELS = AT_ONCE < COUNT ? AT_ONCE : COUNT;
-    static_assert(COUNT % PANELS == 0, "whole groups of panels");
-    for_constants<COUNT / PANELS>([&](auto group) { few_panels<R, TILES, decltype(group)::value * PANELS, PANELS>(f); });
+  // R rows of TILES unit tiles: of several only for R ≤ FEW, and at most tiles_together(R).
+  template <int R, int TILES> static void compute_group(const Product &p) {
+    if constexpr (R <= FEW) {
+      constexpr int AT_ONCE = panels_together(R) / TILES, PANELS = AT_ONCE < COUNT ? AT_ONCE : COUNT;
+      static_assert(COUNT % PANELS == 0, "whole groups of panels");
+      for_constants<COUNT / PANELS>([&](auto n) { few_panels<R, TILES, decltype(n)::value * PANELS, PANELS>(p); });
+    } else {
+      static_assert(TILES == 1);
+      for_constants<COUNT>([&](auto panel) { one_panel<R, decltype(panel)::value>(p, 0); });
+    }
   }
 
-  // z (rows, C) = start + x · W + h · R; D = 0 leaves out x, and units = 0 leaves out h. `done(first, rows)` is called
-  // for groups of at most MR rows, when their z is whole and near.
+  // A unit tile. `done(first, rows)` is called for groups of at most MR rows, when their z is whole and near.
   //
-  // In blocks of `most` inputs, each panel for all rows: the block of a panel then stays in the first-level cache. The
-  // order of the sums is that without blocks.
-  template <class Done>
-  static void compute(long rows, const real *x, long x_stride, long D, const real *h, long h_stride, long units,
-                      const real *weights, long K_x, long K_h, const real *start, long start_stride, real *z,
-                      long most, Done done) {
-    if (rows <= FEW) {
-      const FewRows f = {x, x_stride, D, h, h_stride, units, weights, K_x, K_h, start, start_stride, 0, z};
-      WITH_ROWS(rows, if constexpr (R <= FEW) compute_few<R, 1>(f))
+  // Of more rows in blocks of `most` inputs, each panel for all rows: the block of a panel then stays in the
+  // first-level cache. The order of the sums is that without blocks.
+  template <class Done> static void compute(long rows, const Product &whole, long most, Done done) {
+    if (rows <= MR) {
+      WITH_ROWS(rows, compute_group<R, 1>(whole))
       return done(0, rows);
     }
-    const long K = D + units, blocks = rows > MR && K > most ? (K + most - 1) / most : 1;
+    Product p = whole;
+    const long D = p.D, units = p.units, K = D + units, blocks = K > most ? (K + most - 1) / most : 1;
     const long block = blocks == 1 ? tiles(D) * TILE + units : tiles((K + blocks - 1) / blocks) * TILE;
-    long x_done = 0, h_done = 0;
     do {
-      const long x_here = smaller(D - x_done, block), h_here = smaller(units - h_done, block - tiles(x_here) * TILE);
-      const bool last = x_done + x_here == D && h_done + h_here == units;
+      p.D = smaller(D - p.x_before, block), p.units = smaller(units - p.h_before, block - tiles(p.D) * TILE);
+      const bool last = p.x_before + p.D == D && p.h_before + p.units == units;
       for_constants<COUNT>([&](auto panel) {
-        constexpr int P = decltype(panel)::value, XF = first<X>(P) / W, XN = count<X>(P) / W;
-        constexpr int HF = first<H>(P) / W, HN = count<H>(P) / W;
-        const real *with_x = by_x(weights, P, K_x, K_h) + x_done * XN * W;
-        const real *with_h = by_h(weights, P, K_x, K_h) + h_done * HN * W;
+        constexpr int P = decltype(panel)::value;
         row_groups(rows, [&](long r, long size) {
-          WITH_ROWS(size, gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
-                              x + r * TILE, x_stride, x_here, h + r * TILE, h_stride, h_here, with_x, with_h,
-                              start + r * start_stride + P * WIDTH, start_stride, z + r * C + P * WIDTH))
+          WITH_ROWS(size, one_panel<R, P>(p, r))
           if (last && P == COUNT - 1) done(r, size);
         });
       });
-      x_done += x_here, h_done += h_here;
-      x += x_here / TILE * x_stride, h += h_here / TILE * h_stride;
-      start = z, start_stride = C;
-    } while (x_done < D || h_done < units);
+      p.x_before += p.D, p.h_before += p.units;
+      p.x += p.D / TILE * p.x_stride, p.h += p.units / TILE * p.h_stride;
+      p.start = p.z, p.start_stride = C;
+    } while (p.x_before < D || p.h_before < units);
   }
 
   // z (C) = start + row `k` of W: the product with an x that is 1 in one place.
@@ -172,9 +168,18 @@ template <class X, class H> struct GatePanels {
   }
 
  private:
+  // Panel P for R rows from row r on.
+  template <int R, int P> static void one_panel(const Product &p, long r) {
+    constexpr int XF = first<X>(P) / W, XN = count<X>(P) / W, HF = first<H>(P) / W, HN = count<H>(P) / W;
+    gate_panel<C, R, V, XN ? XF : 0, XN, HN ? HF : 0, HN>(
+        p.x + r * TILE, p.x_stride, p.D, p.h + r * TILE, p.h_stride, p.units,
+        by_x(p.weights, P, p.K_x, p.K_h) + p.x_before * XN * W, by_h(p.weights, P, p.K_x, p.K_h) + p.h_before * HN * W,
+        p.start + r * p.start_stride + P * WIDTH, p.start_stride, p.z + r * C + P * WIDTH);
+  }
+
   // PANELS panels, from panel P on, of TILES unit tiles, for R rows. Not inlined, as gate_panel.
   template <int R, int TILES, int P, int PANELS>
-  NOINLINE void few_panels(const FewRows &f) {
+  NOINLINE void few_panels(const Product &p) {
     vec sums[TILES * PANELS][R][V];
     UNROLL
     for (int g = 0; g < TILES * PANELS; ++g) {
@@ -182,22 +187,22 @@ template <class X, class H> struct GatePanels {
       for (int r = 0; r < R; ++r) {
         UNROLL
         for (int j = 0; j < V; ++j)
-          sums[g][r][j] = load(f.start + g / PANELS * f.start_tiles + r * f.start_stride +
+          sums[g][r][j] = load(p.start + g / PANELS * p.start_tiles + r * p.start_stride +
                                (P + g % PANELS) * WIDTH + j * W);
       }
     }
     const real *weights[TILES * PANELS];
-    if (f.D > 0) {
+    if (p.D > 0) {
       for_constants<TILES * PANELS>([&](auto g) {
-        weights[g] = by_x(f.weights + g / PANELS * size(f.K_x, f.K_h), P + g % PANELS, f.K_x, f.K_h);
+        weights[g] = by_x(p.weights + g / PANELS * size(p.K_x, p.K_h), P + g % PANELS, p.K_x, p.K_h);
       });
-      multiply_few<X, P, PANELS>(sums, f.x, f.x_stride, f.D, weights);
+      multiply_few<X, P, PANELS>(sums, p.x, p.x_stride, p.D, weights);
     }
-    if (f.units > 0) {
+    if (p.units > 0) {
       for_constants<TILES * PANELS>([&](auto g) {
-        weights[g] = by_h(f.weights + g / PANELS * size(f.K_x, f.K_h), P + g % PANELS, f.K_x, f.K_h);
+        weights[g] = by_h(p.weights + g / PANELS * size(p.K_x, p.K_h), P + g % PANELS, p.K_x, p.K_h);
       });
-      multiply_few<H, P, PANELS>(sums, f.h, f.h_stride, f.units, weights);
+      multiply_few<H, P, PANELS>(sums, p.h, p.h_stride, p.units, weights);
     }
     UNROLL
     for (int g = 0; g < TILES * PANELS; ++g) {
@@ -205,7 +210,7 @@ template <class X, class H> struct GatePanels {
       for (int r = 0; r < R; ++r) {
         UNROLL
         for (int j = 0; j < V; ++j)
-          store(f.z + (g / PANELS * R + r) * C + (P + g % PANELS) * WIDTH + j * W, sums[g][r][j]);
+          store(p.z + (g / PANELS * R + r) * C + (P + g % PANELS) * WIDTH + j * W, sums[g][r][j]);
       }
     }
   }

@@ -1,6 +1,6 @@
-// Products in tiles: small blocks of rows and vectors whose sums stay in registers, and the packing of matrices into the
-// order in which these blocks read them. Here those of the backward pass; the forward one is in gate_panels.h. Included
-// by the files of this folder alone.
+// Products in tiles: small blocks of rows and vectors whose sums stay in registers, and the packing of matrices into
+// the order in which these blocks read them. Here those of the backward pass; the forward one is in gate_panels.h.
+// Included by the files of this folder alone.
 //
 // Everything that runs over hidden units or features stands in tiles of 16 of them, whatever the instruction set:
 // [tile][row][16], a row being one time step of one sequence. So the same memory is read along its rows by every
