@@ -14,6 +14,7 @@ from .host import HostArray
 from .labels import callers_level
 from .series import Series, Texts, take
 from .spelling import Spelling
+from .steplabels import IGNORED
 
 LOOKED_AT = 1000
 """The number of tokens or texts that are looked at: they are alike, or the warning would be wrong."""
@@ -244,6 +245,17 @@ def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray
     return (
         f"each label is as long as its sequence, such as {classes[targets[0]].item()!r}: it was taken for one class of "
         "the whole sequence. If its characters are labels of the steps, xlstm.SequenceLabeler learns them."
+    )
+
+
+def ignored_nowhere(numbers: HostArray, ignore: object, classes: HostArray) -> str | None:
+    """A label that is not to count, and that no step has: it may be written in another way. `numbers` are those of y."""
+    if ignore is None or not len(numbers) or (numbers == IGNORED).any():
+        return None
+    some = ", ".join(map(repr, classes[:5].tolist())) + (", …" if len(classes) > 5 else "")
+    return (
+        f"no label of y is {ignore!r}, the one that `ignore` names, so every label counts. They are {some}: write "
+        "`ignore` as y has it, or leave it out."
     )
 
 

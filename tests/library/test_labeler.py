@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -349,6 +350,18 @@ def test_a_label_that_does_not_count(ignore, y, classes):
     labeler.partial_fit(X, other)
     with pytest.raises(ValueError, match="step 0 of row 1 has the label"):
         make(ignore=ignore).partial_fit(X, y, classes=[classes[0], type(classes[0])(7)])
+
+
+def test_a_label_that_is_not_to_count_and_never_comes_is_told():
+    X = [np.ones((2, 1)), np.ones((1, 1))]
+    with pytest.warns(
+        xlstm.AmbiguousDataWarning, match=r"^no label of y is 'o', the one .*: write `ignore` as y has it"
+    ):
+        make(ignore="o").fit(X, [["A", "O"], ["B"]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", xlstm.AmbiguousDataWarning)
+        make(ignore="O").fit(X, [["A", "O"], ["B"]])
+        make(ignore="O").partial_fit(X, [["A", "A"], ["B"]], classes=["A", "B"])  # it may come later
 
 
 def test_a_label_that_does_not_count_is_never_learned_from():

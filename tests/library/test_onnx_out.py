@@ -131,6 +131,16 @@ def test_the_versions_are_low_and_the_checker_has_nothing_to_say(tmp_path: Path)
         assert model.producer_name == "xp-lstm"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_stands_in_a_file_that_is_not_read(tmp_path: Path, stream: bool) -> None:
+    for seed, readout in enumerate(["final", "mean", "max", "attention"]):
+        estimator, _ = random_estimator(seed, kind="classes", readout=readout, bidirectional=False)
+        xlstm.to_onnx(estimator, tmp_path / "model.onnx", stream=stream)
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        read = {name for node in graph.node for name in node.input}
+        assert {constant.name for constant in graph.initializer} <= read
+
+
 def test_names_of_inputs_and_outputs_are_those_that_are_documented(tmp_path: Path) -> None:
     names = {
         "classes": {"label", "probabilities"},

@@ -130,6 +130,17 @@ def test_a_trace_is_drawn_over_tokens_and_signals(cell):
     assert [label.get_text() for label in shown.ax_.get_xticklabels()] == ["$", "c", "␣", "b"]
 
 
+def test_long_tokens_leave_room_for_what_is_drawn_above_them():
+    long = "incomprehensibilities" * 3
+    words = xlstm.SequenceClassifier(**SETTINGS).fit([["so", long], ["no", "yes"]] * 4, [0, 1] * 4)
+    for sequence in (["so", "no"], ["so", long]):
+        shown = drawn(plots.TraceDisplay.from_estimator(words, sequence, parts=["h"]))
+        shown.figure_.canvas.draw()
+        inches = shown.ax_.get_position().height * shown.figure_.get_size_inches()[1]
+        assert inches > 0.8
+    assert shown.ax_.get_xticklabels()[1].get_text() == "incomprehensibiliti…"
+
+
 def test_answers_after_each_step(two, three, labeler):
     shown = drawn(plots.EachStepDisplay.from_estimator(three, SERIES[1]))
     expected = three.predict_proba([SERIES[1][: t + 1] for t in range(7)])

@@ -7,6 +7,7 @@ start (of a maximum it is none), `steps` says that there was nothing yet.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +86,6 @@ class _Reader:
 
     def __init__(self, graph: Graph, made: Outputs) -> None:
         self.graph, self.made = graph, made
-        self.lowest = graph.constant(np.array(-np.inf, np.float32), "lowest")
         self.carried: Carried = {}
 
     def begin(self) -> None:
@@ -100,6 +100,11 @@ class _Reader:
     def attention(self, query: HostArray) -> str:
         raise NotImplementedError
 
+    @cached_property
+    def lowest(self) -> str:
+        made: str = self.graph.constant(np.array(-np.inf, np.float32), "lowest")
+        return made
+
     def score(self, query: HostArray) -> str:
         """h_t · q, (T, N, 1)."""
         made: str = self.graph.op("MatMul", self.made.outputs, self.graph.constant(query, "query"))
@@ -110,15 +115,13 @@ class _Whole(_Reader):
     def __init__(self, graph: Graph, made: Outputs, lengths: Lengths) -> None:
         super().__init__(graph, made)
         self.lengths, self.valid = str(lengths.lengths), str(lengths.valid)
-        # Zero after a row's length, whatever a runtime puts there.
-        self._shown: str | None = None
 
-    @property
+    @cached_property
     def shown(self) -> str:
-        if self._shown is None:
-            zero = self.graph.constant(np.array(0, np.float32), "zero")
-            self._shown = self.graph.op("Where", self.valid, self.made.outputs, zero)
-        return self._shown
+        """Zero after a row's length, whatever a runtime puts there."""
+        zero = self.graph.constant(np.array(0, np.float32), "zero")
+        made: str = self.graph.op("Where", self.valid, self.made.outputs, zero)
+        return made
 
     def mean(self) -> str:
         total = self.graph.sum_over_time(self.shown)

@@ -16,6 +16,9 @@ from ..host import HostArray
 MOST_TOKENS = 60
 """Of longer sequences the steps are numbered: their tokens would stand on each other."""
 
+LONGEST_TOKEN = 20
+"""Characters; of longer tokens the begin is written."""
+
 
 def pyplot() -> Any:
     """matplotlib.pyplot, or an ImportError that says how to install it."""
@@ -80,11 +83,16 @@ class Display:
         self.figure_, self.ax_, self.axes_ = ax.figure, ax, [ax]
         return ax
 
-    def _several(self, axes: Any, heights: Sequence[float], width: float, shared: bool = True) -> list[Any]:
-        """One above another, `shared` with a common time axis: those given, or new ones of these heights in inches."""
+    def _several(
+        self, axes: Any, heights: Sequence[float], width: float, shared: bool = True, below: float = 0.0
+    ) -> list[Any]:
+        """One above another, `shared` with a common time axis: those given, or new ones of these heights in inches.
+
+        `below` are inches for what is written under the last of them.
+        """
         n = len(heights)
         if axes is None:
-            size = (width, sum(heights))
+            size = (width, sum(heights) + below)
             figure, made = pyplot().subplots(
                 n, 1, figsize=size, sharex=shared, squeeze=False, layout="constrained", height_ratios=heights
             )
@@ -97,10 +105,28 @@ class Display:
         self.figure_, self.ax_, self.axes_ = figure, axes[0], list(axes)
         return self.axes_
 
+    def _over_steps(self, axes: Any, heights: Sequence[float], steps: list[str] | HostArray) -> list[Any]:
+        """Axes over the steps of one sequence, one above another; of a series one more at the end, for its signal."""
+        series = not isinstance(steps, list)
+        return self._several(axes, [*heights, *[1.5] * series], _width_for(len(steps)), below=_room_for(steps))
 
-def width_for(steps: int) -> float:
+
+def _width_for(steps: int) -> float:
     """Inches for so many steps."""
     return min(max(6.4, 0.22 * steps), 13.0)
+
+
+def _room_for(steps: list[str] | HostArray) -> float:
+    """Inches that the steps take when they are written below an axis, beyond those of short tokens."""
+    if not isinstance(steps, list) or len(steps) > MOST_TOKENS:
+        return 0.0
+    return 0.07 * max(map(len, map(_shown, steps)))
+
+
+def _shown(token: str) -> str:
+    """A token as it is written below an axis."""
+    token = {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(token, token)
+    return token if len(token) <= LONGEST_TOKEN else token[: LONGEST_TOKEN - 1] + "…"
 
 
 def _write_steps(ax: Any, steps: list[str] | HostArray) -> None:
@@ -113,7 +139,7 @@ def _write_steps(ax: Any, steps: list[str] | HostArray) -> None:
 
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         return
-    shown = [{" ": "␣", "\n": "⏎", "\t": "⇥"}.get(token, token) for token in steps]
+    shown = [_shown(token) for token in steps]
     long = max(map(len, shown)) > 2
     ax.set_xticks(np.arange(T), labels=shown, rotation=60 if long else 0, ha="right" if long else "center")
     for label in ax.get_xticklabels():

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import inspection
 from ..host import HostArray
-from .display import Display, draw_steps, width_for
+from .display import Display, draw_steps
 
 TOLD = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "c": "cell state"}
 TOLD |= {"h": "hidden state", "r": "reset gate", "u": "update gate", "n": "candidate"}
@@ -70,9 +70,9 @@ class TraceDisplay(Display):
 
     def plot(self, ax: Any = None) -> TraceDisplay:
         """Draw it: into axes one above another, one for each part and for a series one more, where they are given."""
-        trace, series = self.trace, not isinstance(self.trace.steps, list)
+        trace = self.trace
         shown = {**trace.gates, **trace.states}
-        axes = self._several(ax, [1.3] * len(self.parts) + [1.5] * series, width_for(len(trace.steps)))
+        axes = self._over_steps(ax, [1.3] * len(self.parts), trace.steps)
         for which, name in zip(axes, self.parts, strict=False):
             values = shown[name]  # (T, H)
             gate = name in trace.gates and name not in ("g", "n", "h")  # after a sigmoid: 0 to 1
@@ -133,8 +133,7 @@ class EachStepDisplay(Display):
 
     def plot(self, ax: Any = None) -> EachStepDisplay:
         """Draw it: into one axes for tokens, two for a series, where they are given."""
-        series = not isinstance(self.steps, list)
-        axes = self._several(ax, [2.6] + [1.5] * series, width_for(len(self.steps)))
+        axes = self._over_steps(ax, [2.6], self.steps)
         T = len(self.answers)
         most = np.argsort(-self.answers.max(axis=0))[:8]  # of many classes those that were ever likely
         for k in sorted(most.tolist()):
@@ -201,8 +200,7 @@ class ImportanceDisplay(Display):
 
     def plot(self, ax: Any = None) -> ImportanceDisplay:
         """Draw it: into one axes for tokens, two for a series, where they are given."""
-        series = not isinstance(self.steps, list)
-        axes = self._several(ax, [2.0] + [1.5] * series, width_for(len(self.steps)))
+        axes = self._over_steps(ax, [2.0], self.steps)
         values = self.importance
         limit = float(np.abs(values).max()) or 1.0
         if values.ndim == 2 and values.shape[1] > 1:

@@ -2,10 +2,10 @@
 
 STYLE = """
 :root{color-scheme:light dark;--back:#fff;--ink:#1b1e23;--soft:#565d68;--line:#d5d9e0;--raise:#f4f6f9;--link:#1a56c4;
---shade:37 99 235;--for:214 84 26;--against:37 99 235;
+--edge:rgb(0 0 0/.3);--shade:37 99 235;--for:214 84 26;--against:37 99 235;
 --c0:#1f5fd0;--c1:#b4460b;--c2:#0b7a57;--c3:#8a3ab9;--c4:#8a6500;--c5:#b0256b}
 @media screen and (prefers-color-scheme:dark){:root{--back:#14161a;--ink:#e9ebef;--soft:#a7aeba;--line:#3a404b;
---raise:#1d2026;--link:#8fb6ff;--shade:76 132 235;--for:222 104 44;--against:76 132 235;
+--raise:#1d2026;--link:#8fb6ff;--edge:rgb(255 255 255/.35);--shade:76 132 235;--for:222 104 44;--against:76 132 235;
 --c0:#7aa9ff;--c1:#ff9d5c;--c2:#52d3a4;--c3:#cf9bf0;--c4:#e0b84a;--c5:#ff8fc2}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:72rem;padding:1rem;background:var(--back);color:var(--ink);overflow-wrap:anywhere;
@@ -23,7 +23,11 @@ a{color:var(--link)}
 .chief dd{margin:0;font-size:1.3rem;font-variant-numeric:tabular-nums}
 nav ul{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;list-style:none;margin:1rem 0;padding:0}
 section{border-top:1px solid var(--line);padding-top:1rem;margin-top:1.5rem}
-.scroll{overflow-x:auto;margin:.75rem 0}
+.scroll{overflow-x:auto;margin:.75rem 0;background:
+linear-gradient(to right,var(--back) 40%,transparent) 0 0/2rem 100% no-repeat local,
+linear-gradient(to left,var(--back) 40%,transparent) 100% 0/2rem 100% no-repeat local,
+linear-gradient(to right,var(--edge),transparent) 0 0/.8rem 100% no-repeat scroll,
+linear-gradient(to left,var(--edge),transparent) 100% 0/.8rem 100% no-repeat scroll}
 table{min-width:min(26rem,100%);border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.25rem 0;max-width:min(46rem,calc(100vw - 2rem))}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;font-weight:400;

@@ -6,12 +6,12 @@ made of. In a batch they are a block (N, T), with `IGNORED` where a label does n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .. import backends, losses, ondevice, steplabels
+from .. import backends, guesses, losses, ondevice, steplabels
 from ..backends import Backend, numpy_arrays
 from ..batch import Encoded
 from ..host import HostArray
@@ -19,6 +19,7 @@ from ..labels import class_factors, weights_of, weights_of_part
 from ..messages import told
 from ..namespace import Array, array_namespace
 from ..registry import TASKS
+from ..series import Series, Texts
 from ..steplabels import IGNORED, StepLabels
 from .classes import Binary, Classes, Form, MultiClass, predicted, share, weighted_hits
 from .survey import ClassesSurvey
@@ -106,6 +107,9 @@ class StepClasses(Task):
             raise ValueError(
                 f"a single class, {self.classes.tolist()[0]!r}: pass all labels that will come as classes=."
             )
+
+    def doubts(self, data: Series | Texts, targets: Encoded, fold_case: bool) -> Iterable[str | None]:
+        yield guesses.ignored_nowhere(targets.steps, self.ignore, self.classes)
 
     def take(self, targets: Encoded, rows: HostArray) -> Encoded:
         """These rows alone, without the labels of the others."""

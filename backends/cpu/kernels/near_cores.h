@@ -19,7 +19,7 @@ using namespace xlstm;
 // Whether the members of a team come together quickly enough to share steps of `flops` operations.
 INLINE bool measured_near(const Barrier &team, double flops) {
   // Operations, of waiting: measured. Where it takes as long as is worth it, both answers are as good.
-  constexpr double WORTH_A_SECOND = 3e11;
+  constexpr double WORTH_A_SECOND = 5e11;
   constexpr long TIMES = 8;
   Barrier untimed = team;
   untimed.waited = nullptr;
