@@ -48,7 +48,7 @@ class OwnedSchedule {
       long *active = rest, *start = rest + steps + 1;
       rest += 2 * (steps + 1);
       task.rows = rows * (j + 1) / tasks - rows * j / tasks;
-      task.first = first, task.sums = sums;
+      task.first = first, task.place = first + j * parts * APART, task.sums = sums;
       task.row = row + first, task.origin = origin + first, task.active = active, task.start = start;
       std::fill(active, active + steps + 1, 0);
       for (long b = 0; b < task.rows; ++b) {
@@ -70,7 +70,8 @@ class OwnedSchedule {
         valid += tasks_[j].active[t];
       }
     }
-    schedule = {rows, time, steps, valid, reverse ? -1L : 1L, tasks, tasks_.data(), parts, tasks_.data(), offset};
+    const long places = rows + tasks * parts * APART;
+    schedule = {rows, time, steps, valid, places, reverse ? -1L : 1L, tasks, tasks_.data(), parts, tasks_.data(), offset};
     if (parts == 1) return;
     schedule.part = tasks_.data() + tasks;
     for (long j = 0; j < tasks * parts; ++j, rest += 2 * (steps + 1))
@@ -80,6 +81,9 @@ class OwnedSchedule {
   OwnedSchedule(const OwnedSchedule &) = delete;
 
  private:
+  // Rows of a state between those of two tasks: a processor fetches lines beside those that it uses, and takes them from
+  // the one that writes there.
+  static constexpr long APART = 8;
   std::vector<long> numbers_;
   std::vector<Task> tasks_;
 
@@ -109,7 +113,8 @@ class OwnedSchedule {
       active[t] = std::clamp(task.active[t] - begin, 0L, end - begin);
       start[t] = task.start[t] + begin;
     }
-    return {end - begin, task.first + begin, task.row + begin, task.origin + begin, active, start, task.sums / parts};
+    return {end - begin, task.first + begin, task.place + begin + part * APART, task.row + begin,
+            task.origin + begin, active, start, task.sums / parts};
   }
 
   // The place in the sorted order of row b of task j. The tasks' sizes differ by one at most, and the larger ones need

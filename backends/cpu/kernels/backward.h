@@ -52,7 +52,7 @@ template <class Cell> struct BackwardWalk {
     block_steps = BLOCK_ROWS / N > 0 ? BLOCK_ROWS / N : 1;
     block_rows = smaller(s.valid, block_steps * N);
     dz_stride = tile_stride(block_rows, C);
-    state_stride = tile_stride(N, TILE);
+    state_stride = tile_stride(s.places, TILE);
     projected_stride = tile_stride(V, C);
     table_stride = tile_stride(V, TILE);
     recurrent = scratch.take(InputPanels<RecurrentSpan>::size(nt, nt));
@@ -117,7 +117,7 @@ template <class Cell> struct BackwardWalk {
     for (long t = t1 - 1; t >= t0; --t) {
       const long rows = task.active[t];
       if (rows == 0) continue;
-      real *dh_before = dh[(t + 1) & 1] + task.first * TILE;
+      real *dh_before = dh[(t + 1) & 1] + task.place * TILE;
       real *dz_step = dz + (task.start[t] - s.offset[t0]) * C;
       const bool with_h = t > 0 || f.dh0;
       // The products take GRADIENT_TILES at a time. A team computes the gate gradients of all its tiles first, to wait
@@ -127,7 +127,7 @@ template <class Cell> struct BackwardWalk {
           by_recurrent.compute(rows, dz_step, dz_stride, u0, count, panels.begin, panels.end, dh_before, state_stride,
                                u0 == 0, t % 2, divisible);
         if (f.dx)
-          by_input.compute(rows, dz_step, dz_stride, u0, count, x_panels.begin, x_panels.end, dx + task.first * TILE,
+          by_input.compute(rows, dz_step, dz_stride, u0, count, x_panels.begin, x_panels.end, dx + task.place * TILE,
                            state_stride, u0 == 0, t % 2, divisible);
       };
       if (members > 1) {
@@ -149,8 +149,8 @@ template <class Cell> struct BackwardWalk {
   // The gate gradients of one unit tile at step t.
   void tile_step(const Task &task, real *db, long t, long u, real *to) {
     const long rows = task.active[t], running = task.active[t + 1], units = H - u * TILE;
-    real *dh_u = dh[t & 1] + u * state_stride + task.first * TILE;
-    real *dc_u = CARRIES ? dc + u * state_stride + task.first * TILE : nullptr;
+    real *dh_u = dh[t & 1] + u * state_stride + task.place * TILE;
+    real *dc_u = CARRIES ? dc + u * state_stride + task.place * TILE : nullptr;
     for (long b = running; b < rows; ++b) {  // rows that end here: the final state's gradient enters
       const long at = task.row[b] * H + u * TILE;
       if (f.dh) read_tile((const real *)f.dh + at, units, dh_u + b * TILE);
@@ -190,7 +190,7 @@ template <class Cell> struct BackwardWalk {
   void write_input_gradient(const Task &task, long t, Share x_panels) {
     for (long k = x_panels.begin * PANEL_TILES; k < smaller(xt, x_panels.end * PANEL_TILES); ++k)
       for (long b = 0; b < task.active[t]; ++b)
-        write_tile(dx + k * state_stride + (task.first + b) * TILE, D - k * TILE,
+        write_tile(dx + k * state_stride + (task.place + b) * TILE, D - k * TILE,
                    (real *)f.dx + (task.origin[b] + s.direction * t) * D + k * TILE);
   }
 
@@ -209,12 +209,12 @@ template <class Cell> struct BackwardWalk {
         real *dh_row = dh_before + u * state_stride + b * TILE;
         if (f.dh0) {
           if constexpr (Cell::H_PASSES)
-            for (int k = 0; k < TILE; ++k) dh_row[k] += dc[u * state_stride + (task.first + b) * TILE + k];
+            for (int k = 0; k < TILE; ++k) dh_row[k] += dc[u * state_stride + (task.place + b) * TILE + k];
           write_tile(dh_row, H - u * TILE, (real *)f.dh0 + at);
         }
         if constexpr (Cell::HAS_C) {
           if (f.dc0)
-            write_tile(dc + u * state_stride + (task.first + b) * TILE, H - u * TILE, (real *)f.dc0 + at);
+            write_tile(dc + u * state_stride + (task.place + b) * TILE, H - u * TILE, (real *)f.dc0 + at);
         }
       }
   }

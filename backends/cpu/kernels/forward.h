@@ -60,13 +60,13 @@ template <class Cell> struct ForwardWalk {
     projected_rows = tokens && !one_hot ? V : beforehand ? ahead : 0;
     projected_stride = tile_stride(projected_rows, C);
     table_stride = tile_stride(V, TILE);
-    now_stride = tile_stride(N, TILE);
+    now_stride = tile_stride(s.places, TILE);
     if (beforehand && keep) projected = kept.gates, projected_stride = kept.gate_stride;
     else if (projected_rows) projected = scratch.take(nt * projected_stride);
     if (tokens && !one_hot) table = scratch.take(tiles(D) * table_stride);
     x_tiles = kept.x, x_stride = kept.x_stride;
     if (!keep) {
-      x_stride = tile_stride(ahead, TILE);
+      x_stride = tile_stride(ahead > s.places ? ahead : s.places, TILE);
       if (tokens) kept.ids = scratch.take<int32_t>(s.valid);
       else x_tiles = scratch.take(tiles(D) * x_stride);
       h_now[0] = scratch.take(nt * now_stride);
@@ -152,7 +152,7 @@ template <class Cell> struct ForwardWalk {
 
   // Where a step's rows of the input's tiles begin.
   long x_row(const Task &task, long t) const {
-    return input_packed ? task.start[t] - packed_from : keep ? task.start[t] : task.first;
+    return input_packed ? task.start[t] - packed_from : keep ? task.start[t] : task.place;
   }
 
   // A task's rows through the steps [t0, t1), by a team whose members share the hidden units.
@@ -199,11 +199,11 @@ template <class Cell> struct ForwardWalk {
   }
 
   real *h_before(const Task &task, long t) const {
-    return keep ? kept.h + task.start[t] * TILE : h_now[t & 1] + task.first * TILE;
+    return keep ? kept.h + task.start[t] * TILE : h_now[t & 1] + task.place * TILE;
   }
   long h_stride() const { return keep ? kept.h_stride : now_stride; }
   real *c_before(const Task &task, long t) const {
-    return keep ? kept.c + task.start[t] * TILE : c_now + task.first * TILE;
+    return keep ? kept.c + task.start[t] * TILE : c_now + task.place * TILE;
   }
 
   // The initial state of a unit tile.

@@ -13,6 +13,7 @@ namespace xlstm {
 // Rows of a batch that go through all steps together, longest first; one thread, or a team of them, does a task.
 struct Task {
   long rows, first;      // how many; how many the tasks before have
+  long place;            // where they stand in arrays of a state: some cache lines behind those of the task before
   const long *row;       // which row of the batch each is
   const long *origin;    // of each row, where its first step stands in an (N, T) array: n·T, or its last valid step
   const long *active;    // at each step, how many rows still run; 0 after the last
@@ -23,6 +24,7 @@ struct Task {
 // The order of the valid steps of one batch, in one direction.
 struct Schedule {
   long rows, time, steps, valid;  // N, T, the longest length, the sum of the lengths
+  long places;                    // the rows of arrays of a state
   long direction;                 // +1, or -1 where a row begins with its last valid step
   long tasks;
   const Task *task;

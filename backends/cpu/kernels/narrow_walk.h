@@ -106,8 +106,8 @@ template <class Cell, class Format> struct NarrowWalk {
     if (projected_rows) projected = scratch.take(nt * projected_stride), inputs = rows(scratch, projected_rows, D);
     if (!tokens && !beforehand) x_rows = rows(scratch, most * most_rows, D);
     if (!H_AS_IT_IS) h_rows = rows(scratch, most * most_rows, H);
-    h_stride = nt * TILE, c_stride = tile_stride(N, TILE);
-    h_now[0] = scratch.take(N * h_stride), h_now[1] = scratch.take(N * h_stride);
+    h_stride = nt * TILE, c_stride = tile_stride(s.places, TILE);
+    h_now[0] = scratch.take(s.places * h_stride), h_now[1] = scratch.take(s.places * h_stride);
     if (Cell::HAS_C) c_now = scratch.take(nt * c_stride);
     if (bytes) *bytes = scratch.used;
   }
@@ -189,7 +189,7 @@ template <class Cell, class Format> struct NarrowWalk {
     }
   }
 
-  real *h_before(const Task &task, long t) const { return h_now[t & 1] + task.first * h_stride; }
+  real *h_before(const Task &task, long t) const { return h_now[t & 1] + task.place * h_stride; }
 
   // The rows of a task before step t, as they are multiplied.
   Rows state_rows(const Task &task, long t, long id) const {
@@ -212,7 +212,7 @@ template <class Cell, class Format> struct NarrowWalk {
       if (f.h0) read_tile((const real *)f.h0 + at, units, h);
       else std::memset(h, 0, TILE * sizeof(real));
       if constexpr (Cell::HAS_C) {
-        real *c = c_now + u * c_stride + (task.first + b) * TILE;
+        real *c = c_now + u * c_stride + (task.place + b) * TILE;
         if (f.c0) read_tile((const real *)f.c0 + at, units, c);
         else std::memset(c, 0, TILE * sizeof(real));
       }
@@ -257,10 +257,10 @@ template <class Cell, class Format> struct NarrowWalk {
     }
     clear_padding<C>(z, rows, units);
 
-    real *h_to[MR] = {}, *c_to[MR] = {}, *c = Cell::HAS_C ? c_now + u * c_stride + (task.first + b) * TILE : nullptr;
+    real *h_to[MR] = {}, *c_to[MR] = {}, *c = Cell::HAS_C ? c_now + u * c_stride + (task.place + b) * TILE : nullptr;
     alignas(64) real h_passed[Cell::H_PASSES ? MR * TILE : 1];
     for (long r = 0; r < rows; ++r) {
-      const long at = (task.first + b + r) * h_stride + u * TILE;
+      const long at = (task.place + b + r) * h_stride + u * TILE;
       h_to[r] = h_now[(t + 1) & 1] + at;
       if constexpr (Cell::H_PASSES) std::memcpy(h_passed + r * TILE, h_now[t & 1] + at, TILE * sizeof(real));
       if constexpr (Cell::HAS_C) c_to[r] = c + r * TILE;
