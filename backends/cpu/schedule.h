@@ -71,7 +71,8 @@ class OwnedSchedule {
       }
     }
     const long places = rows + tasks * parts * APART;
-    schedule = {rows, time, steps, valid, places, reverse ? -1L : 1L, tasks, tasks_.data(), parts, tasks_.data(), offset};
+    const long direction = reverse ? -1 : 1;
+    schedule = {rows, time, steps, valid, places, direction, tasks, tasks_.data(), parts, tasks_.data(), offset};
     if (parts == 1) return;
     schedule.part = tasks_.data() + tasks;
     for (long j = 0; j < tasks * parts; ++j, rest += 2 * (steps + 1))
@@ -81,8 +82,8 @@ class OwnedSchedule {
   OwnedSchedule(const OwnedSchedule &) = delete;
 
  private:
-  // Rows of a state between those of two tasks: a processor fetches lines beside those that it uses, and takes them from
-  // the one that writes there.
+  // Rows of a state between those of two tasks: a processor fetches lines beside those that it uses, and takes them
+  // from the one that writes there.
   static constexpr long APART = 8;
   std::vector<long> numbers_;
   std::vector<Task> tasks_;
