@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import killed, memory, mutated, resumed, starts, threads
+from . import faults, killed, memory, mutated, resumed, starts, threads
 
 SOAKS: dict[str, Any] = {
     "starts": starts.soak, "threads": threads.soak, "memory": memory.soak, "resumed": resumed.soak,
-    "mutated": mutated.soak, "killed": killed.soak,
+    "mutated": mutated.soak, "killed": killed.soak, "faults": faults.soak,
 }  # fmt: skip
-COUNTED = ("starts", "resumed", "mutated", "killed")
+COUNTED = ("starts", "resumed", "mutated", "killed", "faults")
 """Those that may be tried more often or less."""
 
 
