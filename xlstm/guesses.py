@@ -249,7 +249,7 @@ def tags_as_classes(data: Series | Texts, targets: HostArray, classes: HostArray
 
 
 def ignored_nowhere(numbers: HostArray, ignore: object, classes: HostArray) -> str | None:
-    """A label that is not to count, and that no step has: it may be written in another way. `numbers` are those of y."""
+    """A label that is not to count, and that no step has: it may be written otherwise. `numbers` are those of y."""
     if ignore is None or not len(numbers) or (numbers == IGNORED).any():
         return None
     some = ", ".join(map(repr, classes[:5].tolist())) + (", …" if len(classes) > 5 else "")

@@ -29,9 +29,9 @@ FORMATS = {
 }
 """The precisions of packed weights with fewer bits than float32, and the formats of kernels/narrow.h, best first."""
 
-AS_FLOAT32 = dict.fromkeys(
-    ("avx512", "avx2"), {"bfloat16": 2**17, "float16": 2**20, "int8-vnni": 2**14, "int8": 2**14}
-)
+AS_FLOAT32 = {
+    target: {"bfloat16": 2**17, "float16": 2**20, "int8-vnni": 2**14, "int8": 2**14} for target in ("avx512", "avx2")
+}
 """Where fewer bits gain nothing: by instruction set and format, the bytes that weights may take in float32 to stay so.
 
 They are rounded as the format says. They fit into the caches, which read them faster than one row at a time turns 16

@@ -70,7 +70,7 @@ class OwnedSchedule {
         valid += tasks_[j].active[t];
       }
     }
-    const long places = rows + tasks * parts * APART;
+    const long places = rows + (tasks * parts - 1) * APART;
     const long direction = reverse ? -1 : 1;
     schedule = {rows, time, steps, valid, places, direction, tasks, tasks_.data(), parts, tasks_.data(), offset};
     if (parts == 1) return;
@@ -83,7 +83,7 @@ class OwnedSchedule {
 
  private:
   // Rows of a state between those of two tasks: a processor fetches lines beside those that it uses, and takes them
-  // from the one that writes there.
+  // from the one that writes there. Behind the last task stand those that `tile_stride` leaves free.
   static constexpr long APART = 8;
   std::vector<long> numbers_;
   std::vector<Task> tasks_;

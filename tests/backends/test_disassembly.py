@@ -17,7 +17,7 @@ from itertools import groupby
 import pytest
 from xlstm.backends import cpu
 
-PRODUCTS = re.compile(r"(gate_panel|input_panel|weight_block)<")
+PRODUCTS = re.compile(r"(gate_panel|few_panels|input_panel|weight_block)<")
 SPILL = re.compile(r"v?mov[au]p[sd]\s+%[xyz]mm\d+,.*\(%(r[sb]p)")  # a vector register written to the stack
 FRAME = re.compile(
     r"(mov\s+%rsp|lea\s+\S*\(%rsp\)),%rbp"

@@ -1,8 +1,9 @@
 // The forward walk: the order of work of a whole cell over a whole batch, forward.
 //
 // Each task takes its rows through all steps. In a step, tile after tile of 16 hidden units: the product for all gates
-// of the tile, for at most MR rows, then at once the gates themselves, while they are in the first-level cache. The
-// input's product is part of the same sum. Where a team does a task, its members share the tiles of each step.
+// of the tile, for at most MR rows, then at once the gates themselves, while they are in the first-level cache; of few
+// rows, several tiles together. The input's product is part of the same sum. Where a team does a task, its members
+// share the tiles of each step.
 #pragma once
 
 #include "packing.h"
@@ -166,7 +167,7 @@ template <class Cell> struct ForwardWalk {
     for (long t = t0; t < t1 && task.active[t] > 0; ++t) {
       if (!tokens && !input_packed) pack_step(task, t, x_row(task, t));
       if (task.active[t] <= Panels::FEW) {
-        few_rows(task, t, units);
+        step_of_few(task, t, units);
       } else {
         // To and fro: every other step begins with the weights that the step before used last, which are still near.
         for (long k = units.begin; k < units.end; ++k) {
@@ -179,8 +180,8 @@ template <class Cell> struct ForwardWalk {
   }
 
   // A step of few rows: of so many unit tiles at a time as the product takes together. To and fro, as for more.
-  void few_rows(const Task &task, long t, Share units) {
-    long left = units.end - units.begin;
+  void step_of_few(const Task &task, long t, Share units) {
+    const long left = units.end - units.begin;
     WITH_ROWS(task.active[t], {
       if constexpr (R <= Panels::FEW)
         each_tiles<Panels::tiles_together(R)>(left, [&](auto count, long done) {
@@ -247,6 +248,7 @@ template <class Cell> struct ForwardWalk {
   // R rows.
   template <int TILES, int R = 0> void step(const Task &task, long t, long u, long b, long rows) {
     const long row = task.start[t] + b, stride = h_stride();
+    static_assert(TILES == 1 || TILES * R <= CHUNK, "z holds the rows of all tiles");
     alignas(64) real z[CHUNK * C];  // [tile][row][C]
     const real *from = packed.bias + u * C;
     long from_stride = 0, from_tiles = C;

@@ -103,10 +103,10 @@ template <class X, class H> struct GatePanels {
     const real *start;
     long start_stride, start_tiles;  // from row to row, and from unit tile to unit tile
     real *z;                         // [unit tile][row][C]
-    long x_before = 0, h_before = 0;  // how many rows of the weights others have multiplied
+    long x_before = 0, h_before = 0;  // rows of the weights that the blocks of inputs before this one took
   };
 
-  // R rows of TILES unit tiles: of several only for R ≤ FEW, and at most tiles_together(R).
+  // R rows of TILES unit tiles, all inputs at once: several tiles only for R ≤ FEW, and at most tiles_together(R).
   template <int R, int TILES> static void compute_group(const Product &p) {
     if constexpr (R <= FEW) {
       constexpr int AT_ONCE = panels_together(R) / TILES, PANELS = AT_ONCE < COUNT ? AT_ONCE : COUNT;
@@ -178,8 +178,7 @@ template <class X, class H> struct GatePanels {
   }
 
   // PANELS panels, from panel P on, of TILES unit tiles, for R rows. Not inlined, as gate_panel.
-  template <int R, int TILES, int P, int PANELS>
-  NOINLINE void few_panels(const Product &p) {
+  template <int R, int TILES, int P, int PANELS> NOINLINE void few_panels(const Product &p) {
     vec sums[TILES * PANELS][R][V];
     UNROLL
     for (int g = 0; g < TILES * PANELS; ++g) {
@@ -216,10 +215,10 @@ template <class X, class H> struct GatePanels {
   }
 
   // sums[g][r] += a[r] · weights[g] for what the panels have of Span; `columns` columns of a, which stand in tiles
-  // `stride` apart.
+  // `stride` apart. `weights` go on to the rows behind these columns.
   template <class Span, int P, int PANELS, int G, int R>
   INLINE void multiply_few(vec (&sums)[G][R][V], const real *a, long stride, long columns,
-                                  const real *(&weights)[G]) {
+                           const real *(&weights)[G]) {
     _Pragma("GCC unroll 1")
     for (; columns > 0; columns -= TILE, a += stride) {
       const long here = smaller(columns, TILE);

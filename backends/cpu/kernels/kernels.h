@@ -24,7 +24,7 @@ struct Task {
 // The order of the valid steps of one batch, in one direction.
 struct Schedule {
   long rows, time, steps, valid;  // N, T, the longest length, the sum of the lengths
-  long places;                    // the rows of arrays of a state
+  long places;                    // the rows of arrays of a state, those between the tasks included
   long direction;                 // +1, or -1 where a row begins with its last valid step
   long tasks;
   const Task *task;
