@@ -155,6 +155,9 @@ def error(got: Any, right: Any) -> float:
     return made if np.isfinite(made) else np.inf
 
 
-def of_length(X: Any, T: int) -> Any:
-    """Rows of one length: each as often after itself as is needed."""
+def of_length(estimator: Any, X: Any, T: int) -> Any:
+    """Rows of one length as the estimator reads them, where ß may be ss: each as often after itself as is needed."""
+    encoder = estimator.fitted_state().encoder
+    if encoder.kind == "characters" and not encoder.apart:
+        X = list(map(encoder.spelling.of, X))
     return [(row * T)[:T] if isinstance(row, (str, list)) else np.concatenate([row] * T)[:T] for row in X]

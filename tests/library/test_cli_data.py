@@ -609,3 +609,55 @@ def test_numbers_where_classes_are_meant(run):
     told = run("train", "hours.csv", "--id", "id", "--time", "time", "--label", "hours")
     assert told.code == 1
     assert "Is 'hours' the column of the labels? If they are numbers to be learned, say --task number." in told.err
+
+
+def test_tokens_and_tags_in_lists(run):
+    rows = [{"tokens": ["the", "cat", "sat"][: 2 + k % 2], "tags": ["D", "N", "V"][: 2 + k % 2]} for k in range(20)]
+    Path("lists.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    flags = ("--text", "tokens", "--label", "tags", "--task", "steps")
+    assert run("train", "lists.jsonl", *flags, *QUICK).code == 0
+    assert "n_steps" in run("evaluate", "lists.xlstm", "lists.held-out.jsonl", "--json").json
+    predicted = run("predict", "lists.xlstm", "--data", "lists.jsonl", "--json").json["predictions"]
+    assert [len(row["labels"]) for row in predicted] == [len(row["tags"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "told"),
+    [
+        (["the cat sat,D N V"], (), "has 5 labels for 11 characters: each needs one; as many as there are words: say --words"),
+        (["the,D"], (), "has 1 label for 3 characters: each needs one; if a row is a token, name the column of its sentence by --id"),
+        (["the cat sat,D N"], (), "has 3 labels for 11 characters: each needs one\n"),
+        (["the cat sat,D|N|V"], ("--words",), "has 1 label for 3 words: each needs one, white space between them"),
+        (["the cat sat,D N"], ("--words",), "has 2 labels for 3 words: each needs one\n"),
+    ],
+)  # fmt: skip
+def test_labels_that_do_not_go_with_their_text(run, rows, flags, told):
+    Path("tags.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    done = run("train", "tags.csv", "--task", "steps", *flags)
+    assert done.code == 1
+    assert told in done.err
+
+
+def test_one_label_where_a_list_is_needed(run):
+    Path("tags.jsonl").write_text('{"text": "the cat", "label": "D N"}\n' * 4, encoding="utf-8")
+    done = run("train", "tags.jsonl", "--task", "steps", "--words")
+    assert done.code == 1
+    assert "has one label, 'D N': --task steps needs a list of them, one for each step; for one class" in done.err
+
+
+@pytest.mark.parametrize("name", ["tagged.conll", "tagged.tsv", "tagged.txt"])
+def test_a_token_and_its_tag_a_line(run, name):
+    Path(name).write_text("the\tDT\ncat\tNN\n\na\tDT\n", encoding="utf-8")
+    done = run("train", name, "--task", "steps", "--words")
+    assert done.code == 1
+    assert 'make JSON lines, a sentence each: {"x": ["the", "cat"], "y": ["DT", "NN"]}' in done.err
+
+
+def test_a_report_calls_the_number_as_the_label_is_called(run):
+    rows = [(f"r{k}", step + k, k / 2) for k in range(20) for step in range(3)]
+    write_rows("heat.csv", ("run", "heat", "degrees"), rows)
+    run("train", "heat.csv", "--id", "run", "--label", "degrees", "--task", "number", *QUICK)
+    run("report", "heat.xlstm", "heat.csv", "--out", "heat.html")
+    page = Path("heat.html").read_text(encoding="utf-8")
+    assert "degrees: residuals" in page
+    assert "the mean of degrees" in page

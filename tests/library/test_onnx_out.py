@@ -61,7 +61,7 @@ def test_random_estimators_stream_in_onnxruntime(tmp_path: Path) -> None:
     kinds = ("classes", "binary", "several", "numbers", "features")
     for seed in range(ROUNDS):
         estimator, X = random_estimator(1000 + seed, bidirectional=False, kind=kinds[seed % len(kinds)])
-        X = of_length(X, 13)
+        X = of_length(estimator, X, 13)
         xlstm.to_onnx(estimator, tmp_path / "model.onnx", stream=True)
         given = streamed(tmp_path / "model.onnx", padded(estimator, X), 1 + seed % 13)
         for name, far in compared(given, estimator, X, [13] * len(X)).items():
@@ -72,7 +72,7 @@ def test_random_estimators_stream_in_onnxruntime(tmp_path: Path) -> None:
 
 def test_a_labeler_streams(tmp_path: Path) -> None:
     estimator, X = random_estimator(5, kind="steps", data="letters", bidirectional=False)
-    X = of_length(X, 6)
+    X = of_length(estimator, X, 6)
     xlstm.to_onnx(estimator, tmp_path / "model.onnx", stream=True)
     given = streamed(tmp_path / "model.onnx", padded(estimator, X), 4)
     right = estimator.predict_proba(X)

@@ -234,6 +234,15 @@ def test_the_measures_of_several_labels(several):
         assert [row[0], shown(row[1]), shown(row[4])] == [names[k], true[:, k].sum(), pytest.approx(recall, abs=6e-4)]
 
 
+def test_a_number_has_the_name_of_its_series() -> None:
+    pandas = peer("pandas")
+    one = xlstm.SequenceRegressor(**SETTINGS).fit(SERIES, HEIGHTS[:, 0])
+    named = pandas.Series(HEIGHTS[:, 0], name="height <m>")
+    assert read(xlstm.report(one, SERIES, named)).table("R²")[1][0] == "height <m>"
+    for nameless in (HEIGHTS[:, 0], pandas.Series(HEIGHTS[:, 0])):
+        assert read(xlstm.report(one, SERIES, nameless)).table("R²")[1][0] == "y"
+
+
 def test_the_measures_of_numbers(regressor):
     metrics = peer("sklearn.metrics")
     made = xlstm.report(regressor, SERIES, HEIGHTS, names=[f"run {k}" for k in range(60)])

@@ -16,6 +16,7 @@ from ..readers import fields
 from ..registry import ESTIMATORS
 from ..sources import Batches
 from ..tables import counted
+from . import tags
 from .answers import Answers, OfClasses, OfFeatures, OfLabels, OfNumbers, OfSteps
 from .common import Failure
 
@@ -193,19 +194,16 @@ class Steps(Kind):
     settings = ("class_weight", "ignore")
 
     def wrong(self, label: str, text: str, split: str) -> str | None:
-        labels, steps = _cut(label, split), _cut(text, split)
-        if len(labels) == len(steps):
-            return None
-        what = "word" if split == "words" else "character"
-        return f"has {counted(len(labels), 'label')} for {counted(len(steps), what)}: each needs one"
+        return tags.mismatch(label, text, split)
 
     def of_fields(self, labels: Sequence[str], split: str, separator: str) -> Any:
-        return [list(_cut(label, split)) for label in labels]
+        return [list(tags.cut(label, split)) for label in labels]
 
     def of_data(self, y: Any, separator: str, where: Where) -> Any:
         if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind != "O":
             raise Failure(
-                f"{where(0)} has one label, {y.tolist()[0]!r:.60}: --task steps needs one for each step. Leave it out"
+                f"{where(0)} has one label, {y.tolist()[0]!r:.60}: --task steps needs a list of them, one for each "
+                "step; for one class of each sequence leave --task steps out"
             )
         return [list(map(str, np.asarray(row).tolist())) for row in y]
 
@@ -367,10 +365,6 @@ def _one_each(y: Any, where: Where, task: str) -> list[Any]:
 def _ignored(model: Any) -> list[str]:
     """The label that does not count, as files have it; none where all count, one that is called None too."""
     return [] if model.ignore is None else [str(model.ignore)]
-
-
-def _cut(text: str, split: str) -> Sequence[str]:
-    return text.split() if split == "words" else text
 
 
 def _indicator(y: Any, names: list[str]) -> Any:

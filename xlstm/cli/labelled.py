@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import data, tables
 from ..fitted import Table
 from ..readers.fields import is_missing
+from ..readers.kinds import TAGGED
 from ..tables import counted
 from .common import Failure, is_empty, listed
 from .kinds import KINDS, Kind
@@ -83,7 +84,10 @@ def read(
         except ValueError as error:
             if options.text is not None or remembered is not None or "Name the column by --text" not in str(error):
                 raise
-            raise Failure(f"{error}. In a table of numbers a row is a step: --id COLUMN, or a series: --wide") from None
+            tagged = f". {TAGGED}" if kind.name == "steps" else ""
+            raise Failure(
+                f"{error}. In a table of numbers a row is a step: --id COLUMN, or a series: --wide{tagged}"
+            ) from None
         for row in table.rows():
             if row is None:
                 continue

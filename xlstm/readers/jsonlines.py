@@ -89,7 +89,7 @@ def _dataset(name: str, items: list[_Item], asked: Asked) -> Dataset:
             raise ValueError(f"{argument}= is for lines that are a step each: in {name} a line is a whole sequence.")
     X: Any
     if text is not None:
-        X = [_text(item, text) for item in items]
+        X = [(_tokens if isinstance(first.get(text), list) else _text)(item, text) for item in items]
         steps = [len(text) for text in X]
     elif asked.features is not None:
         X = _columns(items, lambda item: {name: _got(item, name) for name in asked.features or ()})

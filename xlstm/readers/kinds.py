@@ -23,6 +23,12 @@ FORMATS = ("csv", "tsv", "jsonl", "parquet", "npz", "npy", "ts")
 TEXTS = ("csv", "tsv", "jsonl", "ts")
 """Formats of text: these may be compressed by gzip."""
 
+TAGGED = (
+    "Of a file with a token and its tag a line and blank lines between sentences make JSON lines, a sentence each: "
+    '{"x": ["the", "cat"], "y": ["DT", "NN"]}'
+)
+_TAGGED = (".conll", ".conllu", ".iob", ".iob2", ".bio")
+
 _STARTS = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -86,7 +92,8 @@ def format_of(path: str, format: str | None) -> str:
         if there is not None and known is None and there != "gzip":
             raise ValueError(_no_data(path, there))
         what = f"the ending {ending!r}, which says no format" if ending else "no ending that says its format"
-        raise ValueError(f"{path} has {what}: {advice}.")
+        tagged = f" {TAGGED}." if ending in _TAGGED and known is None else ""
+        raise ValueError(f"{path} has {what}: {advice}.{tagged}")
     if there == "gzip" and kind not in TEXTS:
         raise ValueError(f"{path} is packed by gzip: unpack it first, {kind} files are packed inside.")
     binary = kind not in TEXTS

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from .. import sequences, series, sources
-from ..fitted import Fitted
+from ..fitted import Fitted, Table
 from ..host import HostArray
+from ..readers.columns import LABEL
 from ..series import Texts
 from .page import Html, counted, cut, tag
 
+LONGEST_LABEL = 40
+"""Of the labels' name so many characters are shown."""
 SHOWN_STEPS = 160
 """Of a longer text so many tokens are shown."""
 BETWEEN = {" ": "␣", "\n": "⏎", "\t": "⇥"}
@@ -31,6 +34,9 @@ class Found:
         As its task has them.
     names : list of str or None
         What the sequences are called.
+    label : str
+        What the labels are called: as y itself is, a Series of pandas or polars; or their column in the file that the
+        model learned of; "y" where neither says more.
 
     Raises
     ------
@@ -45,6 +51,7 @@ class Found:
         if sources.labelled(X, y, None) is not None:
             raise ValueError("a report is of data in memory: pass X and y themselves, not batches of them.")
         reading = estimator.reading()
+        self.label = _called(y, self.fitted.table)
         self.outputs, self.targets, _ = self.fitted.beside(X, y, None, reading)
         data = self.fitted.matched(sequences.read(X, *reading), quiet=True)
         self.data = series.to_host(data)
@@ -97,6 +104,13 @@ class Found:
         if names is None or len(names) != D:
             return [f"feature {d}" for d in range(D)]
         return [str(name) for name in names]
+
+
+def _called(y: Any, table: Table | None) -> str:
+    name = getattr(y, "name", None)
+    if not (isinstance(name, str) and name):
+        name = "y" if table is None or table.label == LABEL else table.label
+    return cut(name, LONGEST_LABEL)
 
 
 def tokens_of(steps: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ def report(found: Found) -> Answers:
     ones = np.ones(found.n)
     # Several quantiles stand beside the one number that they are of.
     truth = np.broadcast_to(y, answers.shape)
-    names = _names(task, y.shape[1], answers.shape[1])
+    names = _names(found, y.shape[1], answers.shape[1])
     values: dict[str, Any] = {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in task.form.errors(answers, y, ones).items()
@@ -56,7 +56,7 @@ def report(found: Found) -> Answers:
                     (name, *(_shown(what, value) for what, value in of_one.items()))
                     for name, of_one in zip(names, each, strict=True)
                 ],
-                _meaning(task),
+                _meaning(found),
             ),
             *_pictures(answers, truth, names),
         ],
@@ -64,11 +64,11 @@ def report(found: Found) -> Answers:
     )
 
 
-def _names(task: Any, C: int, K: int) -> list[str]:
-    levels = getattr(task.form, "levels", None)
+def _names(found: Found, C: int, K: int) -> list[str]:
+    levels = getattr(found.task.form, "levels", None)
     if isinstance(levels, list):  # several quantiles of one number
         return [f"quantile {level:g}" for level in levels]
-    return ["y"] if K == 1 else [f"number {k}" for k in range(C)]
+    return [found.label] if K == 1 else [f"number {k}" for k in range(C)]
 
 
 def _chief(values: dict[str, Any]) -> list[str]:
@@ -79,13 +79,16 @@ def _shown(name: str, value: float) -> str:
     return share(value) if name in SHARES else number(value)
 
 
-def _meaning(task: Any) -> str:
-    if isinstance(task.form, Quantiles):
+def _meaning(found: Found) -> str:
+    y = found.label
+    if isinstance(found.task.form, Quantiles):
         return (
-            "D² is 1 where every answer is right, 0 where they are no better than the quantile of y itself; the share "
-            "of y that is not above the answer should be the quantile"
+            f"D² is 1 where every answer is right, 0 where they are no better than the quantile of {y} itself; the "
+            f"share of {y} that is not above the answer should be the quantile"
         )
-    return "R² is 1 where all answers are right, 0 where they are no better than the mean of y; errors are in its unit"
+    return (
+        f"R² is 1 where all answers are right, 0 where they are no better than the mean of {y}; errors are in its unit"
+    )
 
 
 def _errors(task: Any, k: int, answers: HostArray, y: HostArray) -> dict[str, float]:
@@ -102,7 +105,7 @@ def _errors(task: Any, k: int, answers: HostArray, y: HostArray) -> dict[str, fl
 
 def _truth(found: Found, y: HostArray, names: list[str]) -> list[Html]:
     C = y.shape[1]
-    named = names if len(names) == C > 1 else ["y"]
+    named = names if len(names) == C > 1 else [found.label]
     quarters = np.quantile(y, [0, 0.25, 0.5, 0.75, 1], axis=0)
     rows = [
         (named[c], *(number(value) for value in (y[:, c].mean(), y[:, c].std(), *quarters[:, c]))) for c in range(C)
@@ -162,10 +165,10 @@ def _mistakes(found: Found, answers: HostArray, y: HostArray, names: list[str]) 
     words = tuple(range(1, len(head)))
     return [
         table(
-            [*head, "right", "answer", "answer − right", f"{measure} in deviations of y"],
+            [*head, "right", "answer", "answer − right", f"{measure} in deviations of {found.label}"],
             rows,
-            f"The {len(rows)} worst of {counted(found.n, 'answer')}, by the {measure} in standard deviations of y in "
-            "training",
+            f"The {len(rows)} worst of {counted(found.n, 'answer')}, by the {measure} in standard deviations of "
+            f"{found.label} in training",
             words=words,
         ),
         paragraph(f"Which steps raise the answer (“for it”), and which lower it. {METHOD}"),

@@ -73,7 +73,7 @@ footer{border-top:1px solid var(--line);margin-top:2rem;font-size:.85rem}
 footer p{color:var(--soft)}
 @page{margin:1.5cm}
 @media print{details:not([open]){display:none}
-figure.wide{max-width:30rem}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible}
+figure.wide{max-width:30rem}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.scroll{overflow:visible;background:none}
 h2,h3,caption,thead{break-after:avoid}tbody tr:nth-child(-n+3){break-before:avoid}
 figure,.case,.chief div,tr{break-inside:avoid}
 .grid{grid-template-columns:1fr 1fr}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
