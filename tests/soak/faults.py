@@ -168,7 +168,9 @@ def try_one(seed: int, what: str | None = None) -> Iterator[str]:
     with machine() as gpu:
         case = layer_case(rng) if what is None and rng.integers(3) == 0 else estimator_case(rng, what)
         twin, counted, on = (case.subject() for _ in range(3))
-        expected = digest([case.call(twin), case.state(twin)])  # a first call may compile: the others have fewer operations
+        expected = digest(
+            [case.call(twin), case.state(twin)]
+        )  # a first call may compile: the others have fewer operations
         with failing(gpu) as seen:
             case.call(counted)
         before, at = digest(case.state(on)), int(rng.integers(seen[0]))
