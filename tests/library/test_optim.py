@@ -1,6 +1,7 @@
 """Optimisers against their formulas one number at a time, against PyTorch, and against closed forms."""
 
 import copy
+import itertools
 import math
 import pickle
 
@@ -672,9 +673,9 @@ def test_wrong_constructions_say_what_to_pass():
         "epsilon": (0, -0.1, math.inf),
     }
     for name, values in out_of_range.items():
-        for wrong in (*values, "x", math.nan, None):
+        for solver, wrong in itertools.product(optim.SOLVERS, (*values, "x", math.nan, None)):
             with pytest.raises(ValueError, match=f"{name} must be .*got {wrong!r}"):
-                Optimizer(own, **{name: wrong})
+                Optimizer(own, solver=solver, **{name: wrong})
     ends_of = {"alpha": (0, 1e300), "momentum": (0, 1), "beta_1": (0,), "beta_2": (0,), "epsilon": (1e300,)}
     for name, ends in ends_of.items():
         for end in ends:
