@@ -331,7 +331,7 @@ def _check_numbers(alpha: float, momentum: float, beta_1: float, beta_2: float, 
 
 def _number(name: str, value: Any) -> float:
     """The learning rate or the largest norm of a step as a float; ValueError where it is not one."""
-    number = value if type(value) is float else _float(value)  # a training asks for nothing but the type
+    number: float = value if type(value) is float else _float(value)  # a training asks for nothing but the type
     if not (0 <= number < INFINITY if name == "learning_rate" else number > 0):
         wanted = "a finite number of 0 or more" if name == "learning_rate" else "a number above 0, or None"
         raise ValueError(f"{name} must be {wanted}, got {value!r:.80}.")
