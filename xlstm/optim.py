@@ -16,7 +16,7 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from . import backends
@@ -269,8 +269,7 @@ class Optimizer:
     def _step_flat(self, parameters: Any, gradients: Any, learning_rate: float, max_norm: float | None) -> None:
         """The step on buffers that are known to be right; nothing has changed where this raises."""
         learning_rate = _number("learning_rate", learning_rate)
-        if max_norm is not None:
-            max_norm = _number("max_norm", max_norm)
+        max_norm = None if max_norm is None else _number("max_norm", max_norm)
         if self.fast is not None:
             self.updates += 1
             try:
@@ -340,11 +339,9 @@ def _number(name: str, value: Any) -> float:
 
 def _float(value: Any) -> float:
     """A real number, or an array of no axis that holds one, as a float; NaN where it is neither."""
-    try:
+    with suppress(TypeError, ValueError, OverflowError):
         if isinstance(value, numbers.Real) or getattr(value, "shape", None) == ():
             return float(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
     return math.nan
 
 
