@@ -16,7 +16,7 @@ import math
 import numbers
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from . import backends
@@ -268,11 +268,8 @@ class Optimizer:
 
     def _step_flat(self, parameters: Any, gradients: Any, learning_rate: float, max_norm: float | None) -> None:
         """The step on buffers that are known to be right; nothing has changed where this raises."""
-        # The first question costs next to nothing, and a training asks no other.
-        if type(learning_rate) is not float or not 0 <= learning_rate < INFINITY:
-            learning_rate = _number("learning_rate", learning_rate)
-        if max_norm is not None and (type(max_norm) is not float or not max_norm > 0):
-            max_norm = _number("max_norm", max_norm)
+        learning_rate = _number("learning_rate", learning_rate)
+        max_norm = None if max_norm is None else _number("max_norm", max_norm)
         if self.fast is not None:
             self.updates += 1
             try:
@@ -333,16 +330,19 @@ def _check_numbers(alpha: float, momentum: float, beta_1: float, beta_2: float, 
 
 def _number(name: str, value: Any) -> float:
     """The learning rate or the largest norm of a step as a float; ValueError where it is not one."""
-    wanted = "a finite number of 0 or more" if name == "learning_rate" else "a number above 0, or None"
-    try:
-        if not isinstance(value, numbers.Real) and getattr(value, "shape", None) != ():
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number: float = value if type(value) is float else _float(value)  # a training asks for nothing but the type
     if not (0 <= number < INFINITY if name == "learning_rate" else number > 0):
+        wanted = "a finite number of 0 or more" if name == "learning_rate" else "a number above 0, or None"
         raise ValueError(f"{name} must be {wanted}, got {value!r:.80}.")
     return number
+
+
+def _float(value: Any) -> float:
+    """A real number, or an array of no axis that holds one, as a float; NaN where it is neither."""
+    with suppress(TypeError, ValueError, OverflowError):
+        if isinstance(value, numbers.Real) or getattr(value, "shape", None) == ():
+            return float(value)
+    return math.nan
 
 
 def clip_by_global_norm(gradients: Array | Parameters, max_norm: float) -> Array:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xlstm import cells
+from xlstm.batch import Lengths
 from xlstm.cells.sequence import Order, check_lengths
 from xlstm.namespace import array_namespace
 
@@ -820,6 +821,13 @@ def in_state(cell: str, change: Any) -> Any:
         (5, TypeError, "lengths must be integers"),
         (np.array([True] * 4), TypeError, "lengths must be integers"),
         ([True] * 4, TypeError, "lengths must be integers"),
+        ([1, 1, np.True_, 1], TypeError, "lengths must be integers"),
+        ([1, True, 1, 1], TypeError, "lengths must be integers"),
+        (b"\1\2\3\4", TypeError, "lengths must be integers"),
+        ("1234", TypeError, "lengths must be integers"),
+        ({1: 6, 2: 6, 3: 6, 4: 6}, TypeError, "lengths must be integers"),
+        ({1, 2, 3, 4}, TypeError, "lengths must be integers"),
+        (frozenset({1, 2, 3, 4}), TypeError, "lengths must be integers"),
         (np.ones((4, 1), int), ValueError, r"one-dimensional, \(4,\), got shape \(4, 1\)"),
         (np.ones((4, 6), bool), ValueError, r"one-dimensional, \(4,\), got shape \(4, 6\)"),
         (np.array(3), ValueError, "one-dimensional"),
@@ -834,6 +842,70 @@ def test_lengths_that_are_all_full_are_no_lengths():
     assert check_lengths([5, 5], 2, 5) is None
     assert check_lengths(None, 2, 5) is None
     assert check_lengths(np.array([5, 4]), 2, 5) == [5, 4]
+
+
+@pytest.mark.parametrize("lengths", [[5, 2, 6, 1], [6, 5, 2, 2], [3, 3, 3, 3], [6, 6, 6, 6]])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_lengths_that_are_an_array_already_are_no_others(xp, lengths, reverse):
+    """Whether in the order in which the rows are walked, or in another."""
+    case = make("lstm", lengths=lengths)
+    arrays = hand_over(case, xp)
+    known = check_lengths(Lengths(lengths, xp.asarray(np.array(lengths))), 4, 6)
+    assert known is None if min(lengths) == 6 else isinstance(known, Lengths)
+    results = []
+    for each in (lengths, known):
+        outputs, state, tape = forward(case._replace(lengths=each), arrays, reverse=reverse)
+        results.append([outputs, *state, *backward(case, arrays, tape)[2].values()])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(xp.to_host(one), xp.to_host(other))
+
+
+def test_an_order_of_another_batch_is_refused(cell):
+    case = make(cell)
+    for rows, time in ((4, 5), (3, 6), (6, 4)):
+        order = cells.CELLS[cell].order(np, None, rows, time, "cpu")
+        with pytest.raises(ValueError, match=rf"of a batch \({rows}, {time}\), not of one \(4, 6\)"):
+            call(cell, lengths=order)
+    outputs, _, _ = call(cell, lengths=cells.CELLS[cell].order(np, RAGGED, 4, 6, "cpu"))
+    np.testing.assert_array_equal(outputs, forward(case, hand_over(case, NUMPY, 0.0))[0])
+
+
+def test_gradients_go_into_arrays_of_their_names_and_shapes(cell):
+    case = make(cell)
+    arrays = hand_over(case, NUMPY)
+    _, _, tape = forward(case, arrays)
+    _, _, expected = backward(case, arrays, tape)
+    into = {name: np.ones_like(values) for name, values in arrays.params.items()}
+    for name in arrays.params:
+        with pytest.raises(ValueError, match=rf"into must hold weight_ih, weight_hh.* and \w+; missing: {name}\."):
+            backward(case, arrays, tape, into={other: values for other, values in into.items() if other != name})
+        with pytest.raises(ValueError, match=rf"into\['{name}'\] must have shape"):
+            backward(case, arrays, tape, into={**into, name: into[name][:1]})
+        with pytest.raises(TypeError, match=rf"into\['{name}'\] is float32"):
+            backward(case, arrays, tape, into={**into, name: into[name].astype("float32")})
+    assert all((values == 1).all() for values in into.values()), "nothing was written"
+    for accumulate, begin in ((True, 1), (False, 0)):
+        _, _, found = backward(case, arrays, tape, into=into, accumulate=accumulate)
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            assert found[name] is into[name]
+            np.testing.assert_allclose(into[name], begin + values, rtol=1e-12)
+
+
+def test_wrong_gradients_are_named(cell):
+    case = make(cell)
+    arrays = hand_over(case, NUMPY)
+    _, _, tape = forward(case, arrays)
+    with pytest.raises(ValueError, match=r"d_outputs must have shape \(4, 6, 2\), got \(4, 6, 3\)"):
+        backward(case, arrays._replace(d_outputs=np.ones((4, 6, 3))), tape)
+    with pytest.raises(ValueError, match=r"d_outputs must have shape \(4, 6, 2\), got \(4, 6, 1\)"):
+        backward(case, arrays, tape, column=1)
+    names, each = oracle.STATES[cell], np.ones((4, 2))
+    for k, name in enumerate(names):
+        wrong = [np.ones((4, 3)) if place == k else each for place in range(len(names))]
+        place = rf"\[{k}\]" if len(names) > 1 else ""
+        with pytest.raises(ValueError, match=rf"^d_state{place} \(d{name}\) must have shape \(4, 2\), got \(4, 3\)"):
+            backward(case, arrays._replace(d_state=cells.CELLS[cell].join(tuple(wrong))), tape)
 
 
 def test_wrong_shapes_are_named(cell):
@@ -858,8 +930,10 @@ def test_wrong_shapes_are_named(cell):
         call(cell, params=swapped(weight_hh=lambda values: values[:-1]))
     with pytest.raises(ValueError, match="weight_ih"):
         call(cell, params=swapped(weight_ih=lambda values: values[:-1]))
-    with pytest.raises(ValueError, match="weight_ih"):
-        call(cell, params=swapped(weight_ih=lambda values: values[0]))
+    rows = "H" if cell == "rnn" else f"{len(cells.CELLS[cell].gates)}H"
+    for wrong in (swapped(weight_ih=lambda values: values[0]), swapped(weight_hh=lambda values: values[0])):
+        with pytest.raises(ValueError, match=rf"weight_ih must be \({rows}, D\) and weight_hh \({rows}, H\)"):
+            call(cell, params=wrong)
     with pytest.raises(ValueError, match="missing: weight_hh, bias"):
         call(cell, params=lambda params: {"weight_ih": params["weight_ih"]})
     with pytest.raises(ValueError, match="not both"):

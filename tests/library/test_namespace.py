@@ -12,6 +12,7 @@ from xlstm.namespace import array_namespace, library, sigmoid
 
 from ..conftest import Library
 from ..peers import peer
+from ..standin import machine
 
 
 def test_the_library_of_each_supported_array(xp):
@@ -80,6 +81,23 @@ def test_arrays_of_two_libraries_are_refused():
         array_namespace(None)
 
 
+def test_arrays_of_another_gpu_than_the_current_one_are_refused():
+    """CuPy would compute on the current one, whatever its arrays are on; views compute nothing."""
+    with machine(devices=2):
+        import cupy
+
+        here = cupy.zeros(2)
+        with cupy.cuda.Device(1):
+            there = cupy.zeros(2)
+            assert array_namespace(there, None) is array_namespace(there, there)
+        for arrays in ((there,), (there, here), (here, there), (None, there)):
+            with pytest.raises(ValueError, match=r"device cuda:1, .*current device is cuda:0.*cupy.cuda.Device\(1\)"):
+                array_namespace(*arrays)
+            assert array_namespace(*arrays, anywhere=True) is array_namespace(here)
+        with cupy.cuda.Device(1), pytest.raises(ValueError, match=r"device cuda:0, .*current device is cuda:1"):
+            array_namespace(here)
+
+
 def test_numpy_alone_imports_no_compatibility_layer():
     """It costs more than NumPy itself."""
     code = (
@@ -119,6 +137,9 @@ def test_sigmoid_at_the_ends_of_the_number_range(xp, dtype):
     assert (result[:3] >= 0).all()
     assert (result[:3] <= tiny).all()
     assert 0 <= result[3] <= 1e-38
+    # Nothing smaller than one over the largest number has a reciprocal; a library may flush it to zero.
+    smallest = result[:3] if dtype == "float64" else result[:4]
+    assert (smallest <= 1.02 / np.finfo(dtype).max).all()
     np.testing.assert_array_equal(result[4:], [1, 1, 1, np.nan, 0.5])
 
 

@@ -1,6 +1,7 @@
 """Optimisers against their formulas one number at a time, against PyTorch, and against closed forms."""
 
 import copy
+import itertools
 import math
 import pickle
 
@@ -292,6 +293,7 @@ def test_cosine_ends():
     assert found[10] == pytest.approx(0, abs=1e-17)
     assert found == sorted(found, reverse=True)
     assert learning_rate_at(15, 10, "cosine", 0.1, 0) == pytest.approx(0, abs=1e-17)
+    assert learning_rate_at(1, 1, "cosine", 0.1, 0) == pytest.approx(0, abs=1e-17)
 
 
 @pytest.mark.parametrize("schedule", optim.SCHEDULES)
@@ -401,6 +403,50 @@ def test_a_faster_step_is_given_the_whole_of_it():
     np.testing.assert_array_equal(gradients[0], before)
 
 
+def test_a_faster_step_is_given_pythons_floats():
+    """Whatever numbers a call has: NumPy's, whole ones, arrays of no axis. What is no number never gets there."""
+    buffer, gradient, seen = np.ones(P), np.ones(P), []
+    optimizer = Optimizer(buffer)
+    optimizer.fast = lambda optimizer, parameters, gradients, *numbers_: seen.append(numbers_)
+    right = [(0.0, 1e-3), (0, 2), (np.float32(0.5), np.float64(2)), (np.array(0.5), np.array(2)), (1.0, math.inf)]
+    for numbers_ in right:
+        optimizer.step(buffer, gradient, *numbers_)
+    assert seen == [(float(rate), float(norm)) for rate, norm in right]
+    assert {type(number) for numbers_ in seen for number in numbers_} == {float}
+    rates_ = [-1e-300, math.inf, math.nan, -1, 10**400, "0.1", np.array("x"), np.array([0.1]), 1j, None]
+    norms = [0.0, -1.0, math.nan, 0, "0.1", np.array("x"), np.array([0.1]), 1j]
+    for name, wrong in [("learning_rate", each) for each in rates_] + [("max_norm", each) for each in norms]:
+        with pytest.raises(ValueError, match=f"{name} must be "):
+            optimizer.step(buffer, gradient, **{"learning_rate": 0.1, name: wrong})
+    assert optimizer.updates == len(seen) == len(right)
+
+
+def test_a_faster_step_that_fails_is_not_counted():
+    buffer = np.ones(P)
+    optimizer = Optimizer(buffer)
+    optimizer.step(buffer, np.ones(P), 0.1)
+
+    def fast(*_):
+        raise ValueError("not contiguous")
+
+    optimizer.fast = fast
+    with pytest.raises(ValueError, match="not contiguous"):
+        optimizer.step(buffer, np.ones(P), 0.1)
+    assert optimizer.updates == 1
+
+
+def test_the_step_of_the_backend_is_taken_and_found_again_by_a_copy(monkeypatch):
+    """It is a function of this machine: no copy carries it along."""
+    asked, backend = [], backends.select("cpu")
+    monkeypatch.setattr(backends, "find_step", lambda *given_: asked.append(given_) or (lambda *_: None))
+    optimizer = Optimizer(np.ones(P, "float32"), backend=backend)
+    others = [optimizer, *(how(optimizer) for how in COPIES.values())]
+    assert [kernels for _, _, kernels in asked] == ["auto"] * 4
+    assert {(type(where), kind) for where, kind, _ in asked} == {(type(backend), "float32")}
+    assert all(callable(each.fast) for each in others)
+    assert len({id(each.fast) for each in others}) == 4
+
+
 # ---------------------------------------------------------------- pickles, copies, devices
 
 COPIES = {
@@ -443,6 +489,29 @@ def test_an_optimiser_without_a_backend_is_copied_too():
     for optimizer, buffer in ((one, parameters), (other, others)):
         optimizer.step(buffer, gradients[0].copy(), 0.1)
     np.testing.assert_array_equal(others, parameters)
+
+
+@pytest.mark.parametrize("asked", ["reference", "auto"])
+def test_an_optimiser_without_a_backend_gets_one_by_a_move(asked):
+    """What was asked of kernels holds there."""
+    parameters, gradients = start("float64")
+    one = Optimizer(parameters, DECAYED.astype(float), "adam", kernels=asked)
+    other, others = one.to(backends.select("cpu")), parameters.copy()
+    assert (one.backend, other.kernels) == (None, asked)
+    assert asked == "auto" or other.fast is None
+    for optimizer, buffer in ((one, parameters), (other, others)):
+        optimizer.step(buffer, gradients[0].copy(), 0.1)
+    np.testing.assert_allclose(others, parameters, rtol=1e-12)
+    assert len(other.host_moments()) == 2
+
+
+def test_a_level_of_gpus_is_not_asked_of_a_cpu():
+    """A copy from a GPU takes whatever the CPU has."""
+    with machine():
+        import cupy
+
+        there = Optimizer(cupy.zeros(3, "float32"), backend=backends.select("cuda"), kernels="cudnn")
+        assert there.to(backends.select("cpu")).kernels == "auto"
 
 
 # ---------------------------------------------------------------- the parameters of layers and heads, as they are
@@ -494,6 +563,17 @@ def test_one_set_is_its_own_buffer(solver, dtype):
     optimizer.step(layer.parameters.flat, layer.gradients, 0.1)
     flat.step(other.parameters, layer.gradients.flat, 0.1)
     np.testing.assert_array_equal(layer.parameters.flat, other.parameters.flat)
+
+
+@pytest.mark.parametrize("solver", optim.SOLVERS)
+def test_gradients_of_another_floating_type_are_their_numbers(solver, kernels):
+    """They are taken as numbers of the parameters' type, before anything is computed."""
+    gradient = np.random.default_rng(0).normal(size=P).astype("float32")
+    buffers = [np.ones(P), np.ones(P)]
+    for buffer, given_ in zip(buffers, (gradient, gradient.astype("float64")), strict=True):
+        optimizer = Optimizer(buffer, solver=solver, backend=backends.select("cpu"), kernels=kernels)
+        optimizer.step(buffer, given_, 0.1)
+    np.testing.assert_array_equal(*buffers)
 
 
 def test_other_libraries_parameters(xp, dtype):
@@ -553,8 +633,15 @@ def test_it_stops_and_goes_on():
         other.resume(1.5, moments)
     with pytest.raises(ValueError, match=r"moments of shape .* and dtype float32, as .* got .* of float64"):
         other.resume(1, [moment.astype("float64") for moment in moments])
+    with pytest.raises(ValueError, match="updates must be 0 or more, the steps taken so far; got -1"):
+        other.resume(-1, moments)
     assert other.updates == kept
     other.step(sets, gradients, 0.1)
+    fresh, own_moments = Optimizer(sets), list(other.moments)
+    other.resume(0, fresh.host_moments())
+    assert other.updates == 0
+    assert all(mine is before for mine, before in zip(other.moments, own_moments, strict=True)), "each is large"
+    assert not any(moment.any() for moment in other.moments)
     with pytest.raises(ValueError, match="this optimiser only computes"):
         Optimizer(np.zeros(3)).host_moments()
 
@@ -578,10 +665,21 @@ def test_wrong_constructions_say_what_to_pass():
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             Optimizer(*given_)
-    for name, value in {"alpha": -1, "momentum": 2, "beta_1": 1, "beta_2": -0.1, "epsilon": 0}.items():
-        for wrong in (value, "x", math.nan, None):
+    out_of_range = {
+        "alpha": (-1, -0.1, math.inf),
+        "momentum": (2, -0.1, 1.1),
+        "beta_1": (1, -0.1),
+        "beta_2": (1, -0.1),
+        "epsilon": (0, -0.1, math.inf),
+    }
+    for name, values in out_of_range.items():
+        for solver, wrong in itertools.product(optim.SOLVERS, (*values, "x", math.nan, None)):
             with pytest.raises(ValueError, match=f"{name} must be .*got {wrong!r}"):
-                Optimizer(own, **{name: wrong})
+                Optimizer(own, solver=solver, **{name: wrong})
+    ends_of = {"alpha": (0, 1e300), "momentum": (0, 1), "beta_1": (0,), "beta_2": (0,), "epsilon": (1e300,)}
+    for name, ends in ends_of.items():
+        for end in ends:
+            assert getattr(Optimizer(own, **{name: end}), name) == end
 
 
 @pytest.mark.parametrize("solver", optim.SOLVERS)
@@ -625,6 +723,8 @@ def test_wrong_steps_say_what_to_pass_and_change_nothing(kernels, solver):
             (layer.parameters.flat, layer.gradients.flat, 0.1),
             "made for 80 parameters, got 72",
         ),
+        ((np.ones(72), np.ones(80), 0.1), "made for 80 parameters, got 72"),
+        ((flat, np.ones(72), 0.1), r"gradients must have the shape \(80,\), got \(72,\)"),
         (
             (sets[::-1], right[::-1], 0.1),
             r"made for the parameters \(weight_ih_l0.*in this order, got others: .*\(weight ",
@@ -716,6 +816,14 @@ def test_clipping_infinity_and_nothing(xp, dtype):
     after, norm = clipped(xp, np.zeros(0, dtype), 1.0)
     assert norm == 0
     assert after.shape == (0,)
+
+
+def test_no_norm_is_above_infinity():
+    """Not even one for which the dtype has no room."""
+    gradients = np.full(2, 3e38, "float32")
+    with np.errstate(over="ignore"):
+        assert clip_by_global_norm(gradients, math.inf) == math.inf
+    np.testing.assert_array_equal(gradients, np.full(2, 3e38, "float32"))
 
 
 def test_a_layers_gradients_are_clipped_as_they_are():

@@ -211,6 +211,24 @@ def test_parameters_of_one_of_several_side_by_side(lengths, xp):
     np.testing.assert_array_equal(xp.to_host(d_params["query"]), xp.to_host(expected["query"]))
 
 
+def test_of_two_that_read_the_final_states_the_gradients_are_added(xp):
+    """And of two that read the outputs; in each direction."""
+    final, mean = READOUTS["final"], READOUTS["mean"]
+    halves = [np.arange(6.0).reshape(3, 2), np.arange(6.0, 12).reshape(3, 2)]
+    outputs, d_features = np.ones((3, 5, 4)), np.random.default_rng(0).standard_normal((3, 16))
+    both = Beside(final, mean, final, mean)
+    _, saved = both.forward({}, Seen(xp.asarray(outputs), [xp.asarray(half) for half in halves], None))
+    gradient, _ = both.backward({}, saved, xp.asarray(d_features))
+    d_finals, d_mean = d_features[:, :4] + d_features[:, 8:12], d_features[:, 4:8] + d_features[:, 12:]
+    assert len(gradient.finals) == 2
+    for found, expected in zip(gradient.finals, (d_finals[:, :2], d_finals[:, 2:]), strict=True):
+        np.testing.assert_allclose(xp.to_host(found), expected, rtol=1e-14)
+    expected = np.broadcast_to(d_mean[:, None, :] / 5, outputs.shape)
+    np.testing.assert_allclose(xp.to_host(gradient.outputs), expected, rtol=1e-14)
+    assert both.needs_outputs
+    assert not Beside(final, final).needs_outputs
+
+
 @pytest.mark.parametrize("rise", [6.0, -6.0])
 def test_attention_in_parts_keeps_its_digits_where_the_largest_score_changes(rise):
     """What rounding has taken from the sums is scaled as they are: steps in float32, against all of them in float64."""
