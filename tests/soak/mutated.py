@@ -8,13 +8,17 @@ and is tried first.
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import hashlib
 import json
+import multiprocessing
+import os
 import random
 import resource
 import signal
 import struct
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -41,6 +45,8 @@ SECONDS, SECONDS_A_BYTE = 1.0, 1e-7
 """Of the processor: for any file, and one more for each 10 MB of it."""
 ADDRESSES = 2 * 2**30
 """Bytes that the process may have beside those that it has begun with."""
+PORTION = 20_000
+"""Files of one process."""
 
 # ---------------------------------------------------------------- changes
 
@@ -311,32 +317,31 @@ def bases() -> list[bytes]:
         return [*(path.read_bytes() for path in sorted(FILES.glob("v*/*.xlstm"))), path.read_bytes()]
 
 
-def cases(tries: int, size: int) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(CORPUS.glob("*.xlstm")):
-        yield path.name, path.read_bytes()
+def cases(seeds: range, size: int) -> Iterator[tuple[str, bytes]]:
+    """Changed files of these seeds; in front of the first seed the corpus, and bombs of `size` bytes."""
     every = bases()
-    for name, make in BOMBS.items():
-        yield name, make(every[-1], size)
-    for seed in range(tries):
+    if seeds.start == 0:
+        for path in sorted(CORPUS.glob("*.xlstm")):
+            yield path.name, path.read_bytes()
+        for name, make in BOMBS.items():
+            yield name, make(every[-1], size)
+    for seed in seeds:
         yield f"seed {seed}", mutated(random.Random(seed), every[seed % len(every)])
 
 
-def soak(short: bool = False, planted: bool = False, tries: int | None = None, keep: Path | None = None) -> Row:
-    """Planted: nobody looks at what a header would take."""
-    if planted:
-        headers.check = lambda *_: None  # type: ignore[assignment]
+def portion(seeds: range, size: int, keep: Path | None = None, until_found: bool = False) -> tuple[int, list[str]]:
+    """How many files were tried, and what failed."""
     signal.signal(signal.SIGPROF, hangs)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     with open("/proc/self/statm", encoding="ascii") as file:
         begun = int(file.read().split()[0]) * 4096
     resource.setrlimit(resource.RLIMIT_AS, (begun + ADDRESSES, hard))
     failures, number = [], 0
-    tries = tries or (120 if short else 1_000_000)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path, scratch = Path(folder) / "model.xlstm", Path(folder) / "scratch"
         gc.freeze()  # what is here already is not looked through again before each file
-        for name, content in cases(tries, 900_000 if short else 20_000_000):
+        for name, content in cases(seeds, size):
             path.write_bytes(content)
             signal.setitimer(signal.ITIMER_PROF, 60)  # seconds of the processor
             found = tried(path, scratch) or (tried(path, scratch, measured=False) if len(content) > 10**6 else None)
@@ -346,8 +351,28 @@ def soak(short: bool = False, planted: bool = False, tries: int | None = None, k
                 failures.append(f"{name}: {found}")
                 if keep is not None and len(content) < 10_000:
                     (keep / f"{hashlib.sha256(content).hexdigest()[:12]}.xlstm").write_bytes(content)
-            if planted and failures:
-                break
+                if until_found:
+                    break
     gc.unfreeze()
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return number, failures
+
+
+def soak(short: bool = False, planted: bool = False, tries: int | None = None, keep: Path | None = None) -> Row:
+    """Planted: nobody looks at what a header would take."""
+    tries, size = tries or (120 if short else 1_000_000), 900_000 if short else 20_000_000
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    if planted:
+        headers.check = lambda *_: None  # type: ignore[assignment]
+        return Row("mutated", *portion(range(tries), size, until_found=True))
+    # In processes of their own, one for each processor: tracemalloc keeps some kilobytes each time that it is begun.
+    portions = [range(first, min(first + PORTION, tries)) for first in range(0, tries, PORTION)]
+    if len(portions) == 1:
+        return Row("mutated", *portion(portions[0], size, keep))
+    number, failures = 0, []
+    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0)), maxtasksperchild=1) as pool:
+        for tried_here, failed in pool.imap_unordered(functools.partial(portion, size=size, keep=keep), portions):
+            number, failures = number + tried_here, failures + failed
+            print(f"mutated: {number} tried, {len(failures)} failed", file=sys.stderr, flush=True)
     return Row("mutated", number, failures)
