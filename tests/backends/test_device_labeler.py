@@ -12,6 +12,7 @@ from xlstm.tasks import StepClasses
 from ..gpu import Gpu
 from ..standin import Machine, machine
 
+pytestmark = pytest.mark.filterwarnings("ignore:no label of y is")  # many a y here has no label that `ignore` names
 n = 16
 RNG = np.random.default_rng(5)
 LENGTHS = RNG.integers(1, 8, n)

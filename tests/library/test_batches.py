@@ -852,6 +852,7 @@ def test_where_no_row_that_trains_has_a_weight_that_is_said() -> None:
 # ---------------------------------------------------------------- labels that do not count
 
 
+@pytest.mark.filterwarnings("ignore:no label of y is")
 @pytest.mark.parametrize("in_batches", [False, True])
 def test_labels_to_validate_with_have_to_count(in_batches: bool) -> None:
     ignored = [[-1] * len(row) for row in SERIES[:3]]
@@ -888,6 +889,7 @@ def test_labels_of_batches_have_to_count_somewhere() -> None:
     assert not hasattr(model, "classes_")
 
 
+@pytest.mark.filterwarnings("ignore:no label of y is")
 def test_labels_of_batches_have_to_count_in_each_pass() -> None:
     ignored = [[-1] * len(row) for row in SERIES[:3]]
     model = xlstm.SequenceLabeler(**PLAIN, ignore=-1).fit(SERIES, OF_STEPS)

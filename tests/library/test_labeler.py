@@ -23,6 +23,8 @@ from .. import classifier as truth
 from .. import oracle
 from ..peers import REPEATED, checked_by_sklearn, peer
 
+pytestmark = pytest.mark.filterwarnings("ignore:no label of y is")  # many a y here has no label that `ignore` names
+
 CPU = backends.select("cpu")
 TWO, THREE = np.array(["no", "yes"]), np.array([1, 5, 9])
 LENGTHS = np.array([3, 1, 4, 2])

@@ -300,9 +300,11 @@ def _recurrent(
         ]
         inputs = [x, *weights, valid]
         for name in starts:
-            whole = starts[name]
-            one = graph.constant(np.array([layer], np.int64), "layer")
-            inputs.append(whole if sizes.num_layers == 1 else graph.op("Gather", whole, one, axis=0))
+            start = starts[name]
+            if sizes.num_layers > 1:
+                one = graph.constant(np.array([layer], np.int64), "layer")
+                start = graph.op("Gather", start, one, axis=0)
+            inputs.append(start)
         y, *finals = graph.op(
             operator,
             *inputs,
