@@ -45,7 +45,7 @@ FAULTS = [
     Fault("blocks of inputs that begin with the first weights", "gate_panels.h", "by_h(p.weights, P, p.K_x, p.K_h) + p.h_before * HN * W,", "by_h(p.weights, P, p.K_x, p.K_h),", LARGER),
     Fault("gates of a block before its product is whole", "gate_panels.h", "if (last && P == COUNT - 1) done(r, size);", "if (P == COUNT - 1) done(r, size);", LARGER),
     Fault("few rows' next tile begun as the first", "gate_panels.h", "p.start + g / PANELS * p.start_tiles", "p.start + 0 * g", LAYERS),
-    Fault("the last tiles of few rows from one too far", "forward.h", "t % 2 ? units.end - done - TILES", "t % 2 ? units.end - done - 1", LAYERS),
+    Fault("the first tiles of few rows again and again", "forward.h", ": units.begin + done, 0, R);", ": units.begin + 0 * done, 0, R);", LAYERS),
     Fault("the steps ahead taken from the block's begin", "forward.h", "input_packed ? task.start[t] - packed_from", "input_packed ? task.start[t] - task.start[0] + 0 * packed_from", LARGER),
     Fault("each block of steps begun anew", "forward.h", "    if (t0 == 0) {\n", "    if (t0 >= 0) {\n", LARGER),
     Fault("a row's end not at its last valid step", "forward.h", "r = running < 0 ? 0 : running; r < rows", "r = running < 0 ? 0 : running + 1; r < rows", LAYERS),
