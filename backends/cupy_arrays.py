@@ -13,11 +13,11 @@ from .conveyor import Conveyor
 from .cuda.checked import Checked, CheckedRows
 from .cuda.errors import DeviceLost, Working, check_process, first_line, why_no_device
 from .cuda.levels import Levels
-from .cuda.loss import KINDS, CudaLoss
+from .cuda.loss import CudaLoss
 from .cuda.module import DTYPES
 from .cuda.optimiser import CudaStep
 from .cuda.rows import Rows
-from .fast import Fast
+from .fast import LOSSES, Fast
 
 _INSTALL = (
     "pip install 'cupy-cuda12x[ctk]>=14' for a driver of CUDA 12, 'cupy-cuda13x[ctk]>=14' for one of CUDA 13 "
@@ -168,7 +168,7 @@ class CuPyBackend:
         return self._checked.fast("step", step, dtype, "the compiled step of the optimiser")
 
     def fast_loss(self, kind: str, dtype: str) -> Fast:
-        if kind not in KINDS or dtype not in DTYPES:
+        if kind not in LOSSES or dtype not in DTYPES:
             return Fast(None, "", f"no compiled loss {kind} for {self.device} in {dtype}")
         loss = self._losses.setdefault((kind, dtype), CudaLoss(self._cupy, kind, dtype))
         return self._checked.fast(kind, loss, dtype, f"the compiled {kind} loss")

@@ -10,6 +10,9 @@ LEVELS = ("cudnn", "fused")
 PRECISIONS = ("highest", "high", "bfloat16", "float16")
 """What products in float32 may be computed with: float32, TF32, or numbers of 16 bits; sums are float32 in any case."""
 
+LOSSES = ("logistic", "softmax")
+"""The fast losses: `logistic_cross_entropy` and `softmax_cross_entropy` of `xlstm.losses`, for logits (N, K)."""
+
 _MEANT = {
     "tf32": "high", "half": "float16", "fp16": "float16", "bf16": "bfloat16", "float32": "highest", "fp32": "highest",
     "gpu": "cuda",

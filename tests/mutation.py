@@ -394,7 +394,7 @@ def check(file: str, sample: int | None, seed: int, quick: bool) -> bool:
         print(f"{file}: no such mutant, but {EQUIVALENT.name} has it\n    " + "\n    ".join(change))
     tried = [mutant for mutant in mutants if mutant.change not in known]
     found: list[str] = []
-    screen = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    screen, progress = (os.fdopen(os.dup(stream), "w", encoding="utf-8", buffering=1) for stream in (1, 2))
 
     def tell(number: int, status: int | None) -> None:
         unchanged = number in (0, len(tried) + 1)
@@ -406,6 +406,8 @@ def check(file: str, sample: int | None, seed: int, quick: bool) -> bool:
             found.append({0: "lives", None: "too slow"}.get(status, "caught"))
             if found[-1] == "lives":
                 print(f"{file}: lives\n    " + "\n    ".join(tried[number - 1].change), file=screen)
+            if number % 20 == 0:
+                print(f"{file}: {number} of {len(tried)} tried, {found.count('lives')} live", file=progress)
 
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what the tests say

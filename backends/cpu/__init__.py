@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..fast import LOSSES
 from ..notices import say_once
 from .cell import CompiledCell
-from .loss import KINDS, CompiledLoss
+from .loss import CompiledLoss
 from .update import CompiledStep
 
 
@@ -114,7 +115,7 @@ def find_step(dtype: str) -> CompiledStep | None:
 def find_loss(kind: str, dtype: str) -> CompiledLoss | None:
     """A compiled loss, or None where there is none. Raises as `find_cell`."""
     check_target()
-    there = target is not None and kind in KINDS and dtype in ("float32", "float64")
+    there = target is not None and kind in LOSSES and dtype in ("float32", "float64")
     return CompiledLoss(_kernels, kind, dtype) if there else None
 
 

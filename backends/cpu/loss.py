@@ -8,9 +8,6 @@ import numpy as np
 
 from ..fast import check_loss
 
-KINDS = ("logistic", "softmax")
-"""`logistic_cross_entropy` and `softmax_cross_entropy` of `xlstm.losses`, for logits (N, K)."""
-
 
 class CompiledLoss:
     """One loss and dtype, with the methods of `xlstm.backends.cuda.loss.CudaLoss`."""

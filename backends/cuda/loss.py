@@ -8,8 +8,6 @@ from typing import Any
 from ..fast import check_loss
 from .module import Module, blocks, contiguous
 
-KINDS = ("logistic", "softmax")
-"""`logistic_cross_entropy` and `softmax_cross_entropy` of `xlstm.losses`, for logits (N, K)."""
 THREADS, LANES, ROWS = 64, 32, 8  # as in kernels/loss.cu
 
 
@@ -21,7 +19,7 @@ class CudaLoss:
     cupy
         The module `cupy`.
     kind
-        One of `KINDS`.
+        One of `xlstm.backends.fast.LOSSES`.
     dtype
         "float32" or "float64".
 

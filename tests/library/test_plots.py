@@ -159,6 +159,9 @@ def test_importance(method, two, three):
     assert shown.ax_.get_title() == f"what speaks for {str(two.predict(['abab'])[0])!r}"
     shown = drawn(plots.ImportanceDisplay.from_estimator(three, SERIES[1], method=method, target="z"))
     assert shown.ax_.get_title() == "what speaks for 'z'"
+    numbers = xlstm.SequenceRegressor(**SETTINGS).fit(SERIES, [[k, -k] for k in range(8)])
+    shown = drawn(plots.ImportanceDisplay.from_estimator(numbers, SERIES[1], method=method, target=1))
+    assert shown.ax_.get_title() == "what raises number 1"
 
 
 def test_long_sequences_and_many_classes_stay_readable():

@@ -163,6 +163,8 @@ class ImportanceDisplay(Display):
         Of the features of a series, or None.
     answer
         What they speak for: a label, or the number of a column.
+    is_label : bool
+        Which of the two it is.
     """
 
     def __init__(
@@ -171,8 +173,10 @@ class ImportanceDisplay(Display):
         steps: list[str] | HostArray,
         names: Sequence[str] | None = None,
         answer: Any = None,
+        is_label: bool = True,
     ) -> None:
         self.importance, self.steps, self.names, self.answer = importance, steps, names, answer
+        self.is_label = is_label
 
     @classmethod
     def from_estimator(
@@ -196,7 +200,9 @@ class ImportanceDisplay(Display):
             If matplotlib is missing.
         """
         found = inspection.explanation(estimator, sequence, method, target=target, step=step, width=width)
-        return cls(found.importance, found.steps, _names_of(estimator, found.steps), found.answer).plot(ax)
+        is_label = getattr(estimator.fitted_state().task, "classes", None) is not None
+        names = _names_of(estimator, found.steps)
+        return cls(found.importance, found.steps, names, found.answer, is_label).plot(ax)
 
     def plot(self, ax: Any = None) -> ImportanceDisplay:
         """Draw it: into one axes for tokens, two for a series, where they are given."""
@@ -219,6 +225,7 @@ class ImportanceDisplay(Display):
             axes[0].axhline(0, color="gray", linewidth=0.8)
             axes[0].set_ylabel("importance")
         if self.answer is not None:
-            axes[0].set_title(f"what speaks for {self.answer!r}", fontsize="medium", parse_math=False)
+            title = f"what speaks for {self.answer!r}" if self.is_label else f"what raises number {self.answer}"
+            axes[0].set_title(title, fontsize="medium", parse_math=False)
         draw_steps(axes[-1], self.steps, self.names)
         return self
