@@ -81,6 +81,17 @@ def padding_as_gaps(data: Series | Texts) -> str | None:
     )
 
 
+def tokens_alone(data: Series | Texts) -> str | None:
+    """Sequences of one token each: rows of a table in which each is a step of a longer sequence."""
+    if not isinstance(data, Texts) or len(data.lengths) < 20 or (data.lengths != 1).any():
+        return None
+    return (
+        f"each of the {len(data.lengths)} sequences of X is one token alone, so there is no order to learn from. Where "
+        "a row is a step of a longer sequence, make sequences of them: X, y, ids = xlstm.from_long(table, id=..., "
+        "text=..., label=...); of a file, xlstm train --id COLUMN."
+    )
+
+
 FAR_MORE = 5
 """So many times as many features as steps are taken for steps, in sequences that all have one length."""
 

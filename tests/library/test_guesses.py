@@ -226,3 +226,14 @@ def test_other_arrays_have_their_steps_first():
     assert not said(RNG.standard_normal((20, 20, 3)), y)
     assert not said(RNG.standard_normal((20, 5, 20)), y)
     assert not said([RNG.standard_normal((3 + k % 2, 40)) for k in range(20)], y)  # of several lengths
+
+
+@pytest.mark.parametrize("encoding", ["auto", "tokens"])
+def test_tokens_alone_may_be_the_steps_of_longer_sequences(encoding):
+    y = [0, 1] * 10
+    X: Any = [[k % 4] for k in range(20)] if encoding == "tokens" else [[word] for word in (WORDS * 2)[:20]]
+    (message,) = said(X, y, encoding=encoding)
+    assert message.startswith("each of the 20 sequences of X is one token alone")
+    assert "xlstm.from_long(table, id=..., text=..., label=...)" in message
+    assert not said([*X[:19], X[19] * 2], y, encoding=encoding)
+    assert not said(X[:19], y[:19], encoding=encoding)

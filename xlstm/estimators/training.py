@@ -167,6 +167,7 @@ class Trainable(Mannered, Configured):
                 guesses.numbers_as_text(data),
                 guesses.padding_as_gaps(data),
                 guesses.channels_as_steps(data),
+                guesses.tokens_alone(data),
                 *(task.doubts(data, targets, bool(self.fold_case)) if declared is None else ()),
                 guesses.characters_that_compose(data, self.spelling()),
             )
