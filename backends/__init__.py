@@ -299,7 +299,7 @@ def find(cell: str, backend: Backend, dtype: str, kernels: str, precision: str =
 
 def _check(kernels: str, precision: str = "highest") -> None:
     for name, value, known in (("kernels", kernels, KERNELS), ("precision", precision, PRECISIONS)):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:  # see checks.checked
             names = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
             raise ValueError(f"{name} must be {names}, got {value!r}.{meant(value)}")
 

@@ -20,7 +20,7 @@ def checked(dropout: Any, init: Any) -> float:
         raise ValueError(
             f"dropout is the fraction of the outputs set to zero: 0 or more, below 1; got {told(dropout)}."
         )
-    if init not in INITS:
+    if not isinstance(init, str) or init not in INITS:  # an array of one string equals it, and cannot be saved
         raise ValueError(f"init must be one of {INITS}, got {told(init)}.")
     return float(dropout)
 

@@ -117,7 +117,8 @@ def check_gradients(target: Any, inputs: Any = None, params: Any = None, seed: A
         If a gradient is wrong, NaN included; the message is the report.
     ValueError, TypeError
         If `target` is none of these; if a pair of functions does not take or return what is said above; if a gradient
-        is missing, too many or of another shape than its array: the message says what it did instead.
+        is missing, too many or of another shape than its array: the message says what it did instead; if what was given
+        holds NaN or infinity, and so outputs or gradients do.
     """
     rng = generator(seed)
     if isinstance(target, RecurrentLayer):
@@ -200,6 +201,8 @@ def _entries(
         norm = float(np.linalg.norm(numeric))
         scale = max(norm, 0.1 * usual * np.sqrt(len(numeric)), 1e-300)
         error = float(np.linalg.norm(analytic - numeric)) / scale
+        if not np.isfinite(error):
+            gradpair.check_finite([*params.items(), *zip(names, inputs, strict=True)])
         note = ""
         if not error <= TOLERANCE:
             k = int(np.argmax(np.where(np.isnan(analytic), np.inf, np.abs(analytic - numeric))))

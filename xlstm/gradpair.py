@@ -7,7 +7,7 @@ d_inputs). What a pair does instead is named here: what was given, what was expe
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,16 @@ def outputs_of(outputs: Any, function: Callable[..., Any]) -> tuple[list[Any], b
                 "and inputs for which the outputs are finite."
             )
     return found, several
+
+
+def check_finite(arrays: Iterable[tuple[str, Any]]) -> None:
+    """Raise where what was given is why a gradient is not finite."""
+    for name, array in arrays:
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(
+                f"{name} holds NaN or infinity, and a gradient is not finite: nothing can be measured there. Give "
+                "params and inputs that are finite."
+            )
 
 
 def gradients_of_params(given: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -149,6 +149,16 @@ def test_no_moment_has_rows_beside_a_model_that_they_are_not_of(run, monkeypatch
     assert not [path for path in Path().rglob(".*")]
 
 
+def test_what_a_killed_training_left_goes_with_the_next(run):
+    """Killed as its last step: the next has the same rows, which need not be written again."""
+    write_rows("data.csv", ("text", "label"), ROWS)
+    assert run("train", "data.csv", *QUICK).code == 0
+    for which in ("new", "old"):
+        Path(f".data.held-out.csv.{which}").write_text("of a model that is no more", encoding="utf-8")
+    assert run("train", "data.csv", *QUICK).code == 0
+    assert not [path for path in Path().rglob(".*")]
+
+
 @pytest.mark.parametrize("when", [0, 1, 2, 3])
 @pytest.mark.parametrize("was_there", [True, False])
 def test_what_cannot_be_replaced_leaves_model_and_rows_together(run, monkeypatch, was_there, when):

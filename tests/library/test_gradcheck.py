@@ -290,6 +290,23 @@ def test_what_is_wrong_with_a_pair_is_said(kind):
         check_gradients(target, **example())
 
 
+@pytest.mark.parametrize("values", [np.inf, np.nan])
+def test_what_is_not_finite_is_no_wrong_gradient(values):
+    """Behind a gate that is shut for good outputs are finite, and gradients are not."""
+    layer = xlstm.LSTM(2, 3, seed=0)
+    x = np.zeros((1, 2, 2))
+    x[0, 0, 1] = values
+    with pytest.raises(ValueError, match=r"(^x|^the output 0 of forward) holds NaN or infinity.*nothing can"):
+        check_gradients(layer, (x,))
+    with pytest.raises(ValueError, match=r"^(weight_ih_l0|the output 0 of forward) holds NaN or infinity"):
+        check_gradients(layer, params={"weight_ih_l0": np.full((12, 2), values)})
+
+
+def test_a_gradient_of_nan_is_wrong_where_all_that_was_given_is_finite():
+    with pytest.raises(AssertionError, match="WRONG GRADIENTS"):
+        check_gradients((lambda p, x: (x * 2, None), lambda tape, d: ({}, d * np.nan)), [np.ones(3)])
+
+
 # ---------------------------------------------------------------- the forms of a pair
 
 

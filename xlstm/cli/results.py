@@ -74,10 +74,15 @@ def replaced_with(model: Path, held_out: Path | None, content: bytes) -> Iterato
     ones come back; a kill in just that moment leaves them hidden beside it.
     """
     path = None if held_out is None else Path(check_target(held_out))
-    if path is None or (path.exists() and path.read_bytes() == content):
+    if path is None:
         yield
         return
     new, old = (path.with_name(f".{path.name}.{which}") for which in ("new", "old"))
+    if path.exists() and path.read_bytes() == content:
+        yield
+        for left in (new, old):  # by a process that was killed: of a model that is no more
+            left.unlink(missing_ok=True)
+        return
     was_there, before = path.exists(), _identity(model)
     try:
         if was_there:

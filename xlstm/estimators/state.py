@@ -247,6 +247,8 @@ def _architecture(estimator: SequenceEstimator, found: Any) -> Architecture:
             raise ValueError(f"{name} is {told(getattr(architecture, name))}")
     if type(architecture.embedding_size) not in (int, type(None)) or type(architecture.dropout) not in (int, float):
         raise ValueError(f"embedding_size is {told(architecture.embedding_size)}, dropout {told(architecture.dropout)}")
+    if architecture.embedding_size is not None and not architecture.tokens:
+        raise ValueError(f"embedding_size is {architecture.embedding_size}, but there are no tokens to be embedded")
     for name, default in Architecture._field_defaults.items():
         if name not in expected and type(getattr(architecture, name)) is not type(default):
             raise ValueError(f"{name} is {told(getattr(architecture, name))}")
