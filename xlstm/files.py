@@ -93,10 +93,11 @@ def check_target(path: Any) -> str:
         raise IsADirectoryError(errno.EISDIR, "this is a folder: name a file", given if given else path)
     if os.path.islink(path):
         raise OSError(errno.ELOOP, "this link leads to itself", given)
+    for name in (given, path):  # a pipe behind /dev/stdout has a path that leads nowhere
+        if os.path.exists(name) and not os.path.isfile(name):
+            raise OSError(errno.EINVAL, "this is no regular file: name another", name)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder of the file does not exist", path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(errno.EINVAL, "this is no regular file: name another", path)
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, "the folder of the file may not be written to", path)
     return str(path)

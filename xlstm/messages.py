@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import Any
 
@@ -15,6 +16,14 @@ class _Beginning(reprlib.Repr):
 _BEGINNING = _Beginning()
 _BEGINNING.maxstring = _BEGINNING.maxother = _BEGINNING.maxlong = 80
 _BEGINNING.maxlist = _BEGINNING.maxtuple = _BEGINNING.maxdict = 20
+
+
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """Text for a terminal, with control characters but the tab as they are written in Python: they do nothing there."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def told(found: Any) -> str:

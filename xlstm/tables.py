@@ -37,6 +37,10 @@ class Row(NamedTuple):
     fields: list[str]  # as they stand there: may be more or fewer than the columns
 
 
+LONGEST_LINE = 200_000_000
+"""Characters. A longer line is none, but a device without an end, or another kind of file."""
+
+
 class Lines:
     """The lines of a source, decoded, each with its end as it stands there.
 
@@ -61,7 +65,7 @@ class Lines:
     OSError
         If it cannot be read.
     ValueError
-        While reading, where a byte is no text in this encoding, or gzip's data is damaged.
+        While reading, where a byte is no text in this encoding, gzip's data is damaged, or a line does not end.
     """
 
     def __init__(self, source: str, encoding: str = "utf-8", option: str = "--encoding") -> None:
@@ -73,6 +77,7 @@ class Lines:
         self._decoder = io.IncrementalNewlineDecoder(decoder, translate=False)
         self._whole: deque[str] = deque()
         self._rest: list[str] = []  # the pieces of a line whose end has not come
+        self._length = 0  # of these
         self._ended = False
         self._closing = contextlib.ExitStack()
         self._stream = self._opened(source)
@@ -151,9 +156,15 @@ class Lines:
         rest = [] if self._ended or not pieces or pieces[-1].endswith(("\n", "\r")) else [pieces.pop()]
         if self._rest and (pieces or self._ended):
             pieces[:1] = ["".join([*self._rest, *pieces[:1]])]
-            self._rest = []
+            self._rest, self._length = [], 0
         self._whole.extend(pieces)
         self._rest += rest
+        self._length += sum(map(len, rest))
+        if self._length > LONGEST_LINE:
+            raise ValueError(
+                f"line {self.count + len(self._whole) + 1} of {self.name} has more than {LONGEST_LINE:,} characters, "
+                "and no end: is this a file of lines?"
+            )
 
 
 def together(items: Iterable[Item | None], ready: Callable[[], bool]) -> Iterator[list[Item]]:

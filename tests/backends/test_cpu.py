@@ -931,12 +931,16 @@ def test_a_child_process_runs_on(target):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere limits are others, and so is OpenMP")
-@pytest.mark.parametrize("limit", ["processes", "memory"])
-def test_where_no_thread_can_start_calls_run_on_one(target, limit):
-    """GNU's OpenMP would end the process. One notice, the same bits; and several threads when they can start again."""
-    done = process(
-        f"from tests.backends import test_cpu; test_cpu.without_threads({target!r}, {limit!r})", OMP_NUM_THREADS="4"
-    )
+@pytest.mark.parametrize(
+    ("limit", "stack"),
+    [("processes", {}), ("memory", {}), ("stacks", {"OMP_STACKSIZE": "64 M"}), ("stacks", {"GOMP_STACKSIZE": "65536"})],
+)
+def test_where_no_thread_can_start_calls_run_on_one(target, limit, stack):
+    """GNU's OpenMP would end the process. One notice, the same bits; and several threads when they can start again.
+
+    With "stacks" there is memory for threads with the stacks that the system gives, not for those that OpenMP does."""
+    code = f"from tests.backends import test_cpu; test_cpu.without_threads({target!r}, {limit!r})"
+    done = process(code, OMP_NUM_THREADS="4", **stack)
     assert done.returncode == 0, done.stderr
     assert done.stdout in ("same without threads\n", "no threads\n")
     assert done.stderr.count("starts no more threads") == done.stdout.count("same")
@@ -1061,7 +1065,8 @@ def without_threads(target: str, limit: str) -> None:
         resource.setrlimit(kind, (1, before[1]))
     else:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(kind, (pages * resource.getpagesize() + (12 << 20), before[1]))
+        more = (50 if limit == "stacks" else 12) << 20
+        resource.setrlimit(kind, (pages * resource.getpagesize() + more, before[1]))
     for _ in range(3):
         assert_same(run(case, "float32", "compiled"), expected)
         assert cpu.crew().threads == 1

@@ -53,6 +53,25 @@ def test_features_of_texts(run):
     assert [row["unknown"] for row in found] == [False, False, True]
 
 
+def test_control_characters_do_nothing_to_a_terminal(run):
+    """Of a model file or a table that somebody else made; where programs read, all is as it was."""
+    label, text = "\x1b[31mred\x9b", "a\x1b]0;title\x07b"
+    model = xlstm.SequenceClassifier(hidden_size=3, max_iter=2, random_state=0, device="cpu")
+    model.fit([text, "ba"] * 5, [label, "b"] * 5).save("model.xlstm")
+    write_rows("data.csv", ("text", "label"), [(text, label), ("ba", "b")])
+    told = [
+        run("predict", "model.xlstm", "--lines", "-", stdin=f"{text}\n"),
+        run("evaluate", "model.xlstm", "data.csv"),
+    ]
+    told += [run("show", "model.xlstm"), run("predict", "model.xlstm", "--data", text)]
+    for done in told:
+        assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in done.out + done.err)
+    assert r"\x1b]0;title\x07" in told[0].out
+    assert r"\x1b[31mred\x9b" in told[1].out
+    assert run("predict", "model.xlstm", text, "--json").json["predictions"][0]["text"] == text
+    assert text in run("predict", "model.xlstm", text, "--format", "csv").out
+
+
 def test_a_score_that_is_no_number_loses_no_training(run):
     """Beside the numbers that are held out the answers are so large that their R² is -inf."""
     held_out = np.random.default_rng(0).permutation(40)[:8].tolist()  # as the command draws them

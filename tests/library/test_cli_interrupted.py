@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import xlstm
 from xlstm import checkpoint, interrupts, optim
+from xlstm.cli import results, train
 
 from .. import classifier as truth
 from .command import Done, run, write_rows
@@ -147,6 +149,50 @@ def test_no_moment_has_rows_beside_a_model_that_they_are_not_of(run, monkeypatch
     assert seen == {(True, True), (True, False), (False, False), (False, True)}
     assert Path(where).stat().st_mode & 0o777 == 0o600
     assert not [path for path in Path().rglob(".*")]
+
+
+def test_of_two_trainings_at_once_the_last_pair_stays(run, monkeypatch):
+    """Both write to one file, and began before the other was done: one ends while the other trains."""
+    write_rows("data.csv", ("text", "label"), ROWS)
+    fit, inner = train._fit, []
+
+    def fit_beside_another(*given: Any) -> None:
+        fit(*given)
+        if not inner:
+            inner.append(None)
+            inner[0] = run("train", "data.csv", *QUICK, "--seed", 6)
+
+    monkeypatch.setattr(train, "_fit", fit_beside_another)
+    outer = run("train", "data.csv", *QUICK, "--seed", 5)
+    assert (outer.code, inner[0].code) == (0, 0), (outer.err, inner[0].err)
+    assert held_out_is_of("data.xlstm", "data.held-out.csv")
+    assert xlstm.load("data.xlstm").random_state == 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have no locks there")
+def test_a_training_waits_until_another_has_replaced_its_pair(tmp_path):
+    entered, left = threading.Event(), []
+
+    def other() -> None:
+        with results.alone(tmp_path / "model"):
+            entered.set()
+            left.append("waited")
+
+    thread = threading.Thread(target=other)
+    with results.alone(tmp_path / "model"):
+        thread.start()
+        assert not entered.wait(0.2)
+        left.append("first")
+    thread.join(10)
+    assert left == ["first", "waited"]
+
+
+def test_a_file_holds_either_held_out_rows_or_a_training(run):
+    write_rows("data.csv", ("text", "label"), ROWS)
+    done = run("train", "data.csv", *QUICK, "--held-out", "kept", "--resume", "./kept")
+    assert done.code == 1
+    assert "kept cannot hold both the training and the held-out rows: name two files" in done.err
+    assert not Path("kept").exists()
 
 
 def test_what_a_killed_training_left_goes_with_the_next(run):

@@ -82,6 +82,17 @@ def test_what_is_no_file_is_refused(tmp_path):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere open files have no paths")
+def test_a_pipe_that_has_no_path_of_its_own_is_refused():
+    """As /dev/stdout is where a command's answers go to another: whoever reads it waits for itself."""
+    reading, writing = os.pipe()
+    with pytest.raises(OSError, match="no regular file") as error:
+        check_target(f"/proc/self/fd/{writing}")
+    assert error.value.filename == f"/proc/self/fd/{writing}"
+    os.close(reading)
+    os.close(writing)
+
+
 @posix
 def test_a_working_folder_that_was_deleted_is_told_of(tmp_path, monkeypatch):
     folder = tmp_path / "gone"

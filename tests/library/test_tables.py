@@ -108,6 +108,14 @@ def test_the_line_of_a_wrong_byte_is_named(stdin, size, before, line):
         list(tables.Lines("-"))
 
 
+def test_a_line_without_an_end_is_refused(monkeypatch, stdin):
+    monkeypatch.setattr(tables, "LONGEST_LINE", 200)
+    stdin(b"first\n" + b"x" * 190 + b"\nshort\n" + b"\0" * 1000, 40)
+    message = "line 4 of standard input has more than 200 characters, and no end"
+    with tables.Lines("-") as lines, pytest.raises(ValueError, match=message):
+        list(lines)
+
+
 def test_lines_are_ready_when_they_are_here(monkeypatch):
     """A reader never waits for more than it needs."""
     get, put = os.pipe()

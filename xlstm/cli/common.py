@@ -13,6 +13,7 @@ from typing import Any
 
 from ..estimators.base import SequenceEstimator
 from ..estimators.state import load
+from ..messages import visible
 from ..sequences import SPLITS
 from ..tables import STANDARD_INPUT
 from .letters import without_surrogates
@@ -28,7 +29,7 @@ class Failure(Exception):
 
 def tell(kind: str, message: object) -> None:
     """One line on stderr, where anybody reads it."""
-    line = without_surrogates(" ".join(str(message).split())) or type(message).__name__
+    line = visible(without_surrogates(" ".join(str(message).split()))) or type(message).__name__
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # whoever read has gone
             print(f"xlstm: {kind}: {line}", file=sys.stderr, flush=True)
@@ -37,7 +38,8 @@ def tell(kind: str, message: object) -> None:
 def show(options: Any, text: str, values: dict[str, Any], exit_code: int = 0) -> int:
     """The result on stdout, for people or as JSON. Returns the exit code."""
     check_output()
-    print(json.dumps(_as_json_has(values)) if options.json else without_surrogates(text), flush=True)
+    lines = "\n".join(map(visible, without_surrogates(text).split("\n")))
+    print(json.dumps(_as_json_has(values)) if options.json else lines, flush=True)
     return exit_code
 
 
@@ -85,7 +87,10 @@ def is_same_file(path: Any, source: str) -> bool:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # there is no such file, or no such input
             return os.path.samestat(os.stat(path), os.fstat(sys.stdin.fileno()))
         return False
-    return Path(path).resolve() == Path(source).resolve()
+    try:
+        return Path(path).resolve() == Path(source).resolve()
+    except FileNotFoundError:  # the working folder was deleted: whoever opens either says so, with its name
+        return False
 
 
 def listed(problems: Sequence[str], hint: str, at_most: int = 10) -> Failure:

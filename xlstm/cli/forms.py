@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..messages import visible
 from .answers import Answers
 
 NOTHING_KNOWN = "no token of it is known"
@@ -53,10 +54,10 @@ class Answered(NamedTuple):
 def text(blocks: Iterable[Answered]) -> Iterator[str]:
     """For people; what has no answer is named on stderr alone."""
     for block in blocks:
-        names = [name.replace("\r", "\\r").replace("\n", "\\n") for name in block.right()]
+        names = [visible(name) for name in block.right()]
         width = min(WIDEST, max(map(len, names), default=0))
         told = zip(names, block.answers.texts(), block.notes(f"  ({NOTHING_KNOWN})", ""), strict=True)
-        yield from (f"{name:<{width}}  {answer}{note}\n" for name, answer, note in told)
+        yield from (f"{name:<{width}}  {visible(answer)}{note}\n" for name, answer, note in told)
 
 
 def json_lines(blocks: Iterable[Answered]) -> Iterator[str]:

@@ -95,18 +95,21 @@ def run(options: Any) -> int:
     if held_out is not None:
         scores = found.kind.scores(estimator, *found.measured)
 
-    ours = (digest, before and before.held_out)
-    appeared = held_out is not None and not options.force and not results.is_ours(held_out, ours)
-    if appeared:  # since the training began: neither it nor the training is to be lost
-        digest = before and before.held_out
-    estimator.fitted_state().table = found.table._replace(
-        held_out=digest,
-        rows=found.kept,
-        device=estimator.device_,
-        scores=None if held_out is None else _single(scores) | {"sequences": found.aside},
-    )
-    with signals.held_off(), results.replaced_with(model, None if appeared else held_out, found.content):
-        estimator.save(model)
+    with signals.held_off(), results.alone(model):
+        # Another training may have put its own pair there since this one began: the last one stays.
+        now = table_of(model)
+        ours = (digest, before and before.held_out, now and now.held_out)
+        appeared = held_out is not None and not options.force and not results.is_ours(held_out, ours)
+        if appeared:  # since the training began: neither it nor the training is to be lost
+            digest = before and before.held_out
+        estimator.fitted_state().table = found.table._replace(
+            held_out=digest,
+            rows=found.kept,
+            device=estimator.device_,
+            scores=None if held_out is None else _single(scores) | {"sequences": found.aside},
+        )
+        with results.replaced_with(model, None if appeared else held_out, found.content):
+            estimator.save(model)
     if appeared:
         raise Failure(
             f"{model} is written, but its held-out rows are not: {held_out} has come there since the training began. "
