@@ -1060,7 +1060,6 @@ def test_a_ragged_list_is_told_what_a_layer_takes(cell):
         ("init", np.array("orthogonal"), ValueError),
         ("kernels", "fast", ValueError),
         ("kernels", np.array("auto"), ValueError),
-        ("precision", np.array("highest"), ValueError),
         ("device", "gpu", ValueError),
         ("device", "cuda:x", ValueError),
         ("device", "cuda:-1", ValueError),
