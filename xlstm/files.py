@@ -9,7 +9,7 @@ import re
 import stat
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .labels import callers_level
@@ -77,6 +77,24 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
         warnings.warn(
             f"{path} belonged to another user, and belongs to the user of this process now.", stacklevel=callers_level()
         )
+
+
+@contextlib.contextmanager
+def alone_beside(path: Any) -> Iterator[None]:
+    """Others that ask for the same folder wait meanwhile. Not where folders have no locks: on Windows, on some drives.
+
+    For who replaces several files that belong together; what it locks is the folder, so nothing is left there.
+    """
+    handle = -1
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                handle = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
 
 
 def check_target(path: Any) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 import xlstm
 from xlstm import checkpoint, interrupts, optim
-from xlstm.cli import results, train
+from xlstm.cli import train
+from xlstm.files import alone_beside
 
 from .. import classifier as truth
 from .command import Done, run, write_rows
@@ -174,12 +175,12 @@ def test_a_training_waits_until_another_has_replaced_its_pair(tmp_path):
     entered, left = threading.Event(), []
 
     def other() -> None:
-        with results.alone(tmp_path / "model"):
+        with alone_beside(tmp_path / "model"):
             entered.set()
             left.append("waited")
 
     thread = threading.Thread(target=other)
-    with results.alone(tmp_path / "model"):
+    with alone_beside(tmp_path / "model"):
         thread.start()
         assert not entered.wait(0.2)
         left.append("first")

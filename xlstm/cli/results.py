@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import tables
-from ..files import check_target, fcntl, write_whole
+from ..files import check_target, write_whole
 from .common import Failure, is_same_file
 
 NAMES_MODEL = "names.xlstm"
@@ -67,22 +67,6 @@ def stale(model: Path, older: str | None, held_out: Path | None, digest: str | N
         if path.is_file() and digest_of(path.read_bytes()) == older:
             return path
     return None
-
-
-@contextlib.contextmanager
-def alone(model: Path) -> Iterator[None]:
-    """No other training replaces a model in this folder, and its rows, meanwhile: it waits. Not where folders have no
-    locks, on Windows and some network drives."""
-    handle = -1
-    try:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                handle = os.open(model.resolve().parent, os.O_RDONLY)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        if handle >= 0:
-            os.close(handle)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..checkpoint import is_free_for_a_model
 from ..estimators.state import table_of
-from ..files import check_target
+from ..files import alone_beside, check_target
 from ..interrupts import InterruptedFit
 from ..progress import ProgressBar
 from ..tables import counted
@@ -95,7 +95,7 @@ def run(options: Any) -> int:
     if held_out is not None:
         scores = found.kind.scores(estimator, *found.measured)
 
-    with signals.held_off(), results.alone(model):
+    with signals.held_off(), alone_beside(model):
         # Another training may have put its own pair there since this one began: the last one stays.
         now = table_of(model)
         ours = (digest, before and before.held_out, now and now.held_out)
