@@ -32,7 +32,7 @@ guesses
 interrupts sides data files foreign extras
 sources moments
 quotation
-tables
+lines tables
 readers
 cells
 params encode lossrows

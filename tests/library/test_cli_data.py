@@ -12,6 +12,7 @@ import pytest
 
 import xlstm
 from xlstm import batch, cli
+from xlstm.lines import Lines
 
 from .command import call, run, write_rows
 
@@ -324,7 +325,7 @@ def test_answers_come_before_the_next_sequence_ends(run):
     from xlstm import tables
     from xlstm.cli import asked
 
-    class Slow(tables.Lines):
+    class Slow(Lines):
         """Lines that come one by one."""
 
         def __init__(self, *_: Any) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import xlstm
 from xlstm import sequences, tables
+from xlstm.lines import Lines
 from xlstm.readers import fields
 from xlstm.series import Series
 
@@ -179,7 +180,7 @@ def test_blocks_of_rows_are_the_rows_one_by_one(rows, blank):
         with pytest.MonkeyPatch.context() as here:
             here.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text.encode()))))
             try:
-                return list(read(tables.Table(tables.Lines("-"), {})))
+                return list(read(tables.Table(Lines("-"), {})))
             except ValueError as error:
                 return str(error)
 

@@ -13,6 +13,7 @@ import pytest
 
 import xlstm
 from xlstm import tables
+from xlstm.lines import Lines
 
 TEXT = 'text,label,id\r\n"a, ""b""\r\nc",x,1\nü€𝄞,y,2\r\r\n\n"",z\n  spaced ,"w",4,5\nlast,v,6'
 
@@ -51,7 +52,7 @@ def test_lines_are_those_of_open(tmp_path, stdin, encoding, size):
     stdin(TEXT.encode(encoding), size)
     given = "utf-8" if encoding == "utf-8-sig" else encoding  # a byte order mark is left out without being told
     for source in ("-", str(file)):
-        with tables.Lines(source, given) as lines:
+        with Lines(source, given) as lines:
             assert [(line, lines.count) for line in lines] == [(line, k) for k, line in enumerate(expected, start=1)]
 
 
@@ -59,7 +60,7 @@ def test_lines_are_those_of_open(tmp_path, stdin, encoding, size):
 def test_rows_are_those_of_csv(stdin, size):
     header, *expected = [row for row in csv.reader(io.StringIO(TEXT, newline="")) if row]
     stdin(TEXT.encode(), size)
-    with tables.Lines("-") as lines:
+    with Lines("-") as lines:
         table = tables.Table(lines, {"--text": "text"})
         rows = [row for row in table.rows() if row is not None]
     assert table.columns == header
@@ -73,7 +74,7 @@ def test_rows_are_those_of_csv(stdin, size):
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_a_header_may_stand_in_two_lines(stdin, ends):
     stdin(f'"te{ends}xt";"a;b"{ends}x;y{ends}'.encode())
-    with tables.Lines("-") as lines:
+    with Lines("-") as lines:
         table = tables.Table(lines, {"--text": f"te{ends}xt"}, None, [";"])
         assert (table.columns, table.delimiter) == ([f"te{ends}xt", "a;b"], ";")
         assert list(table.rows()) == [tables.Row(1, 3, ["x", "y"])]
@@ -87,7 +88,7 @@ def test_gzip_is_known_by_its_first_bytes(tmp_path, stdin, name, members):
     (tmp_path / name).write_bytes(packed)
     stdin(packed, 10)
     for source in (str(tmp_path / name), "-"):
-        with tables.Lines(source) as lines:
+        with Lines(source) as lines:
             assert "".join(lines) == expected
 
 
@@ -96,7 +97,7 @@ def test_gzip_is_known_by_its_first_bytes(tmp_path, stdin, name, members):
 )
 def test_damaged_gzip_is_a_value_error(tmp_path, damage):
     (tmp_path / "data.gz").write_bytes(damage(gzip.compress(os.urandom(100).hex().encode() + b"\n")))
-    with pytest.raises(ValueError, match="damaged"), tables.Lines(str(tmp_path / "data.gz")) as lines:
+    with pytest.raises(ValueError, match="damaged"), Lines(str(tmp_path / "data.gz")) as lines:
         list(lines)
 
 
@@ -105,14 +106,14 @@ def test_damaged_gzip_is_a_value_error(tmp_path, damage):
 def test_the_line_of_a_wrong_byte_is_named(stdin, size, before, line):
     stdin(before.encode() + b"caf\xe9 au lait\nmore\n", size)
     with pytest.raises(ValueError, match=rf"standard input is not UTF-8 text: byte 0xe9 in line {line}:.*--encoding"):
-        list(tables.Lines("-"))
+        list(Lines("-"))
 
 
 def test_a_line_without_an_end_is_refused(monkeypatch, stdin):
-    monkeypatch.setattr(tables, "LONGEST_LINE", 200)
+    monkeypatch.setattr("xlstm.lines.LONGEST_LINE", 200)
     stdin(b"first\n" + b"x" * 190 + b"\nshort\n" + b"\0" * 1000, 40)
     message = "line 4 of standard input has more than 200 characters, and no end"
-    with tables.Lines("-") as lines, pytest.raises(ValueError, match=message):
+    with Lines("-") as lines, pytest.raises(ValueError, match=message):
         list(lines)
 
 
@@ -122,7 +123,7 @@ def test_lines_are_ready_when_they_are_here(monkeypatch):
     with open(get, "rb") as reader, open(put, "wb", buffering=0) as writer:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=reader))
         writer.write(b"one\ntwo\nthr")
-        lines = tables.Lines("-")
+        lines = Lines("-")
         assert not lines.ready()
         assert (next(lines), lines.ready(), next(lines), lines.ready()) == ("one\n", True, "two\n", False)
         threading.Timer(0.05, lambda: (writer.write(b"ee\n"), writer.close())).start()
@@ -135,7 +136,7 @@ def test_lines_are_ready_when_they_are_here(monkeypatch):
 def test_lines_that_are_here(stdin, size):
     content = "a\r\nbc\n\nd\re" * 30
     stdin(content.encode(), size)
-    lines, found = tables.Lines("-"), []
+    lines, found = Lines("-"), []
     while here := lines.here():
         found += here
         assert lines.count == len(found)
@@ -152,9 +153,9 @@ def test_what_is_here_together_comes_together():
 
 def test_there_may_be_no_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    assert list(tables.Lines("-")) == []
+    assert list(Lines("-")) == []
     monkeypatch.setattr(sys, "stdin", io.StringIO("ü\nb"))  # without bytes
-    assert list(tables.Lines("-")) == ["ü\n", "b"]
+    assert list(Lines("-")) == ["ü\n", "b"]
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";"])
@@ -162,7 +163,7 @@ def test_what_is_written_is_read_again(tmp_path, delimiter):
     odd = ['"c,d;e"f', '"'] if delimiter == "\t" else ["c,d;e\tf", "g\r\nh\ri\n"]
     rows = [["te xt", "label", ""], ['a"b', *odd], ["", "ü", " "], ["short"]]
     (tmp_path / "file.csv").write_bytes(tables.content(rows, delimiter))
-    with tables.Lines(str(tmp_path / "file.csv")) as lines:
+    with Lines(str(tmp_path / "file.csv")) as lines:
         table = tables.Table(lines, {"--text": "te xt"}, delimiter)
         assert [table.columns, *(row.fields for row in table.rows())] == rows
 
@@ -181,7 +182,7 @@ def test_what_is_written_is_read_again(tmp_path, delimiter):
 def test_quotation_marks_that_swallow_rows(tmp_path, rows, opens, how):
     path = tmp_path / "t.csv"
     path.write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
-    with tables.Lines(str(path)) as lines:
+    with Lines(str(path)) as lines:
         table = tables.Table(lines, {"--text": "text", "--label": "label"})
         with pytest.raises(ValueError, match=rf"the quotation mark that opens in line {opens} {how}"):
             list(table.rows())
@@ -190,9 +191,9 @@ def test_quotation_marks_that_swallow_rows(tmp_path, rows, opens, how):
 def rows_of(content, path, **how):
     """All rows, one by one, and in blocks."""
     path.write_bytes(content.encode())
-    with tables.Lines(str(path)) as lines:
+    with Lines(str(path)) as lines:
         one = [row.fields for row in tables.Table(lines, {"--text": "text"}, **how).rows() if row is not None]
-    with tables.Lines(str(path)) as lines:
+    with Lines(str(path)) as lines:
         blocks = [row for block, _ in tables.Table(lines, {"--text": "text"}, **how).blocks() for row in block]
     assert one == blocks
     return one
@@ -300,7 +301,7 @@ def test_fields_between_tabs_that_were_written_as_csv_are_told_of_once(tmp_path,
     path.write_text(text.getvalue() + blank, encoding="utf-8")
     for read in (lambda table: list(table.rows()), lambda table: list(table.blocks())):
         with (
-            tables.Lines(str(path)) as lines,
+            Lines(str(path)) as lines,
             pytest.warns(xlstm.AmbiguousDataWarning, match=r"line 3 .*QUOTE_NONE") as w,
         ):
             read(tables.Table(lines, {"--text": "text"}))
@@ -310,7 +311,7 @@ def test_fields_between_tabs_that_were_written_as_csv_are_told_of_once(tmp_path,
 def test_quotation_marks_that_are_right(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text('text,label\n"a, ""b""\nc",d\n5" nails,e\n', encoding="utf-8")
-    with tables.Lines(str(path)) as lines:
+    with Lines(str(path)) as lines:
         table = tables.Table(lines, {"--text": "text", "--label": "label"})
         assert [row.fields for row in table.rows()] == [['a, "b"\nc', "d"], ['5" nails', "e"]]
 
@@ -322,7 +323,7 @@ def test_a_blank_line_is_a_row_of_a_table_of_one_column(tmp_path):
     ):
         path = tmp_path / "t.csv"
         path.write_text(content, encoding="utf-8")
-        with tables.Lines(str(path)) as lines:
+        with Lines(str(path)) as lines:
             table = tables.Table(lines, {"--text": "text"})
             assert [row.fields for row in table.rows() if row is not None] == expected
 
@@ -331,5 +332,5 @@ def test_a_long_line_is_read_in_one_go(tmp_path):
     """Its pieces are joined once: 32 MB took half a minute when each chunk joined them again."""
     path = tmp_path / "t.txt"
     path.write_text("x" * 32_000_000 + "\nlast", encoding="utf-8")
-    with tables.Lines(str(path)) as lines:
+    with Lines(str(path)) as lines:
         assert [len(line) for line in lines] == [32_000_001, 4]

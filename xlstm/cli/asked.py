@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
+from ..lines import STANDARD_INPUT, Lines
 from ..readers.delimited import Delimited
 from ..readers.grouping import bare
 from . import given, reading
@@ -52,7 +53,7 @@ def of_arguments(texts: list[str], split: str) -> Iterator[Block]:
 
 def of_lines(source: str, encoding: str, split: str) -> Iterator[Block]:
     """A text a line; those that are here together, so that none waits for one that is still to come."""
-    with tables.Lines(source, encoding) as lines:
+    with Lines(source, encoding) as lines:
         while here := lines.here():
             first = lines.count - len(here) + 1
 
@@ -67,7 +68,7 @@ def of_table(options: Any, remembered: Table | None, split: str) -> Iterator[Blo
     """A text a row."""
     text = options.text or (remembered.text if remembered else "text")
     likely = [remembered.delimiter] if remembered else []
-    with tables.Lines(options.data, options.encoding) as lines:
+    with Lines(options.data, options.encoding) as lines:
         table = tables.Table(lines, {"--text": text}, options.delimiter, likely)
         place, width, count = table.columns.index(text), len(table.columns), 0
         for fields, ends in table.blocks():
@@ -101,7 +102,7 @@ def of_file(options: Any, model: Any, form: str) -> Iterator[Block]:
     """The sequences of a file, read as a whole."""
     fitted = model.fitted_state()
     table, texts = reading.told(options, fitted, form), reading.reads_texts(model)
-    if form == "long" and options.data == tables.STANDARD_INPUT:
+    if form == "long" and options.data == STANDARD_INPUT:
         yield from _of_stream(options, model, table, texts)
         return
     found = reading.read_unlabelled(options, table, with_text=texts)
@@ -114,7 +115,7 @@ def of_file(options: Any, model: Any, form: str) -> Iterator[Block]:
 def _of_part(found: Dataset, name: str, model: Any, before: int) -> Block:
     """Sequences of a file, of which so many stand before them."""
     rows, ids = range(before + 1, before + len(found.X) + 1), found.ids
-    name = "standard input" if name == tables.STANDARD_INPUT else name
+    name = "standard input" if name == STANDARD_INPUT else name
 
     def where(k: int) -> str:
         return f"sequence {rows[k]} of {name}" if ids is None else f"the sequence {str(ids[k])!r} of {name}"
@@ -147,7 +148,7 @@ def _of_stream(options: Any, model: Any, table: Table, with_text: bool) -> Itera
     """A long table, each of whose sequences is answered when the next one begins: their rows stand together."""
     count = 0
     seen: set[str] = set()
-    with tables.Lines(options.data, options.encoding) as lines:
+    with Lines(options.data, options.encoding) as lines:
         rows = tables.Table(lines, {"--id": table.id or ""}, options.delimiter, [table.delimiter])
         for whole in tables.together(_whole(rows, table.id or ""), lines.ready):
             for name in (group[0] for group in whole):

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..estimators.base import SequenceEstimator
 from ..estimators.state import load
+from ..lines import STANDARD_INPUT
 from ..messages import visible
 from ..sequences import SPLITS
-from ..tables import STANDARD_INPUT
 from .letters import without_surrogates
 
 

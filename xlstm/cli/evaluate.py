@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..tables import STANDARD_INPUT, counted
+from ..lines import STANDARD_INPUT
+from ..tables import counted
 from . import given, kinds, labelled, results
 from .common import Failure, listed, show, trained
 

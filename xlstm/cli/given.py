@@ -17,6 +17,7 @@ import numpy as np
 from .. import tables
 from ..dataset import Dataset, Sequences
 from ..fitted import Table
+from ..lines import STANDARD_INPUT, Lines
 from ..readers.grouping import bare
 from ..tables import counted
 from . import labelled
@@ -184,7 +185,7 @@ def _of_rows(rows: labelled.Labelled, kind: Kind, split: str, separator: str) ->
 
 def _of_dataset(found: Dataset, options: Any, table: Table, kind: Kind | None) -> Given:
     data, ids = options.data, found.ids
-    name = "standard input" if data == tables.STANDARD_INPUT else data
+    name = "standard input" if data == STANDARD_INPUT else data
     if found.y is None:
         raise Failure(f"{name} has no labels: name their column by --label")
     kind = kind or by_default(found.y, name)
@@ -206,7 +207,7 @@ def _of_dataset(found: Dataset, options: Any, table: Table, kind: Kind | None) -
 def _some_of(options: Any, table: Table, ids: list[str] | None) -> tuple[str, Callable[[Sequence[int]], bytes]]:
     """The suffix and the content of a file that holds some of the sequences; where there is none, of a list of them."""
     data = options.data
-    again = data != tables.STANDARD_INPUT and os.path.isfile(data)  # a pipe can be read once
+    again = data != STANDARD_INPUT and os.path.isfile(data)  # a pipe can be read once
     if again and table.form in ("long", "wide"):
         suffix = ".held-out.tsv" if table.delimiter == "\t" else ".held-out.csv"
         return suffix, lambda some: _rows_of(options, table, set(some))
@@ -219,7 +220,7 @@ def _some_of(options: Any, table: Table, ids: list[str] | None) -> tuple[str, Ca
 
 def _rows_of(options: Any, table: Table, some: set[int]) -> bytes:
     """The header, and the rows of these sequences, as they stand there."""
-    with tables.Lines(options.data, options.encoding) as lines:
+    with Lines(options.data, options.encoding) as lines:
         rows = tables.Table(lines, {}, table.delimiter)
         place = None if table.id is None or table.form != "long" else rows.columns.index(table.id)
         seen: dict[str, int] = {}  # sequences are numbered in the order of their first rows
@@ -238,7 +239,7 @@ def _rows_of(options: Any, table: Table, some: set[int]) -> bytes:
 
 def _lines_of(options: Any, some: set[int]) -> bytes:
     written, number = io.StringIO(), 0
-    with tables.Lines(options.data, options.encoding) as lines:
+    with Lines(options.data, options.encoding) as lines:
         for line in lines:
             if line.strip():
                 written.write(line.rstrip("\r\n") + "\n" if number in some else "")
@@ -254,7 +255,7 @@ def only(given: Given, path: str, encoding: str) -> Given:
     Failure
         If one of them is not there; if it lists ids, but two sequences have one.
     """
-    with tables.Lines(path, encoding) as lines:
+    with Lines(path, encoding) as lines:
         table = tables.Table(lines, {})
         column = next((name for name in (ID, NUMBER) if name in table.columns), None)
         if column is None:

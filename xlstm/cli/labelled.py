@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .. import data, tables
 from ..fitted import Table
+from ..lines import Lines
 from ..readers.fields import is_missing
 from ..readers.kinds import TAGGED
 from ..tables import counted
@@ -78,7 +79,7 @@ def read(
     rows: list[tables.Row] = []
     labels: list[str] = []
     empty = skipped = 0
-    with tables.Lines(options.data, options.encoding) as lines:
+    with Lines(options.data, options.encoding) as lines:
         try:
             table = tables.Table(lines, {"--text": text, "--label": label}, options.delimiter, likely)
         except ValueError as error:

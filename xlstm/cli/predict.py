@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import sequences, tables
+from .. import sequences
 from ..encode import UNKNOWN
 from ..files import check_target, write_whole
+from ..lines import STANDARD_INPUT
 from . import asked, forms, given, kinds, reading
 from .answers import Answers
 from .asked import Block
@@ -89,7 +90,7 @@ def _take_file(options: Any) -> None:
     if options.texts and not os.path.exists(options.texts[0]):
         raise Failure(f"this model reads numbers, not texts: there is no file {options.texts[0]!r} that holds them")
     if options.data is None:
-        options.data = options.texts[0] if options.texts else tables.STANDARD_INPUT
+        options.data = options.texts[0] if options.texts else STANDARD_INPUT
     options.texts = []
 
 
@@ -116,7 +117,7 @@ def _blocks(options: Any, model: Any) -> Iterator[Block]:
         split = fitted.encoder.kind
         if options.texts:
             return asked.of_arguments(options.texts, split)
-        return asked.of_lines(options.lines or tables.STANDARD_INPUT, options.encoding, split)
+        return asked.of_lines(options.lines or STANDARD_INPUT, options.encoding, split)
     numbers = not reading.reads_texts(model)
     form = reading.form_of(options, options.data, fitted.table, numbers)
     reading.refuse_what_says_nothing(options, form, numbers, labelled=False)

@@ -17,6 +17,7 @@ from .. import readers, tables
 from ..dataset import Dataset
 from ..encode import TokenEncoder
 from ..fitted import Fitted, Table
+from ..lines import Lines
 from ..readers import columns, forms
 from ..readers.delimited import Delimited
 from ..readers.kinds import ENDINGS, format_of
@@ -145,7 +146,7 @@ def _cuts(options: Any, delimiter: str, table: Table) -> bool:
     if table.form not in ("long", "wide") or not os.path.isfile(options.data):
         return False
     wanted = [name for name in (table.id, table.time, *(table.features or table.steps or ())) if name is not None]
-    with contextlib.suppress(ValueError), tables.Lines(options.data, options.encoding) as lines:
+    with contextlib.suppress(ValueError), Lines(options.data, options.encoding) as lines:
         found = tables.Table(lines, {}, delimiter).columns
         return len(found) > 1 and set(wanted) <= set(found)
     return False

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import tables
 from ..files import check_target, write_whole
+from ..lines import STANDARD_INPUT
 from .common import Failure, is_same_file
 
 NAMES_MODEL = "names.xlstm"
@@ -29,7 +29,7 @@ def model_of(options: Any) -> Path:
         return Path(options.out)
     if options.data is None:
         return Path(NAMES_MODEL)
-    if options.data == tables.STANDARD_INPUT:
+    if options.data == STANDARD_INPUT:
         return Path(STANDARD_INPUT_MODEL)
     data = Path(options.data)
     return Path((data.with_suffix("") if data.suffix == ".gz" else data).with_suffix(".xlstm").name)

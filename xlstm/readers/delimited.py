@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..host import HostArray
-from ..tables import Lines, Table, against_excess, counted
+from ..lines import Lines
+from ..tables import Table, against_excess, counted
 from . import fields
 from .columns import Loaded, listed, separating
 from .grouping import bare

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..dataset import Dataset
 from ..host import HostArray
+from ..lines import STANDARD_INPUT
 from ..sources import BUFFER, Batches
-from ..tables import STANDARD_INPUT
 from . import forms, jsonlines, read_as, refuse_what_has_no_meaning
 from .columns import Asked, listed, roles
 from .delimited import Delimited

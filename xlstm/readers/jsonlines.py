@@ -10,7 +10,8 @@ import numpy as np
 
 from ..dataset import Dataset, Sequences
 from ..host import HostArray
-from ..tables import Lines, counted
+from ..lines import Lines
+from ..tables import counted
 from . import fields, forms
 from .columns import LABEL, Asked, listed
 from .frames import Frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 
-from ..tables import STANDARD_INPUT
+from ..lines import STANDARD_INPUT
 
 ENDINGS = {
     ".csv": "csv",

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..dataset import Dataset, Sequences
 from ..host import HostArray
-from ..tables import Lines, counted
+from ..lines import Lines
+from ..tables import counted
 from . import fields
 from .columns import listed
 
