@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -51,6 +52,26 @@ def test_features_of_texts(run):
     found = run("predict", "features.xlstm", "ab", "bba", "zz", "--json").json["predictions"]
     assert [row["features"] for row in found] == model.transform(["ab", "bba", "zz"]).tolist()
     assert [row["unknown"] for row in found] == [False, False, True]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the working folder cannot be deleted")
+def test_in_a_deleted_folder_each_command_names_what_cannot_be_written(run, tmp_path, monkeypatch):
+    model = xlstm.SequenceClassifier(hidden_size=3, max_iter=2, random_state=0, device="cpu")
+    model.fit(["ab", "ba"] * 5, ["a", "b"] * 5).save(tmp_path / "model.xlstm")
+    write_rows(tmp_path / "data.csv", ("text", "label"), [("ab", "a"), ("ba", "b")])
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for name, arguments in {
+        "report.html": ("report", tmp_path / "model.xlstm", tmp_path / "data.csv"),
+        "found.tsv": ("predict", tmp_path / "model.xlstm", "ab", "--out", "found.tsv"),
+        "data.xlstm": ("train", tmp_path / "data.csv"),
+    }.items():
+        done = run(*arguments)
+        assert done.code == 1
+        assert f"the working folder was deleted: name a path that is whole: '{name}'" in done.err
+    monkeypatch.chdir(tmp_path)
 
 
 def test_control_characters_do_nothing_to_a_terminal(run):
