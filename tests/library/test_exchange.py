@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from xlstm.exchange import safetensors
 
 from ..measure import relative_error
 from ..peers import peer
+from .test_checkpoint import peak_of
 
 # Keras reads its own tensors in a way of which NumPy 2 warns.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
+MB = 2**20
 STACKS = [(1, False), (2, True), (3, False)]
 CELLS = [xlstm.LSTM, xlstm.GRU, xlstm.RNN]
 LENGTHS = [6, 2, 1, 4]
@@ -532,6 +535,7 @@ BAD_SAFETENSORS = {
     "overlap": (headed({"a": ENTRY, "b": ENTRY}, bytes(8)), "overlap"),
     "more bytes": (headed({"a": ENTRY}, bytes(9)), "9 bytes of arrays where 8 are announced"),
     "a name twice": (struct.pack("<Q", 15) + b'{"a":1, "a":2} ', "twice"),
+    "more axes than any array": (headed({"a": {**ENTRY, "shape": [10**9] * 20000}}, bytes(8)), "a has 20000 axes"),
     "another checksum": (headed({"__metadata__": {safetensors.CHECKSUM: "0"}, "a": ENTRY}, bytes(8)), "checksum"),
 }
 
@@ -542,6 +546,29 @@ def test_bad_safetensors_are_refused(case, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(given)
     with pytest.raises(ValueError, match=message):
         xlstm.LSTM.from_safetensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("entry", ["{},", '"ab",'])
+def test_a_header_of_safetensors_is_refused_before_it_takes_much_memory(entry, tmp_path):
+    text = b'{"a":[' + entry.encode() * (4 * MB // len(entry)) + b"0]}"
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    for read in (xlstm.LSTM.from_safetensors, xlstm.LSTM.from_torch):
+        refuse = partial(refused, r"a\.safetensors is damaged.*its header would take", read, tmp_path / "a.safetensors")
+        assert peak_of(refuse) < 3 * len(text) + 16 * MB
+
+
+def test_arrays_of_safetensors_that_lie_on_each_other_are_not_copied(tmp_path):
+    entries = {f"a{k}": {"dtype": "U8", "shape": [MB], "data_offsets": [0, MB]} for k in range(50)}
+    (tmp_path / "a.safetensors").write_bytes(headed(entries, bytes(MB)))
+    assert peak_of(lambda: refused("overlap", xlstm.LSTM.from_safetensors, tmp_path / "a.safetensors")) < 16 * MB
+
+
+def test_very_many_small_arrays_that_we_wrote_are_read(tmp_path):
+    arrays = {f"weight_ih_l{k}": f32(1 if k else 0) for k in range(20_000)}
+    safetensors.write(tmp_path / "a.safetensors", arrays)
+    assert len(safetensors.read(tmp_path / "a.safetensors")) == len(arrays)
+    safetensors.write(tmp_path / "a.safetensors", {"none": f32(0, 3)})
+    assert safetensors.read(tmp_path / "a.safetensors")["none"].shape == (0, 3)
 
 
 def test_keras_layers_that_cannot_be_expressed_are_refused_by_name():
