@@ -657,6 +657,57 @@ def test_bad_files_of_keras_are_refused(tmp_path, monkeypatch):
         refused(message, xlstm.LSTM.from_keras, name)
 
 
+def zipped(path: Path, method: int = zipfile.ZIP_DEFLATED, **parts: bytes) -> None:
+    names = {"config": "config.json", "weights": "model.weights.h5"}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, part in parts.items():
+            archive.writestr(names[name], part)
+
+
+def test_files_of_keras_take_no_more_memory_than_their_size_allows(tmp_path, monkeypatch):
+    h5py = peer("h5py")
+    monkeypatch.chdir(tmp_path)
+    keras_model("LSTM", 2).save("good.keras")
+    with zipfile.ZipFile("good.keras") as archive:
+        config, weights = archive.read("config.json"), archive.read("model.weights.h5")
+
+    def with_array(name: str, **how: Any) -> None:
+        with h5py.File(name, "w") as file:
+            cell = file.create_group("layers/lstm/cell/vars")
+            cell.create_dataset("0", dtype="f4", **how)
+            cell["1"], cell["2"] = f32(3, 12), f32(12)
+
+    with_array("unwritten.weights.h5", shape=(8333333, 12), chunks=(1000, 12))
+    with_array("packed.weights.h5", data=np.zeros((20 * MB, 1), "f4"), chunks=(MB, 1), compression="gzip")
+    with h5py.File("linked.weights.h5", "w") as file:
+        file["0"], file["1"], file["2"] = f32(MB), f32(3, 12), f32(12)
+        for k in range(50):
+            cell = file.create_group(f"layers/lstm{f'_{k}' if k else ''}/cell/vars")
+            for name in "012":
+                cell[name] = file[name]
+    zipped(Path("config.keras"), config=b"[" + b"{}," * (5 * MB) + b"0]", weights=weights)
+    zipped(Path("zeros.keras"), config=config, weights=bytes(90 * MB))
+    zipped(Path("bzip2.keras"), zipfile.ZIP_BZIP2, config=config, weights=weights)
+    zipped(Path("lying.keras"), config=config + b" " * (90 * MB), weights=weights)
+    lying, size = Path("lying.keras").read_bytes(), struct.pack("<I", len(config) + 90 * MB)
+    Path("lying.keras").write_bytes(lying.replace(size, struct.pack("<I", len(config))))
+    cases = {
+        "unwritten.weights.h5": "lacks a part of its numbers",
+        "packed.weights.h5": "is packed, which Keras does not write",
+        "linked.weights.h5": "its arrays announce 20",
+        "config.keras": "its header would take",
+        "zeros.keras": "what it holds would take 94 MB",
+        "bzip2.keras": "is packed by another method",
+        "lying.keras": "is damaged",
+    }
+    for name, message in cases.items():
+        with pytest.raises(ValueError, match=f"^{name}.*{message}"):  # what is imported only once
+            xlstm.LSTM.from_keras(name)
+        assert peak_of(partial(refused, message, xlstm.LSTM.from_keras, name)) < 48 * MB, name
+    zipped(Path("again.keras"), config=config, weights=weights)
+    assert bits(xlstm.LSTM.from_keras("again.keras")) == bits(xlstm.LSTM.from_keras("good.keras"))
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_classifier_of_the_state_of_a_whole_module(tmp_path, bias):
     torch = peer("torch")
