@@ -23,7 +23,7 @@ def check(announced: int, size: int) -> None:
     if announced > allowed(size):
         raise ValueError(
             f"what it holds would take {announced / 1e6:.0f} MB of memory, where {allowed(size) / 1e6:.0f} MB are "
-            "expected for its size: it is damaged, or made to do harm"
+            "expected for its size: it is damaged, or made to do harm."
         )
 
 

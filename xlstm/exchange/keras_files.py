@@ -78,7 +78,7 @@ def _of_archive(path: str) -> list[Described]:
         raise ValueError(f"{path} is no file of Keras 3: {str(error)[1:-1]}.") from None
     except (ValueError, TypeError, AttributeError, EOFError, RecursionError, RuntimeError, MemoryError, zlib.error,
             zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
-        raise ValueError(f"{path} is damaged, or no file of Keras: {str(error)[:200]}.") from None
+        raise ValueError(f"{path} is damaged, or no file of Keras: {str(error)[:200].rstrip('.')}.") from None
     if kind not in ("Sequential", "Functional") or not isinstance(layers, list):
         raise ValueError(f"{path} holds a {kind!r:.80}, expected a Sequential model of recurrent layers alone.")
     groups, configs = _groups(path, kind, layers)
