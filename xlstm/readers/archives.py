@@ -108,8 +108,9 @@ def _check_size(file: IO[bytes], size: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPy says it when the array is read
         shape, _, dtype = read(file)
-    announced, there = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if not dtype.hasobject and (announced > there or (math.prod(shape) and not dtype.itemsize)):
+    count: int = math.prod(shape)
+    announced, there = count * dtype.itemsize, size - file.tell()
+    if not dtype.hasobject and (announced > there or (count and not dtype.itemsize)):
         raise ValueError(f"an array of shape {shape} of {dtype} has {announced} bytes, and {there} are there")
 
 
