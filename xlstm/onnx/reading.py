@@ -54,7 +54,7 @@ def from_onnx(path: Any, *, classes: Any = None, device: str | None = None) -> A
     Returns
     -------
     Whatever `to_onnx` was given
-        Of its files, in float32's digits, its optimiser at the start; `SequenceFeatures` alone, without a head, are not.
+        Of its files, in float32's digits, its optimiser at the start; `SequenceFeatures`, without a head, are not.
     LSTM, GRU or RNN
         Of a file without a head, in its dtype.
     SequenceClassifier, SequenceLabeler or SequenceRegressor
