@@ -23,7 +23,7 @@ SOURCES = sorted([*LIBRARY.rglob("*.py"), *BACKENDS.rglob("*.py")])
 
 # The road from a sequence to a classifier, from its foundations on: a file imports from earlier lines alone.
 ROAD = """
-namespace messages headers host ondevice arrays checks registry seeds
+namespace messages headers packed host ondevice arrays checks registry seeds
 labels quantities steplabels
 names labelsets numeric nested blocks
 series dataset sequences channels columns

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from xlstm.exchange import safetensors
 
 from ..measure import relative_error
 from ..peers import peer
+from .test_checkpoint import peak_of
 
 # Keras reads its own tensors in a way of which NumPy 2 warns.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
+MB = 2**20
 STACKS = [(1, False), (2, True), (3, False)]
 CELLS = [xlstm.LSTM, xlstm.GRU, xlstm.RNN]
 LENGTHS = [6, 2, 1, 4]
@@ -512,6 +515,54 @@ def test_bad_files_are_refused_by_name_and_no_code_is_run(tmp_path, monkeypatch,
         xlstm.LSTM.from_torch("nowhere.pt")
 
 
+def test_files_of_pytorch_take_no_more_memory_than_their_size_allows(tmp_path, monkeypatch):
+    torch = peer("torch")
+    monkeypatch.chdir(tmp_path)
+    module = module_of(xlstm.LSTM)
+    torch.save(module.state_dict(), "good.pt")
+    torch.save({"weight_ih_l0": torch.zeros(1, 1).expand(12, 10**12)}, "expanded.pt")
+    one = torch.zeros(MB)
+    torch.save({f"weight_ih_l{k}": one[: MB - k] for k in range(50)}, "shared.pt")
+    torch.save({"weight_ih_l0": torch.zeros(24 * MB)}, "zeros.pt")
+    twice: Any = {"a": one}
+    for _ in range(30):
+        twice = {"a": twice, "b": twice}
+    torch.save(twice, "twice.pt")
+    itself: dict[str, Any] = {}
+    itself["a"] = itself
+    torch.save(itself, "itself.pt")
+    for name in ("good", "zeros"):
+        with zipfile.ZipFile(f"{name}.pt") as given, zipfile.ZipFile(f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as made:
+            for part in given.namelist():
+                made.writestr(part, given.read(part))
+    assert bits(xlstm.LSTM.from_torch("good.zip")) == bits(xlstm.LSTM.from_torch(module))
+    too_large = "what it holds would take .* MB of memory"
+    cases = {"expanded.pt": too_large, "shared.pt": too_large, "zeros.zip": too_large, "twice.pt": "more than 1000000",
+             "itself.pt": "nested too deeply"}  # fmt: skip
+    for name, message in cases.items():
+        with pytest.raises(ValueError, match=f"^{name}: .*{message}"):
+            xlstm.LSTM.from_torch(name)
+
+
+def test_what_is_wrong_with_the_state_in_a_file_is_said_with_its_path(tmp_path, monkeypatch):
+    torch = peer("torch")
+    monkeypatch.chdir(tmp_path)
+    good = module_of(xlstm.LSTM).state_dict()
+    torch.save({}, "empty.pt")
+    torch.save({**good, "extra": torch.ones(2)}, "extra.pt")
+    torch.save({**good, "weight_hh_l0": torch.ones(5, 4)}, "gates.pt")
+    torch.save({name: values.int() for name, values in good.items()}, "integers.pt")
+    safetensors.write("extra.safetensors", {"extra": f32(2)})
+    cases = {"empty.pt": (ValueError, "the state_dict is empty"), "extra.pt": (ValueError, "extra is no parameter"),
+             "gates.pt": (ValueError, "weight_hh_l0 has shape"), "integers.pt": (TypeError, "must hold floating-point"),
+             "extra.safetensors": (ValueError, "extra is no parameter")}  # fmt: skip
+    for name, (kind, message) in cases.items():
+        with pytest.raises(kind, match=f"^{name}: .*{message}"):
+            xlstm.LSTM.from_torch(name)
+    with pytest.raises(ValueError, match=r"^extra\.safetensors: extra is no parameter"):
+        xlstm.LSTM.from_safetensors("extra.safetensors")
+
+
 def headed(header: Any, content: bytes = b"") -> bytes:
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content
@@ -532,6 +583,7 @@ BAD_SAFETENSORS = {
     "overlap": (headed({"a": ENTRY, "b": ENTRY}, bytes(8)), "overlap"),
     "more bytes": (headed({"a": ENTRY}, bytes(9)), "9 bytes of arrays where 8 are announced"),
     "a name twice": (struct.pack("<Q", 15) + b'{"a":1, "a":2} ', "twice"),
+    "more axes than any array": (headed({"a": {**ENTRY, "shape": [10**9] * 20000}}, bytes(8)), "a has 20000 axes"),
     "another checksum": (headed({"__metadata__": {safetensors.CHECKSUM: "0"}, "a": ENTRY}, bytes(8)), "checksum"),
 }
 
@@ -542,6 +594,29 @@ def test_bad_safetensors_are_refused(case, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(given)
     with pytest.raises(ValueError, match=message):
         xlstm.LSTM.from_safetensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("entry", ["{},", '"ab",'])
+def test_a_header_of_safetensors_is_refused_before_it_takes_much_memory(entry, tmp_path):
+    text = b'{"a":[' + entry.encode() * (4 * MB // len(entry)) + b"0]}"
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    for read in (xlstm.LSTM.from_safetensors, xlstm.LSTM.from_torch):
+        refuse = partial(refused, r"a\.safetensors is damaged.*its header would take", read, tmp_path / "a.safetensors")
+        assert peak_of(refuse) < 3 * len(text) + 16 * MB
+
+
+def test_arrays_of_safetensors_that_lie_on_each_other_are_not_copied(tmp_path):
+    entries = {f"a{k}": {"dtype": "U8", "shape": [MB], "data_offsets": [0, MB]} for k in range(50)}
+    (tmp_path / "a.safetensors").write_bytes(headed(entries, bytes(MB)))
+    assert peak_of(lambda: refused("overlap", xlstm.LSTM.from_safetensors, tmp_path / "a.safetensors")) < 16 * MB
+
+
+def test_very_many_small_arrays_that_we_wrote_are_read(tmp_path):
+    arrays = {f"weight_ih_l{k}": f32(1 if k else 0) for k in range(20_000)}
+    safetensors.write(tmp_path / "a.safetensors", arrays)
+    assert len(safetensors.read(tmp_path / "a.safetensors")) == len(arrays)
+    safetensors.write(tmp_path / "a.safetensors", {"none": f32(0, 3)})
+    assert safetensors.read(tmp_path / "a.safetensors")["none"].shape == (0, 3)
 
 
 def test_keras_layers_that_cannot_be_expressed_are_refused_by_name():
@@ -627,7 +702,58 @@ def test_bad_files_of_keras_are_refused(tmp_path, monkeypatch):
         "integers.weights.h5": "holds no floating-point numbers", "legacy.h5": "was written by Keras 2",
     }  # fmt: skip
     for name, message in cases.items():
-        refused(message, xlstm.LSTM.from_keras, name)
+        refused(rf"^{name}.*{message}", xlstm.LSTM.from_keras, name)
+
+
+def zipped(path: Path, method: int = zipfile.ZIP_DEFLATED, **parts: bytes) -> None:
+    names = {"config": "config.json", "weights": "model.weights.h5"}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, part in parts.items():
+            archive.writestr(names[name], part)
+
+
+def test_files_of_keras_take_no_more_memory_than_their_size_allows(tmp_path, monkeypatch):
+    h5py = peer("h5py")
+    monkeypatch.chdir(tmp_path)
+    keras_model("LSTM", 2).save("good.keras")
+    with zipfile.ZipFile("good.keras") as archive:
+        config, weights = archive.read("config.json"), archive.read("model.weights.h5")
+
+    def with_array(name: str, **how: Any) -> None:
+        with h5py.File(name, "w") as file:
+            cell = file.create_group("layers/lstm/cell/vars")
+            cell.create_dataset("0", dtype="f4", **how)
+            cell["1"], cell["2"] = f32(3, 12), f32(12)
+
+    with_array("unwritten.weights.h5", shape=(8333333, 12), chunks=(1000, 12))
+    with_array("packed.weights.h5", data=np.zeros((20 * MB, 1), "f4"), chunks=(MB, 1), compression="gzip")
+    with h5py.File("linked.weights.h5", "w") as file:
+        file["0"], file["1"], file["2"] = f32(MB), f32(3, 12), f32(12)
+        for k in range(50):
+            cell = file.create_group(f"layers/lstm{f'_{k}' if k else ''}/cell/vars")
+            for name in "012":
+                cell[name] = file[name]
+    zipped(Path("config.keras"), config=b"[" + b"{}," * (5 * MB) + b"0]", weights=weights)
+    zipped(Path("zeros.keras"), config=config, weights=bytes(90 * MB))
+    zipped(Path("bzip2.keras"), zipfile.ZIP_BZIP2, config=config, weights=weights)
+    zipped(Path("lying.keras"), config=config + b" " * (90 * MB), weights=weights)
+    lying, size = Path("lying.keras").read_bytes(), struct.pack("<I", len(config) + 90 * MB)
+    Path("lying.keras").write_bytes(lying.replace(size, struct.pack("<I", len(config))))
+    cases = {
+        "unwritten.weights.h5": "lacks a part of its numbers",
+        "packed.weights.h5": "is packed, which Keras does not write",
+        "linked.weights.h5": "its arrays announce 20",
+        "config.keras": "its header would take",
+        "zeros.keras": "what it holds would take 94 MB",
+        "bzip2.keras": "is packed by another method",
+        "lying.keras": "is damaged",
+    }
+    for name, message in cases.items():
+        with pytest.raises(ValueError, match=f"^{name}.*{message}"):  # what is imported only once
+            xlstm.LSTM.from_keras(name)
+        assert peak_of(partial(refused, message, xlstm.LSTM.from_keras, name)) < 48 * MB, name
+    zipped(Path("again.keras"), config=config, weights=weights)
+    assert bits(xlstm.LSTM.from_keras("again.keras")) == bits(xlstm.LSTM.from_keras("good.keras"))
 
 
 @pytest.mark.parametrize("bias", [True, False])

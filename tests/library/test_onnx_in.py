@@ -508,6 +508,53 @@ def test_files_that_are_no_whole_onnx_file(tmp_path: Path) -> None:
         xlstm.from_onnx(tmp_path)
 
 
+LARGE = {
+    "ConstantOfShape": (op("ConstantOfShape", "shape", "r"),),
+    "Expand": (op("Expand", "one shape", "r"),),
+    "Tile": (op("Tile", "one shape", "r"),),
+    "Concat": tuple(op("Concat", f"r{k} r{k}" if k else "one one", f"r{k + 1}", axis=0) for k in range(27)),
+    "MatMul": (op("MatMul", "column row", "r"),),
+}
+
+
+@pytest.mark.parametrize("operator", LARGE)
+def test_a_graph_that_would_compute_too_much_is_refused_by_node_and_path(tmp_path: Path, operator: str) -> None:
+    many = 40 if operator == "Concat" else 1
+    values = {"shape": np.array([1, 20000, 30000]), "one": np.ones((many, 1, 1), np.float32)}
+    values |= {"column": np.ones((9000, 1), np.float32), "row": np.ones((1, 9000), np.float32)}
+    path = tmp_path / "net.onnx"
+    Plan(before=LARGE[operator], values=values).save(path)
+    words = rf"^{re.escape(str(path))} cannot be read as recurrent layers: the {operator} node '.*' would compute"
+    with pytest.raises(ValueError, match=words):
+        xlstm.from_onnx(path)
+
+
+def test_an_input_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    Plan().save(tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    for axis in model.graph.input[0].type.tensor_type.shape.dim[:2]:
+        axis.dim_value = 10**6
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(ValueError, match=r"net\.onnx cannot be read.*its input 'x' would compute"):
+        xlstm.from_onnx(tmp_path / "net.onnx")
+
+
+def test_damage_that_the_checker_lets_pass_is_refused_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+
+    def damaged(change: Callable[[Any], None]) -> None:
+        Plan().save(path)
+        model = onnx.load(path)
+        change(model.graph)
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} "):
+            xlstm.from_onnx(path)
+
+    damaged(lambda graph: setattr(graph.initializer[0], "data_type", 99))
+    damaged(lambda graph: setattr(graph.input[0].type.tensor_type, "elem_type", 99))
+    damaged(lambda graph: graph.node[0].attribute.append(helper.make_attribute("direction", b"\xff\xfe")))
+
+
 def test_weights_beside_the_file_are_read_and_missed(tmp_path: Path) -> None:
     Plan().save(tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")

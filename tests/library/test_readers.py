@@ -5,8 +5,10 @@ import gzip
 import io
 import json
 import re
+import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,6 +283,40 @@ def test_arrays(tmp_path):
     same(xlstm.read(tmp_path / "d.npy", channels_first=True).X, [row.T for row in padded])
     np.save(tmp_path / "e.npy", np.array(["hey", "you"]))
     assert xlstm.read(tmp_path / "e.npy").X == ["hey", "you"]
+
+
+def npy(header: str, version: int = 1, content: bytes = b"") -> bytes:
+    text = header.encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + content
+
+
+ANNOUNCED = "{'descr': '%s', 'fortran_order': False, 'shape': %s}"
+BAD_ARRAYS = {
+    "parentheses": (npy("(" * 9000), "NumPy cannot read it"),
+    "too large": (npy(ANNOUNCED % ("<f8", "(300000000,3,2)")), r"of shape \(300000000, 3, 2\) of float64 has 144"),
+    "too large, in UTF-8": (npy(ANNOUNCED % ("<f4", "(1000000000,)"), 3), "has 4000000000"),
+    "beyond all numbers": (npy(ANNOUNCED % ("<f8", f"({10**30},)")), "NumPy cannot read it"),
+    "strings of no letters": (npy(ANNOUNCED % ("<U0", "(1000000000000,)")), "has 0 bytes"),
+    "an unknown type": (npy(ANNOUNCED % ("<q9z", "(1,)")), "NumPy cannot read it"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_arrays_that_announce_more_than_there_is_are_refused_by_path(tmp_path, case):
+    content, message = BAD_ARRAYS[case]
+    (tmp_path / "a.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("X.npy", content)
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(ValueError, match=rf"{re.escape(str(tmp_path / name))} is damaged.*{message}"):
+            xlstm.read(tmp_path / name)
+
+
+def test_what_is_no_array_in_an_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("X.npy", "no array")
+    with pytest.raises(ValueError, match=r"a\.npz is damaged"):
+        xlstm.read(tmp_path / "a.npz")
 
 
 def test_the_format_of_the_archives(tmp_path):

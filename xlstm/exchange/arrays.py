@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +33,21 @@ def listed(names: Iterable[object]) -> str:
     told = [f"{name!s:.80}" for name in names]
     others = f" and {len(told) - LISTED} others" if len(told) > LISTED else ""
     return ", ".join(told[:LISTED]) + others if told else "nothing"
+
+
+@contextmanager
+def named_by(path: Any) -> Iterator[None]:
+    """Within it, what is wrong with the arrays of a file is said with its path."""
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError, RecursionError) as error:
+        told = os.fsdecode(path)
+        if told in str(error):
+            raise
+        if isinstance(error, RecursionError):
+            raise ValueError(f"{told}: what it holds is nested too deeply.") from None
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{told}: {error}") from None
 
 
 def of_floats(given: Mapping[str, Any], dtype: Any) -> dict[str, HostArray]:

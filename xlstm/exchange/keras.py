@@ -18,7 +18,7 @@ from ..convert import one_bias, two_biases
 from ..host import HostArray
 from ..stack import Sizes
 from . import keras_files
-from .arrays import Taken, check_shape, in_one, of_floats, reordered
+from .arrays import Taken, check_shape, in_one, named_by, of_floats, reordered
 from .keras_files import Described
 
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("u", "r", "n"), "gru_reset_before": ("u", "r", "n"), "rnn": ("h",)}
@@ -52,12 +52,18 @@ def library() -> Any:
 def taken(source: Any, cells: Sequence[str], dtype: Any = None) -> Taken:
     """What a layer of one of these cells is made of, from layers, a model or a file: see `from_keras`."""
     if isinstance(source, (str, bytes, os.PathLike)):
-        found = [_one(each) for each in keras_files.read(source)]
-    else:
-        layers = list(source) if isinstance(source, (list, tuple)) else getattr(source, "layers", [source])
-        if type(source).__name__ == "Functional":
-            keras_files.check_chain(source.name, source.get_config()["layers"])
-        found = [_one(_described(each)) for each in layers if type(each).__name__ not in keras_files.WITHOUT_WEIGHTS]
+        described = keras_files.read(source)
+        with named_by(source):
+            return _of_described(described, cells, dtype)
+    layers = list(source) if isinstance(source, (list, tuple)) else getattr(source, "layers", [source])
+    if type(source).__name__ == "Functional":
+        keras_files.check_chain(source.name, source.get_config()["layers"])
+    found = [_described(each) for each in layers if type(each).__name__ not in keras_files.WITHOUT_WEIGHTS]
+    return _of_described(found, cells, dtype)
+
+
+def _of_described(described: list[Described], cells: Sequence[str], dtype: Any) -> Taken:
+    found = [_one(each) for each in described]
     if not found:
         raise ValueError("there is no layer: expected keras.layers.LSTM, GRU, SimpleRNN or Bidirectional of them.")
     for one in found[:-1]:

@@ -1,7 +1,11 @@
 """Files of Keras 3, read with h5py and without Keras: `.keras`, a model, and `.weights.h5`, its weights alone.
 
-Nothing in them is executed. Keras names the group of a layer's arrays after its class, `lstm`, `lstm_1`, and so on in
-the order of the model (`keras/src/saving/saving_lib.py`).
+Nothing in them is executed, and what is read goes with the file's size: an archive may become what `xlstm/packed.py`
+allows, its configuration as objects what `xlstm/headers.py` does for a text of the file's size, and the arrays are no
+larger than the HDF5 file that holds them: they are stored whole, as Keras writes them, and not packed.
+
+Keras names the group of a layer's arrays after its class, `lstm`, `lstm_1`, and so on in the order of the model
+(`keras/src/saving/saving_lib.py`).
 """
 
 from __future__ import annotations
@@ -11,19 +15,17 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .. import extras
-from ..host import HostArray
+from .. import extras, headers, packed
 from .arrays import listed
 
 CLASSES = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN", "bidirectional": "Bidirectional"}
 """The recurrent layers by the names that their groups begin with."""
 WITHOUT_WEIGHTS = ("InputLayer", "Dropout", "SpatialDropout1D", "ActivityRegularization")
 """What does nothing at inference, and may stand between recurrent layers."""
-LARGEST = 100_000_000
-"""Bytes of a configuration."""
 
 
 class Described(NamedTuple):
@@ -46,7 +48,8 @@ def read(path: Any) -> list[Described]:
     Raises
     ------
     ValueError
-        If it holds other layers, too, is damaged, or of another kind.
+        If it holds other layers, too, is damaged, or of another kind; if it would take memory out of proportion to its
+        size, or its arrays are packed.
     ImportError
         If h5py is missing.
     OSError
@@ -66,21 +69,20 @@ def _of_archive(path: str) -> list[Described]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = os.path.getsize(path)
-            parts = {}
-            for name in ("config.json", "model.weights.h5"):
-                if archive.getinfo(name).file_size > max(size, LARGEST):
-                    raise ValueError(f"its {name} is larger than the file")
-                parts[name] = archive.read(name)
-        config = json.loads(parts["config.json"].decode())
+            packed.check_archive(archive, size)
+            text, weights = (packed.member(archive, name) for name in ("config.json", "model.weights.h5"))
+        headers.check(headers.claim(text), size)
+        config = json.loads(text.decode())
         kind, layers = config["class_name"], config["config"].get("layers")
     except KeyError as error:
         raise ValueError(f"{path} is no file of Keras 3: {str(error)[1:-1]}.") from None
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{path} is damaged, or no file of Keras: {str(error)[:200]}.") from None
+    except (ValueError, TypeError, AttributeError, EOFError, RecursionError, RuntimeError, MemoryError, zlib.error,
+            zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
+        raise ValueError(f"{path} is damaged, or no file of Keras: {str(error)[:200].rstrip('.')}.") from None
     if kind not in ("Sequential", "Functional") or not isinstance(layers, list):
         raise ValueError(f"{path} holds a {kind!r:.80}, expected a Sequential model of recurrent layers alone.")
     groups, configs = _groups(path, kind, layers)
-    return _of_weights(path, io.BytesIO(parts["model.weights.h5"]), groups, configs)
+    return _of_weights(path, io.BytesIO(weights), groups, configs)
 
 
 def check_chain(told: str, layers: list[Any]) -> None:
@@ -135,11 +137,21 @@ def _of_weights(
                 )
             layers = opened["layers"]
             names = groups if groups is not None else _ordered(layers)
-            return [_layer(h5py, layers, name, (configs or {}).get(name)) for name in names]
-    except (ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError) as error:
+            size = opened.id.get_filesize()
+            found = [_layer(h5py, layers, name, (configs or {}).get(name)) for name in names]
+            _check_sizes(found, size)
+            return [one._replace(weights=[[array[()] for array in half] for half in one.weights]) for one in found]
+    except (ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError, MemoryError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path} is damaged, or holds no such weights: {_one_line(error)}.") from None
+
+
+def _check_sizes(found: list[Described], size: int) -> None:
+    """Raise where arrays announce more than the file holds: also together, for several names may stand for one."""
+    announced = sum(array.nbytes for one in found for half in one.weights for array in half)
+    if announced > size:
+        raise ValueError(f"its arrays announce {announced} bytes, and the HDF5 file has {size}")
 
 
 def _ordered(layers: Any) -> list[str]:
@@ -179,7 +191,8 @@ def _layer(h5py: Any, layers: Any, name: str, config: Mapping[str, Any] | None) 
     return Described(name, kind, config, both)
 
 
-def _arrays(h5py: Any, group: Any, told: str, inside: str = "cell/vars") -> list[HostArray]:
+def _arrays(h5py: Any, group: Any, told: str, inside: str = "cell/vars") -> list[Any]:
+    """The datasets of a cell, which are not read yet."""
     if inside not in group:
         raise ValueError(f"it has no {told}")
     found, arrays = group[inside], []
@@ -191,9 +204,11 @@ def _arrays(h5py: Any, group: Any, told: str, inside: str = "cell/vars") -> list
             raise ValueError(f"{told}/{key} is no array in this file")
         if dataset.dtype.kind != "f" or dataset.shape is None:
             raise ValueError(f"{told}/{key} holds no floating-point numbers, but {dataset.dtype}")
-        if dataset.chunks is None and dataset.id.get_storage_size() < dataset.nbytes:
+        if dataset.id.get_create_plist().get_nfilters():  # HDF5 unpacks a chunk whole, however large it becomes
+            raise ValueError(f"{told}/{key} is packed, which Keras does not write: unpack it, h5repack -f NONE")
+        if dataset.id.get_storage_size() < dataset.nbytes:
             raise ValueError(f"{told}/{key} lacks a part of its numbers")
-        arrays.append(dataset[()])
+        arrays.append(dataset)
     return arrays
 
 

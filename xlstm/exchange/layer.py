@@ -122,7 +122,7 @@ class ExchangedLayer(SavedLayer):
         """
         from . import safetensors, torch
 
-        found = torch.taken(safetensors.read(path), cls.of_cells(), prefix, dtype)
+        found = torch.of_file(path, safetensors.read(path), cls.of_cells(), prefix, dtype)
         return cls._of_taken(found, device, kernels, precision)
 
     def to_safetensors(self, path: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import headers
 from ..files import write_whole
 from ..host import HostArray
 
@@ -26,6 +27,8 @@ CHECKSUM = "xlstm.sha256"
 """Its name in the metadata."""
 LARGEST_HEADER = 100_000_000
 """Bytes; the reference implementation refuses longer ones, too."""
+MOST_AXES = 32
+"""Of an array; NumPy 1 has no more. The product of so many sizes is a number of bounded length."""
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
           "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}  # fmt: skip
 
@@ -49,7 +52,7 @@ def write(path: Any, arrays: Mapping[str, HostArray]) -> None:
         start = end
     content = b"".join(blocks)
     header["__metadata__"] = {"format": "pt", CHECKSUM: _checksum(header, content)}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = headers.filled(json.dumps(header, separators=(",", ":")).encode(), arrays=len(content))
     text += b" " * (-len(text) % 8)  # so that the arrays are aligned
     write_whole(path, [struct.pack("<Q", len(text)), text, content])
 
@@ -60,7 +63,8 @@ def read(path: Any) -> dict[str, HostArray]:
     Raises
     ------
     ValueError
-        If it is no such file, is cut off or damaged, or does not fit the checksum that our `write` put there.
+        If it is no such file, is cut off or damaged, does not fit the checksum that our `write` put there, or has a
+        header that would take more memory than its size allows (`xlstm/headers.py`).
     OSError
         If it cannot be read.
     """
@@ -75,19 +79,19 @@ def read(path: Any) -> dict[str, HostArray]:
             raise ValueError(f"{path} is damaged: its header has {length} bytes.")
         text, content = file.read(length), file.read()
     try:
-        header = json.loads(text.decode(), object_pairs_hook=_once)
+        letters = headers.decoded(text, len(content))
+        del text
+        header = json.loads(letters, object_pairs_hook=_once)
         metadata = header.pop("__metadata__", {})
-        arrays, ends = {}, []
-        for name, entry in header.items():
-            arrays[name] = _array(name, entry, content)
-            ends.append(tuple(entry["data_offsets"]))
+        ends = sorted(_checked(name, entry, len(content)) for name, entry in header.items())
         place = 0
-        for begin, end in sorted(ends):
+        for begin, end in ends:
             if begin != place:
                 raise ValueError("its arrays overlap, or leave a gap")
             place = end
         if place != len(content):
             raise ValueError(f"it has {len(content)} bytes of arrays where {place} are announced")
+        arrays = {name: _array(entry, content) for name, entry in header.items()}
         expected = metadata.get(CHECKSUM)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{path} is damaged, or no safetensors file: {_one_line(error)}.") from None
@@ -96,25 +100,34 @@ def read(path: Any) -> dict[str, HostArray]:
     return arrays
 
 
-def _array(name: str, entry: Any, content: bytes) -> HostArray:
-    """The array of an entry of the header; whatever does not fit is an error."""
+def _checked(name: str, entry: Any, size: int) -> tuple[int, int]:
+    """Where the array of an entry of the header begins and ends in so many bytes; whatever does not fit is an error."""
     code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     if code not in DTYPES:
-        raise ValueError(f"{name} is of the dtype {code!r:.80}, which is not read")
+        raise ValueError(f"{name:.80} is of the dtype {code!r:.80}, which is not read")
+    if len(shape) > MOST_AXES:  # before they are multiplied, which takes the square of their number
+        raise ValueError(f"{name:.80} has {len(shape)} axes, expected {MOST_AXES} at most")
     if any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
-        raise ValueError(f"{name} has the shape {shape!r:.80} from {begin!r:.40} to {end!r:.40}")
-    if math.prod(shape) * np.dtype(DTYPES[code]).itemsize != end - begin or end > len(content):
-        raise ValueError(f"{name} of shape {tuple(shape)} does not fit the bytes {begin} to {end}")
-    values = np.frombuffer(content[begin:end], DTYPES[code]).reshape(shape)
+        raise ValueError(f"{name:.80} has the shape {shape!r:.80} from {begin!r:.40} to {end!r:.40}")
+    if math.prod(shape) * np.dtype(DTYPES[code]).itemsize != end - begin or end > size:
+        raise ValueError(f"{name:.80} of shape {tuple(shape)} does not fit the bytes {begin} to {end}")
+    return begin, end
+
+
+def _array(entry: Any, content: bytes) -> HostArray:
+    """The array of a checked entry of the header."""
+    code, (begin, end) = entry["dtype"], entry["data_offsets"]
+    values = np.frombuffer(content, np.uint8, end - begin, begin).view(DTYPES[code]).reshape(entry["shape"])
     if code == "BF16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(values.dtype.newbyteorder("="))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
+    made = dict(pairs)
+    if len(made) < len(pairs):
         raise ValueError("a name stands in its header twice")
-    return dict(pairs)
+    return made
 
 
 def _checksum(header: Mapping[str, Any], content: bytes) -> str:

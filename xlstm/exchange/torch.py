@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import convert, extras
+from .. import convert, extras, packed
 from ..cells import CELLS, Cell
 from ..host import HostArray
 from ..stack import Sizes
 from . import safetensors
-from .arrays import Taken, check_shape, in_one, listed, of_floats
+from .arrays import Taken, check_shape, in_one, listed, named_by, of_floats
 
 NAME = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)_l(0|[1-9]\d{0,3})(_reverse)?")
 MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn"}
 PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 """How files of `torch.save` begin: today's, and those of PyTorch before 1.6."""
+MOST_NAMES = 1_000_000
+"""In a state_dict: mappings that hold one another twice and twice again would have more than can be gone through."""
 
 
 def library() -> Any:
@@ -30,8 +33,8 @@ def taken(source: Any, cells: Sequence[str], prefix: str = "", dtype: Any = None
     """What a layer of one of these cells is made of, from a module, its `state_dict`, or a file: see `from_torch`."""
     module, dropout, expected = source, 0.0, None
     if isinstance(source, (str, bytes, os.PathLike)):
-        source = read(source)
-    elif not isinstance(source, Mapping):
+        return of_file(source, read(source), cells, prefix, dtype)
+    if not isinstance(source, Mapping):
         if not hasattr(source, "state_dict"):
             raise TypeError(
                 "expected a torch.nn.LSTM, GRU or RNN, its state_dict() or a path of a file, got "
@@ -44,13 +47,20 @@ def taken(source: Any, cells: Sequence[str], prefix: str = "", dtype: Any = None
     return _of_state(source, [expected] if expected else cells, prefix, dtype)._replace(dropout=dropout)
 
 
+def of_file(path: Any, state: Any, cells: Sequence[str], prefix: str = "", dtype: Any = None) -> Taken:
+    """What a layer is made of, from what a file held: what is wrong with it is said with the file's path."""
+    with named_by(path):
+        return _of_state(state, cells, prefix, dtype)
+
+
 def read(path: Any) -> Any:
     """What a file of `torch.save` or of safetensors holds. No code in it is run; the latter needs no PyTorch.
 
     Raises
     ------
     ValueError
-        If it holds more than arrays, is damaged, or of another kind.
+        If it holds more than arrays, is damaged, or of another kind; if its archive or its tensors, which may show one
+        number in many places, would take memory out of proportion to its size (`xlstm/packed.py`).
     ImportError
         If it is a file of `torch.save` and PyTorch is not there.
     OSError
@@ -65,6 +75,9 @@ def read(path: Any) -> Any:
         raise ValueError(
             f"{path} is no file of torch.save or safetensors, or is truncated: it begins with {start[:8]!r}."
         )
+    size = os.path.getsize(path)
+    with named_by(path):
+        _check_archive(path, size)
     try:
         found = library().load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -72,13 +85,29 @@ def read(path: Any) -> Any:
             f"{path} holds objects beside arrays, which only running code in it would restore, and that is not done: "
             "where you trust it, load it in PyTorch, and torch.save(module.state_dict(), path)."
         ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
         raise ValueError(f"{path} is damaged or truncated: PyTorch cannot read it ({_one_line(error)}).") from None
     if not isinstance(found, Mapping):
         raise ValueError(
             f"{path} holds a {type(found).__name__}, expected a state_dict: torch.save(m.state_dict(), …)."
         )
+    with named_by(path):
+        packed.check(sum(_bytes_of(each) for each in _flat(found).values()), size)
     return found
+
+
+def _check_archive(path: str, size: int) -> None:
+    """Raise where the members of a zip announce too much; what is no whole zip, PyTorch has words for."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed.check_archive(archive, size)
+    except (zipfile.BadZipFile, NotImplementedError):
+        return
+
+
+def _bytes_of(value: Any) -> int:
+    """Bytes of a tensor as an array, however few of them are stored."""
+    return value.numel() * value.element_size() if hasattr(value, "element_size") else 0
 
 
 def module_of(cell: str, sizes: Sizes, dropout: float, dtype: str, parameters: Mapping[str, Any]) -> Any:
@@ -159,16 +188,7 @@ def _of_state(state: Mapping[str, Any], cells: Sequence[str], prefix: str, dtype
 
 def part_below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The part of a state below a prefix; mappings in it, as training scripts save them, are gone through."""
-    flat: dict[str, Any] = {}
-
-    def visit(values: Mapping[Any, Any], before: str) -> None:
-        for name, value in values.items():
-            if isinstance(value, Mapping):
-                visit(value, f"{before}{name}.")
-            else:
-                flat[f"{before}{name}"] = value
-
-    visit(state, "")
+    flat = _flat(state)
     begin = f"{prefix.rstrip('.')}." if prefix else ""
     own: dict[str, HostArray] = {
         name.removeprefix(begin): value for name, value in flat.items() if name.startswith(begin)
@@ -177,6 +197,26 @@ def part_below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         raise ValueError(f"there is nothing below the prefix {prefix!r}; there is {listed(flat)}." if prefix else
                          "the state_dict is empty: expected weight_ih_l0, weight_hh_l0 and so on.")  # fmt: skip
     return own
+
+
+def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
+    """All values of mappings in mappings by their names, with points between."""
+    flat: dict[str, Any] = {}
+    seen = 0
+
+    def visit(values: Mapping[Any, Any], before: str) -> None:
+        nonlocal seen
+        for name, value in values.items():
+            seen += 1
+            if seen > MOST_NAMES:
+                raise ValueError(f"it holds more than {MOST_NAMES} names, which no state_dict does.")
+            if isinstance(value, Mapping):
+                visit(value, f"{before}{name}.")
+            else:
+                flat[f"{before}{name}"] = value
+
+    visit(state, "")
+    return flat
 
 
 def _told_of_name(name: str, own: Mapping[str, Any], prefix: str) -> str:

@@ -21,10 +21,10 @@ from ..losses import log_softmax, softmax
 from ..params import zeros
 from ..readout import READOUTS, Seen
 from ..stack import Sizes
-from . import own
+from . import bounds, own
 from .layout import GATES, package
 from .made import Found, estimator_of
-from .trace import WITH_SUBGRAPHS, Dense, Recurrent, Refused, Trace, check_node, run
+from .trace import WITH_SUBGRAPHS, Dense, Recurrent, Refused, Trace, check_constants, check_node, run
 
 OLDEST = 7
 """The lowest opset that is read: in it the recurrent operators took their present form."""
@@ -54,8 +54,7 @@ def from_onnx(path: Any, *, classes: Any = None, device: str | None = None) -> A
     Returns
     -------
     Whatever `to_onnx` was given
-        Of its files, in float32's digits, its optimiser at the start; `SequenceFeatures` alone are not read, for their
-        file has no head.
+        Of its files, in float32's digits, its optimiser at the start; `SequenceFeatures`, without a head, are not.
     LSTM, GRU or RNN
         Of a file without a head, in its dtype.
     SequenceClassifier, SequenceLabeler or SequenceRegressor
@@ -82,7 +81,9 @@ def from_onnx(path: Any, *, classes: Any = None, device: str | None = None) -> A
         if classes is not None:
             raise Refused("it has its own labels: leave `classes` out")
         return own.restored(model, header, device)
-    except (Refused, checkpoint.NotUnderstood) as error:
+    except (KeyError, IndexError, AttributeError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{os.fsdecode(path)} is damaged: {type(error).__name__}: {error!s:.200}.") from error
+    except (Refused, bounds.TooLarge, checkpoint.NotUnderstood) as error:
         raise ValueError(f"{os.fsdecode(path)} cannot be read as recurrent layers: {error}.") from error
 
 
@@ -130,10 +131,7 @@ def _read(model: Any, classes: Any, device: str | None) -> Any:
         raise Refused(f"it has no LSTM, GRU or RNN node, but {', '.join(sorted(set(operators))) or 'nothing':.200}")
     for node in recurrent:
         check_node(node)
-    for tensor in graph.initializer:
-        values = package().numpy_helper.to_array(tensor)
-        if values.dtype.kind == "f" and np.isnan(values).any():
-            raise Refused(f"the constant {tensor.name!r} holds NaN")
+    check_constants(graph)
     inputs = _inputs(graph, recurrent)
     reasons: list[Refused] = []
     for batch_first in (True, False):
@@ -207,6 +205,7 @@ def _found(model: Any, recurrent: list[Any], inputs: _Inputs, batch_first: bool)
     n, steps = (axes[0] or N, axes[1] or T) if batch_first else (axes[1] or N, axes[0] or T)
     shape = (n, steps) if batch_first else (steps, n)
     width = 0 if tokens else axes[2] or _first_width(model, recurrent[0])
+    bounds.check_input(inputs.data.name, (*shape, max(1, width)), model.ByteSize())
     x = rng.integers(0, 2, shape) if tokens else rng.standard_normal((*shape, width))
     feed = {inputs.data.name: x.astype(kind)}
     lengths = np.full(n, steps)
@@ -217,6 +216,7 @@ def _found(model: Any, recurrent: list[Any], inputs: _Inputs, batch_first: bool)
         feed[inputs.lengths] = lengths.astype(_axes(value)[0])
     for value in inputs.states:
         dtype, sizes = _axes(value)
+        bounds.check_input(value.name, [size or n for size in sizes], model.ByteSize())
         feed[value.name] = np.zeros([size or n for size in sizes], dtype)
     trace = run(model, feed)
     data = x if batch_first else np.swapaxes(x, 0, 1)  # (N, T, …)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..cells import CELLS
 from ..host import HostArray
+from . import bounds
 from .layout import GATES, package, rows
 
 INPUTS = {
@@ -90,21 +91,35 @@ def check_node(node: Any) -> None:
         raise Refused(f"{where} has input_forget=1, and the cells here have a forget gate of their own")
 
 
+def check_constants(graph: Any) -> None:
+    """Raise `Refused` where a constant cannot be read, or holds NaN."""
+    for tensor in graph.initializer:
+        try:
+            values = package().numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused(f"the constant {tensor.name!r:.80} is damaged: {error!s:.200}") from None
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise Refused(f"the constant {tensor.name!r} holds NaN")
+
+
 def run(model: Any, feed: dict[str, HostArray]) -> Trace:
     """Run a checked model without subgraphs on these inputs.
 
     Raises
     ------
     Refused
-        If it holds what cannot be expressed, or does not run.
+        If it holds what cannot be expressed, does not run, or would take more memory than its size allows.
     """
     reference = package("onnx.reference")
     trace = Trace()
     try:
         evaluator = reference.ReferenceEvaluator(model, new_ops=_recording(trace))
+        bounds.bind(evaluator, model.ByteSize())
         results = evaluator.run(None, feed)
     except Refused:
         raise
+    except bounds.TooLarge as error:
+        raise Refused(str(error)) from None
     except Exception as error:  # whatever an operator makes of what it was not made for
         cause = error.__cause__ if isinstance(error.__cause__, Refused) else None
         if cause is not None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -56,21 +60,33 @@ def read(path: str, asked: Asked, channels_first: bool) -> Dataset:
     return Dataset(X, y, None if ids is None else ids.tolist())
 
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, OSError, SyntaxError, TypeError, LookupError,
+           ArithmeticError, RuntimeError, MemoryError)  # fmt: skip
+"""What NumPy raises of a damaged file beside a ValueError."""
+
+
 def _arrays(path: str) -> dict[str, HostArray]:
     try:
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":
+                file.seek(0)
+                _check_size(file, os.fstat(file.fileno()).st_size)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"X": loaded}
         with loaded:
             names, arrays = list(loaded.files), {}
+            members = {info.filename.removesuffix(".npy"): info for info in loaded.zip.infolist()}
             for name in names:
+                with loaded.zip.open(members[name]) as file:
+                    _check_size(file, members[name].file_size)
                 try:
                     arrays[name] = loaded[name]
                 except ValueError as error:
                     if "allow_pickle" in str(error):
                         raise ValueError(_objects(path, name)) from None
                     raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} is damaged, NumPy cannot read it ({error}): write it anew.") from None
@@ -83,6 +99,19 @@ def _arrays(path: str) -> dict[str, HostArray]:
     if not arrays:
         raise ValueError(f"{path} holds no arrays.")
     return arrays
+
+
+def _check_size(file: IO[bytes], size: int) -> None:
+    """Raise a ValueError where the array of a file of so many bytes announces more, before memory is taken for it."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy says it when the array is read
+        shape, _, dtype = read(file)
+    count: int = math.prod(shape)
+    announced, there = count * dtype.itemsize, size - file.tell()
+    if not dtype.hasobject and (announced > there or (count and not dtype.itemsize)):
+        raise ValueError(f"an array of shape {shape} of {dtype} has {announced} bytes, and {there} are there")
 
 
 def _objects(path: str, name: str) -> str:
