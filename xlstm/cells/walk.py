@@ -217,7 +217,7 @@ def backward(
     d = [final[: order.active[-1], :] for final in finals]  # each (n, H)
     step_backward, all_fed = cell.step_backward, z_h is None and fed is weight_hh
     active, every, rows, n = order.active, slice(None), slice(0), 0
-    before: list[Array]  # set by the first step
+    before: list[Array] = []
     for t in reversed(range(order.steps)):
         same = n == active[t]
         if not same:
