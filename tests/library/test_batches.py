@@ -75,6 +75,7 @@ def same(ours: Any, theirs: Any, tolerance: float = 0.0) -> None:
     ids=["plain", "balanced", "weights"],
 )
 @pytest.mark.parametrize("n", [1, 13, 200])
+@pytest.mark.filterwarnings("ignore:each of the 90 sequences of X is one token alone")  # cut into words
 def test_texts_give_the_same_bits_as_in_memory(n: int, options: dict[str, Any]) -> None:
     whole = xlstm.SequenceClassifier(**PLAIN, **options).fit(TEXTS, LABELS)
     same(xlstm.SequenceClassifier(**PLAIN, **options).fit(Source(n, TEXTS, LABELS)), whole)
