@@ -21,6 +21,8 @@ except ImportError:  # Windows, where a file that is open cannot be removed
 
 _PART = re.compile(r"\.xlstm-[0-9a-f]{12}\.part")
 _DAY = 86400.0
+PATIENCE = 30.0
+"""Seconds that a process waits for another that replaces files in the same folder, which takes less than one."""
 _NOT_EVERYWHERE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 """What systems say that cannot sync a folder."""
 
@@ -83,14 +85,20 @@ def write_whole(path: Any, parts: Iterable[bytes]) -> None:
 def alone_beside(path: Any) -> Iterator[None]:
     """Others that ask for the same folder wait meanwhile. Not where folders have no locks: on Windows, on some drives.
 
-    For who replaces several files that belong together; what it locks is the folder, so nothing is left there.
+    For who replaces several files that belong together; what it locks is the folder, so nothing is left there. Whoever
+    waits for more than `PATIENCE` seconds goes on without: others may lock a folder for as long as they like.
     """
-    handle = -1
+    handle, limit = -1, time.monotonic() + PATIENCE
     try:
         if fcntl is not None:
             with contextlib.suppress(OSError):
                 handle = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                while time.monotonic() < limit:
+                    try:
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        time.sleep(0.01)
         yield
     finally:
         if handle >= 0:

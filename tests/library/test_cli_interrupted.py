@@ -188,6 +188,13 @@ def test_a_training_waits_until_another_has_replaced_its_pair(tmp_path):
     assert left == ["first", "waited"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders have no locks there")
+def test_nobody_waits_for_a_folder_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr("xlstm.files.PATIENCE", 0.1)
+    with alone_beside(tmp_path / "model"), alone_beside(tmp_path / "model"):
+        pass
+
+
 def test_a_file_holds_either_held_out_rows_or_a_training(run):
     write_rows("data.csv", ("text", "label"), ROWS)
     done = run("train", "data.csv", *QUICK, "--held-out", "kept", "--resume", "./kept")

@@ -95,7 +95,7 @@ def run(options: Any) -> int:
     if held_out is not None:
         scores = found.kind.scores(estimator, *found.measured)
 
-    with signals.held_off(), alone_beside(model):
+    with alone_beside(model), signals.held_off():
         # Another training may have put its own pair there since this one began: the last one stays.
         now = table_of(model)
         ours = (digest, before and before.held_out, now and now.held_out)
