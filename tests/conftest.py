@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -23,6 +24,10 @@ TARGETS = list(cpu.targets()) or ["compiled"]
 
 COMPILED_CELLS = ("lstm", "rnn", "gru")
 """The cells that have compiled kernels wherever anything was compiled."""
+
+# Started in the background by a shell, a process ignores Ctrl-C, and so do those that it starts: some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For runs that ask only whether a test fails: the first counterexample will do, it need not be the simplest.
 settings.register_profile("first-failure", phases=(Phase.explicit, Phase.generate))

@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder, THREAD_FLAGS if threads else FLAGS)
-        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONMALLOC": "malloc"}
+        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONMALLOC": "malloc", "XLSTM_PATIENCE": "20"}
         if threads:
             environment["LD_PRELOAD"] = f"{library('libtsan.so')} {plain_threads(folder)}"
             environment["TSAN_OPTIONS"] = "halt_on_error=1"

@@ -703,7 +703,11 @@ def test_token_ids_are_read_once(precision):
 
 
 def process(code: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, on one thread unless told."""
+    """Run code in a process of its own, on one thread unless told.
+
+    With the environment variable XLSTM_PATIENCE it may take so many times the time: sanitizers are slow.
+    """
+    timeout *= float(os.environ.get("XLSTM_PATIENCE", "1"))
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if name not in ("XLSTM_CPU_TARGET", "XLSTM_DEVICE")}
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
